@@ -1,0 +1,186 @@
+"""
+The plan, as this minion's pillar holds it.
+
+The same questions as ``_utils/fanatico_plan.py``, with the plan and this node's id filled in, for Jinja
+(``salt['fanatico_plan.nodes']('etcd')``) and for people.
+"""
+
+
+def _ask(question, *args):
+    plan = __pillar__.get("plan")
+    if not plan:
+        raise ValueError(f"{__opts__['id']} has no plan in its pillar: see `salt-run fanatico.validate`")
+    return __utils__[f"fanatico_plan.{question}"](plan, *args)
+
+
+def _or_me(node):
+    return node or __opts__["id"]
+
+
+def nodes(role=None):
+    """
+    Return the ids of the nodes that hold ``role`` (all nodes without one), in plan order.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.nodes etcd
+    """
+    return _ask("nodes", role)
+
+
+def roles(node=None):
+    """
+    Return the roles of ``node`` (this one without one); an empty list for a node that is not in the plan.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_plan.roles
+    """
+    return _ask("roles", _or_me(node))
+
+
+def has_role(role, node=None):
+    """
+    Tell whether ``node`` (this one without one) holds ``role``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_plan.has_role patroni
+    """
+    return _ask("has_role", _or_me(node), role)
+
+
+def address(node=None):
+    """
+    Return the address of ``node`` (this one without one); raises for a node that is not in the plan.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.address etcd1
+    """
+    return _ask("address", _or_me(node))
+
+
+def addresses(role=None):
+    """
+    Return ``{id: address}`` of the nodes that hold ``role`` (all nodes without one), in plan order.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.addresses etcd
+    """
+    return _ask("addresses", role)
+
+
+def node_at(ip):
+    """
+    Return the id of the node with address ``ip``, or None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.node_at 10.0.3.10
+    """
+    return _ask("node_at", ip)
+
+
+def peers(role, node=None):
+    """
+    Return the ids of the nodes that hold ``role``, without ``node`` (this one without one).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_plan.peers haproxy
+    """
+    return _ask("peers", role, _or_me(node))
+
+
+def network_of(node=None):
+    """
+    Return ``[name, cidr]`` of the network ``node`` (this one without one) stands in.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.network_of
+    """
+    return list(_ask("network_of", _or_me(node)))
+
+
+def gateway(node=None):
+    """
+    Return the default route of ``node`` (this one without one), or None where its network has none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.gateway
+    """
+    return _ask("gateway", _or_me(node))
+
+
+def prefix_length(node=None):
+    """
+    Return the prefix length of the network of ``node`` (this one without one), for example 24.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_plan.prefix_length
+    """
+    return _ask("prefix_length", _or_me(node))
+
+
+def subnets(role=None):
+    """
+    Return the networks (cidr) in which nodes with ``role`` stand (all networks without one), in plan order.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.subnets patroni
+    """
+    return _ask("subnets", role)
+
+
+def etcd_endpoints():
+    """
+    Return the client URLs of all etcd members.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.etcd_endpoints
+    """
+    return _ask("etcd_endpoints")
+
+
+def etcd_initial_cluster():
+    """
+    Return etcd's ``initial-cluster``: ``etcd1=http://10.0.3.10:2380,...``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_plan.etcd_initial_cluster
+    """
+    return _ask("etcd_initial_cluster")

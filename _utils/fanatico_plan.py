@@ -1,0 +1,125 @@
+"""
+Questions about the plan, answered without I/O.
+
+``plan`` is always the dict under the pillar key ``plan`` (see ``pillar/plan.sls``).
+"""
+
+import ipaddress
+from collections.abc import Mapping
+
+ROLES = ("master", "etcd", "patroni", "haproxy", "rpc")
+
+# The names each role's secrets file (pillar/secrets/<role>.sls) holds.
+SECRETS = {
+    "patroni": (
+        "PATRONI_REST_PASSWORD",
+        "POSTGRES_SUPERUSER_PASSWORD",
+        "POSTGRES_ADMIN_PASSWORD",
+        "POSTGRES_REPLICATOR_PASSWORD",
+        "POSTGRES_REWIND_PASSWORD",
+        "POSTGRES_FANATICO_PASSWORD",
+    ),
+    "haproxy": ("HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"),
+    "etcd": ("ETCD_CLUSTER_TOKEN",),
+}
+
+
+def get(data, path, default=None):
+    """
+    Return the value at a colon-separated path in nested dicts and lists.
+
+    data
+        A dict, usually ``__pillar__``. Read this way it is never masked, unlike ``pillar.get`` in modules.
+    path
+        For example ``plan:virtual_ip:address``.
+    default
+        Returned where the path leads nowhere.
+    """
+    for key in path.split(":"):
+        if isinstance(data, Mapping) and key in data:
+            data = data[key]
+        elif isinstance(data, list) and key.isdecimal() and int(key) < len(data):
+            data = data[int(key)]
+        else:
+            return default
+    return data
+
+
+def nodes(plan, role=None):
+    """Return the ids of the nodes that hold ``role`` (all nodes without one), in plan order."""
+    return [name for name, node in plan["nodes"].items() if role is None or role in node["roles"]]
+
+
+def roles(plan, node):
+    """Return the roles of ``node``; an empty list for a node that is not in the plan."""
+    return list(plan["nodes"].get(node, {}).get("roles", []))
+
+
+def has_role(plan, node, role):
+    """Tell whether ``node`` holds ``role``."""
+    return role in roles(plan, node)
+
+
+def address(plan, node):
+    """Return the address of ``node``; raises ``ValueError`` for a node that is not in the plan."""
+    if node not in plan["nodes"]:
+        raise ValueError(f"{node} is not in the plan: add it under plan:nodes in pillar/plan.sls")
+    return plan["nodes"][node]["address"]
+
+
+def addresses(plan, role=None):
+    """Return ``{id: address}`` of the nodes that hold ``role`` (all nodes without one), in plan order."""
+    return {name: plan["nodes"][name]["address"] for name in nodes(plan, role)}
+
+
+def node_at(plan, ip):
+    """Return the id of the node with address ``ip``, or None."""
+    return next((name for name, node in plan["nodes"].items() if node["address"] == ip), None)
+
+
+def peers(plan, role, node):
+    """Return the ids of the nodes that hold ``role``, without ``node``."""
+    return [name for name in nodes(plan, role) if name != node]
+
+
+def network_of(plan, node):
+    """Return ``(name, cidr)`` of the network ``node`` stands in; raises ``ValueError`` when it is in none."""
+    ip = ipaddress.ip_address(address(plan, node))
+    for name, network in plan["networks"].items():
+        if ip in ipaddress.ip_network(network["cidr"]):
+            return name, network["cidr"]
+    raise ValueError(f"{node} ({ip}) is in none of the plan's networks")
+
+
+def gateway(plan, node):
+    """Return the default route of ``node``, or None where its network has none."""
+    return plan["networks"][network_of(plan, node)[0]].get("gateway")
+
+
+def prefix_length(plan, node):
+    """Return the prefix length of the network ``node`` stands in, for example 24."""
+    return ipaddress.ip_network(network_of(plan, node)[1]).prefixlen
+
+
+def subnets(plan, role=None):
+    """Return the networks (cidr) in which nodes with ``role`` stand (all networks without one), in plan order."""
+    if role is None:
+        return [network["cidr"] for network in plan["networks"].values()]
+    used = {network_of(plan, node)[0] for node in nodes(plan, role)}
+    return [network["cidr"] for name, network in plan["networks"].items() if name in used]
+
+
+def etcd_endpoints(plan):
+    """Return the client URLs of all etcd members: ``["http://10.0.3.10:2379", ...]``."""
+    return [f"http://{ip}:{plan['ports']['etcd_client']}" for ip in addresses(plan, "etcd").values()]
+
+
+def etcd_initial_cluster(plan):
+    """Return etcd's ``initial-cluster``: ``etcd1=http://10.0.3.10:2380,...``."""
+    port = plan["ports"]["etcd_peer"]
+    return ",".join(f"{name}=http://{ip}:{port}" for name, ip in addresses(plan, "etcd").items())
+
+
+def secret_names(node_roles):
+    """Return the names of the secrets that a node with ``node_roles`` may see."""
+    return [name for role in SECRETS for name in SECRETS[role] if role in node_roles]

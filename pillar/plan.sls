@@ -1,0 +1,54 @@
+# The plan: which machines there are, what they do and where they stand. Topology lives in this file and nowhere else.
+#
+# Pure YAML, no Jinja: the states, the lab, the roster and `salt-run fanatico.validate` all read it as it is.
+# Adding a node is one line under `nodes` and a deploy. After every change, run `salt-run fanatico.validate`.
+
+plan:
+  name: fanatico-l1
+  version: 0.5.0.0
+
+  networks:                       # every node address lies in exactly one of these; gateway = the default route there
+    edge:     {cidr: 10.0.0.0/24, gateway: 10.0.0.1}
+    rpc:      {cidr: 10.0.1.0/24, gateway: 10.0.1.1}
+    database: {cidr: 10.0.2.0/24, gateway: 10.0.2.1}
+    etcd:     {cidr: 10.0.3.0/24, gateway: 10.0.3.1}
+
+  virtual_ip:
+    address: 10.0.0.100           # in the network of the haproxy nodes, used by nothing else
+    router_id: 51                 # VRRP router id, 1-255, unique in that network
+
+  nodes:                          # minion id: address, roles (master, etcd, patroni, haproxy, rpc; one node may hold several)
+    salt:     {address: 10.0.0.5,  roles: [master]}
+    haproxy1: {address: 10.0.0.10, roles: [haproxy]}
+    haproxy2: {address: 10.0.0.11, roles: [haproxy]}
+    rpc1:     {address: 10.0.1.10, roles: [rpc]}
+    rpc2:     {address: 10.0.1.11, roles: [rpc]}
+    rpc3:     {address: 10.0.1.12, roles: [rpc]}
+    db1:      {address: 10.0.2.10, roles: [patroni]}
+    db2:      {address: 10.0.2.11, roles: [patroni]}
+    db3:      {address: 10.0.2.12, roles: [patroni]}
+    etcd1:    {address: 10.0.3.10, roles: [etcd]}
+    etcd2:    {address: 10.0.3.11, roles: [etcd]}
+    etcd3:    {address: 10.0.3.12, roles: [etcd]}
+
+  ports:
+    rpc_http: 8545                # on the virtual IP and on the rpc nodes
+    rpc_ws: 8546
+    haproxy_stats: 8404           # internal
+    postgres_primary: 5432        # on the virtual IP: the primary
+    postgres_replica: 5433        # on the virtual IP: the replicas
+    postgres: 5432                # on the patroni nodes
+    patroni_rest: 8008
+    etcd_client: 2379
+    etcd_peer: 2380
+    etcd_metrics: 2381
+
+  timing:
+    # Seconds. Patroni holds loop_wait + 2 * retry_timeout <= ttl, and ttl >= 20: a dead host costs about ttl,
+    # a crashed PostgreSQL about loop_wait (primary_start_timeout 0: fail over instead of waiting for recovery).
+    patroni: {ttl: 20, loop_wait: 2, retry_timeout: 7, primary_start_timeout: 0, primary_stop_timeout: 5}
+    # Milliseconds. Election at least five heartbeats; slower values lengthen every failover that involves the etcd leader.
+    etcd: {heartbeat_ms: 100, election_ms: 1000}
+    haproxy: {inter_ms: 1000, fastinter_ms: 250, downinter_ms: 500, rise: 2, fall: 4}
+    # Seconds. A dead balancer is replaced after about three of these.
+    vrrp: {advert: 0.3}

@@ -1,0 +1,2 @@
+# This installation's overrides, merged over everything else. Never secrets: every node is given this file.
+{}
