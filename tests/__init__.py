@@ -1,0 +1,1 @@
+"""Tests, by layer: unit, rendering, functional, integration, kitchen, lab."""

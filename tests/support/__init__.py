@@ -1,0 +1,48 @@
+"""Helpers that more than one layer of tests uses."""
+
+import importlib
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def wait_until(fn, timeout, what, interval=0.25):
+    """Poll *fn* until it returns something true, and return that.
+
+    fn
+        Called without arguments. An exception counts as "not yet" and is shown if time runs out.
+    timeout
+        Seconds.
+    what
+        What is awaited, for the message.
+
+    Raises AssertionError that names what was awaited and the last value seen.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            seen = fn()
+            if seen:
+                return seen
+        except Exception as exc:  # noqa: BLE001  whatever is wrong may be right at the next look
+            seen = f"{type(exc).__name__}: {exc}"
+        if time.monotonic() >= end:
+            raise AssertionError(f"waited {timeout} s for {what}; last seen: {seen!r}")
+        time.sleep(interval)
+
+
+def utils(*names):
+    """Return a dict like Salt's `__utils__` over the named modules of _utils/.
+
+    names
+        File names without .py; `utils("fanatico_plan")["fanatico_plan.nodes"]` is the function.
+    """
+    found = {}
+    for name in names:
+        module = importlib.import_module(f"_utils.{name}")
+        virtual = getattr(module, "__virtualname__", name)
+        for attribute, value in vars(module).items():
+            if callable(value) and not attribute.startswith("_"):
+                found[f"{virtual}.{attribute}"] = value
+    return found

@@ -1,0 +1,42 @@
+"""Pillar trees for tests: the committed pillar with another plan, made-up secrets, or changes of a site."""
+
+import secrets
+from pathlib import Path
+
+import yaml
+
+from _utils import fanatico_plan
+from tests.support import REPO
+
+
+def fake_secrets(role):
+    """Return {NAME: value} for *role*: random, and long enough for any rule."""
+    return {name: secrets.token_hex(16) for name in fanatico_plan.SECRETS.get(role, ())}
+
+
+def build(directory, plan=None, site=None, with_secrets=True):
+    """Make a pillar root in *directory* out of the committed one and return its path.
+
+    plan
+        A file to stand in for pillar/plan.sls, or None for the committed plan.
+    site
+        What pillar/site/init.sls holds: the overrides of one installation.
+    with_secrets
+        False leaves pillar/secrets/ empty.
+    """
+    root = Path(directory)
+    root.mkdir(parents=True, exist_ok=True)
+    for path in (REPO / "pillar").iterdir():
+        if path.name not in ("secrets", "site"):
+            (root / path.name).symlink_to(path)
+    if plan:
+        (root / "plan.sls").unlink()
+        (root / "plan.sls").symlink_to(plan)
+    (root / "site").mkdir()
+    (root / "site" / "init.sls").write_text(yaml.safe_dump(site or {}))
+    (root / "secrets").mkdir()
+    if with_secrets:
+        for role in fanatico_plan.SECRETS:
+            content = yaml.safe_dump({"secrets": fake_secrets(role)})
+            (root / "secrets" / f"{role}.sls").write_text(content)
+    return root
