@@ -1,6 +1,7 @@
 # Who gets which settings: everybody the plan, each node the settings and the secrets of its own roles, nobody more.
 # Decided from the minion id, which the master has authenticated, and from plan.sls; never from grains.
 {%- import_yaml "plan.sls" as source %}
+{%- set roles = source.plan.nodes.get(opts.id, {}).get("roles", []) %}
 {%- set settings = {
       "master": ["master"],
       "etcd": ["etcd"],
@@ -8,19 +9,23 @@
       "haproxy": ["haproxy", "keepalived", "rpc"],
       "rpc": ["rpc"],
     } %}
-{%- set with_secrets = ["etcd", "patroni", "haproxy"] %}
-{%- set roles = source.plan.nodes.get(opts.id, {}).get("roles", []) %}
 base:
   "*":
-    - ignore_missing: True        # secrets that do not exist yet: `salt-run fanatico.validate` names them
     - plan
     - base
     - minion
     - heal
-{%- for sls in roles | map("extract", settings) | sum(start=[]) | unique %}
+{%- for role in roles %}
+{%-   for sls in settings.get(role, []) %}
     - {{ sls }}
+{%-   endfor %}
 {%- endfor %}
-{%- for role in roles if role in with_secrets %}
+    - site                        # this installation's overrides, merged over all of the above
+
+{%- for role in roles if role in ("etcd", "patroni", "haproxy") %}
+{%-   if loop.first %}
+  {{ opts.id | yaml_dquote }}:
+    - ignore_missing: True        # before `salt-run fanatico.secrets_init`; `salt-run fanatico.validate` names them
+{%-   endif %}
     - secrets.{{ role }}
 {%- endfor %}
-    - site                        # this installation's overrides, merged last
