@@ -4,7 +4,8 @@
         ret = salt.run("fanatico.roles", minion_tgt=minion.id)
         assert ret.data == ["etcd"]
 
-`salt`, `salt_run` and `salt_call` are the commands of those names: `.run("fun", *args)` gives `.data` and `.returncode`.
+`salt`, `salt_run` and `salt_call` are the commands of those names: `.run("fun", *args)` gives `.data` and
+`.returncode`.
 The bus: `event_listener.get_events([(master.id, "salt/beacon/*")], after_time=start)`.
 Neither daemon has systemd or root's files to itself: fake what touches the system.
 """

@@ -1,6 +1,6 @@
 """Unit tests import the code as plain Python and put their own dunders in.
 
-A module that Salt's loader would load is imported as it stands, and the test module says what its dunders hold:
+A module that Salt's loader would load is imported as it stands; the test module says what its dunders hold:
 
     from _modules import fanatico_rpc
 

@@ -1,0 +1,39 @@
+"""Every node of every plan: the committed one and those under tests/plans/."""
+
+import pytest
+import yaml
+
+from tests.support import REPO, pillar
+from tests.support.tree import Node
+
+PLANS = {"default": REPO / "pillar" / "plan.sls"} | {
+    path.stem: path for path in sorted((REPO / "tests" / "plans").glob("*.sls"))
+}
+
+
+def nodes(path):
+    return list(yaml.safe_load(path.read_text())["plan"]["nodes"])
+
+
+NODES = [(plan, node) for plan, path in PLANS.items() for node in nodes(path)]
+
+
+@pytest.fixture(scope="session")
+def pillars(tmp_path_factory):
+    """One pillar root for each plan."""
+    root = tmp_path_factory.mktemp("pillar")
+    return {name: pillar.build(root / name, plan=path) for name, path in PLANS.items()}
+
+
+@pytest.fixture(scope="session")
+def make_node(pillars, tmp_path_factory):
+    """Return the compiler of a node of a plan; the last one asked for is kept."""
+    kept = {}
+
+    def make(plan, node):
+        if (plan, node) not in kept:
+            kept.clear()
+            kept[plan, node] = Node(node, pillars[plan], tmp_path_factory.mktemp(f"{plan}-{node}"))
+        return kept[plan, node]
+
+    return make

@@ -1,0 +1,84 @@
+"""Every SLS and every template, found by looking, compiles for every node of several plans.
+
+It is Salt's own compiler that is asked, with its strict handling of undefined names: Jinja, YAML, requisites
+that lead nowhere, unknown state functions and unknown arguments all fail here.
+"""
+
+import configparser
+import json
+import re
+
+import pytest
+import yaml
+
+from tests.rendering.conftest import NODES
+from tests.support import REPO
+from tests.support.tree import sls_names
+
+TEMPLATES = {
+    f"salt://{path.relative_to(REPO / 'salt')}"
+    for path in (REPO / "salt").rglob("files/**/*")
+    if path.is_file() and "artifacts" not in path.parts
+}
+
+
+def own_sls(minion):
+    """The SLS that concern a node: its top file's, and whatever stands beside those (absent.sls, …)."""
+    used = {chunk["__sls__"] for chunk in minion.compile(*minion.top())} | set(minion.top())
+    components = {name.split(".")[0] for name in used} - {"roles"}
+    return [name for name in sls_names() if name in used or name.split(".")[0] in components]
+
+
+def sources(chunks):
+    for chunk in chunks:
+        source = chunk.get("source") or []
+        yield from [source] if isinstance(source, str) else source
+
+
+@pytest.mark.parametrize(("plan", "node"), NODES)
+def test_highstate_compiles_and_its_templates_render(make_node, plan, node):
+    minion = make_node(plan, node)
+    names = minion.top()
+    assert {"base", "minion"} <= set(names)
+    for chunk in minion.compile(*names):
+        if chunk["state"] == "file" and chunk.get("template"):
+            well_formed(chunk["name"], minion.render(chunk))
+
+
+@pytest.mark.parametrize(("plan", "node"), NODES)
+def test_each_sls_compiles_by_itself(make_node, plan, node):
+    """orch.deploy applies them one by one: what one of them requires, it must include."""
+    minion = make_node(plan, node)
+    for name in own_sls(minion):
+        minion.compile(name)
+
+
+def test_no_sls_and_no_template_is_left_out(make_node):
+    """What no node of the committed plan uses is dead, or is missing from a role."""
+    compiled, rendered = set(), set()
+    for plan, node in NODES:
+        if plan == "default":
+            minion = make_node(plan, node)
+            compiled.update(own_sls(minion))
+            rendered.update(sources(minion.compile(*own_sls(minion))))
+    assert sorted(TEMPLATES - rendered) == []
+    assert sorted(set(sls_names()) - compiled) == []
+
+
+def well_formed(name, text):
+    """A rendered file holds no template syntax, no Python `None`, and parses as what its name says."""
+    assert "{{" not in text, f"{name}: unrendered"
+    assert "{%" not in text, f"{name}: unrendered"
+    for number, line in enumerate(text.splitlines(), 1):
+        code = line.split("#")[0]
+        assert not re.search(r"\bNone\b", code), f"{name}:{number}: {line}"
+        assert "**********" not in code, f"{name}:{number}: masked pillar"
+    if name.endswith((".yml", ".yaml")) or "/salt/" in name:
+        yaml.safe_load(text)
+    elif name.endswith(".json"):
+        json.loads(text)
+    elif name.endswith((".service", ".socket", ".timer", ".target")):
+        unit = configparser.ConfigParser(strict=False, interpolation=None, delimiters="=")
+        unit.optionxform = str
+        unit.read_string(text)
+        assert unit.has_section("Unit")
