@@ -1,7 +1,16 @@
 """What every layer needs."""
 
+import os
+
+# As the units of the daemons have it: python-etcd3 0.12.0 does not import with today's protobuf otherwise.
+os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+
 
 def pytest_configure(config):
+    import salt._logging
+
+    # Salt keeps early log records for a standard error that pytest has closed by the time they are shown.
+    salt._logging.shutdown_temp_handler()
     # pytest-salt-factories collects the daemons' logs on all interfaces unless told otherwise.
     server = config.pluginmanager.get_plugin("saltfactories-log-server")
     if server:

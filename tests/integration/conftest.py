@@ -63,8 +63,12 @@ def master(salt_factories, master_overrides):
 
 @pytest.fixture(scope="session")
 def minion(master):
-    # The factory ticks 20 times a second, which would make every beacon interval 20 times too long.
-    factory = master.salt_minion_daemon(MINION, overrides={"loop_interval": 1})
+    overrides = {
+        # The factory ticks 20 times a second, which would make every beacon interval 20 times too long.
+        "loop_interval": 1,
+        "module_dirs": [str(REPO / "tests" / "integration" / "files")],
+    }
+    factory = master.salt_minion_daemon(MINION, overrides=overrides)
     with factory.started():
         ret = factory.salt_call_cli().run("saltutil.sync_all", _timeout=120)
         assert ret.returncode == 0, ret

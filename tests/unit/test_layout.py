@@ -148,3 +148,10 @@ def test_no_registry_is_named():
     host = re.compile(rf"(?i)\b(?:[\w-]+\.)*(?:{'|'.join(hosts)})\.(?:org|com|io)\b")
     found = [f"{path}: {match[0]}" for path, text in texts() for match in host.finditer(text)]
     assert found == []
+
+
+def test_no_module_reads_pillar_through_salt():
+    """`pillar.get` answers asterisks there (tests/integration/test_masking.py)."""
+    call = re.compile(r"""["']pillar\.(get|items|item|raw)["']""")
+    places = ("_modules", "_states", "_beacons", "_utils")
+    assert [str(path) for path, text in texts(*places) if call.search(text)] == []

@@ -1,0 +1,18 @@
+"""What a module on a minion sees of its pillar, told in a way that gives no value away."""
+
+
+def read(path):
+    """The value at *path*, read as our modules read it."""
+    return __utils__["fanatico_plan.get"](__pillar__, path)
+
+
+def length(path):
+    """The number of characters of the value at *path*, and whether it is masked."""
+    value = read(path)
+    return {"length": len(value), "masked": set(value) == {"*"}}
+
+
+def core(path):
+    """The same by Salt's own `pillar.get`, which masks."""
+    value = __salt__["pillar.get"](path)
+    return {"length": len(value), "masked": set(value) == {"*"}}
