@@ -1,0 +1,497 @@
+"""
+etcd: members and keys through python-etcd3, status and health through its JSON gateway.
+
+python-etcd3 is imported only where it is used, and its client lives for one call: gRPC does not survive the
+fork of a Salt job, and health must not depend on it. Learners are younger than python-etcd3, so their two
+calls go through the gateway as well.
+"""
+
+import contextlib
+import os
+import pathlib
+
+from salt.exceptions import CommandExecutionError
+
+DATA_DIRECTORY = "/var/lib/etcd"
+QUOTA_BYTES = 2 * 1024**3  # etcd's own default
+
+
+def _get(path, default=None):
+    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+
+
+def _me():
+    return __opts__["id"]
+
+
+def _nodes():
+    """Return ``{id: address}`` of the etcd nodes, this one first where it is one."""
+    addresses = __utils__["fanatico_plan.addresses"](__pillar__["plan"], "etcd")
+    return dict(sorted(addresses.items(), key=lambda item: item[0] != _me()))
+
+
+def _url(address, path=""):
+    return f"http://{address}:{_get('plan:ports:etcd_client', 2379)}{path}"
+
+
+def _peer_url(name):
+    nodes = _nodes()
+    if name not in nodes:
+        raise CommandExecutionError(
+            f"{name} is not an etcd node of the plan: it has {', '.join(sorted(nodes))}"
+        )
+    return f"http://{nodes[name]}:{_get('plan:ports:etcd_peer', 2380)}"
+
+
+def _post(address, path, payload=None, timeout=1.0):
+    """Call the JSON gateway of one member."""
+    return __utils__["fanatico_http.fetch"]("POST", _url(address, path), payload or {}, timeout=timeout)
+
+
+# --- status and health, through the gateway
+
+
+def _hex(number):
+    """Return a member id as etcdctl shows it; the gateway sends it as a decimal string."""
+    return f"{int(number):x}"
+
+
+def _status_of(address, timeout):
+    answer = _post(address, "/v3/maintenance/status", timeout=timeout)
+    return {
+        "member_id": _hex(answer["header"]["member_id"]),
+        "version": answer.get("version"),
+        "leader_id": _hex(answer.get("leader", 0)),
+        "term": int(answer.get("raftTerm", 0)),
+        "index": int(answer.get("raftIndex", 0)),
+        "db_size": int(answer.get("dbSize", 0)),
+        "db_in_use": int(answer.get("dbSizeInUse", 0)),
+        "learner": bool(answer.get("isLearner", False)),
+        "errors": answer.get("errors", []),
+    }
+
+
+def _members_of(address, timeout):
+    """Return the member list by peer URL: a member that never started has no name yet."""
+    names = {_peer_url(name): name for name in _nodes()}
+    listed = {}
+    for member in _post(address, "/v3/cluster/member/list", timeout=timeout)["members"]:
+        urls = member.get("peerURLs", [])
+        name = member.get("name") or next((names[url] for url in urls if url in names), ",".join(urls))
+        listed[name] = {
+            "id": _hex(member["ID"]),
+            "peer_urls": urls,
+            "client_urls": member.get("clientURLs", []),
+            "started": bool(member.get("name")),
+            "learner": bool(member.get("isLearner", False)),
+        }
+    return listed
+
+
+def _health_of(address, timeout):
+    _, body = __utils__["fanatico_http.get"](_url(address, "/health"), timeout)
+    if not isinstance(body, dict):
+        raise CommandExecutionError(f"{_url(address, '/health')}: no JSON in the answer")
+    return {"healthy": str(body.get("health")).lower() == "true", "reason": body.get("reason", "")}
+
+
+def _everywhere(ask, timeout):
+    """
+    Ask every member of the plan at once: ``{id: answer}``, with ``{"error": reason}`` where there is none.
+    """
+    probes = {name: (lambda address=address: ask(address, timeout)) for name, address in _nodes().items()}
+    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2)
+    return {
+        name: {"error": str(error)} if error is not None else value
+        for name, (value, error) in sorted(answers.items())
+    }
+
+
+def status(timeout=1):
+    """
+    Return the status of every member of the plan, ``{id: {...}}``; ``{"error": reason}`` for one without an
+    answer.
+
+    timeout
+        Seconds, for each member; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.status
+    """
+    return _everywhere(_status_of, timeout)
+
+
+def health(timeout=1):
+    """
+    Return what every member of the plan says to ``GET /health``, ``{id: {"healthy": bool, "reason": text}}``.
+
+    timeout
+        Seconds, for each member; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.health
+    """
+    return _everywhere(_health_of, timeout)
+
+
+def leader(timeout=1):
+    """
+    Return the id of the node that leads, or None where the members that answer know no leader.
+
+    timeout
+        Seconds, for each member; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.leader
+    """
+    return _leader_of(status(timeout))
+
+
+def _leader_of(statuses):
+    """Return the node that a member of the same term, and the newest one, calls leader."""
+    answers = {name: one for name, one in statuses.items() if "error" not in one}
+    ids = {one["member_id"]: name for name, one in answers.items()}
+    newest = max((one["term"] for one in answers.values()), default=0)
+    leaders = {one["leader_id"] for one in answers.values() if one["term"] == newest} - {"0"}
+    return ids.get(leaders.pop()) if len(leaders) == 1 else None
+
+
+def local_state():
+    """
+    Return what this node holds: ``{"data_dir": bool, "active": bool, "member": bool or None}``.
+
+    ``data_dir``: etcd has written data here. ``active``: its unit runs. ``member``: the cluster lists this
+    node; None where no member anywhere could be asked. A deploy decides from this between bootstrap and
+    rejoin.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'etcd*' fanatico_etcd.local_state
+    """
+    directory = pathlib.Path(_get("etcd:data_dir", DATA_DIRECTORY))
+    return {
+        "data_dir": (directory / "member").is_dir(),
+        "active": __salt__["service.status"]("etcd"),
+        "member": _listed(),
+    }
+
+
+def _listed(timeout=1):
+    """Tell whether any member that answers lists this node; None where none answers."""
+    answers = _everywhere(_members_of, timeout)
+    views = [one for one in answers.values() if "error" not in one]
+    return any(_me() in one for one in views) if views else None
+
+
+# --- members and keys, through python-etcd3
+
+
+def _etcd3():
+    # python-etcd3's generated code needs protobuf's Python implementation, and says so with a TypeError.
+    os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+    try:
+        import etcd3
+    except Exception as exc:  # what protobuf raises depends on its version
+        raise CommandExecutionError(
+            f"{_me()}: python-etcd3 cannot be used: {type(exc).__name__}: {exc}"
+        ) from exc
+    if not hasattr(etcd3, "Etcd3Client"):
+        raise CommandExecutionError(f"{_me()}: the module etcd3 here is etcd3-py, not python-etcd3")
+    return etcd3
+
+
+@contextlib.contextmanager
+def _client(timeout=5):
+    """Yield a client of the first member that answers, tried out first so that nothing is sent twice."""
+    etcd3 = _etcd3()
+    failures = []
+    for name, address in _nodes().items():
+        client = etcd3.client(host=address, port=_get("plan:ports:etcd_client", 2379), timeout=timeout)
+        try:
+            client.status()
+        except etcd3.Etcd3Exception as exc:
+            failures.append(f"{name} {type(exc).__name__}")
+            client.close()
+            continue
+        try:
+            yield client
+        except etcd3.Etcd3Exception as exc:
+            raise CommandExecutionError(
+                f"{_me()}: etcd member {name}: {type(exc).__name__} {exc}".rstrip()
+            ) from exc
+        finally:
+            client.close()
+        return
+    raise CommandExecutionError(
+        f"{_me()}: no etcd member answers ({', '.join(failures)}). "
+        "Next: salt 'etcd*' fanatico_etcd.local_state"
+    )
+
+
+def members(timeout=5):
+    """
+    Return the member list, ``{id: {"id", "peer_urls", "client_urls", "started"}}``.
+
+    A member that was added and has not started yet goes by its node in the plan.
+
+    timeout
+        Seconds, for each call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.members
+    """
+    with _client(timeout) as client:
+        return _members(client)
+
+
+def _members(client):
+    names = {_peer_url(name): name for name in _nodes()}
+    found = {}
+    for member in client.members:
+        urls = list(member.peer_urls)
+        name = member.name or next((names[url] for url in urls if url in names), ",".join(urls))
+        found[name] = {
+            "id": f"{member.id:x}",
+            "peer_urls": urls,
+            "client_urls": list(member.client_urls),
+            "started": bool(member.name),
+        }
+    return found
+
+
+def member_add(name, learner=False, timeout=5):
+    """
+    Add a node of the plan to the cluster; return the member list, unchanged where it is in already.
+
+    name
+        The id of an etcd node of the plan.
+    learner
+        Without a vote until ``member_promote``.
+    timeout
+        Seconds, for each call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.member_add etcd2
+    """
+    url = _peer_url(name)
+    with _client(timeout) as client:
+        if not any(url in one["peer_urls"] for one in _members(client).values()):
+            if learner:
+                _order("/v3/cluster/member/add", {"peerURLs": [url], "isLearner": True}, timeout)
+            else:
+                client.add_member([url])
+        return _members(client)
+
+
+def member_remove(name, timeout=5):
+    """
+    Remove a node from the cluster; return the member list, unchanged where it is not in it.
+
+    name
+        The id of the member, or its peer URL.
+    timeout
+        Seconds, for each call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.member_remove etcd2
+    """
+    with _client(timeout) as client:
+        member = _members(client).get(name)
+        if member:
+            client.remove_member(int(member["id"], 16))
+        return _members(client)
+
+
+def member_promote(name, timeout=5):
+    """
+    Give a learner its vote; etcd refuses while it has not caught up.
+
+    name
+        The id of the member.
+    timeout
+        Seconds, for each call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.member_promote etcd2
+    """
+    with _client(timeout) as client:
+        member = _members(client).get(name)
+        if member is None:
+            raise CommandExecutionError(
+                f"{name} is not a member of the etcd cluster: fanatico_etcd.member_add"
+            )
+        _order("/v3/cluster/member/promote", {"ID": str(int(member["id"], 16))}, timeout)
+        return _members(client)
+
+
+def _order(path, payload, timeout):
+    """Call the gateway of the first member that answers."""
+    for address in _nodes().values():
+        try:
+            __utils__["fanatico_http.get"](_url(address, "/version"), timeout=1)
+        except CommandExecutionError:
+            continue
+        return _post(address, path, payload, timeout)
+    raise CommandExecutionError(f"{_me()}: no etcd member answers")
+
+
+def get(key, timeout=5):
+    """
+    Return the value of a key as text, or None where there is none.
+
+    key
+        The whole key.
+    timeout
+        Seconds, for each call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.get /service/fanatico/leader
+    """
+    with _client(timeout) as client:
+        value, _ = client.get(key)
+    return None if value is None else value.decode("utf-8", "replace")
+
+
+def keys(prefix="/", timeout=5):
+    """
+    Return the keys that begin with ``prefix``, sorted.
+
+    prefix
+        For example ``/service/``.
+    timeout
+        Seconds, for each call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.keys /service/
+    """
+    with _client(timeout) as client:
+        return sorted(
+            meta.key.decode("utf-8", "replace") for _, meta in client.get_prefix(prefix, keys_only=True)
+        )
+
+
+# --- waiting and checking
+
+
+def wait_quorum(timeout=60):
+    """
+    Wait until a majority of the plan's members serve and agree on a leader; return ``{"leader", "members"}``.
+
+    timeout
+        Seconds; then ``CommandExecutionError`` with what was seen and the last lines of the journal.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.wait_quorum timeout=30
+    """
+
+    def look():
+        statuses = status(timeout=1)
+        healths = health(timeout=1)
+        serving = sorted(name for name, one in healths.items() if one.get("healthy"))
+        now = _leader_of(statuses)
+        done = (
+            now is not None
+            and len(serving) > len(healths) // 2
+            and (_me() in serving or _me() not in healths)
+        )
+        return done, {"leader": now, "members": serving}
+
+    done, seen = __utils__["fanatico_wait.until"](look, timeout)
+    if done:
+        return seen
+    unit = "etcd" if _me() in _nodes() else ""
+    journal = __salt__["fanatico.journal"](unit) if unit else ""
+    raise CommandExecutionError(
+        __utils__["fanatico_wait.ran_out"](_me(), "etcd's quorum", timeout, seen, unit, journal)
+    )
+
+
+def look(timeout=1):
+    """
+    Look at etcd on this node and at its peers once: ``{"facts": {...}, "checks": {name: check}}``. Never
+    raises.
+
+    timeout
+        Seconds, for each question; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'etcd*' fanatico_etcd.look
+    """
+    nodes = _nodes()
+    mine = nodes[_me()]
+    probes = {
+        "health": lambda: _health_of(mine, timeout),
+        "members": lambda: _members_of(mine, timeout),
+        "alarms": lambda: _post(mine, "/v3/maintenance/alarm", {"action": "GET"}, timeout).get("alarms", []),
+    }
+    for name, address in nodes.items():
+        probes[f"status {name}"] = lambda address=address: _status_of(address, timeout)
+    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2)
+    facts = {
+        "status": {},
+        "errors": {name: str(error) for name, (_, error) in answers.items() if error is not None},
+    }
+    for name, (value, error) in answers.items():
+        if name.startswith("status "):
+            facts["status"][name.removeprefix("status ")] = (
+                {"error": str(error)} if error is not None else value
+            )
+        elif error is None:
+            facts[name] = value
+    return {"facts": facts, "checks": _judge(facts, _me(), _get("etcd:quota_bytes", QUOTA_BYTES))}
+
+
+def checks(timeout=1):
+    """
+    Return the checks of etcd on this node, ``{name: check}``.
+
+    timeout
+        Seconds, for each question; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'etcd*' fanatico_etcd.checks
+    """
+    return look(timeout)["checks"]
+
+
+def _judge(facts, me, quota):
+    """Return the checks for what the members said."""
+    return {}

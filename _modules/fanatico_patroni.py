@@ -1,0 +1,436 @@
+"""
+Patroni, asked and told through its REST API.
+
+Reading needs no password; what changes the cluster is sent with basic authentication. A question about the
+cluster goes to this node first and to its peers where it does not answer.
+"""
+
+from salt.exceptions import CommandExecutionError
+
+REST_USER = "patroni"
+RUNNING = ("running", "streaming")
+
+
+def _get(path, default=None):
+    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+
+
+def _me():
+    return __opts__["id"]
+
+
+def _nodes():
+    """Return ``{id: address}`` of the Patroni nodes, this one first where it is one."""
+    addresses = __utils__["fanatico_plan.addresses"](__pillar__["plan"], "patroni")
+    return dict(sorted(addresses.items(), key=lambda item: item[0] != _me()))
+
+
+def _url(address, path):
+    return f"http://{address}:{_get('plan:ports:patroni_rest', 8008)}/{path}"
+
+
+def _auth():
+    password = _get("secrets:PATRONI_REST_PASSWORD")
+    if not password:
+        raise CommandExecutionError(
+            f"{_me()} has no PATRONI_REST_PASSWORD in its pillar, so Patroni takes no orders from it: "
+            "run this on a node with the role patroni, or see `salt-run fanatico.secrets_init`"
+        )
+    return REST_USER, password
+
+
+def _ask(path, timeout, node=None):
+    """GET ``path`` from ``node``, or from the first node that answers."""
+    nodes = _nodes()
+    if node is not None and node not in nodes:
+        raise CommandExecutionError(f"{node} is not a Patroni node of the plan: it has {', '.join(nodes)}")
+    failures = []
+    for name in [node] if node else nodes:
+        try:
+            return __utils__["fanatico_http.fetch"]("GET", _url(nodes[name], path), timeout=timeout)
+        except CommandExecutionError as exc:
+            failures.append(f"{name}: {exc}")
+    raise CommandExecutionError(
+        f"{_me()}: Patroni does not answer. {'; '.join(failures)}. Next: systemctl status patroni"
+    )
+
+
+def _order(method, path, payload, timeout, node=None):
+    """Send ``payload`` with authentication to ``node``, or to the first node that answers at all."""
+    nodes = _nodes()
+    if node is None:
+        node = next((name for name in nodes if _alive(nodes[name])), next(iter(nodes)))
+    return __utils__["fanatico_http.fetch"](method, _url(nodes[node], path), payload, _auth(), timeout)
+
+
+def _alive(address):
+    try:
+        __utils__["fanatico_http.get"](_url(address, "liveness"), timeout=1)
+    except CommandExecutionError:
+        return False
+    return True
+
+
+def status(node=None, timeout=2):
+    """
+    Return what Patroni on ``node`` (this one without one) says of itself.
+
+    node
+        A Patroni node of the plan.
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_patroni.status
+    """
+    node = node or _me()
+    address = _nodes().get(node)
+    if address is None:
+        raise CommandExecutionError(f"{node} is not a Patroni node of the plan")
+    # /patroni answers 503 with the same body while PostgreSQL is not running.
+    url = _url(address, "patroni")
+    code, body = __utils__["fanatico_http.get"](url, timeout)
+    if not isinstance(body, dict):
+        raise CommandExecutionError(f"{url}: HTTP {code} and no status in it")
+    return body
+
+
+def cluster(timeout=2):
+    """
+    Return Patroni's view of the cluster: members with role, state, timeline and lag.
+
+    timeout
+        Seconds, for each node asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.cluster
+    """
+    return _ask("cluster", timeout)
+
+
+def leader(timeout=2):
+    """
+    Return the id of the leader, or None while there is none.
+
+    timeout
+        Seconds, for each node asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.leader
+    """
+    return _leader_of(cluster(timeout))
+
+
+def _leader_of(view):
+    roles = ("leader", "standby_leader")
+    return next((member["name"] for member in view.get("members", []) if member.get("role") in roles), None)
+
+
+def history(timeout=2):
+    """
+    Return the failovers Patroni remembers, oldest first: timeline, LSN, reason, time, new leader.
+
+    timeout
+        Seconds, for each node asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.history
+    """
+    names = ("timeline", "lsn", "reason", "time", "new_leader")
+    return [dict(zip(names, line, strict=False)) for line in _ask("history", timeout) or []]
+
+
+def config(timeout=2):
+    """
+    Return the dynamic configuration, as it stands in etcd.
+
+    timeout
+        Seconds, for each node asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.config
+    """
+    return _ask("config", timeout)
+
+
+def patch_config(settings, timeout=5):
+    """
+    Change settings of the dynamic configuration and return all of it as it stands then.
+
+    settings
+        Merged into the configuration; None deletes a key.
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.patch_config '{"loop_wait": 2, "postgresql": {"use_slots": null}}'
+    """
+    return _order("PATCH", "config", settings, timeout)
+
+
+def reload(timeout=10):
+    """
+    Have Patroni on this node read its configuration file again.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_patroni.reload
+    """
+    return str(_order("POST", "reload", {}, timeout, _me())).strip()
+
+
+def restart(pending=False, timeout=120):
+    """
+    Restart PostgreSQL on this node through Patroni.
+
+    pending
+        Only where a changed setting asks for it.
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db2 fanatico_patroni.restart pending=True
+    """
+    return str(
+        _order("POST", "restart", {"restart_pending": True} if pending else {}, timeout, _me())
+    ).strip()
+
+
+def reinitialize(force=False, timeout=30):
+    """
+    Throw away this replica's data and have Patroni copy it anew from the cluster. The leader refuses.
+
+    force
+        Also while a copy is already under way.
+    timeout
+        Seconds, for the order; wait for the end with ``fanatico_patroni.wait_streaming``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db3 fanatico_patroni.reinitialize
+    """
+    return str(_order("POST", "reinitialize", {"force": force}, timeout, _me())).strip()
+
+
+def switchover(candidate=None, timeout=60):
+    """
+    Hand the leadership over and return the id of the new leader.
+
+    candidate
+        The node to lead; the healthiest replica without one.
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.switchover db2
+    """
+    old = leader()
+    if old is None:
+        raise CommandExecutionError(f"{_me()}: there is no leader to hand over from")
+    if old == candidate:
+        return candidate
+    order = {"leader": old, **({"candidate": candidate} if candidate else {})}
+    answer = _order("POST", "switchover", order, timeout)
+    done, seen = __utils__["fanatico_wait.until"](lambda: _new_leader(old, candidate), timeout, 0.25)
+    if not done:
+        raise CommandExecutionError(
+            f"{_me()}: switchover from {old} to {candidate or 'any'}: "
+            f"Patroni said {str(answer).strip()!r}, but {seen}"
+        )
+    return seen
+
+
+def _new_leader(old, candidate):
+    now = leader()
+    done = now == candidate if candidate else now not in (None, old)
+    return done, now if done else f"the leader is {now}"
+
+
+def pause(timeout=5):
+    """
+    Stop Patroni from failing over or restarting anything, on all nodes, until ``resume``.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.pause
+    """
+    return patch_config({"pause": True}, timeout).get("pause", False)
+
+
+def resume(timeout=5):
+    """
+    Let Patroni act again after ``pause``.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.resume
+    """
+    return not patch_config({"pause": None}, timeout).get("pause", False)
+
+
+def wait_leader(timeout=90):
+    """
+    Wait until the cluster has a running leader and return its id.
+
+    timeout
+        Seconds; then ``CommandExecutionError`` with what was seen and the last lines of the journal.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.wait_leader
+    """
+
+    def seen():
+        view = cluster(timeout=1)
+        name = _leader_of(view)
+        state = next((one.get("state") for one in view["members"] if one["name"] == name), None)
+        done = state in RUNNING
+        return done, name if done else _describe(view)
+
+    return _wait(seen, timeout, "a running Patroni leader")
+
+
+def wait_streaming(timeout=120, members=None):
+    """
+    Wait until the leader runs and every other member streams from it, and return ``{id: role}``.
+
+    timeout
+        Seconds; then ``CommandExecutionError`` with what was seen and the last lines of the journal.
+    members
+        The ids awaited; all Patroni nodes of the plan without them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.wait_streaming
+    """
+    awaited = list(members or _nodes())
+
+    def seen():
+        view = cluster(timeout=1)
+        by_name = {one["name"]: one for one in view["members"]}
+        missing = [
+            name for name in awaited if by_name.get(name, {}).get("state") not in _good(by_name.get(name))
+        ]
+        done = not missing and _leader_of(view) is not None
+        return done, {name: by_name[name]["role"] for name in awaited} if done else _describe(view)
+
+    return _wait(seen, timeout, f"{', '.join(sorted(awaited))} to run and stream")
+
+
+def _good(member):
+    """Return the states in which ``member`` does its part: a replica has to stream."""
+    return RUNNING if member and member.get("role") in ("leader", "standby_leader") else ("streaming",)
+
+
+def _describe(view):
+    """Return a cluster view in one line."""
+    members = [f"{one['name']} {one.get('role')} {one.get('state')}" for one in view.get("members", [])]
+    return ", ".join(members) or "no member yet"
+
+
+def _wait(look, timeout, awaited):
+    done, seen = __utils__["fanatico_wait.until"](look, timeout)
+    if done:
+        return seen
+    journal = __salt__["fanatico.journal"]("patroni")
+    raise CommandExecutionError(
+        __utils__["fanatico_wait.ran_out"](_me(), awaited, timeout, seen, "patroni", journal)
+    )
+
+
+def look(timeout=1):
+    """
+    Look at Patroni once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+
+    timeout
+        Seconds, for each question; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_patroni.look
+    """
+    address = _nodes()[_me()]
+    get = __utils__["fanatico_http.get"]
+    fetch = __utils__["fanatico_http.fetch"]
+    answers = __utils__["fanatico_verdict.gather"](
+        {
+            "patroni": lambda: get(_url(address, "patroni"), timeout)[1],
+            "liveness": lambda: get(_url(address, "liveness"), timeout)[0],
+            "cluster": lambda: fetch("GET", _url(address, "cluster"), timeout=timeout),
+        },
+        timeout * 2,
+    )
+    facts = {name: value for name, (value, error) in answers.items() if error is None}
+    facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
+    return {
+        "facts": facts,
+        "checks": _judge(facts, _me(), sorted(_nodes()), _get("plan:timing:patroni:ttl", 20)),
+    }
+
+
+def checks(timeout=1):
+    """
+    Return the checks of Patroni on this node, ``{name: check}``.
+
+    timeout
+        Seconds, for each question; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_patroni.checks
+    """
+    return look(timeout)["checks"]
+
+
+def _judge(facts, me, expected, ttl):
+    """Return the checks for what Patroni on ``me`` said; ``expected`` are the members the plan has."""
+    return {}

@@ -1,0 +1,252 @@
+"""
+PostgreSQL on this node, asked through psycopg.
+
+By default over the Unix socket as superuser, so that nothing on the network has to work. psycopg is imported
+only when a query is made: it costs a tenth of a second that no other role should pay.
+"""
+
+import datetime
+import decimal
+
+from salt.exceptions import CommandExecutionError
+
+SOCKET_DIRECTORY = "/var/run/postgresql"
+SUPERUSER = "postgres"
+
+# Whose password is which secret; every other role has to bring its own.
+SECRET_OF = {
+    "postgres": "POSTGRES_SUPERUSER_PASSWORD",
+    "admin": "POSTGRES_ADMIN_PASSWORD",
+    "replicator": "POSTGRES_REPLICATOR_PASSWORD",
+    "rewind": "POSTGRES_REWIND_PASSWORD",
+    "fanatico": "POSTGRES_FANATICO_PASSWORD",
+}
+
+_FACTS = """
+    SELECT pg_is_in_recovery() AS in_recovery,
+           current_setting('transaction_read_only') = 'on' AS read_only,
+           current_setting('server_version') AS version,
+           current_setting('max_connections')::int AS max_connections,
+           current_setting('synchronous_standby_names') AS synchronous_standby_names,
+           (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int AS connections,
+           (SELECT count(*) FROM pg_stat_replication
+             WHERE sync_state IN ('sync', 'quorum'))::int AS sync_standbys,
+           CASE WHEN NOT pg_is_in_recovery()
+                THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int
+           END AS timeline
+"""
+
+
+def _get(path, default=None):
+    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+
+
+def _plain(value):
+    """Return ``value`` as something msgpack and JSON know."""
+    if isinstance(value, (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)):
+        return str(value)
+    if isinstance(value, (bytes, memoryview)):
+        return bytes(value).hex()
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, (bool, int, float, str, dict)) else str(value)
+
+
+def query(
+    sql,
+    args=None,
+    dbname="postgres",
+    user=SUPERUSER,
+    host=None,
+    port=None,
+    identifiers=None,
+    literals=None,
+    password=None,
+    timeout=5,
+):
+    """
+    Run one SQL statement, committed by itself, and return its rows as a list of dicts (empty where it has
+    none).
+
+    sql
+        The statement. ``%s`` or ``%(name)s`` stand for ``args``; ``{name}`` for ``identifiers`` and
+        ``literals``.
+    args
+        List or dict of values, sent beside the statement.
+    dbname
+        The database.
+    user
+        The role to connect as.
+    host
+        Address of the server; the local Unix socket without one.
+    port
+        The port of the server; the plan's without one.
+    identifiers
+        ``{placeholder: name}`` of tables, roles and the like, quoted by psycopg.
+    literals
+        ``{placeholder: value}``, quoted by psycopg, where PostgreSQL takes no parameters (``CREATE ROLE``).
+    password
+        Only for a role that has no secret in the pillar.
+    timeout
+        Seconds to connect, and seconds for the statement.
+
+    Raises ``CommandExecutionError`` with the server's first sentence; the statement is never part of it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_postgres.query 'SELECT pg_is_in_recovery()'
+        salt db1 fanatico_postgres.query 'SELECT * FROM pg_roles WHERE rolname = %s' '[fanatico]'
+    """
+    import psycopg
+    from psycopg import sql as compose
+    from psycopg.rows import dict_row
+
+    statement = compose.SQL(sql)
+    if identifiers or literals:
+        parts = {name: compose.Identifier(value) for name, value in (identifiers or {}).items()}
+        parts.update({name: compose.Literal(value) for name, value in (literals or {}).items()})
+        statement = statement.format(**parts)
+    port = port or _get("plan:ports:postgres", 5432)
+    where = f"{host or SOCKET_DIRECTORY} port {port}"
+    try:
+        with psycopg.connect(
+            host=host or SOCKET_DIRECTORY,
+            port=port,
+            dbname=dbname,
+            user=user,
+            password=password or _get(f"secrets:{SECRET_OF.get(user)}"),
+            connect_timeout=max(2, int(timeout)),
+            options=f"-c statement_timeout={int(timeout * 1000)}",
+            application_name="fanatico",
+            autocommit=True,
+            row_factory=dict_row,
+        ) as connection:
+            cursor = connection.execute(statement, args)
+            rows = cursor.fetchall() if cursor.description else []
+    except psycopg.Error as exc:
+        said = exc.diag.message_primary or str(exc).strip().partition("\n")[0]
+        raise CommandExecutionError(f"{__opts__['id']}: PostgreSQL at {where}, user {user}: {said}") from exc
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def status(timeout=2):
+    """
+    Return what PostgreSQL says of itself: version, recovery, timeline, connections, synchronous standbys.
+
+    timeout
+        Seconds.
+
+    Raises ``CommandExecutionError`` where it does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_postgres.status
+    """
+    return query(_FACTS, timeout=timeout)[0]
+
+
+def ping(timeout=2):
+    """
+    Tell whether PostgreSQL on this node answers a query.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_postgres.ping
+    """
+    try:
+        query("SELECT 1 AS one", timeout=timeout)
+    except CommandExecutionError:
+        return False
+    return True
+
+
+def is_in_recovery(timeout=2):
+    """
+    Tell whether PostgreSQL on this node is a replica; raises ``CommandExecutionError`` where it does not
+    answer.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_postgres.is_in_recovery
+    """
+    return query("SELECT pg_is_in_recovery() AS answer", timeout=timeout)[0]["answer"]
+
+
+def look(timeout=1):
+    """
+    Look at PostgreSQL once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_postgres.look
+    """
+    try:
+        facts = status(timeout)
+    except CommandExecutionError as exc:
+        facts = {"error": str(exc)}
+    return {"facts": facts, "checks": _judge(facts)}
+
+
+def checks(timeout=1):
+    """
+    Return the checks of PostgreSQL on this node, ``{name: check}``.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_postgres.checks
+    """
+    return look(timeout)["checks"]
+
+
+def _judge(facts):
+    """Return the checks for what ``status`` said."""
+    ok, degraded, critical = (
+        __utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical")
+    )
+    if "error" in facts:
+        hint = f"salt {__opts__['id']} fanatico_patroni.status; journalctl -u patroni -n 50"
+        return {"postgres.sql": critical(None, facts["error"], hint)}
+    role = "replica" if facts["in_recovery"] else "primary"
+    found = {"postgres.sql": ok(role, f"PostgreSQL {facts['version']} answers as {role}")}
+    if role == "primary":
+        if facts["read_only"]:
+            found["postgres.write"] = critical(
+                False, "the primary is read-only", "SHOW default_transaction_read_only; free disk space"
+            )
+        elif facts["synchronous_standby_names"] and not facts["sync_standbys"]:
+            found["postgres.write"] = critical(
+                False,
+                "every commit waits: no synchronous standby is connected",
+                "bring a replica back: salt 'db*' fanatico_patroni.status",
+            )
+        else:
+            found["postgres.write"] = ok(True, f"{facts['sync_standbys']} standbys can confirm a commit")
+    used, limit = facts["connections"], facts["max_connections"]
+    judge = degraded if used > 0.9 * limit else ok
+    hint = "" if judge is ok else "close idle clients or raise max_connections in pillar/patroni.sls"
+    found["postgres.connections"] = judge(used, f"{used} of {limit} connections in use", hint)
+    return found
