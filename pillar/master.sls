@@ -1,1 +1,4 @@
-master: {}
+#!yaml
+# The Salt master.
+master:
+  worker_threads: 3

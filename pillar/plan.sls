@@ -1,3 +1,4 @@
+#!yaml
 # The plan: which machines there are, what they do and where they stand. Topology lives in this file and nowhere else.
 #
 # Pure YAML, no Jinja: the states, the lab, the roster and `salt-run fanatico.validate` all read it as it is.
