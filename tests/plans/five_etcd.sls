@@ -1,0 +1,36 @@
+#!yaml
+# The committed topology with five etcd members and a second pair of everything that may grow.
+plan:
+  name: five-etcd
+  version: 0.5.0.0
+  networks:
+    edge:     {cidr: 10.0.0.0/24, gateway: 10.0.0.1}
+    rpc:      {cidr: 10.0.1.0/24, gateway: 10.0.1.1}
+    database: {cidr: 10.0.2.0/24, gateway: 10.0.2.1}
+    etcd:     {cidr: 10.0.3.0/24, gateway: 10.0.3.1}
+  virtual_ip: {address: 10.0.0.100, router_id: 51}
+  nodes:
+    salt:     {address: 10.0.0.5,  roles: [master]}
+    haproxy1: {address: 10.0.0.10, roles: [haproxy]}
+    haproxy2: {address: 10.0.0.11, roles: [haproxy]}
+    haproxy3: {address: 10.0.0.12, roles: [haproxy]}
+    rpc1:     {address: 10.0.1.10, roles: [rpc]}
+    rpc2:     {address: 10.0.1.11, roles: [rpc]}
+    rpc3:     {address: 10.0.1.12, roles: [rpc]}
+    rpc4:     {address: 10.0.1.13, roles: [rpc]}
+    db1:      {address: 10.0.2.10, roles: [patroni]}
+    db2:      {address: 10.0.2.11, roles: [patroni]}
+    db3:      {address: 10.0.2.12, roles: [patroni]}
+    db4:      {address: 10.0.2.13, roles: [patroni]}
+    etcd1:    {address: 10.0.3.10, roles: [etcd]}
+    etcd2:    {address: 10.0.3.11, roles: [etcd]}
+    etcd3:    {address: 10.0.3.12, roles: [etcd]}
+    etcd4:    {address: 10.0.3.13, roles: [etcd]}
+    etcd5:    {address: 10.0.3.14, roles: [etcd]}
+  ports: {rpc_http: 8545, rpc_ws: 8546, haproxy_stats: 8404, postgres_primary: 5432, postgres_replica: 5433,
+          postgres: 5432, patroni_rest: 8008, etcd_client: 2379, etcd_peer: 2380, etcd_metrics: 2381}
+  timing:
+    patroni: {ttl: 20, loop_wait: 2, retry_timeout: 7, primary_start_timeout: 0, primary_stop_timeout: 5}
+    etcd: {heartbeat_ms: 100, election_ms: 1000}
+    haproxy: {inter_ms: 1000, fastinter_ms: 250, downinter_ms: 500, rise: 2, fall: 4}
+    vrrp: {advert: 0.3}
