@@ -1,9 +1,17 @@
-"""What every layer needs."""
+"""What every layer needs, and the lab for the layers that need one."""
 
 import os
 
+import pytest
+
 # As the units of the daemons have it: python-etcd3 0.12.0 does not import with today's protobuf otherwise.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--lab", metavar="NAME", help="use this lab, which is up, instead of making one named `test`"
+    )
 
 
 def pytest_configure(config):
@@ -15,3 +23,16 @@ def pytest_configure(config):
     server = config.pluginmanager.get_plugin("saltfactories-log-server")
     if server:
         server.log_host = "127.0.0.1"
+
+
+@pytest.fixture(scope="session")
+def lab(request):
+    """A lab that is up and deployed, shared by all tests of a run."""
+    from lab.machines import Lab
+    from lab.testing import SharedLab
+
+    shared = SharedLab(request.config.getoption("--lab"))
+    try:
+        yield Lab(shared.name())
+    finally:
+        shared.destroy()

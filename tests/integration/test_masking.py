@@ -36,5 +36,6 @@ def test_our_modules_see_the_plan(call):
 
 
 def test_a_template_on_the_minion_sees_the_real_secret(call):
-    text = f"{{{{ salt['pillar.get']('{SECRET}') | length }}}} {{{{ pillar.secrets.ETCD_CLUSTER_TOKEN | length }}}}"
+    dotted = SECRET.replace(":", ".")
+    text = f"{{{{ salt['pillar.get']('{SECRET}') | length }}}} {{{{ pillar.{dotted} | length }}}}"
     assert str(call("slsutil.renderer", f"string={text!r}", "default_renderer=jinja")).split() == ["32", "32"]
