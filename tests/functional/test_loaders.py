@@ -1,0 +1,72 @@
+"""Everything we ship loads in Salt, under the name it is meant to have."""
+
+import ast
+
+import pytest
+import salt.loader
+
+from tests.support import REPO
+
+
+def shipped(directory):
+    """(file, virtual name, public functions) of every module in a directory."""
+    for path in sorted((REPO / directory).glob("*.py")):
+        tree = ast.parse(path.read_text())
+        virtual, functions = path.stem, []
+        for statement in tree.body:
+            if (
+                isinstance(statement, ast.Assign)
+                and getattr(statement.targets[0], "id", "") == "__virtualname__"
+            ):
+                virtual = ast.literal_eval(statement.value)
+            if isinstance(statement, ast.FunctionDef) and not statement.name.startswith("_"):
+                functions.append(statement.name.rstrip("_"))
+        yield pytest.param(path, virtual, functions, id=f"{directory}/{path.name}")
+
+
+def missing(loader, virtual, functions):
+    return [name for name in functions if f"{virtual}.{name}" not in loader]
+
+
+@pytest.mark.parametrize(("path", "virtual", "functions"), shipped("_modules"))
+def test_execution_module_loads(node, path, virtual, functions):
+    assert missing(node("db1").functions, virtual, functions) == []
+
+
+@pytest.mark.parametrize(("path", "virtual", "functions"), shipped("_states"))
+def test_state_module_loads(node, path, virtual, functions):
+    assert missing(node("db1").highstate.state.states, virtual, functions) == []
+
+
+@pytest.mark.parametrize(("path", "virtual", "functions"), shipped("_utils"))
+def test_util_loads(node, path, virtual, functions):
+    assert missing(node("db1").highstate.state.utils, virtual, functions) == []
+
+
+@pytest.mark.parametrize(("path", "virtual", "functions"), shipped("_beacons"))
+def test_beacon_loads(node, path, virtual, functions):
+    minion = node("db1")
+    beacons = salt.loader.beacons(minion.opts, minion.functions)
+    assert missing(beacons, virtual, functions) == []
+
+
+@pytest.mark.parametrize(("path", "virtual", "functions"), shipped("_runners"))
+def test_runner_loads(runners, path, virtual, functions):
+    """Several files share the name `fanatico`: each one's functions must be there."""
+    assert missing(runners, virtual, functions) == []
+
+
+@pytest.mark.parametrize(
+    "path", [*REPO.glob("_modules/*.py"), *REPO.glob("_beacons/*.py")], ids=lambda path: path.name
+)
+def test_module_hides_its_helpers(path):
+    """A public name in a module is a command: imported functions must not become one."""
+    tree = ast.parse(path.read_text())
+    imported = [
+        alias.asname or alias.name
+        for statement in tree.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+        if (alias.asname or alias.name)[0].islower()
+    ]
+    assert [name for name in imported if not name.startswith("_")] == []
