@@ -1,0 +1,119 @@
+"""
+Watch the units this node has to keep running and say when one goes down.
+
+One event per fault, tag ``salt/beacon/<minion>/fanatico/<unit>``; while the unit stays down the event is
+repeated now and then, because an event that nobody heard is lost. A unit that systemd is restarting by itself
+is no fault.
+
+A running unit costs one read of a small file a second: systemd itself is asked only when the unit's control
+group is empty, and otherwise every few seconds to be sure.
+"""
+
+import time
+
+__virtualname__ = "fanatico"
+
+DEFAULTS = {
+    "settle": 30,  # seconds a unit may take to come up after a boot before it counts as down
+    "repeat": 60,  # seconds between two events about a unit that stays down
+    "gap": 5,  # seconds between two events about a unit that comes and goes
+    "resync": 3,  # seconds between two questions to systemd about a unit that looks well
+}
+_SALTS_OWN = {"_beacon_name", "interval", "enabled", "disable_during_state_run", "beacon_module", "run_once"}
+
+_memory = {}
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def validate(config):
+    """
+    Return ``(valid, reason)``: the configuration is a list of ``{name: seconds}`` with the names of
+    ``DEFAULTS``.
+    """
+    if not isinstance(config, list) or not all(isinstance(item, dict) for item in config):
+        return (
+            False,
+            "The beacon fanatico wants a list of settings, for example `- repeat: 60`, or an empty list.",
+        )
+    for name, value in _merged(config).items():
+        if name in _SALTS_OWN:
+            continue
+        if name not in DEFAULTS:
+            return False, f"The beacon fanatico does not know {name!r}, only {', '.join(DEFAULTS)}."
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            return False, f"The beacon fanatico wants a number of seconds for {name}, not {value!r}."
+    return True, "Valid beacon configuration"
+
+
+def beacon(config):
+    """Return an event for every unit of this node that has gone down, or has stayed down for long enough."""
+    settings = {**DEFAULTS, **_merged(config)}
+    now = time.monotonic()
+    due = [unit for unit in __salt__["fanatico_unit.expected"]() if _due(_memory.get(unit), now)]
+    if not due:
+        return []
+    events = []
+    for unit, state in __salt__["fanatico_unit.states"](*due).items():
+        _memory[unit], why = _judge(_memory.get(unit), state, now, settings)
+        if why:
+            facts = {name: state[name] for name in ("active", "sub", "result", "restarts")}
+            events.append({"tag": unit, "unit": unit, "why": why, **facts})
+    return [] if events and __salt__["fanatico_unit.shutting_down"]() else events
+
+
+def _merged(config):
+    return {name: value for item in config for name, value in item.items()}
+
+
+def _due(known, now):
+    """Tell whether systemd must be asked about a unit."""
+    return known is None or now >= known["look"] or bool(known["group"] and not _populated(known["group"]))
+
+
+def _populated(group):
+    """Tell whether any process is left in a unit's control group."""
+    try:
+        with open(f"/sys/fs/cgroup{group}/cgroup.events", encoding="ascii") as handle:
+            return "populated 1" in handle.read()
+    except OSError:
+        return False
+
+
+def _judge(known, state, now, settings):
+    """
+    Return ``(memory, why)``: what to remember of a unit, and why to report it now (empty: not).
+
+    known
+        What the last call returned as memory; None at first sight.
+    state
+        The unit as ``fanatico_unit.states`` has it.
+    now
+        Seconds of a clock that never jumps.
+    """
+    memory = dict(known or {"up": False, "down_since": None, "told": None})
+    why = ""
+    if state["active"] == "active":
+        memory.update(up=True, down_since=None)
+    elif state["down"]:
+        told = memory["told"]
+        if memory["down_since"] is None:
+            memory["down_since"] = now
+        if memory["up"]:
+            # Otherwise it is still remembered as up, and judged again at the next look.
+            if told is None or now - told >= settings["gap"]:
+                why = "failed" if state["active"] == "failed" else "stopped"
+        elif told is not None and told >= memory["down_since"]:
+            why = "still down" if now - told >= settings["repeat"] else ""
+        elif state["enabled"] == "enabled" and now - memory["down_since"] >= settings["settle"]:
+            why = "did not come up"
+        if why:
+            memory.update(up=False, told=now)
+    # A unit that has just left the good state is looked at again at once.
+    settled = state["active"] == "active" or not memory["up"]
+    memory["look"] = now + settings["resync"] if settled else now
+    # A unit without processes of its own (a socket) has no group to watch.
+    memory["group"] = state["cgroup"] if state["active"] == "active" and _populated(state["cgroup"]) else ""
+    return memory, why

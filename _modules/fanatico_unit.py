@@ -1,0 +1,169 @@
+"""
+The systemd units this node has to keep running: which they are, how they are, and how one is started again.
+"""
+
+import subprocess
+import time
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "fanatico_unit"
+
+_PROPERTIES = {
+    "LoadState": "load",
+    "UnitFileState": "enabled",
+    "ActiveState": "active",
+    "SubState": "sub",
+    "Result": "result",
+    "MainPID": "pid",
+    "NRestarts": "restarts",
+    "ControlGroup": "cgroup",
+    "Job": "job",
+}
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def expected():
+    """
+    Return the units this node's roles promise to keep running.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_unit.expected
+    """
+    plan = __utils__["fanatico_plan.get"](__pillar__, "plan", {"nodes": {}})
+    roles = __utils__["fanatico_plan.roles"](plan, __opts__["id"])
+    return __utils__["fanatico_guard.units"](roles, __utils__["fanatico_plan.get"](__pillar__, "heal:units"))
+
+
+def states(*units):
+    """
+    Return how units are, all of them for the price of one look.
+
+    units
+        Their full names; without any, those of ``fanatico_unit.expected``.
+
+    Returns ``{unit: {"load", "enabled", "active", "sub", "result", "cgroup": str, "pid", "restarts": int,
+    "down": bool}}``. ``down`` means that nothing but us will start it again: it is stopped or failed, systemd
+    is not about to start it, and nobody has masked it. A unit that does not exist has load ``not-found``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'etcd*' fanatico_unit.states etcd.service
+    """
+    units = units or expected()
+    if not units:
+        return {}
+    return _parse(_systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", *units), units)
+
+
+def start(unit, samples=3, timeout=30):
+    """
+    Start a unit that is down and prove that it stays up. A unit that is not down any more is left alone.
+
+    unit
+        Its full name.
+    samples
+        So many looks in a row, a quarter of a second apart, must show it active with the same main process.
+    timeout
+        Seconds for all of it.
+
+    Returns ``{"acted": bool, "running": bool, "before": state, "after": state, "took": seconds, "detail":
+    str}``. ``detail`` says, when it is not running, what was seen and ends with the last lines of its
+    journal.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'etcd1' fanatico_unit.start etcd.service
+    """
+    begun = time.monotonic()
+    before = states(unit)[unit]
+    outcome = {"acted": False, "running": before["active"] == "active", "before": before, "after": before}
+    if before["down"]:
+        if before["active"] == "failed":
+            _systemctl("reset-failed", "--", unit)
+        # Not waiting here: a service that never gets ready would hold systemctl for its own, longer timeout.
+        _systemctl("start", "--no-block", "--", unit)
+        running, after = _stable(unit, samples, begun + timeout)
+        outcome.update(acted=True, running=running, after=after)
+    outcome["took"] = round(time.monotonic() - begun, 2)
+    outcome["detail"] = "" if outcome["running"] else _complaint(unit, outcome["after"], outcome["took"])
+    return outcome
+
+
+def shutting_down():
+    """
+    Tell whether this machine is on its way down, when stopped units are no fault.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_unit.shutting_down
+    """
+    return _run("systemctl", "is-system-running").stdout.strip() == "stopping"
+
+
+def _parse(text, units):
+    """
+    Return what ``systemctl show`` printed about ``units``, one block each in the same order, as ``states``
+    does.
+    """
+    found = {}
+    for unit, block in zip(units, text.strip().split("\n\n"), strict=True):
+        told = dict(line.partition("=")[::2] for line in block.splitlines())
+        state = {name: told.get(key, "") for key, name in _PROPERTIES.items()}
+        state.update({key: int(state[key] or 0) for key in ("pid", "restarts")})
+        # `<id> <path>` while a start or stop is queued.
+        busy = state.pop("job").split(" ")[0] not in ("", "0")
+        state["down"] = state["load"] == "loaded" and state["active"] in ("inactive", "failed") and not busy
+        found[unit] = state
+    return found
+
+
+def _stable(unit, samples, deadline):
+    """Wait until a unit was seen active with one main process ``samples`` times in a row."""
+    pid, seen = None, 0
+    while True:
+        state = states(unit)[unit]
+        if state["active"] != "active":
+            seen = 0
+        elif seen and state["pid"] == pid:
+            seen += 1
+        else:
+            pid, seen = state["pid"], 1
+        if seen >= samples:
+            return True, state
+        if state["down"] or time.monotonic() >= deadline:
+            return False, state
+        time.sleep(0.25)
+
+
+def _complaint(unit, state, took):
+    lines = _run("journalctl", "--unit", unit, "--lines=5", "--no-pager", "--output=cat").stdout.strip()
+    return (
+        f"{unit} should be active and is {state['active']} ({state['sub']}, {state['result']}) "
+        f"after {took} s; "
+        f"its journal ends with: {lines or '(nothing)'}"
+    )
+
+
+def _systemctl(*arguments):
+    done = _run("systemctl", *arguments)
+    if done.returncode:
+        said = done.stderr.strip() or f"exit code {done.returncode}"
+        raise CommandExecutionError(f"{__opts__['id']}: `systemctl {' '.join(arguments)}` failed: {said}")
+    return done.stdout
+
+
+def _run(*command):
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)

@@ -1,0 +1,261 @@
+"""
+Healing, its lock and its brake: the part of ``fanatico`` that acts by itself.
+"""
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import salt.client
+import salt.utils.event
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+log = logging.getLogger(__name__)
+
+__virtualname__ = "fanatico"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def heal(host, unit, why="", roles=(), settings=None):
+    """
+    Start a unit that went down, unless something speaks against it. Called by ``orch.heal``; harmless by
+    hand.
+
+    host
+        The minion it should run on.
+    unit
+        The unit's full name.
+    why
+        What was seen, for the history.
+    roles
+        The roles the plan gives ``host``.
+    settings
+        Pillar ``heal``.
+
+    Returns the line written to the history, ``{"decision": "healed" | "refused", "reason", "took", ...}``.
+    Raises ``CommandExecutionError`` when it was tried and the unit does not run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.heal etcd1 etcd.service roles='[etcd]'
+    """
+    begun = time.time()
+    conf = __utils__["fanatico_guard.settings"](settings)
+    facts = {"host": host, "unit": unit, "why": why}
+    reason = _objection(host, unit, roles, conf)
+    if reason:
+        return _refuse(facts, reason, conf, begun)
+    taken, holder = __utils__["fanatico_lock.acquire"](
+        _home(),
+        "heal",
+        f"{host}/{unit}",
+        jid=_jid(),
+        wait=conf["patience"],
+        yields_to=("deploy", "drill"),
+    )
+    if not taken:
+        return _refuse(
+            facts, f"{__utils__['fanatico_lock.describe'](holder)}: one change at a time", conf, begun
+        )
+    try:
+        # What spoke for it may have changed while another healing had the lock.
+        reason = _objection(host, unit, roles, conf)
+        if reason:
+            return _refuse(facts, reason, conf, begun)
+        outcome = _start(host, unit, conf)
+        if outcome.get("acted"):
+            _remember(__utils__["fanatico_guard.attempted"](_state(), host, unit, begun, conf["window"]))
+    finally:
+        __utils__["fanatico_lock.release"](_home())
+    if outcome["running"] and not outcome["acted"]:
+        return _refuse(facts, "it runs again already", conf, begun)
+    if outcome["running"]:
+        return _decide("healed", facts, f"it was {why or 'down'} and was started", begun)
+    entry = _decide("failed", facts, outcome["detail"], begun)
+    raise CommandExecutionError(f"{unit} on {host} could not be healed: {entry['reason']}")
+
+
+def lock(purpose="deploy", wait=60):
+    """
+    Keep every other change of the cluster away until this process ends. The first step of an orchestration.
+
+    purpose
+        What for, one word; it appears in the refusals of the others.
+    wait
+        Seconds to wait for the present holder, usually a healing that takes two.
+
+    Returns the holder. Raises ``CommandExecutionError`` when another change is still running after ``wait``
+    seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.lock deploy
+    """
+    taken, holder = __utils__["fanatico_lock.acquire"](_home(), purpose, jid=_jid(), wait=wait)
+    if not taken:
+        raise CommandExecutionError(
+            f"This {purpose} was not started: {__utils__['fanatico_lock.describe'](holder)}, and only one "
+            "change may be made at a time. Wait for it to end; if it hangs, end that process: that frees the lock."
+        )
+    _note(purpose, "started")
+    return holder
+
+
+def unlock(force=False):
+    """
+    Give the lock back. The last step of an orchestration; one that fails earlier gives it back by ending.
+
+    force
+        Take it from whoever has it. Only for a holder that hangs and cannot be ended.
+
+    Returns the holder that lost it, or None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.unlock force=True
+    """
+    holder = __utils__["fanatico_lock.release"](_home(), force=force)
+    if holder:
+        _note(
+            holder["purpose"], "forced" if force else "finished", took=round(time.time() - holder["since"], 1)
+        )
+    return holder
+
+
+def locked():
+    """
+    Return what is changing the cluster right now, ``{"purpose", "detail", "pid", "since", "jid"}``, or None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.locked
+    """
+    return __utils__["fanatico_lock.holder"](_home())
+
+
+def freeze(reason, duration="2h"):
+    """
+    Switch healing off for a while, for work by hand. Refused healings are still written to the history.
+
+    reason
+        Why, for the next person who wonders.
+    duration
+        How long: ``90s``, ``15m``, ``2h``, ``1d``. It ends by itself.
+
+    Returns a sentence.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.freeze 'new disks for db2' 30m
+    """
+    try:
+        seconds = __utils__["fanatico_guard.seconds"](duration)
+    except ValueError as exc:
+        raise SaltInvocationError(f"duration: {exc}") from exc
+    _remember(__utils__["fanatico_guard.frozen"](_state(), time.time(), seconds, str(reason)))
+    _note("freeze", "frozen", reason=str(reason), seconds=seconds)
+    until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
+    return f"Nothing is healed until {until}; `salt-run fanatico.unfreeze` ends that earlier."
+
+
+def unfreeze():
+    """
+    Switch healing on again.
+
+    Returns a sentence.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.unfreeze
+    """
+    _remember(__utils__["fanatico_guard.thawed"](_state()))
+    _note("freeze", "thawed")
+    return "Healing is on."
+
+
+def _objection(host, unit, roles, conf):
+    return __utils__["fanatico_guard.refusal"](time.time(), host, unit, list(roles), _state(), conf)
+
+
+def _start(host, unit, conf):
+    """Have the target look again, start the unit if it is still down, and prove it."""
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        answers = client.cmd(
+            host,
+            "fanatico_unit.start",
+            [unit],
+            tgt_type="list",
+            kwarg={"samples": conf["samples"], "timeout": conf["timeout"]},
+            timeout=conf["timeout"] + 5,
+        )
+    answer = answers.get(host)
+    if isinstance(answer, dict) and "running" in answer:
+        return answer
+    return {"running": False, "acted": False, "detail": str(answer or f"{host} did not answer")}
+
+
+def _refuse(facts, reason, conf, begun):
+    state, news = __utils__["fanatico_guard.refused"](
+        _state(), facts["host"], facts["unit"], begun, reason, conf["window"]
+    )
+    if not news:
+        return {"decision": "refused", "reason": reason, **facts}
+    _remember(state)
+    return _decide("refused", facts, reason, begun)
+
+
+def _decide(decision, facts, reason, begun):
+    return _note("heal", decision, **facts, reason=reason, took=round(time.time() - begun, 2))
+
+
+def _note(kind, decision, **facts):
+    """Write a decision to the history and say it on the event bus as ``fanatico/<kind>/<decision>``."""
+    entry = __utils__["fanatico_history.append"](_history(), kind, decision, **facts)
+    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
+        bus.fire_event(entry, f"fanatico/{kind}/{decision}")
+    return entry
+
+
+def _home():
+    return __opts__.get("fanatico_home", "/var/lib/fanatico")
+
+
+def _history():
+    return __opts__.get("fanatico_history", "/var/log/fanatico/history.jsonl")
+
+
+def _jid():
+    return globals().get("__jid__", "")
+
+
+def _state():
+    try:
+        return json.loads(Path(_home(), "guard.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        log.warning("%s/guard.json is not readable and is begun anew", _home())
+        return {}
+
+
+def _remember(state):
+    Path(_home()).mkdir(parents=True, exist_ok=True)
+    temporary = Path(_home(), "guard.json.new")
+    temporary.write_text(json.dumps(state), encoding="utf-8")
+    temporary.replace(Path(_home(), "guard.json"))

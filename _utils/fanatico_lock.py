@@ -1,0 +1,107 @@
+"""
+One change of the cluster at a time: a lock file that a crash cannot leave behind.
+
+The lock belongs to a process (pid, its start time and the boot it lives in), so it is free again the moment
+that process is gone, whatever became of it. ``directory`` is where it lives: ``/var/lib/fanatico`` on the
+master.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+
+_FILE = "lock.json"
+
+
+def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=()):
+    """
+    Take the lock for this process. Taking it again is fine.
+
+    purpose
+        Who takes it: ``deploy``, ``heal``, ``drill``.
+    detail
+        What exactly is being done, for people.
+    jid
+        The job it belongs to, for ``fanatico.watch``.
+    wait
+        Seconds to wait for the present holder.
+    yields_to
+        Purposes not worth waiting for: give up at once.
+
+    Returns ``(taken, holder)``; ``holder`` is this process, or the one that has the lock.
+    """
+    deadline = time.monotonic() + wait
+    while True:
+        with _exclusive(directory):
+            present = _read(directory)
+            if present is None or present["pid"] == os.getpid():
+                mine = {
+                    **_identity(os.getpid()),
+                    "purpose": purpose,
+                    "detail": detail,
+                    "jid": jid,
+                    "since": time.time(),
+                }
+                _write(directory, mine)
+                return True, mine
+        if present["purpose"] in yields_to or time.monotonic() >= deadline:
+            return False, present
+        time.sleep(0.2)
+
+
+def release(directory, force=False):
+    """Give the lock back, with ``force`` also another process's. Returns the holder that lost it, or None."""
+    with _exclusive(directory):
+        present = _read(directory)
+        if present is None or (present["pid"] != os.getpid() and not force):
+            return None
+        Path(directory, _FILE).unlink()
+        return present
+
+
+def holder(directory):
+    """Return who has the lock (``{"purpose", "detail", "pid", "since", ...}``), or None when it is free."""
+    return _read(directory)
+
+
+def describe(present):
+    """Return a holder in words: ``a deploy (salt-run, pid 4711) has been running for 12 s``."""
+    detail = f" of {present['detail']}" if present.get("detail") else ""
+    running = round(time.time() - present["since"])
+    return f"a {present['purpose']}{detail} (pid {present['pid']}) has been running for {running} s"
+
+
+def _read(directory):
+    try:
+        present = json.loads(Path(directory, _FILE).read_text(encoding="utf-8"))
+        return present if _identity(present["pid"])["started"] == present["started"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(directory, content):
+    temporary = Path(directory, f"{_FILE}.new")
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    temporary.replace(Path(directory, _FILE))
+
+
+def _identity(pid):
+    """A living process as no other can ever be: its pid, the boot it lives in and the tick it started in."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    # The command's name stands in parentheses and may hold anything, so count from the last one.
+    fields = stat.rpartition(")")[2].split()
+    if fields[0] in "ZX":
+        raise ProcessLookupError(f"process {pid} has ended")
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return {"pid": pid, "started": f"{boot}/{fields[19]}"}
+
+
+@contextlib.contextmanager
+def _exclusive(directory):
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    with open(Path(directory, ".lock"), "w", encoding="ascii") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
