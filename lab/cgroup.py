@@ -1,0 +1,44 @@
+"""One cgroup per machine: it keeps machines apart and makes a power cut certain."""
+
+import time
+from pathlib import Path
+
+from lab.errors import LabError
+
+
+def mount_point():
+    """Return where cgroup v2 is mounted: /sys/fs/cgroup, or a tree beside v1."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if after.split()[0] == "cgroup2":
+            return Path(before.split()[4])
+    raise LabError("This kernel has no cgroup v2 mounted; mount it (mount -t cgroup2 none /sys/fs/cgroup) and try again.")
+
+
+def path(lab, machine=None):
+    """Return the cgroup folder of a lab, or of one of its machines."""
+    folder = mount_point() / "fanatico-lab" / lab
+    return folder / machine if machine else folder
+
+
+def kill(folder, timeout=10):
+    """End every process below a cgroup at once and remove the folder. Harmless when it does not exist.
+
+    :param timeout: seconds to wait for the kernel to reap them.
+    """
+    if not folder.exists():
+        return
+    (folder / "cgroup.kill").write_text("1")
+    deadline = time.monotonic() + timeout
+    while "populated 1" in (folder / "cgroup.events").read_text():
+        if time.monotonic() > deadline:
+            raise LabError(f"Processes in {folder} did not die within {timeout} s; see {folder}/cgroup.procs.")
+        time.sleep(0.02)
+    remove(folder)
+
+
+def remove(folder):
+    """Remove an empty cgroup with everything below it."""
+    below = sorted((sub for sub in folder.rglob("*") if sub.is_dir()), key=lambda sub: len(sub.parts), reverse=True)
+    for sub in [*below, folder]:
+        sub.rmdir()

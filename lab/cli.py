@@ -1,0 +1,229 @@
+"""The commands of ./fanatico."""
+
+import argparse
+import os
+import sys
+import time
+
+from lab import deploy, image, machines, network, preflight, report
+from lab.errors import LabError
+from lab.machine import ENVIRONMENT
+from lab.machines import Lab
+from lab.paths import STATE
+from lab.progress import Progress
+
+
+def main(arguments=None):
+    """Run one command and return its exit code. Every fault a person can cause ends in one sentence."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except LabError as error:
+        print(report.wrap(f"fanatico: {error}"), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("fanatico: stopped by you; `./fanatico status` shows what stands.", file=sys.stderr)
+        return 130
+
+
+def parser():
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="./fanatico", description="The Fanatico infrastructure on one machine: a lab of real systems.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, run, help, **keywords):
+        one = commands.add_parser(name, help=help, description=help, **keywords)
+        one.set_defaults(run=run)
+        one.add_argument("--name", default="default", help="which lab (default: default); labs of different names never meet")
+        return one
+
+    one = command("up", up, "build the image if needed, boot every machine and deploy")
+    one.add_argument("--no-deploy", action="store_true", help="stop when the minions answer, before orch.deploy")
+    one.add_argument("--plan", default=None, help="another plan file than pillar/plan.sls")
+    one = command("down", down, "remove the lab: processes, mounts, namespaces, cgroups, files")
+    one.add_argument("--purge", action="store_true", help="drop the image and the downloaded packages too")
+    command("status", status, "show the machines and the cluster's state")
+    one = command("exec", execute, "run a command on a machine: exec MACHINE -- CMD...")
+    one.add_argument("machine")
+    one.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD...")
+    one = command("shell", shell, "open a shell on a machine")
+    one.add_argument("machine")
+    one = command("power", power, "cut or restore a machine's power")
+    one.add_argument("state", choices=["on", "off"])
+    one.add_argument("machine")
+    one = command("cable", cable, "pull or plug a machine's network cable")
+    one.add_argument("state", choices=["pull", "plug"])
+    one.add_argument("machine")
+    one = command("test", test, "run the tests: all layers, or the named ones")
+    one.add_argument("layers", nargs="*", metavar="LAYER")
+    one.add_argument("--lab", default=None, help="let the lab's tests use this running lab instead of one of their own")
+    one = command("bench", bench, "measure the figures of docs/figures.md on this machine and keep the raw ones")
+    one.add_argument("figures", nargs="*", metavar="FIGURE")
+    return top
+
+
+def up(options):
+    """Bring a lab up; see the parser's help."""
+    preflight.check_root()
+    lab = Lab(options.name)
+    with lab.locked():
+        running, state = lab.running(), lab.state
+        if state.get("deployed") and len(running) == len(lab.machines):
+            raise LabError(f"The lab {lab.name!r} is already up with {len(running)} machines; nothing was changed. `./fanatico status` shows it.")
+        preflight.check(STATE)
+        STATE.mkdir(parents=True, exist_ok=True)
+        progress = Progress(STATE / f"up-{lab.name}.log")
+        try:
+            bring_up(lab, progress, deploys=not options.no_deploy, plan=options.plan)
+        finally:
+            progress.close()
+
+
+def bring_up(lab, progress, deploys=True, plan=None):
+    """Go from whatever is there to machines that answer, and deploy unless told otherwise."""
+    built = image.cached()
+    if built is None:
+        with progress.phase("image"):
+            built = image.build(progress)
+    if not lab.state.get("created"):
+        lab.destroy()
+        try:
+            create(lab, progress, built, plan)
+        except BaseException:
+            lab.destroy()
+            raise
+    elif not lab.running():
+        with progress.phase("boot"):
+            lab.revive()
+            lab.wait_booted(progress)
+    if deploys:
+        with progress.phase("deploy"):
+            deploy.orchestrate(lab, progress)
+        lab.note(deployed=True)
+    lab.note(phases=progress.phases)
+    summary(lab, progress, deploys)
+
+
+def create(lab, progress, built, plan=None):
+    """Make a lab's machines, boot them and connect their minions to the master."""
+    with progress.phase("machines"):
+        progress.awaiting("disks, network and keys")
+        lab.create(built, *([plan] if plan else []))
+        lab.give_keys()
+        lab.power_on_all()
+        lab.wait_booted(progress)
+    with progress.phase("salt"):
+        progress.awaiting("the master's own states")
+        deploy.prepare_master(lab)
+        progress.awaiting("the minions")
+        deploy.connect_minions(lab)
+        lab.salt_run("fanatico.wait_minions", timeout=120)
+    lab.note(created=True)
+
+
+def summary(lab, progress, deployed):
+    """Print what a person wants to see after `up`."""
+    progress.say()
+    for line in report.machines(lab):
+        progress.say(line)
+    progress.say()
+    if deployed:
+        answers = lab.salt("*", "fanatico.health")
+        for line in [*report.health(answers, lab.plan["nodes"]), "", *report.services(lab.plan), ""]:
+            progress.say(line)
+    for line in report.phases(progress):
+        progress.say(line)
+    option = "" if lab.name == "default" else f" --name {lab.name}"
+    tries = (
+        [
+            f"sudo ./fanatico exec{option} {lab.master} -- salt '*' fanatico.health --out=yaml",
+            f"sudo ./fanatico exec{option} {lab.master} -- salt-run fanatico.status",
+            f"sudo ./fanatico exec{option} haproxy1 -- systemctl stop haproxy   # then: salt-run fanatico.history",
+        ]
+        if deployed
+        else [f"sudo ./fanatico exec{option} {lab.master} -- salt-run state.orchestrate orch.deploy"]
+    )
+    for line in ["", "Try next:", *[f"  {line}" for line in tries]]:
+        progress.say(line)
+
+
+def down(options):
+    """Remove a lab, and with --purge everything the lab ever kept."""
+    preflight.check_root()
+    lab = Lab(options.name)
+    with lab.locked():
+        lab.destroy()
+        if options.purge:
+            others = machines.names()
+            if others:
+                raise LabError(f"The lab {lab.name!r} is gone; the image stays because the lab {others[0]!r} still stands on it.")
+            machines.purge_cache()
+    print(f"The lab {lab.name!r} is gone" + (", the image and the packages too." if options.purge else "; the image stays for the next `up`."))
+
+
+def status(options):
+    """Print machines and cluster state; exit code 1 when the cluster is critical or there is no lab."""
+    preflight.check_root()
+    lab = Lab(options.name)
+    for line in report.machines(lab):
+        print(line)
+    if lab.state.get("deployed") and lab.machine(lab.master).leader():
+        print()
+        said = lab.salt_run("fanatico.status", check=False)
+        print(said.stdout.rstrip() or said.stderr.rstrip())
+        return said.returncode
+
+
+def execute(options):
+    """Run a command on a machine with this terminal as its own."""
+    preflight.check_root()
+    argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
+    if not argv:
+        raise LabError("exec needs a command: `./fanatico exec MACHINE -- CMD...`.")
+    enter(Lab(options.name).machine(options.machine), argv)
+
+
+def shell(options):
+    """Open a shell on a machine."""
+    preflight.check_root()
+    enter(Lab(options.name).machine(options.machine), ["bash", "-l"])
+
+
+def enter(machine, argv):
+    """Replace this process by a command on a machine."""
+    command = machine.exec_argv(argv)
+    environment = {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
+    os.execvpe(command[0], command, environment)
+
+
+def power(options):
+    """Cut or restore a machine's power."""
+    preflight.check_root()
+    machine = Lab(options.name).machine(options.machine)
+    machine.power_on() if options.state == "on" else machine.power_off()
+
+
+def cable(options):
+    """Pull or plug a machine's cable."""
+    preflight.check_root()
+    lab = Lab(options.name)
+    lab.machine(options.machine)
+    network.set_cable(lab.name, options.machine, plugged=options.state == "plug")
+
+
+def test(options):
+    """Run test layers."""
+    from lab import testing
+
+    arguments = []
+    if "--" in options.layers:
+        cut = options.layers.index("--")
+        options.layers, arguments = options.layers[:cut], options.layers[cut + 1 :]
+    return testing.run(options.layers, arguments, options.lab)
+
+
+def bench(options):
+    """Measure."""
+    from bench import figures
+
+    return figures.run(options.figures, started=time.monotonic())

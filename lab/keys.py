@@ -1,0 +1,42 @@
+"""Key pairs for the lab's Salt master and minions, handed out before the first boot, so that nobody trusts on first use."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from lab.shell import run
+
+PKI = "etc/salt/pki"
+
+
+def distribute(machines, master, minions):
+    """Write every key to where Salt looks for it.
+
+    :param machines: {id: Machine} with mounted disks.
+    :param master: id of the master's machine.
+    :param minions: ids whose keys the master accepts.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pairs = dict(zip(["", *minions], pool.map(lambda _: pair(), ["", *minions]), strict=True))
+    master_private, master_public = pairs.pop("")
+    home = machines[master].root / PKI / "master"
+    (home / "minions").mkdir(parents=True, mode=0o700, exist_ok=True)
+    _write(home / "master.pem", master_private, 0o400)
+    _write(home / "master.pub", master_public, 0o644)
+    for minion, (private, public) in pairs.items():
+        _write(home / "minions" / minion, public, 0o644)
+        own = machines[minion].root / PKI / "minion"
+        own.mkdir(parents=True, mode=0o700, exist_ok=True)
+        _write(own / "minion.pem", private, 0o400)
+        _write(own / "minion.pub", public, 0o644)
+        _write(own / "minion_master.pub", master_public, 0o644)
+
+
+def pair():
+    """Return (private, public) RSA key in PEM."""
+    private = run(["openssl", "genrsa", "2048"]).stdout
+    return private, run(["openssl", "rsa", "-pubout"], text_input=private).stdout
+
+
+def _write(path, content, mode):
+    path.write_text(content)
+    path.chmod(mode)

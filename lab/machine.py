@@ -1,0 +1,179 @@
+"""One machine: a folder, a systemd-nspawn process, a cgroup, a network namespace."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from lab import cgroup, network
+from lab.errors import LabError
+from lab.shell import run
+
+# What a container lacks by default and the components need: VRRP, nftables, process priorities, locked memory.
+CAPABILITIES = "CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_NICE,CAP_IPC_LOCK"
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    # python-etcd3 cannot be imported with protobuf's C backend.
+    "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
+}
+
+
+class Machine:
+    """A machine of a lab. It owns no policy: what runs inside is Salt's business."""
+
+    def __init__(self, lab, name, folder, address, binds=()):
+        self.lab = lab
+        self.name = name
+        self.folder = Path(folder)
+        self.address = address
+        self.binds = list(binds)  # nspawn's --bind / --bind-ro arguments
+        self.root = self.folder / "root"
+        self.cgroup = cgroup.path(lab, name)
+
+    # --- disk ---------------------------------------------------------------------------------------------------
+
+    def create(self, image_root):
+        """Make the machine's own writable layer over the image."""
+        for part in ("upper", "work", "root"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        self.mount(image_root)
+
+    def mount(self, image_root):
+        """Mount the machine's disk, if it is not mounted yet."""
+        if not os.path.ismount(self.root):
+            layers = f"lowerdir={image_root},upperdir={self.folder}/upper,workdir={self.folder}/work"
+            run(["mount", "-t", "overlay", "overlay", "-o", layers, self.root])
+
+    def delete(self):
+        """Power off and remove the machine with its disk."""
+        self.power_off()
+        if os.path.ismount(self.root):
+            run(["umount", self.root])
+        shutil.rmtree(self.folder, ignore_errors=True)
+        network.detach(self.lab, self.name)
+
+    # --- power --------------------------------------------------------------------------------------------------
+
+    def power_on(self):
+        """Start the machine; returns at once. Harmless when it runs."""
+        if self.leader():
+            return
+        cgroup.kill(self.cgroup)
+        (self.cgroup / "exec").mkdir(parents=True)
+        (self.cgroup / "nspawn").mkdir()
+        command = [
+            "systemd-nspawn", "--quiet", "--boot", f"--machine={self.name}", f"--directory={self.root}",
+            "--register=no", "--keep-unit", "--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
+            f"--network-namespace-path=/run/netns/{network.namespace(self.lab, self.name)}",
+            f"--capability={CAPABILITIES}", "--kill-signal=SIGRTMIN+3", *self.binds,
+        ]  # fmt: skip
+        # A mount namespace of its own with only cgroup v2 in it: beside a mounted v1 the machines would otherwise
+        # share one cgroup root, and their units fail at random.
+        prepare = (
+            'echo $$ > "$1/nspawn/cgroup.procs"; umount -l /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; shift; exec "$@"'
+        )
+        with open(self.folder / "console.log", "ab") as console:
+            process = subprocess.Popen(
+                ["unshare", "--mount", "--propagation", "private", "bash", "-ec", prepare, "machine", self.cgroup, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+                env={**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
+            )
+        # Every step up to nspawn is an exec, so this pid is nspawn's.
+        (self.folder / "nspawn.pid").write_text(str(process.pid))
+
+    def power_off(self):
+        """Cut the power: every process ends at once, nothing is written back by any of them."""
+        cgroup.kill(self.cgroup)
+
+    def shut_down(self, timeout=60):
+        """Ask the machine to shut down in order and wait for it.
+
+        :raises LabError: when it still runs after `timeout` seconds.
+        """
+        nspawn = self._nspawn()
+        if nspawn:
+            os.kill(nspawn, signal.SIGTERM)
+        self._until(lambda: not self._nspawn(), timeout, "shut down")
+        self.power_off()
+
+    def freeze(self, frozen=True):
+        """Stop (or let go on) every process of the machine where it stands, as a paused virtual machine."""
+        (self.cgroup / "cgroup.freeze").write_text("1" if frozen else "0")
+
+    def leader(self):
+        """Return the pid of the machine's init on the real machine, or None when the machine is off."""
+        nspawn = self._nspawn()
+        if not nspawn:
+            return None
+        try:
+            children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
+        except OSError:
+            return None
+        return int(children[0]) if children else None
+
+    def _nspawn(self):
+        """Return the pid of the machine's systemd-nspawn, or None. A pid that was given to another process does not count."""
+        try:
+            pid = int((self.folder / "nspawn.pid").read_text())
+            ours = f"/fanatico-lab/{self.lab}/{self.name}/" in Path(f"/proc/{pid}/cgroup").read_text()
+        except (OSError, ValueError):
+            return None
+        return pid if ours else None
+
+    def wait_booted(self, timeout=60):
+        """Wait until systemd inside has started everything it wants to start."""
+
+        def booted():
+            if not self.leader():
+                return False
+            state = self.exec(["systemctl", "is-system-running"], check=False, timeout=20).stdout.strip()
+            return state in ("running", "degraded")
+
+        self._until(booted, timeout, "boot")
+
+    # --- commands -----------------------------------------------------------------------------------------------
+
+    def exec_argv(self, argv):
+        """Return the command line that runs `argv` inside the machine.
+
+        :raises LabError: when the machine is off.
+        """
+        leader = self.leader()
+        if not leader:
+            raise LabError(f"The machine {self.name} is off; switch it on with `./fanatico power on {self.name}`.")
+        enter = ["nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", "--"]
+        # The command joins the machine's cgroup, so that a power cut ends it too.
+        join = 'echo $$ > "$1/exec/cgroup.procs"; shift; exec "$@"'
+        return ["bash", "-c", join, "exec", str(self.cgroup), *enter, *[str(word) for word in argv]]
+
+    def exec(self, argv, timeout=60, check=True, text_input=None):
+        """Run a command inside the machine as root and return its CompletedProcess.
+
+        :param timeout: seconds.
+        :raises LabError: machine off, time out or, with `check`, an exit code that is not 0.
+        """
+        try:
+            result = run(self.exec_argv(argv), timeout=timeout, check=False, text_input=text_input, env=ENVIRONMENT)
+        except LabError as error:
+            raise LabError(f"{self.name}: {error}") from error
+        if check and result.returncode != 0:
+            said = (result.stdout.strip() + "\n" + result.stderr.strip()).strip()[-3000:]
+            words = " ".join(str(word) for word in argv)[:200]
+            raise LabError(f"{self.name}: `{words}` failed with exit code {result.returncode}:\n{said}")
+        return result
+
+    def _until(self, condition, timeout, what):
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                tail = (self.folder / "console.log").read_text(errors="replace").splitlines()[-6:]
+                raise LabError(f"{self.name} did not {what} within {timeout} s; its console said: " + " / ".join(tail))
+            time.sleep(0.1)
+

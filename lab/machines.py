@@ -1,0 +1,286 @@
+"""A lab: the plan's machines, their network and what a test or a drill wants to do to them."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from lab import cgroup, image, keys, network
+from lab import plan as plans
+from lab.errors import LabError
+from lab.machine import Machine
+from lab.paths import CACHE, LABS, REPO
+from lab.shell import run
+
+TREE = "/srv/fanatico"
+
+
+class Lab:
+    """One lab by its name. Everything it makes carries that name, so that two labs never meet."""
+
+    def __init__(self, name="default"):
+        if not (name.isascii() and name.replace("-", "").isalnum() and name == name.lower() and len(name) <= 20):
+            raise LabError(f"A lab's name has at most 20 small letters, digits and hyphens; {name!r} does not fit.")
+        self.name = name
+        self.folder = LABS / name
+        self.state_file = self.folder / "lab.json"
+
+    # --- what is there ------------------------------------------------------------------------------------------
+
+    @property
+    def state(self):
+        """What `up` noted: repo, plan, image, deployed, phases; {} when there is no lab."""
+        try:
+            return json.loads(self.state_file.read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def note(self, **facts):
+        """Add facts to the lab's state."""
+        content = json.dumps({**self.state, **facts}, indent=2)
+        part = self.state_file.with_suffix(".part")
+        part.write_text(content)
+        part.rename(self.state_file)
+
+    @property
+    def plan(self):
+        """The plan this lab was built from."""
+        if "plan" not in self.state:
+            raise LabError(f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`.")
+        return self.state["plan"]
+
+    @property
+    def master(self):
+        """The id of the Salt master's machine."""
+        return plans.master(self.plan)
+
+    @property
+    def machines(self):
+        """Return {id: Machine} for every machine of the lab, extra ones last."""
+        addresses = {name: node["address"] for name, node in self.plan["nodes"].items()}
+        addresses.update(self.state.get("extra", {}))
+        return {name: self.machine(name, address) for name, address in addresses.items()}
+
+    def machine(self, name, address=None):
+        """Return one machine by name.
+
+        :raises LabError: when the lab has no such machine.
+        """
+        if address is None:
+            if name not in self.machines:
+                raise LabError(f"The lab {self.name!r} has no machine {name!r}; it has {', '.join(self.machines)}.")
+            return self.machines[name]
+        binds = [f"--bind-ro={self._image().packages}:/srv/packages"]
+        if name == self.master:
+            binds += [
+                f"--bind-ro={self.state['repo']}:{TREE}",
+                f"--bind-ro={self._image().artifacts}:{TREE}/salt/artifacts",
+                f"--bind={self.folder}/secrets:{TREE}/pillar/secrets",
+                f"--bind={self.folder}/site:{TREE}/pillar/site",
+                f"--bind-ro={self.folder}/plan.sls:{TREE}/pillar/plan.sls",
+            ]
+        return Machine(self.name, name, self.folder / "machines" / name, address, binds)
+
+    def _image(self):
+        return image.Image(self.state["image"])
+
+    def running(self):
+        """Return the names of the machines that are on."""
+        return [name for name, machine in self.machines.items() if machine.leader()] if self.state else []
+
+    def _option(self):
+        return "" if self.name == "default" else f" --name {self.name}"
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def locked(self):
+        """Keep a second `up` or `down` of the same lab away while one runs."""
+        LABS.mkdir(parents=True, exist_ok=True)
+        with open(LABS / f".{self.name}.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise LabError(f"Another command is just working on the lab {self.name!r}; wait for it to end.") from error
+            yield
+
+    def create(self, built, plan_path=plans.PLAN):
+        """Make folders, network and machines' disks; nothing runs yet."""
+        plan = plans.load(plan_path)
+        self.folder.mkdir(parents=True)
+        for part in ("secrets", "site", "machines"):
+            (self.folder / part).mkdir()
+        shutil.copyfile(plan_path, self.folder / "plan.sls")
+        self.note(repo=str(REPO), plan=plan, image=str(built.folder), deployed=False, extra={}, since=time.time())
+        self.site_write({})
+        network.create_switch(self.name, plan)
+        for name, machine in self.machines.items():
+            network.attach(self.name, plan, name, machine.address)
+            self._prepare(machine)
+
+    def _prepare(self, machine):
+        """Lay a machine's disk over the image and give it its name."""
+        machine.create(self._image().root)
+        (machine.root / "etc/hostname").write_text(f"{machine.name}\n")
+        (machine.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{machine.address} {machine.name}\n")
+
+    def give_keys(self):
+        """Hand out key pairs as a careful operator would: the master knows every minion, every minion knows the master."""
+        keys.distribute(self.machines, self.master, list(self.plan["nodes"]))
+
+    def revive(self):
+        """Start a lab whose machines are all off, after the real machine restarted for instance; disks are kept."""
+        network.destroy(self.name)
+        network.create_switch(self.name, self.plan)
+        for name, machine in self.machines.items():
+            network.attach(self.name, self.plan, name, machine.address)
+            machine.mount(self._image().root)
+        self.power_on_all()
+
+    def power_on_all(self):
+        """Start every machine."""
+        for machine in self.machines.values():
+            machine.power_on()
+
+    def wait_booted(self, progress=None, timeout=90):
+        """Wait until every machine has booted.
+
+        :param timeout: seconds for all of them together.
+        """
+        deadline = time.monotonic() + timeout
+        for name, machine in self.machines.items():
+            if progress:
+                progress.awaiting(f"{name} to boot")
+            machine.wait_booted(max(1, deadline - time.monotonic()))
+
+    def destroy(self):
+        """Remove everything of this lab: processes, mounts, namespaces, cgroups, files. Copes with what a killed run left."""
+        group = cgroup.path(self.name)
+        if group.exists():
+            for machine in [folder for folder in group.iterdir() if folder.is_dir()]:
+                cgroup.kill(machine)
+            cgroup.kill(group)
+            if not any(sub.is_dir() for sub in group.parent.iterdir()):
+                group.parent.rmdir()
+        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            mounted = line.split()[4]
+            if mounted.startswith(f"{self.folder}/"):
+                run(["umount", "-l", mounted])
+        network.destroy(self.name)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        (LABS / f".{self.name}.lock").unlink(missing_ok=True)
+
+    # --- what tests and drills do to it ---------------------------------------------------------------------------
+
+    def exec(self, machine, argv, timeout=60, check=True):
+        """Run a command on a machine; see Machine.exec."""
+        return self.machine(machine).exec(argv, timeout=timeout, check=check)
+
+    def salt_run(self, *arguments, timeout=300, check=True):
+        """Run `salt-run` on the master; return its CompletedProcess."""
+        return self.exec(self.master, ["salt-run", *arguments], timeout=timeout, check=check)
+
+    def salt(self, target, *arguments, timeout=120):
+        """Run `salt` on the master and return {minion: result}. Minions that do not answer are missing or False.
+
+        :param timeout: seconds for the whole command.
+        """
+        command = ["salt", "--out=json", "--static", "--no-color", target, *arguments]
+        said = self.exec(self.master, command, timeout=timeout, check=False)
+        try:
+            return json.loads(said.stdout[said.stdout.index("{") :])
+        except ValueError as error:
+            raise LabError(f"`{' '.join(command)}` answered no data: {said.stdout[-500:]} {said.stderr[-1500:]}") from error
+
+    def power_off(self, machine):
+        """Cut a machine's power."""
+        self.machine(machine).power_off()
+
+    def power_on(self, machine):
+        """Switch a machine on; returns at once."""
+        self.machine(machine).power_on()
+
+    def reboot(self, machine, timeout=60):
+        """Shut a machine down in order, start it again and wait for it."""
+        self.machine(machine).shut_down(timeout)
+        self.machine(machine).power_on()
+        self.machine(machine).wait_booted(timeout)
+
+    def unplug(self, machine):
+        """Pull a machine's network cable."""
+        network.set_cable(self.name, machine, plugged=False)
+
+    def plug(self, machine):
+        """Plug a machine's network cable in again."""
+        network.set_cable(self.name, machine, plugged=True)
+
+    def boot_extra(self, name, address, bare=False):
+        """Boot a machine that is not in the plan and return it.
+
+        :param address: a free address in one of the plan's networks.
+        :param bare: without Salt, with a running sshd: what a fresh real host is.
+        """
+        self.note(extra={**self.state["extra"], name: address})
+        machine = self.machine(name)
+        network.attach(self.name, self.plan, name, address)
+        self._prepare(machine)
+        if bare:
+            shutil.rmtree(machine.root / "opt/salt")
+            for command in (machine.root / "usr/local/bin").glob("salt*"):
+                command.unlink()
+            (machine.root / "etc/systemd/system/ssh.service").unlink()
+            run(["chroot", machine.root, "systemctl", "enable", "-q", "ssh.service"])
+        machine.power_on()
+        machine.wait_booted()
+        return machine
+
+    def remove_extra(self, name):
+        """Remove a machine that boot_extra made. Harmless when it is gone."""
+        extra = self.state["extra"]
+        if name in extra:
+            self.machine(name).delete()
+            extra.pop(name)
+            self.note(extra=extra)
+
+    def site_write(self, settings):
+        """Write this lab's pillar overrides: the lab's own ones with `settings` merged over them."""
+        merged = _merge(_lab_settings(), settings)
+        text = "# This lab's own settings, merged over the committed pillar.\n" + yaml.safe_dump(merged, sort_keys=False)
+        (self.folder / "site" / "init.sls").write_text(text)
+
+    def root(self, machine):
+        """Return the path of a machine's file system on the real machine. Only for reading while it runs."""
+        return self.machine(machine).root
+
+
+def names():
+    """Return the names of the labs that exist."""
+    return sorted(folder.name for folder in LABS.iterdir() if folder.is_dir()) if LABS.exists() else []
+
+
+def purge_cache():
+    """Delete every image and the downloads behind it."""
+    if CACHE.exists():
+        for folder in CACHE.iterdir():
+            image.remove(folder)
+        shutil.rmtree(CACHE)
+
+
+def _lab_settings():
+    """What only a lab wants: its own RPC node, no sysctl that would be the real machine's."""
+    return yaml.safe_load((Path(__file__).parent / "site.sls").read_text())
+
+
+def _merge(base, over):
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = _merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+    return merged
+
+
