@@ -1,8 +1,37 @@
 """
-The front door: is this node what its roles promise?
+The front door: is this node what its roles promise, and does the whole thing work end to end?
 """
 
+import secrets
 import time
+
+from salt.exceptions import CommandExecutionError
+
+# Which modules look after a role. Each has `look(timeout)`; fanatico_node looks at every node.
+COMPONENTS = {
+    "etcd": ["etcd"],
+    "patroni": ["patroni", "postgres"],
+    "haproxy": ["haproxy", "keepalived"],
+    "rpc": ["rpc"],
+}
+
+_PROOF_TABLE = """
+    CREATE TABLE IF NOT EXISTS fanatico_proof (
+        node text PRIMARY KEY,
+        token text NOT NULL,
+        at timestamptz NOT NULL DEFAULT now()
+    )
+"""
+# One row for each node that ever proved anything: the table does not grow.
+_PROOF_WRITE = """
+    INSERT INTO fanatico_proof (node, token) VALUES (%(node)s, %(token)s)
+    ON CONFLICT (node) DO UPDATE SET token = excluded.token, at = now()
+    RETURNING host(inet_server_addr()) AS server
+"""
+_PROOF_READ = """
+    SELECT host(inet_server_addr()) AS server, pg_is_in_recovery() AS replica, token
+      FROM (SELECT 1) AS one LEFT JOIN fanatico_proof ON node = %(node)s
+"""
 
 
 def _plan():
@@ -57,11 +86,135 @@ def health(timeout=1):
 
         salt '*' fanatico.health
     """
+    return _look(timeout)["health"]
+
+
+def report(timeout=1):
+    """
+    Return ``health`` together with the facts it was judged from, for `salt-run fanatico.status`.
+
+    timeout
+        Seconds, for each question.
+
+    Returns ``{"health": {...}, "facts": {component: {...}}, "time": seconds since 1970}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico.report
+    """
+    return _look(timeout)
+
+
+def _look(timeout):
     started = time.monotonic()
-    checks = {}
+    mine = roles()
+    checks, facts = _components(mine, timeout) if mine else (_not_in_plan(), {})
+    status = __utils__["fanatico_verdict.overall"](checks)
+    if status == "critical":
+        __context__["retcode"] = 1
+    took = round((time.monotonic() - started) * 1000)
     return {
-        "status": __utils__["fanatico_verdict.overall"](checks),
-        "roles": roles(),
-        "checks": checks,
-        "took_ms": round((time.monotonic() - started) * 1000),
+        "health": {"status": status, "roles": mine, "checks": dict(sorted(checks.items())), "took_ms": took},
+        "facts": facts,
+        "time": time.time(),
     }
+
+
+def _components(mine, timeout):
+    """Have the modules of all roles look side by side; return their checks and their facts."""
+    names = ["node", *(name for role in mine for name in COMPONENTS.get(role, []))]
+    # Resolved here: the loader loads a module on first use, and threads would queue for that.
+    looks = {name: __salt__[f"fanatico_{name}.look"] for name in names}
+    probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}
+    checks, facts = {}, {}
+    for name, (found, error) in __utils__["fanatico_verdict.gather"](probes, timeout * 3).items():
+        if error is None:
+            checks.update(found["checks"])
+            facts[name] = found["facts"]
+        else:
+            checks[f"{name}.look"] = __utils__["fanatico_verdict.unknown"](
+                None, f"{type(error).__name__}: {error}", f"salt {__opts__['id']} fanatico_{name}.look"
+            )
+    return checks, facts
+
+
+def _not_in_plan():
+    hint = "add it under plan:nodes in pillar/plan.sls, then saltutil.refresh_pillar"
+    detail = f"{__opts__['id']} is not in the plan"
+    return {"node.plan": __utils__["fanatico_verdict.unknown"](None, detail, hint)}
+
+
+def proof(timeout=30):
+    """
+    Prove through the virtual IP that everything works together; run it on a Patroni node.
+
+    Write a row on the primary's port, read it on the replicas' port, ask a block number, subscribe to new
+    heads, ask ``/health``.
+
+    timeout
+        Seconds, for each step.
+
+    Returns ``{step: what was seen}``. Raises ``CommandExecutionError`` naming the step, what was seen
+    and what to do next.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico.proof
+    """
+    ip, ports = _plan()["virtual_ip"]["address"], _plan()["ports"]
+    token = secrets.token_hex(8)
+    database = __utils__["fanatico_plan.get"](__pillar__, "postgresql:database", "fanatico")
+
+    def sql(statement, port):
+        values = {"node": __opts__["id"], "token": token}
+        rows = __salt__["fanatico_postgres.query"](
+            statement, values, dbname=database, user="fanatico", host=ip, port=port, timeout=3
+        )
+        return rows[0] if rows else {}
+
+    def node_at(address):
+        return __utils__["fanatico_plan.node_at"](_plan(), address) or address
+
+    def write():
+        sql(_PROOF_TABLE, ports["postgres_primary"])
+        return True, f"written on {node_at(sql(_PROOF_WRITE, ports['postgres_primary'])['server'])}"
+
+    def read():
+        row = sql(_PROOF_READ, ports["postgres_replica"])
+        seen = f"{node_at(row['server'])} ({'replica' if row['replica'] else 'primary'})"
+        return row["token"] == token, f"read on {seen}" if row[
+            "token"
+        ] == token else f"not there yet on {seen}"
+
+    def rpc():
+        return True, f"block {__salt__['fanatico_rpc.head'](ip, timeout=2)}"
+
+    def websocket():
+        return True, f"block {__salt__['fanatico_rpc.subscribe'](1, timeout=timeout, node=ip)[0]['number']}"
+
+    def answer():
+        code, body = __utils__["fanatico_http.get"](f"http://{ip}:{ports['rpc_http']}/health", 2)
+        return code == 200, f"HTTP {code} {body}"
+
+    # Each step, and where to look when it fails.
+    steps = {
+        f"write on {ports['postgres_primary']}": (write, "salt 'db*' fanatico.health"),
+        f"read on {ports['postgres_replica']}": (read, "salt 'db*' fanatico_patroni.cluster"),
+        f"JSON-RPC on {ports['rpc_http']}": (rpc, "salt 'rpc*' fanatico.health"),
+        f"new heads on {ports['rpc_ws']}": (websocket, "salt 'rpc*' fanatico.health"),
+        f"GET /health on {ports['rpc_http']}": (answer, "salt 'haproxy*' fanatico_haproxy.backends"),
+    }
+    return {step: _prove(step, look, ip, timeout, hint) for step, (look, hint) in steps.items()}
+
+
+def _prove(step, look, ip, timeout, hint):
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, 0.2)
+    if not done:
+        raise CommandExecutionError(
+            f"{__opts__['id']}: {step} of the virtual IP {ip} failed for {timeout:g} s: {seen}. Next: {hint}"
+        )
+    return seen

@@ -13,6 +13,7 @@ import pathlib
 from salt.exceptions import CommandExecutionError
 
 DATA_DIRECTORY = "/var/lib/etcd"
+UNIT = "etcd.service"
 QUOTA_BYTES = 2 * 1024**3  # etcd's own default
 
 
@@ -182,7 +183,7 @@ def local_state():
     directory = pathlib.Path(_get("etcd:data_dir", DATA_DIRECTORY))
     return {
         "data_dir": (directory / "member").is_dir(),
-        "active": __salt__["service.status"]("etcd"),
+        "active": __salt__["fanatico_unit.states"](UNIT)[UNIT]["active"] == "active",
         "member": _listed(),
     }
 
@@ -473,7 +474,7 @@ def look(timeout=1):
             )
         elif error is None:
             facts[name] = value
-    return {"facts": facts, "checks": _judge(facts, _me(), _get("etcd:quota_bytes", QUOTA_BYTES))}
+    return {"facts": facts, "checks": _judge(facts, _me(), _get("etcd:quota_backend_bytes", QUOTA_BYTES))}
 
 
 def checks(timeout=1):
@@ -492,6 +493,85 @@ def checks(timeout=1):
     return look(timeout)["checks"]
 
 
+def _verdicts():
+    return tuple(__utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical"))
+
+
 def _judge(facts, me, quota):
-    """Return the checks for what the members said."""
-    return {}
+    """Return the checks for what the members said; ``quota`` is the limit of the database, in bytes."""
+    ok, degraded, critical = _verdicts()
+    mine, health = facts["status"][me], facts.get("health")
+    found = {"etcd.quorum": _judge_quorum(facts["status"])}
+    journal = "systemctl status etcd; journalctl -u etcd -n 50"
+    if "error" in mine or health is None:
+        reason = mine.get("error") or facts["errors"]["health"]
+        return {"etcd.serving": critical(None, reason, journal), **found}
+    if health["healthy"]:
+        found["etcd.serving"] = ok(mine["version"], f"etcd {mine['version']} takes reads and writes")
+    else:
+        found["etcd.serving"] = critical(
+            mine["version"], f"etcd says it is not healthy: {health['reason'] or 'no reason given'}", journal
+        )
+    found["etcd.member"] = _judge_member(facts, me)
+    alarms = [alarm.get("alarm", "?") for alarm in facts.get("alarms", [])]
+    if alarms:
+        found["etcd.alarms"] = critical(
+            alarms,
+            f"alarm {', '.join(sorted(set(alarms)))}: no more writes are taken",
+            "NOSPACE: compact, defragment, then `etcdctl alarm disarm`. CORRUPT: replace the member named",
+        )
+    elif "alarms" in facts:
+        found["etcd.alarms"] = ok([], "no alarm")
+    used = round(100 * mine["db_size"] / quota)
+    size = f"{mine['db_size'] / 1024**2:.1f} MiB of {quota / 1024**2:.0f} ({used} %)"
+    if used >= 80:
+        hint = "etcdctl compact and defrag; see what fills it: fanatico_etcd.keys /"
+        found["etcd.space"] = degraded(used, size, hint)
+    else:
+        found["etcd.space"] = ok(used, size)
+    return found
+
+
+def _judge_quorum(statuses):
+    """Return the check of the majority: how many members answer, and do they agree on a leader."""
+    ok, degraded, critical = _verdicts()
+    missing = [name for name, one in statuses.items() if "error" in one]
+    total, answering = len(statuses), len(statuses) - len(missing)
+    value, now = f"{answering}/{total}", _leader_of(statuses)
+    where = f"no answer from {', '.join(missing)}" if missing else "all members answer"
+    hint = f"salt -L {','.join(missing)} fanatico_etcd.local_state" if missing else ""
+    if answering <= total // 2:
+        return critical(value, f"no quorum: {where}", hint)
+    if now is None:
+        return critical(value, f"the members agree on no leader; {where}", "journalctl -u etcd -n 50")
+    if missing:
+        return degraded(value, f"{where}; {now} leads", hint)
+    return ok(value, f"{where}; {now} leads")
+
+
+def _judge_member(facts, me):
+    """Return the check of the member list: this node votes in it, and nobody is in it by mistake."""
+    ok, degraded, critical = _verdicts()
+    if "members" not in facts:
+        return __utils__["fanatico_verdict.unknown"](None, facts["errors"]["members"])
+    listed = facts["members"]
+    names = sorted(listed)
+    if not listed.get(me, {}).get("started"):
+        return critical(names, f"{me} is not a started member", f"salt-call fanatico_etcd.member_add {me}")
+    if listed[me]["learner"]:
+        return degraded(
+            names, f"{me} is a learner without a vote", f"salt-call fanatico_etcd.member_promote {me}"
+        )
+    strangers = [name for name in names if name not in facts["status"]]
+    if strangers:
+        return degraded(
+            names,
+            f"members that are not in the plan: {', '.join(strangers)}",
+            f"salt-call fanatico_etcd.member_remove {strangers[0]}",
+        )
+    idle = [name for name in facts["status"] if not listed.get(name, {}).get("started")]
+    if idle:
+        return degraded(
+            names, f"not a started member: {', '.join(idle)}", f"salt {idle[0]} fanatico_etcd.local_state"
+        )
+    return ok(names, f"members: {', '.join(names)}")

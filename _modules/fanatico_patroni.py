@@ -5,10 +5,13 @@ Reading needs no password; what changes the cluster is sent with basic authentic
 cluster goes to this node first and to its peers where it does not answer.
 """
 
+import time
+
 from salt.exceptions import CommandExecutionError
 
 REST_USER = "patroni"
 RUNNING = ("running", "streaming")
+MAX_LAG = 16 * 1024**2  # bytes a replica may be behind
 
 
 def _get(path, default=None):
@@ -411,7 +414,7 @@ def look(timeout=1):
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
     return {
         "facts": facts,
-        "checks": _judge(facts, _me(), sorted(_nodes()), _get("plan:timing:patroni:ttl", 20)),
+        "checks": _judge(facts, _me(), sorted(_nodes()), time.time(), _get("plan:timing:patroni:ttl", 20)),
     }
 
 
@@ -431,6 +434,108 @@ def checks(timeout=1):
     return look(timeout)["checks"]
 
 
-def _judge(facts, me, expected, ttl):
-    """Return the checks for what Patroni on ``me`` said; ``expected`` are the members the plan has."""
-    return {}
+def _judge(facts, me, expected, now, ttl):
+    """
+    Return the checks for what Patroni on ``me`` said.
+
+    ``expected`` are the members the plan has, ``now`` the time in seconds since 1970, ``ttl`` seconds.
+    """
+    ok, degraded, critical = _verdicts()
+    own, errors = facts.get("patroni"), facts["errors"]
+    if not isinstance(own, dict) or "liveness" not in facts:
+        reason = errors.get("patroni") or errors.get("liveness") or "no status in its answer"
+        return {
+            "patroni.alive": critical(None, reason, "systemctl status patroni; journalctl -u patroni -n 50")
+        }
+    found = {"patroni.state": _judge_state(own), "patroni.etcd": _judge_etcd(own, now, ttl)}
+    if facts["liveness"] == 200:
+        found["patroni.alive"] = ok(own.get("patroni", {}).get("version"), "its loop runs")
+    else:
+        said = facts["liveness"]
+        found["patroni.alive"] = critical(
+            None, f"its loop has not run for {ttl} s (/liveness says {said})", "systemctl restart patroni"
+        )
+    if "cluster" in facts:
+        found.update(_judge_cluster(facts["cluster"], expected))
+    else:
+        found["patroni.leader"] = critical(None, errors["cluster"], "salt 'etcd*' fanatico.health")
+    found["patroni.pause"] = ok(False, "it acts by itself")
+    if own.get("pause"):
+        hint = f"salt {me} fanatico_patroni.resume"
+        found["patroni.pause"] = degraded(True, "paused: nothing fails over", hint)
+    found["patroni.restart"] = ok(False, "no restart is due")
+    if own.get("pending_restart"):
+        detail = "PostgreSQL has to be restarted for a changed setting to hold"
+        found["patroni.restart"] = degraded(True, detail, f"salt {me} fanatico_patroni.restart pending=True")
+    return found
+
+
+def _verdicts():
+    return tuple(__utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical"))
+
+
+def _judge_state(own):
+    """Return the check of this node's own PostgreSQL, as its Patroni sees it."""
+    ok, degraded, critical = _verdicts()
+    role, state = own.get("role", "unknown"), own.get("state", "unknown")
+    if state != "running":
+        return critical(f"{role} {state}", f"PostgreSQL is {state}", "journalctl -u patroni -n 50")
+    replication = own.get("replication_state")
+    if role == "replica" and replication != "streaming":
+        return degraded(
+            f"replica {replication or 'not streaming'}",
+            f"this replica does not stream ({replication or 'no connection to the primary'})",
+            "journalctl -u patroni -n 50; salt-call fanatico_patroni.reinitialize copies it anew",
+        )
+    return ok(f"{role} {replication or state}", f"{role}, {replication or state}")
+
+
+def _judge_etcd(own, now, ttl):
+    """Return the check of Patroni's way to etcd."""
+    ok, degraded, _ = _verdicts()
+    seen = own.get("dcs_last_seen")
+    if seen is None:
+        return __utils__["fanatico_verdict.unknown"](None, "Patroni does not say when it last saw etcd")
+    age = max(0, round(now - seen))
+    judge, hint = (degraded, "salt 'etcd*' fanatico.health") if age >= ttl else (ok, "")
+    return judge(age, f"etcd was last seen {age} s ago", hint)
+
+
+def _judge_cluster(view, expected):
+    """Return the checks of leader, members, lag and timeline, for the view ``/cluster`` gives."""
+    ok, degraded, critical = _verdicts()
+    members = {one["name"]: one for one in view["members"]}
+    found = {"patroni.leader": ok(_leader_of(view), f"{_leader_of(view)} leads")}
+    if _leader_of(view) is None:
+        hint = "salt 'db*' fanatico_patroni.status; salt 'etcd*' fanatico.health"
+        found["patroni.leader"] = critical(None, "no leader holds the lock", hint)
+
+    poor = {
+        name: members[name].get("state", "unknown") if name in members else "missing"
+        for name in expected
+        if name not in members or members[name].get("state") not in _good(members[name])
+    }
+    found["patroni.members"] = ok([], f"{', '.join(expected)} run and stream")
+    if poor:
+        detail = ", ".join(f"{name} is {state}" for name, state in poor.items())
+        found["patroni.members"] = degraded(sorted(poor), detail, f"salt -L {','.join(poor)} fanatico.health")
+
+    lags = {name: one["lag"] for name, one in members.items() if isinstance(one.get("lag"), int)}
+    slowest = max(lags, key=lags.get, default=None)
+    lag = lags.get(slowest, 0)
+    found["patroni.lag"] = ok(lag, f"at most {lag} bytes behind")
+    if lag > MAX_LAG:
+        detail = f"{slowest} is {lag / 1024**2:.0f} MiB behind"
+        found["patroni.lag"] = degraded(lag, detail, f"salt {slowest} fanatico.health")
+
+    timelines = {name: one["timeline"] for name, one in members.items() if one.get("timeline")}
+    newest = max(timelines.values(), default=None)
+    old = sorted(name for name, timeline in timelines.items() if timeline != newest)
+    found["patroni.timeline"] = ok(newest, f"all on timeline {newest}")
+    if old:
+        found["patroni.timeline"] = degraded(
+            newest,
+            f"{', '.join(old)} not on timeline {newest}",
+            f"wait a moment; then salt {old[0]} fanatico_patroni.reinitialize copies it anew",
+        )
+    return found

@@ -222,11 +222,13 @@ def checks(timeout=1):
     return look(timeout)["checks"]
 
 
+def _verdicts():
+    return tuple(__utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical"))
+
+
 def _judge(facts):
     """Return the checks for what ``status`` said."""
-    ok, degraded, critical = (
-        __utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical")
-    )
+    ok, degraded, critical = _verdicts()
     if "error" in facts:
         hint = f"salt {__opts__['id']} fanatico_patroni.status; journalctl -u patroni -n 50"
         return {"postgres.sql": critical(None, facts["error"], hint)}

@@ -1,0 +1,218 @@
+"""
+HAProxy on this node, asked through its runtime socket.
+"""
+
+import csv
+import socket
+
+from salt.exceptions import CommandExecutionError
+
+SOCKET = "/run/haproxy/admin.sock"
+ANSWER_LIMIT = 4 * 1024**2  # bytes; ours is about 10 kB
+
+# What a backend owes, by the plan: its role's nodes, less those that by design take no traffic there.
+BACKENDS = {
+    "rpc_http": ("rpc", lambda nodes: nodes),
+    "rpc_ws": ("rpc", lambda nodes: nodes),
+    "postgres_primary": ("patroni", lambda nodes: 1),
+    "postgres_replica": ("patroni", lambda nodes: nodes - 1),
+}
+
+
+def _ask(command, timeout=1.0):
+    """Send one command to the runtime socket and return the whole answer."""
+    answer = bytearray()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(SOCKET)
+            connection.sendall(command.encode() + b"\n")
+            while piece := connection.recv(65536):
+                answer += piece
+                if len(answer) > ANSWER_LIMIT:
+                    raise CommandExecutionError(f"{SOCKET}: more than {ANSWER_LIMIT} bytes for '{command}'")
+    except OSError as exc:
+        reason = f"no answer within {timeout:g} s" if isinstance(exc, TimeoutError) else exc.strerror or exc
+        raise CommandExecutionError(
+            f"{__opts__['id']}: HAProxy's socket {SOCKET}: {reason}. Next: systemctl status haproxy"
+        ) from exc
+    return answer.decode("utf-8", "replace")
+
+
+def info(timeout=1):
+    """
+    Return ``show info`` as a dict of strings: version, uptime, connections, limits.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_haproxy.info
+    """
+    pairs = (line.partition(": ") for line in _ask("show info", timeout).splitlines())
+    return {name: value for name, found, value in pairs if found}
+
+
+def stat(timeout=1):
+    """
+    Return ``show stat``: one dict per frontend, backend and server, without the empty fields.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_haproxy.stat
+    """
+    rows = csv.DictReader(_ask("show stat", timeout).lstrip("# ").splitlines())
+    return [{name: value for name, value in row.items() if name and value} for row in rows]
+
+
+def servers(timeout=1):
+    """
+    Return ``show servers state``: one dict per server, with address, operational and administrative state.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_haproxy.servers
+    """
+    lines = [line for line in _ask("show servers state", timeout).splitlines() if line]
+    names = next((line[2:].split() for line in lines if line.startswith("# ")), [])
+    rows = [line.split() for line in lines[1:] if not line.startswith("# ")]
+    return [dict(zip(names, row, strict=False)) for row in rows]
+
+
+def backends(timeout=1):
+    """
+    Return ``{backend: {"status", "up": [servers], "down": {server: why}, "sessions": n}}``.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_haproxy.backends
+    """
+    return _backends(stat(timeout))
+
+
+def _backends(rows):
+    found = {}
+    for row in rows:
+        if row["svname"] == "FRONTEND":
+            continue
+        backend = found.setdefault(row["pxname"], {"status": "", "up": [], "down": {}, "sessions": 0})
+        status = row.get("status", "")
+        if row["svname"] == "BACKEND":
+            backend.update(status=status, sessions=int(row.get("scur", 0)))
+        elif status.startswith(("UP", "no check")):
+            backend["up"].append(row["svname"])
+        else:
+            why = row.get("last_chk") or row.get("check_desc") or row.get("check_status", "")
+            backend["down"][row["svname"]] = f"{status} {why}".strip()
+    return {name: one for name, one in found.items() if one["up"] or one["down"]}
+
+
+def look(timeout=1):
+    """
+    Look at HAProxy once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+
+    timeout
+        Seconds, for each question.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_haproxy.look
+    """
+    try:
+        rows, about = stat(timeout), info(timeout)
+    except CommandExecutionError as exc:
+        facts = {"error": str(exc)}
+    else:
+        facts = {
+            "version": about.get("Version"),
+            "connections": int(about.get("CurrConns", 0)),
+            "max_connections": int(about.get("Maxconn", 0)),
+            "frontends": {row["pxname"]: row.get("status") for row in rows if row["svname"] == "FRONTEND"},
+            "backends": _backends(rows),
+        }
+    plan = __pillar__["plan"]
+    owed = {
+        name: count(len(__utils__["fanatico_plan.nodes"](plan, role)))
+        for name, (role, count) in BACKENDS.items()
+    }
+    return {"facts": facts, "checks": _judge(facts, owed)}
+
+
+def checks(timeout=1):
+    """
+    Return the checks of HAProxy on this node, ``{name: check}``.
+
+    timeout
+        Seconds, for each question.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_haproxy.checks
+    """
+    return look(timeout)["checks"]
+
+
+def _verdicts():
+    return tuple(__utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical"))
+
+
+def _judge(facts, owed):
+    """Return the checks for what HAProxy said; ``owed`` is ``{backend: servers that should be up}``."""
+    ok, degraded, critical = _verdicts()
+    if "error" in facts:
+        return {"haproxy.serving": critical(None, facts["error"], "journalctl -u haproxy -n 50")}
+    closed = [name for name, status in facts["frontends"].items() if status not in ("OPEN", "FULL")]
+    if closed:
+        serving = critical(closed, f"closed: {', '.join(closed)}", "salt-call state.apply haproxy")
+    else:
+        opened = sorted(facts["frontends"])
+        serving = ok(facts["version"], f"HAProxy {facts['version']} takes connections on {', '.join(opened)}")
+    found = {"haproxy.serving": serving}
+    used, limit = facts["connections"], facts["max_connections"]
+    full = limit and used > 0.9 * limit
+    found["haproxy.connections"] = (degraded if full else ok)(
+        used,
+        f"{used} of {limit} connections in use",
+        "raise haproxy:maxconn in pillar/haproxy.sls, or see who holds them: fanatico_haproxy.stat"
+        if full
+        else "",
+    )
+    for name, number in owed.items():
+        found[f"haproxy.{name}"] = _judge_backend(name, facts["backends"].get(name), number)
+    return found
+
+
+def _judge_backend(name, backend, owed):
+    """Return the check of one backend: enough servers, too few, or none."""
+    ok, degraded, critical = _verdicts()
+    if backend is None:
+        return critical(None, f"HAProxy has no backend {name}", "salt-call state.apply haproxy")
+    up = backend["up"]
+    down = "; ".join(f"{server} {why}" for server, why in backend["down"].items())
+    detail = f"{len(up)} of {owed} up" + (f" ({', '.join(up)})" if up else "")
+    if len(up) >= owed:
+        return ok(up, detail)
+    hint = f"salt -L {','.join(backend['down'])} fanatico.health"
+    return (degraded if up else critical)(up, f"{detail}; down: {down}", hint)

@@ -1,0 +1,188 @@
+"""
+Keepalived on this node: who holds the virtual address, and does it answer.
+"""
+
+import re
+
+from salt.exceptions import CommandExecutionError
+
+UNIT = "keepalived.service"
+
+
+def _plan():
+    return __pillar__["plan"]
+
+
+def interface():
+    """
+    Return the name of the interface that carries this node's plan address, or None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.interface
+    """
+    return _interface_of(__utils__["fanatico_plan.address"](_plan(), __opts__["id"]))
+
+
+def _interface_of(address):
+    import psutil
+
+    found = psutil.net_if_addrs()
+    return next((name for name, ones in found.items() if any(one.address == address for one in ones)), None)
+
+
+def holds_address():
+    """
+    Tell whether this node holds the virtual address on one of its interfaces.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.holds_address
+    """
+    return _interface_of(_plan()["virtual_ip"]["address"]) is not None
+
+
+def state(timeout=1):
+    """
+    Return ``{"address", "role": "master" or "backup", "running": bool, "answers": bool}``.
+
+    ``answers`` is whether a HAProxy answers on the virtual address, as seen from this node.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.state
+    """
+    return {
+        "address": _plan()["virtual_ip"]["address"],
+        "role": "master" if holds_address() else "backup",
+        "running": __salt__["fanatico_unit.states"](UNIT)[UNIT]["active"] == "active",
+        "answers": _answers(timeout),
+    }
+
+
+def _answers(timeout):
+    """Tell whether a HAProxy behind the virtual address says that it lives."""
+    url = f"http://{_plan()['virtual_ip']['address']}:{_plan()['ports']['haproxy_stats']}/live"
+    try:
+        return __utils__["fanatico_http.get"](url, timeout)[0] == 200
+    except CommandExecutionError:
+        return False
+
+
+def version():
+    """
+    Return the version of Keepalived, for example ``2.3.3``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.version
+    """
+    said = __salt__["cmd.run_all"](["keepalived", "--version"], python_shell=False)
+    found = re.search(r"Keepalived v(\S+)", said["stderr"] + said["stdout"])
+    if not found:
+        raise CommandExecutionError(
+            f"{__opts__['id']}: keepalived --version says nothing of use: is it installed?"
+        )
+    return found[1]
+
+
+def wait_address(timeout=30):
+    """
+    Wait until a HAProxy answers on the virtual address; return ``state()``.
+
+    timeout
+        Seconds; then ``CommandExecutionError`` with what was seen and the last lines of the journal.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_keepalived.wait_address
+    """
+    address = _plan()["virtual_ip"]["address"]
+
+    def look():
+        held = holds_address()
+        return _answers(
+            1
+        ), f"{'held' if held else 'not held'} by {__opts__['id']}, and no HAProxy answers there"
+
+    done, seen = __utils__["fanatico_wait.until"](look, timeout)
+    if done:
+        return state()
+    journal = __salt__["fanatico.journal"]("keepalived")
+    raise CommandExecutionError(
+        __utils__["fanatico_wait.ran_out"](
+            __opts__["id"], f"the virtual address {address}", timeout, seen, "keepalived", journal
+        )
+    )
+
+
+def look(timeout=1):
+    """
+    Look at Keepalived once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.look
+    """
+    facts = state(timeout)
+    return {"facts": facts, "checks": {"keepalived.address": _judge(facts)}}
+
+
+def checks(timeout=1):
+    """
+    Return the checks of Keepalived on this node, ``{name: check}``.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.checks
+    """
+    return look(timeout)["checks"]
+
+
+def _judge(facts):
+    """Return the check of the virtual address. Being the standby is as good as being the master."""
+    ok, critical = __utils__["fanatico_verdict.ok"], __utils__["fanatico_verdict.critical"]
+    address, role = facts["address"], facts["role"]
+    if not facts["running"] and role == "master":
+        return critical(
+            role,
+            f"keepalived is dead and left {address} here: both balancers may hold it",
+            "systemctl restart keepalived",
+        )
+    if not facts["running"]:
+        return critical(
+            role, "keepalived does not run: this node cannot take over", "systemctl start keepalived"
+        )
+    if facts["answers"]:
+        held = "held here" if role == "master" else "held by the other balancer; this one stands by"
+        return ok(role, f"{address} {held}")
+    if role == "master":
+        return critical(
+            role, f"{address} is held here and no HAProxy answers on it", "systemctl status haproxy"
+        )
+    return critical(
+        role, f"{address} is not held here and does not answer", "salt 'haproxy*' fanatico_keepalived.state"
+    )

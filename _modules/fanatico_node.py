@@ -1,0 +1,198 @@
+"""
+What every node owes, whatever its roles: its units, room on its disks, the right time. And the master's part.
+"""
+
+import ctypes
+import os
+import pathlib
+import socket
+
+# Where a role's data lies; the root file system is looked at everywhere.
+DATA = {
+    "etcd": ["/var/lib/etcd"],
+    "patroni": ["/var/lib/postgresql"],
+    "master": ["/var/lib/fanatico", "/var/cache/salt"],
+}
+TIGHT = (10, 5 * 1024**3)  # degraded below both: percent free, bytes free
+FULL = (3, 1024**3)  # critical below both
+
+MASTER_KEYS = "/etc/salt/pki/master"
+MASTER_PORTS = {"publish": 4505, "request": 4506}
+
+_TIME_ERROR = 5  # what adjtimex returns while the kernel's clock is not synchronised
+
+
+def _roles():
+    return __utils__["fanatico_plan.roles"](__pillar__["plan"], __opts__["id"])
+
+
+def look(timeout=1):
+    """
+    Look at this node once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+
+    timeout
+        Seconds, for each question; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_node.look
+    """
+    roles = _roles()
+    units = ["salt-minion.service", *__salt__["fanatico_unit.expected"]()]
+    paths = sorted({"/", *(path for role in roles for path in DATA.get(role, []))})
+    states = __salt__["fanatico_unit.states"]
+    probes = {"units": lambda: states(*units), "disk": lambda: _disks(paths), "clock": _clock}
+    if "master" in roles:
+        units.append("salt-master.service")
+        probes["ports"] = lambda: _ports(timeout)
+        probes["keys"] = _keys
+    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2)
+    facts = {name: value for name, (value, error) in answers.items() if error is None}
+    facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
+    return {"facts": facts, "checks": _judge(facts, __utils__["fanatico_plan.nodes"](__pillar__["plan"]))}
+
+
+def checks(timeout=1):
+    """
+    Return the checks of this node, ``{name: check}``.
+
+    timeout
+        Seconds, for each question; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_node.checks
+    """
+    return look(timeout)["checks"]
+
+
+def _disks(paths):
+    """Return ``{path: {"total", "free"}}`` in bytes, each file system once."""
+    found, seen = {}, set()
+    for path in paths:
+        try:
+            device, room = os.stat(path).st_dev, os.statvfs(path)
+        except FileNotFoundError:
+            continue
+        if device not in seen:
+            seen.add(device)
+            found[path] = {"total": room.f_blocks * room.f_frsize, "free": room.f_bavail * room.f_frsize}
+    return found
+
+
+def _clock():
+    """
+    Return ``"synchronised"``, ``"unsynchronised"``, or ``"host"`` in a container, whose clock is its host's.
+    """
+    if os.path.exists("/run/systemd/container"):
+        return "host"
+    # struct timex is 208 bytes on 64 bit Linux; all zero asks and changes nothing.
+    answer = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(512))
+    return "unsynchronised" if answer in (_TIME_ERROR, -1) else "synchronised"
+
+
+def _ports(timeout):
+    """Return which of the master's ports take a connection: ``{name: bool}``."""
+    found = {}
+    for name, port in MASTER_PORTS.items():
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout).close()
+            found[name] = True
+        except OSError:
+            found[name] = False
+    return found
+
+
+def _keys():
+    """Return the minion keys the master holds: ``{"accepted": [ids], "pending": [ids]}``."""
+    folders = {"accepted": "minions", "pending": "minions_pre"}
+    return {
+        name: sorted(path.name for path in pathlib.Path(MASTER_KEYS, folder).glob("[!.]*"))
+        for name, folder in folders.items()
+    }
+
+
+def _judge(facts, nodes):
+    """Return the checks for what was seen; ``nodes`` are the plan's."""
+    found = {
+        "node.units": _judge_units(facts),
+        "node.disk": _judge_disk(facts),
+        "node.clock": _judge_clock(facts),
+    }
+    if "ports" in facts or "ports" in facts["errors"]:
+        found["master.ports"] = _judge_ports(facts)
+        found["master.keys"] = _judge_keys(facts, nodes)
+    return found
+
+
+def _judge_units(facts):
+    if "units" not in facts:
+        return __utils__["fanatico_verdict.unknown"](None, facts["errors"]["units"], "systemctl --failed")
+    down = {unit: one["active"] for unit, one in facts["units"].items() if one["active"] != "active"}
+    if not down:
+        names = ", ".join(unit.removesuffix(".service") for unit in facts["units"])
+        return __utils__["fanatico_verdict.ok"]([], f"{names} run")
+    first = next(iter(down))
+    detail = ", ".join(f"{unit.removesuffix('.service')} is {state}" for unit, state in down.items())
+    return __utils__["fanatico_verdict.critical"](
+        sorted(down), detail, f"systemctl status {first}; journalctl -u {first} -n 50"
+    )
+
+
+def _judge_disk(facts):
+    if "disk" not in facts:
+        return __utils__["fanatico_verdict.unknown"](None, facts["errors"]["disk"], "df -h")
+    percent = {path: 100 * room["free"] / max(1, room["total"]) for path, room in facts["disk"].items()}
+    worst = min(percent, key=percent.get)
+    share, free = percent[worst], facts["disk"][worst]["free"]
+    detail = f"{worst} has {free / 1024**3:.1f} GiB free ({share:.0f} %)"
+    for status, (least_share, least_free) in (("critical", FULL), ("degraded", TIGHT)):
+        if share < least_share and free < least_free:
+            return __utils__[f"fanatico_verdict.{status}"](
+                round(share), detail, f"du -xh {worst} | sort -h | tail"
+            )
+    return __utils__["fanatico_verdict.ok"](round(share), detail)
+
+
+def _judge_clock(facts):
+    clock = facts.get("clock")
+    if clock == "host":
+        return __utils__["fanatico_verdict.ok"](clock, "a container: its host keeps the time")
+    if clock == "synchronised":
+        return __utils__["fanatico_verdict.ok"](clock, "the clock is synchronised")
+    if clock is None:
+        return __utils__["fanatico_verdict.unknown"](None, facts["errors"]["clock"], "timedatectl")
+    return __utils__["fanatico_verdict.degraded"](
+        clock, "the clock is not synchronised", "timedatectl; timedatectl set-ntp true"
+    )
+
+
+def _judge_ports(facts):
+    closed = [name for name, opened in facts.get("ports", {"master": False}).items() if not opened]
+    if closed:
+        return __utils__["fanatico_verdict.critical"](
+            closed, f"the master does not listen: {', '.join(closed)}", "journalctl -u salt-master -n 50"
+        )
+    return __utils__["fanatico_verdict.ok"]([], "the master listens on 4505 and 4506")
+
+
+def _judge_keys(facts, nodes):
+    if "keys" not in facts:
+        return __utils__["fanatico_verdict.unknown"](None, facts["errors"]["keys"], "salt-key -L")
+    missing = [name for name in nodes if name not in facts["keys"]["accepted"]]
+    strangers = [name for name in facts["keys"]["accepted"] if name not in nodes]
+    if missing:
+        return __utils__["fanatico_verdict.degraded"](
+            missing,
+            f"no accepted key from {', '.join(missing)}",
+            "salt-key -L; compare with `salt-call --local key.finger` there, then salt-key -a ID",
+        )
+    if strangers:
+        return __utils__["fanatico_verdict.degraded"](
+            strangers, f"accepted and not in the plan: {', '.join(strangers)}", f"salt-key -d {strangers[0]}"
+        )
+    return __utils__["fanatico_verdict.ok"]([], f"the keys of all {len(nodes)} nodes are accepted")

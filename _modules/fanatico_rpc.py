@@ -1,0 +1,300 @@
+"""
+The blockchain's JSON-RPC on this node and its peers, over HTTP and WebSocket.
+"""
+
+import json
+import time
+
+from salt.exceptions import CommandExecutionError
+
+MAX_LAG = 3  # blocks behind the best peer
+STALL = 15  # block times without a new block
+
+
+def _get(path, default=None):
+    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+
+
+def _me():
+    return __opts__["id"]
+
+
+def _nodes():
+    return __utils__["fanatico_plan.addresses"](__pillar__["plan"], "rpc")
+
+
+def _address(node):
+    """Return the address of ``node``: an RPC node of the plan, this one without one, an address as it is."""
+    nodes = _nodes()
+    node = node or _me()
+    if node in nodes:
+        return nodes[node]
+    if node.count(".") == 3:
+        return node
+    raise CommandExecutionError(f"{node} is not an RPC node of the plan: it has {', '.join(nodes)}")
+
+
+def _url(address, scheme="http"):
+    return f"{scheme}://{address}:{_get(f'plan:ports:rpc_{scheme}')}"
+
+
+def _request(number, method, params=None):
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": params or []}
+
+
+def _result(address, answer):
+    """Return the result in one JSON-RPC answer, or raise with the node's own words."""
+    if not isinstance(answer, dict) or "result" not in answer:
+        error = answer.get("error", {}) if isinstance(answer, dict) else {}
+        raise CommandExecutionError(f"{_url(address)}: {error.get('message') or 'no JSON-RPC in the answer'}")
+    return answer["result"]
+
+
+def _ask(address, method, params=None, timeout=1.0):
+    answer = __utils__["fanatico_http.fetch"](
+        "POST", _url(address), _request(1, method, params), timeout=timeout
+    )
+    return _result(address, answer)
+
+
+def call(method, params=None, node=None, timeout=2):
+    """
+    Call one JSON-RPC method and return its result.
+
+    method
+        For example ``eth_chainId``.
+    params
+        List of parameters.
+    node
+        An RPC node of the plan or an address (the virtual one, say); this node without one.
+    timeout
+        Seconds.
+
+    Raises ``CommandExecutionError`` with the node's own words where it answers with an error.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc1 fanatico_rpc.call eth_getBlockByNumber '[latest, false]'
+    """
+    return _ask(_address(node), method, params, timeout)
+
+
+def head(node=None, timeout=2):
+    """
+    Return the number of the newest block.
+
+    node
+        An RPC node of the plan or an address; this node without one.
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'rpc*' fanatico_rpc.head
+    """
+    return int(call("eth_blockNumber", node=node, timeout=timeout), 16)
+
+
+def syncing(node=None, timeout=2):
+    """
+    Return False, or what the node says of its progress while it is syncing.
+
+    node
+        An RPC node of the plan or an address; this node without one.
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'rpc*' fanatico_rpc.syncing
+    """
+    return call("eth_syncing", node=node, timeout=timeout)
+
+
+def subscribe(count=1, timeout=10, node=None):
+    """
+    Subscribe to ``newHeads`` over WebSocket and return the first ``count`` of them, ``[{"number", "hash"}]``.
+
+    count
+        How many heads.
+    timeout
+        Seconds, for all of them; then ``CommandExecutionError`` saying how many came.
+    node
+        An RPC node of the plan or an address; this node without one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc1 fanatico_rpc.subscribe 2 timeout=10
+    """
+    import websocket
+
+    url = _url(_address(node), "ws")
+    deadline = time.monotonic() + timeout
+    heads = []
+    try:
+        connection = websocket.create_connection(url, timeout=timeout, http_no_proxy=["*"])
+    except (OSError, websocket.WebSocketException) as exc:
+        raise CommandExecutionError(f"{url}: no WebSocket: {exc}") from exc
+    try:
+        connection.send(json.dumps(_request(1, "eth_subscribe", ["newHeads"])))
+        while len(heads) < count:
+            connection.settimeout(max(0.01, deadline - time.monotonic()))
+            message = json.loads(connection.recv())
+            if "error" in message:
+                raise CommandExecutionError(f"{url}: eth_subscribe: {message['error'].get('message')}")
+            if message.get("method") == "eth_subscription":
+                block = message["params"]["result"]
+                heads.append({"number": int(block["number"], 16), "hash": block["hash"]})
+    except (OSError, ValueError, websocket.WebSocketException) as exc:
+        raise CommandExecutionError(
+            f"{url}: subscribed to newHeads and had {len(heads)} of {count} within {timeout:g} s ({exc})"
+        ) from exc
+    finally:
+        connection.close(timeout=1)
+    return heads
+
+
+def _local(address, timeout):
+    """Return what this node says of its chain, in one batch."""
+    batch = [
+        _request(1, "eth_chainId"),
+        _request(2, "eth_syncing"),
+        _request(3, "eth_getBlockByNumber", ["latest", False]),
+    ]
+    answers = __utils__["fanatico_http.fetch"]("POST", _url(address), batch, timeout=timeout)
+    if not isinstance(answers, list):
+        _result(address, answers)
+        raise CommandExecutionError(f"{_url(address)}: a batch was not answered with a list")
+    by_id = {answer.get("id"): answer for answer in answers}
+    block = _result(address, by_id.get(3)) or {"number": "0x0", "timestamp": "0x0"}
+    return {
+        "chain_id": int(_result(address, by_id.get(1)), 16),
+        "syncing": _result(address, by_id.get(2)),
+        "head": int(block["number"], 16),
+        "head_hash": block.get("hash"),
+        "head_time": int(block["timestamp"], 16),
+    }
+
+
+def _websocket(address, timeout):
+    """Return whether the WebSocket port shakes hands; raises with the reason where not."""
+    import websocket
+
+    connection = websocket.create_connection(_url(address, "ws"), timeout=timeout, http_no_proxy=["*"])
+    connection.shutdown()
+    return True
+
+
+def look(timeout=1):
+    """
+    Look at this node's RPC and its peers' heads once: ``{"facts": {...}, "checks": {name: check}}``.
+
+    timeout
+        Seconds, for each question; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'rpc*' fanatico_rpc.look
+    """
+    nodes = _nodes()
+    mine = nodes.pop(_me())
+    probes = {
+        "local": lambda: _local(mine, timeout),
+        "websocket": lambda: _websocket(mine, timeout),
+    }
+    for name, address in nodes.items():
+        probes[f"head {name}"] = lambda address=address: int(
+            _ask(address, "eth_blockNumber", timeout=timeout), 16
+        )
+    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2)
+    facts = {name: value for name, (value, error) in answers.items() if error is None and " " not in name}
+    facts["peers"] = {
+        name.removeprefix("head "): value
+        for name, (value, error) in answers.items()
+        if error is None and name.startswith("head ")
+    }
+    facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
+    settings = {
+        "chain_id": _get("rpc:chain:id"),
+        "block_time": _get("rpc:chain:block_time", 2),
+    }
+    return {"facts": facts, "checks": _judge(facts, settings, time.time())}
+
+
+def checks(timeout=1):
+    """
+    Return the checks of RPC on this node, ``{name: check}``.
+
+    timeout
+        Seconds, for each question; they are asked side by side.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'rpc*' fanatico_rpc.checks
+    """
+    return look(timeout)["checks"]
+
+
+def _verdicts():
+    return tuple(__utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical"))
+
+
+def _judge(facts, settings, now):
+    """Return the checks for what the node and its peers said; ``now`` is the time in seconds since 1970."""
+    ok, degraded, critical = _verdicts()
+    found = {}
+    if facts.get("websocket"):
+        found["rpc.websocket"] = ok(True, "the WebSocket port shakes hands")
+    else:
+        found["rpc.websocket"] = critical(
+            False, facts["errors"]["websocket"], "journalctl -u fanatico-rpc -n 50"
+        )
+    local = facts.get("local")
+    if local is None:
+        found["rpc.http"] = critical(None, facts["errors"]["local"], "journalctl -u fanatico-rpc -n 50")
+        return found
+    wanted = settings["chain_id"]
+    if wanted is not None and local["chain_id"] != int(wanted):
+        found["rpc.http"] = critical(
+            local["chain_id"],
+            f"this node is on chain {local['chain_id']}, the plan's is {wanted}",
+            "salt-call state.apply rpc",
+        )
+    else:
+        found["rpc.http"] = ok(local["chain_id"], f"answers for chain {local['chain_id']}")
+    best = max(facts["peers"].values(), default=local["head"])
+    lag = max(0, best - local["head"])
+    if local["syncing"]:
+        found["rpc.sync"] = critical(
+            lag, f"syncing: block {local['head']}, peers at {best}", "wait, or see its log"
+        )
+    elif lag > MAX_LAG:
+        found["rpc.sync"] = degraded(
+            lag,
+            f"block {local['head']} is {lag} behind the best peer's {best}",
+            "journalctl -u fanatico-rpc -n 50",
+        )
+    else:
+        found["rpc.sync"] = ok(lag, f"block {local['head']}, {lag} behind the best peer")
+    age = max(0, round(now - local["head_time"]))
+    if age > STALL * settings["block_time"]:
+        found["rpc.head"] = degraded(
+            local["head"],
+            f"the newest block is {age} s old, one is due every {settings['block_time']} s",
+            "salt 'rpc*' fanatico_rpc.head; if no node moves, the chain itself halts",
+        )
+    else:
+        found["rpc.head"] = ok(local["head"], f"the newest block is {age} s old")
+    return found
