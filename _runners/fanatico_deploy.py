@@ -1,0 +1,62 @@
+"""
+What orch.deploy must know of the live system before it acts: the decisions between a first start and a change.
+"""
+
+import salt.client
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "fanatico"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def etcd_bootstrap():
+    """
+    Tell whether the etcd nodes make a first cluster: only when none of them holds data and none is a member.
+
+    Returns True or False. Raises ``CommandExecutionError`` when a node does not answer, since its data decides.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.etcd_bootstrap
+    """
+    states = _ask("etcd", "fanatico_etcd.local_state")
+    return not any(state["data_dir"] or state["member"] for state in states.values())
+
+
+def patroni_first():
+    """
+    Tell which Patroni nodes are brought up first, together: those that hold data, else only the plan's first.
+
+    Nodes that hold data settle among themselves who leads; a node without any copies from that leader, so it waits.
+    Returns a list of minion ids, the present leader in front. Raises ``CommandExecutionError`` when a node does not
+    answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.patroni_first
+    """
+    states = _ask("patroni", "fanatico_patroni.local_state")
+    leaders = {state["leader"] for state in states.values()}
+    with_data = [node for node, state in states.items() if state["data_dir"]]
+    return sorted(with_data, key=lambda node: node not in leaders) or list(states)[:1]
+
+
+def _ask(role, function):
+    """Return {node: answer} of a function on every node of a role, in the plan's order."""
+    nodes = __salt__["salt.cmd"]("fanatico_plan.nodes", role)
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        answers = client.cmd(nodes, function, tgt_type="list", timeout=15)
+    silent = [node for node in nodes if not isinstance(answers.get(node), dict)]
+    if silent:
+        raise CommandExecutionError(
+            f"{silent[0]} did not tell what it holds ({str(answers.get(silent[0], 'no answer'))[:300]}), and a deploy decides "
+            f"from that; look at `salt {silent[0]} {function}` and run the deploy again."
+        )
+    return {node: answers[node] for node in nodes}

@@ -1,0 +1,92 @@
+# From connected minions to a working infrastructure, and the same again on a running one: every step looks at what is
+# there and changes only what differs. Order matters: etcd keeps Patroni's state, Patroni tells HAProxy who leads.
+#
+#   salt-run state.orchestrate orch.deploy          (in another terminal: salt-run fanatico.watch)
+{%- set nodes = salt["fanatico_plan.nodes"] %}
+
+Check the pillar:
+  salt.runner:
+    - name: fanatico.validate
+
+Keep other changes away:
+  salt.runner:
+    - name: fanatico.lock
+    - require:
+      - salt: Check the pillar
+
+Every machine answers:
+  salt.runner:
+    - name: fanatico.wait_minions
+    - require:
+      - salt: Keep other changes away
+
+Hand out our modules:
+  salt.function:
+    - name: saltutil.sync_all
+    - tgt: "*"
+    - require:
+      - salt: Every machine answers
+
+# All machines at once: installing packages is most of the time of a first deploy.
+Prepare every machine:
+  salt.state:
+    - tgt: "*"
+    - sls: roles.prepared
+    - queue: True
+    - require:
+      - salt: Hand out our modules
+
+Bring up etcd:
+  salt.runner:
+    - name: state.orchestrate
+    - mods: orch.etcd
+    - require:
+      - salt: Prepare every machine
+
+# The RPC nodes need nobody, so they start beside etcd.
+Bring up the RPC nodes:
+  salt.state:
+    - tgt: {{ nodes("rpc") | json }}
+    - tgt_type: list
+    - sls: roles.rpc
+    - queue: True
+    - parallel: True
+    - require:
+      - salt: Prepare every machine
+
+Bring up PostgreSQL:
+  salt.runner:
+    - name: state.orchestrate
+    - mods: orch.patroni
+    - require:
+      - salt: Bring up etcd
+
+Bring up the balancers:
+  salt.state:
+    - tgt: {{ nodes("haproxy") | json }}
+    - tgt_type: list
+    - sls: roles.haproxy
+    - queue: True
+    - require:
+      - salt: Bring up PostgreSQL
+      - salt: Bring up the RPC nodes
+
+The virtual address is held:
+  salt.function:
+    - name: fanatico_keepalived.wait_address
+    - tgt: {{ nodes("haproxy")[0] }}
+    - require:
+      - salt: Bring up the balancers
+
+Prove it end to end:
+  salt.function:
+    - name: fanatico.proof
+    - tgt: {{ nodes("patroni")[0] }}
+    - require:
+      - salt: The virtual address is held
+
+Let other changes in again:
+  salt.runner:
+    - name: fanatico.unlock
+    - require:
+      - salt: Prove it end to end

@@ -1,0 +1,20 @@
+# etcd on all its nodes together. Whether a first cluster is made is decided from what the nodes hold right now.
+{%- set nodes = salt["fanatico_plan.nodes"]("etcd") %}
+{%- set bootstrap = salt["saltutil.runner"]("fanatico.etcd_bootstrap") %}
+
+Configure and start etcd:
+  salt.state:
+    - tgt: {{ nodes | json }}
+    - tgt_type: list
+    - sls: roles.etcd
+    - queue: True
+    - pillar:
+        etcd:
+          bootstrap: {{ bootstrap | json }}
+
+etcd has a quorum:
+  salt.function:
+    - name: fanatico_etcd.wait_quorum
+    - tgt: {{ nodes[0] }}
+    - require:
+      - salt: Configure and start etcd

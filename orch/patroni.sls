@@ -1,0 +1,50 @@
+# PostgreSQL under Patroni: the nodes that hold data until one leads (on a first deploy one node alone), then the others,
+# which copy from the leader, until every replica streams, then what only a leader can do.
+{%- set nodes = salt["fanatico_plan.nodes"]("patroni") %}
+{%- set first = salt["saltutil.runner"]("fanatico.patroni_first") %}
+{%- set others = nodes | reject("in", first) | list %}
+
+Start Patroni where there is data, or on one node:
+  salt.state:
+    - tgt: {{ first | json }}
+    - tgt_type: list
+    - sls: roles.patroni
+    - queue: True
+
+There is a leader:
+  salt.function:
+    - name: fanatico_patroni.wait_leader
+    - tgt: {{ first[0] }}
+    - require:
+      - salt: Start Patroni where there is data, or on one node
+{%- if others %}
+
+Start Patroni on the others:
+  salt.state:
+    - tgt: {{ others | json }}
+    - tgt_type: list
+    - sls: roles.patroni
+    - queue: True
+    - require:
+      - salt: There is a leader
+{%- endif %}
+
+Every replica streams:
+  salt.function:
+    - name: fanatico_patroni.wait_streaming
+    - tgt: {{ first[0] }}
+    - kwarg:
+        members: {{ nodes | json }}
+    - require:
+      - salt: {{ "Start Patroni on the others" if others else "There is a leader" }}
+
+Roles, database and settings of the cluster:
+  salt.state:
+    - tgt: {{ nodes | json }}
+    - tgt_type: list
+    - sls:
+      - postgresql.roles
+      - patroni.settings
+    - queue: True
+    - require:
+      - salt: Every replica streams
