@@ -24,6 +24,11 @@ SECRETS = {
 }
 
 
+def role_names():
+    """Return the names of all roles there are."""
+    return list(ROLES)
+
+
 def get(data, path, default=None):
     """
     Return the value at a colon-separated path in nested dicts and lists.

@@ -1,0 +1,107 @@
+"""
+What runners share: how to say no, where the pillar lies, and what a minion would be given. Master only.
+"""
+
+import logging
+import pathlib
+import re
+
+import salt.exceptions
+import salt.pillar
+import salt.utils.yaml
+
+
+class Refusal(salt.exceptions.CommandExecutionError, salt.exceptions.NotImplemented):
+    """
+    What was asked cannot be done; the message says why and what to do next.
+
+    ``NotImplemented`` is the one exception that ``salt-run`` shows as its message alone, without a traceback. The exit
+    code is 1 and a step of an orchestration fails, as with any other.
+    """
+
+
+def refuse(message):
+    """Raise :class:`Refusal` with ``message``, which a person reads as it stands."""
+    raise Refusal(message)
+
+
+def root(opts):
+    """
+    Return the directory that holds ``plan.sls``; refuses when no pillar root does.
+
+    opts
+        The master's.
+    """
+    roots = opts["pillar_roots"].get("base", [])
+    for path in map(pathlib.Path, roots):
+        if (path / "plan.sls").is_file():
+            return path
+    raise Refusal(
+        f"No plan.sls in {' or '.join(map(str, roots)) or 'any pillar root'}: "
+        "set pillar_roots in the master's configuration to the pillar directory of the repository."
+    )
+
+
+def plan(opts):
+    """
+    Return what stands under ``plan`` in ``plan.sls``, as it is; refuses when the file cannot be read as YAML.
+
+    opts
+        The master's.
+    """
+    path = root(opts) / "plan.sls"
+    try:
+        content = salt.utils.yaml.safe_load(path.read_text())
+    except salt.utils.yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        what = getattr(exc, "problem", None) or exc
+        raise Refusal(f"{path}{where}: not valid YAML ({what}). Nothing was changed.") from exc
+    return content.get("plan") if isinstance(content, dict) else None
+
+
+def compiled(opts, node):
+    """
+    Return ``(pillar, faults)`` of the minion ``node``, rendered as the master would for it, GPG included.
+
+    opts
+        The master's.
+
+    A fault is a line that names the file. Nothing is logged, and no fault quotes a secrets file.
+    """
+    opts = dict(opts, pillar_safe_render_error=False)
+    # Salt logs what it could not parse, and next to a syntax error in a secrets file stands a secret.
+    logging.disable(logging.CRITICAL)
+    try:
+        pillar = salt.pillar.Pillar(opts, {}, node, "base").compile_pillar()
+    finally:
+        logging.disable(logging.NOTSET)
+    errors = pillar.pop("_errors", [])
+    return pillar, [_readable(str(error), opts) for error in errors]
+
+
+def _readable(error, opts):
+    failed = re.match(
+        r"Rendering SLS '(?P<sls>[^']+)' failed, render error:\s*(?P<detail>.*)", error, re.DOTALL
+    )
+    if not failed:
+        return f"pillar: {_gist(error)}"
+    if not failed["sls"].startswith("secrets."):
+        return f"{_path(opts, failed['sls'])}: {_gist(failed['detail'])}"
+    reason = re.findall(r"gpg: ((?:decryption failed|no valid|can't)[^\\\n]*)", failed["detail"])
+    if "decrypt" in failed["detail"]:
+        why = f"cannot be decrypted ({', '.join(reason) or 'see the log of gpg'})"
+        return f"{_path(opts, failed['sls'])}: {why}; bring back the key in {opts.get('gpg_keydir') or 'gpgkeys'}"
+    return f"{_path(opts, failed['sls'])}: does not parse once decrypted; write it with `salt-run fanatico.secrets_import`"
+
+
+def _gist(detail):
+    """Return the first line of an error, and the line of the file that Salt points at."""
+    lines = [line for line in detail.splitlines() if line.strip()]
+    pointed = [line.split("<====")[0].strip() for line in lines if "<====" in line]
+    return lines[0] + (f" (near: {pointed[0]})" if pointed and pointed[0] else "")
+
+
+def _path(opts, sls):
+    path = root(opts) / sls.replace(".", "/")
+    return f"{path}/init.sls" if path.is_dir() else f"{path}.sls"

@@ -1,0 +1,114 @@
+"""
+What makes a secret good enough, and where to find a strong one. Pure; no function here repeats a value in its answer.
+"""
+
+import json
+import re
+import secrets
+import string
+
+MIN_LENGTH = 16
+GENERATED_LENGTH = 32
+_ALPHABET = (
+    string.ascii_letters + string.digits
+)  # about 190 bits in 32 characters, and nothing to quote anywhere
+
+# Sign of a value that somebody meant to replace. Words long enough never to turn up in a random value.
+_PLACEHOLDER = re.compile(
+    r"pass_?wor[dt]|change_?(me|it|this)|replace|placeholder|example|default|insert|secret|fanatico|dummy"
+    r"|qwerty|letmein|abcdef|012345|123456|xxxx|\*\*\*\*|^test|^todo|^your|^<.*>$|^\{\{",
+    re.IGNORECASE,
+)
+
+# These are written into files with a syntax of their own (haproxy.cfg, keepalived.conf, etcd's token is also part of
+# log lines and URLs), in which quotes, # and $ mean something.
+_PLAIN_ONLY = ("HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS", "ETCD_CLUSTER_TOKEN")
+_PLAIN = re.compile(r"[A-Za-z0-9._~+=@:/-]*")
+_PRINTABLE = re.compile(r"[!-~]*")
+
+_HEADER = """\
+#!gpg|yaml
+# Written by `salt-run fanatico.secrets_init` and `salt-run fanatico.secrets_import`. Holds:
+"""
+
+
+def generate():
+    """Return a new strong value."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(GENERATED_LENGTH))
+
+
+def weakness(name, value):
+    """
+    Return what is wrong with the value of the secret ``name``, and what would be right; None when nothing is.
+
+    The answer never holds the value or a part of it.
+    """
+    if not isinstance(value, str):
+        return "is not text; put it in quotes"
+    if not value.strip():
+        return "is empty"
+    if not _PRINTABLE.fullmatch(value):
+        return "holds a space, a control character or a character outside ASCII; use printable ASCII without spaces"
+    if _PLACEHOLDER.search(value):
+        return "is a placeholder or a well-known word; use a random value"
+    if len(value) < MIN_LENGTH:
+        return f"has {len(value)} characters; use at least {MIN_LENGTH}"
+    # VRRPv2, where it is still in use, sends the first eight characters only.
+    if len(set(value)) < 8 or (name == "KEEPALIVED_AUTH_PASS" and len(set(value[:8])) < 5):
+        return "repeats too few different characters; use a random value"
+    if name in _PLAIN_ONLY and not _PLAIN.fullmatch(value):
+        return "holds a character that the file it goes into would not take as it is; use letters, digits and ._~+=@:/-"
+    return None
+
+
+def faults(given, names):
+    """
+    Return what is wrong with the secrets ``given`` as lines; empty when all of ``names`` are there, strong and different.
+
+    given
+        ``{NAME: value}``.
+    names
+        The names that must be there.
+    """
+    found, seen = [], {}
+    for name in names:
+        value = given.get(name)
+        if value is None:
+            found.append(f"secrets:{name}: missing; run `salt-run fanatico.secrets_init`, or import your own")
+        elif weakness(name, value):
+            found.append(f"secrets:{name}: {weakness(name, value)}")
+        elif value in seen:
+            found.append(f"secrets:{name}: is the same as {seen[value]}; give each its own")
+        else:
+            seen[value] = name
+    return found
+
+
+def misplaced(node, given, allowed):
+    """
+    Return a line for each secret in the pillar of ``node`` that its roles give it no right to.
+
+    given
+        Names of the secrets in the pillar of this node.
+    allowed
+        Names of its roles' secrets.
+    """
+    return [
+        f"secrets:{name}: {node} is given it and must not see it; keep it in pillar/secrets/<role>.sls and nowhere else"
+        for name in given
+        if name not in allowed
+    ]
+
+
+def header(names):
+    """Return the readable top of a secrets file that holds ``names``."""
+    return _HEADER + "".join(f"#   {name}\n" for name in names)
+
+
+def content(values):
+    """
+    Return what is encrypted into a secrets file: ``{NAME: value}`` under the pillar key ``secrets``.
+
+    JSON is YAML that cannot fail to parse, and so never gets a value into the error message of a parser.
+    """
+    return json.dumps({"secrets": values}, indent=1) + "\n"

@@ -1,0 +1,367 @@
+"""
+What is wrong with a pillar, all of it at once.
+
+Structure is checked against ``pillar/schema.json``, meaning in Python. A fault is one line: the pillar path, what is
+wrong, what would be right. Secrets are looked at in ``fanatico_secrets``, here only at their names.
+"""
+
+import copy
+import difflib
+import ipaddress
+import itertools
+
+import salt.utils.data
+
+_ROLES = ("master", "etcd", "patroni", "haproxy", "rpc")
+# What listens on a node with a role: keys of plan:ports, and what has a port of its own.
+_PORTS = {
+    "etcd": ("etcd_client", "etcd_peer", "etcd_metrics"),
+    "patroni": ("postgres", "patroni_rest"),
+    "haproxy": ("rpc_http", "rpc_ws", "haproxy_stats", "postgres_primary", "postgres_replica"),
+    "rpc": ("rpc_http", "rpc_ws"),
+}
+_SSH = {22: "sshd"}
+_MASTER = {4505: "salt-master", 4506: "salt-master"}
+
+_TYPES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
+
+
+def faults(pillar, schema):
+    """
+    Return all faults of ``pillar`` as lines ``path: what is wrong; what would be right``; an empty list if it is sound.
+
+    pillar
+        All nodes' pillars merged into one dict.
+    schema
+        The JSON Schema of it.
+    """
+    found = list(_structural(pillar, schema))
+    sound = _without(pillar, [path for path, _ in found])
+    for check in _CHECKS:
+        found.extend(check(sound))
+    return list(dict.fromkeys(f"{':'.join(map(str, path))}: {text}" for path, text in found))
+
+
+# structure
+
+
+def _structural(pillar, schema):
+    import jsonschema  # a tenth of a second, and minions never need it
+
+    formats = jsonschema.FormatChecker(["ipv4"])
+    formats.checks("ipv4-network", raises=ValueError)(_is_network)
+    validator = jsonschema.Draft202012Validator(schema, format_checker=formats)
+    for error in validator.iter_errors(pillar):
+        path = list(error.absolute_path)
+        if path[:1] == ["secrets"] and path[1:]:
+            continue  # fanatico_secrets.faults says it without the value
+        yield from _explain(error, path, schema)
+
+
+def _is_network(value):
+    return not isinstance(value, str) or bool(ipaddress.IPv4Network(value))
+
+
+def _explain(error, path, schema):
+    right = _description(schema, path)
+    if error.validator == "required":
+        for name in error.validator_value:
+            if name not in error.instance:
+                yield [*path, name], _sentence("missing", _description(schema, [*path, name]))
+    elif error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        for name in error.instance:
+            if name not in known:
+                yield [*path, name], f"unknown; {_nearest(name, known, path, schema)}"
+    elif "propertyNames" in error.absolute_schema_path:
+        # Here the instance is the key itself, and the path that of the mapping it is in.
+        yield [*path, error.instance], _sentence("not a valid name", error.schema.get("description"))
+    elif error.validator == "enum":
+        near = difflib.get_close_matches(str(error.instance), [str(x) for x in error.validator_value], 1)
+        yield (
+            path,
+            _sentence(f"{error.instance!r} is not known", f"did you mean {near[0]}?" if near else right),
+        )
+    elif error.validator == "type":
+        types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        wanted = " or ".join(_TYPES[name] for name in types if name != "null")
+        yield path, _sentence(f"{_shown(error.instance)} is not {wanted}", right)
+    elif error.validator == "uniqueItems":
+        yield path, "the same entry stands there twice; once is enough"
+    elif error.validator in ("minItems", "minProperties", "minLength"):
+        yield path, _sentence("empty", right)
+    else:
+        wrong = {"minimum": "too small", "maximum": "too large"}.get(error.validator, "not valid")
+        yield path, _sentence(f"{_shown(error.instance)} is {wrong}", right)
+
+
+def _sentence(wrong, right):
+    return f"{wrong}; should be {right}" if right and not right.startswith("did you") else f"{wrong}; {right}"
+
+
+def _shown(value):
+    text = "nothing" if value is None else "a mapping" if isinstance(value, dict) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _at(schema, path):
+    """Return the sub-schema for a pillar path, its ``$ref`` followed and overlaid by what stands beside it."""
+    here = schema
+    for key in path:
+        here = _resolved(schema, here)
+        if isinstance(key, int):
+            here = here.get("items", {})
+        else:
+            here = here.get("properties", {}).get(key, here.get("additionalProperties"))
+        if not isinstance(here, dict):
+            return {}
+    return _resolved(schema, here)
+
+
+def _resolved(schema, here):
+    if "$ref" not in here:
+        return here
+    return {**schema["$defs"][here["$ref"].removeprefix("#/$defs/")], **here}
+
+
+def _description(schema, path):
+    return _at(schema, path).get("description")
+
+
+def _nearest(name, known, path, schema):
+    """Say which known key comes next to an unknown one: in the same place, else elsewhere in the pillar."""
+    near = difflib.get_close_matches(str(name), known, 1, 0.6)
+    if near:
+        return f"did you mean {near[0]}?"
+    elsewhere = [
+        ":".join(other) for other in _paths(schema, schema) if other[-1] == name and other[:-1] != path
+    ]
+    if elsewhere:
+        return f"its place is {' or '.join(elsewhere)}"
+    return f"known here: {', '.join(known) or 'nothing'}"
+
+
+def _paths(schema, here, path=()):
+    for name, below in _resolved(schema, here).get("properties", {}).items():
+        yield (*path, name)
+        yield from _paths(schema, below, (*path, name))
+
+
+def _without(pillar, paths):
+    """Return a copy without what is structurally wrong, so that the rest can still be looked at."""
+    sound = copy.deepcopy(dict(pillar))
+    for path in paths:
+        # Half a node or half a network is no use to anybody.
+        whole = path[:3] if path[:2] in (["plan", "nodes"], ["plan", "networks"]) else path
+        here = sound
+        for key in whole[:-1]:
+            here = here[key] if isinstance(here, (dict, list)) and _has(here, key) else None
+        if isinstance(here, dict):
+            here.pop(whole[-1], None)
+    return sound
+
+
+def _has(container, key):
+    return key in container if isinstance(container, dict) else isinstance(key, int) and key < len(container)
+
+
+# meaning: each check takes a pillar without structural faults, in which anything may be missing
+
+
+def _get(pillar, path, default=None):
+    value = salt.utils.data.traverse_dict_and_list(pillar, path, default)
+    return default if value is None else value
+
+
+def _nodes(pillar, role=None):
+    """Return ``{id: node}`` of the nodes that hold ``role``, of all nodes without one."""
+    nodes = _get(pillar, "plan:nodes", {})
+    return {name: node for name, node in nodes.items() if role is None or role in node["roles"]}
+
+
+def _networks(pillar):
+    return {
+        name: ipaddress.ip_network(net["cidr"]) for name, net in _get(pillar, "plan:networks", {}).items()
+    }
+
+
+def _network_faults(pillar):
+    networks = _networks(pillar)
+    for (one, net), (other, other_net) in itertools.combinations(networks.items(), 2):
+        if net.overlaps(other_net):
+            yield (
+                ["plan", "networks", other, "cidr"],
+                f"{other_net} overlaps {net} ({one}); give each its own range",
+            )
+    for name, net in networks.items():
+        gateway = _get(pillar, f"plan:networks:{name}:gateway")
+        if gateway:
+            yield from _in_network(["plan", "networks", name, "gateway"], gateway, {name: net})
+
+
+def _address_faults(pillar):
+    networks = _networks(pillar)
+    owners = {}
+    for name in networks:
+        gateway = _get(pillar, f"plan:networks:{name}:gateway")
+        if gateway:
+            owners.setdefault(gateway, f"the gateway of network {name}")
+    for name, node in _nodes(pillar).items():
+        path = ["plan", "nodes", name, "address"]
+        owner = owners.setdefault(node["address"], name)
+        if owner != name:
+            yield path, f"{node['address']} is already that of {owner}; give each its own"
+        if networks:
+            yield from _in_network(path, node["address"], networks)
+    virtual = _get(pillar, "plan:virtual_ip:address")
+    if virtual in owners:
+        text = f"{virtual} is already that of {owners[virtual]}; the virtual IP must be unused"
+        yield ["plan", "virtual_ip", "address"], text
+
+
+def _in_network(path, address, networks):
+    ip = ipaddress.ip_address(address)
+    home = next((net for net in networks.values() if ip in net), None)
+    if home is None:
+        listed = ", ".join(f"{name} {net}" for name, net in networks.items())
+        yield (
+            path,
+            f"{address} is outside {'all networks' if len(networks) > 1 else 'its network'} ({listed})",
+        )
+    elif home.prefixlen < 31 and ip in (home.network_address, home.broadcast_address):
+        first, last = home.network_address + 1, home.broadcast_address - 1
+        yield path, f"{address} is the network or broadcast address of {home}; use {first} to {last}"
+
+
+def _virtual_ip_faults(pillar):
+    """VRRP works inside one network: all haproxy nodes and the virtual IP stand in the same."""
+    networks = _networks(pillar)
+    homes = {}
+    for name, node in _nodes(pillar, "haproxy").items():
+        ip = ipaddress.ip_address(node["address"])
+        homes.update({net: name for net in networks.values() if ip in net and net not in homes})
+    if len(homes) > 1:
+        (net, name), (other_net, other) = list(homes.items())[:2]
+        text = f"the haproxy nodes must share one network for VRRP, but {name} is in {net} and {other} in {other_net}"
+        yield ["plan", "nodes", other, "address"], text
+    virtual = _get(pillar, "plan:virtual_ip:address")
+    if virtual and len(homes) == 1:
+        yield from _in_network(
+            ["plan", "virtual_ip", "address"], virtual, {"of the haproxy nodes": next(iter(homes))}
+        )
+
+
+def _role_faults(pillar):
+    path = ["plan", "nodes"]
+    if not _nodes(pillar):
+        return
+    for role in _ROLES:
+        if not _nodes(pillar, role):
+            yield path, f"no node has the role {role}; give it to at least one"
+    etcd, masters = _nodes(pillar, "etcd"), _nodes(pillar, "master")
+    if etcd and len(etcd) % 2 == 0:
+        text = f"{len(etcd)} nodes have the role etcd ({', '.join(etcd)}), an even number survives no more than one less"
+        yield path, f"{text}; use 1, 3, 5 or 7"
+    if len(etcd) > 7:
+        yield path, f"{len(etcd)} nodes have the role etcd; use at most 7, more make every write slower"
+    if len(masters) > 1:
+        yield path, f"{len(masters)} nodes have the role master ({', '.join(masters)}); use one"
+    strict = _get(pillar, "patroni:synchronous_mode_strict", False)
+    if len(_nodes(pillar, "patroni")) == 1 and strict and _get(pillar, "patroni:synchronous_mode"):
+        text = (
+            "with a single patroni node no replica can confirm a write, and every write would wait for ever"
+        )
+        yield ["patroni", "synchronous_mode_strict"], f"{text}; add a node, or set it to false"
+
+
+def _port_faults(pillar):
+    ports = _get(pillar, "plan:ports", {})
+    said = set()
+    for name, node in _nodes(pillar).items():
+        path = ["plan", "nodes", name, "roles"]
+        if {"haproxy", "rpc"} <= set(node["roles"]):
+            text = "haproxy and rpc cannot share a node: both listen on plan:ports:rpc_http and rpc_ws"
+            yield path, f"{text}; put one of them elsewhere"
+        taken = dict(_SSH | _MASTER if "master" in node["roles"] else _SSH)
+        for key in dict.fromkeys(
+            key for role in node["roles"] for key in _PORTS.get(role, ()) if key in ports
+        ):
+            owner = taken.setdefault(ports[key], key)
+            if owner != key and (key, owner) not in said:
+                said.add((key, owner))
+                text = (
+                    f"{ports[key]} is that of {owner} too, and {name} has both; give one of them another port"
+                )
+                yield ["plan", "ports", key], text
+
+
+def _timing_faults(pillar):
+    patroni = _get(pillar, "plan:timing:patroni", {})
+    if {"ttl", "loop_wait", "retry_timeout"} <= patroni.keys():
+        needed = patroni["loop_wait"] + 2 * patroni["retry_timeout"]
+        if needed > patroni["ttl"]:
+            text = f"{patroni['ttl']} is less than loop_wait + 2 * retry_timeout = {needed}, Patroni would change them"
+            yield ["plan", "timing", "patroni", "ttl"], f"{text}; raise ttl to {needed} or lower the others"
+    etcd = _get(pillar, "plan:timing:etcd", {})
+    if {"heartbeat_ms", "election_ms"} <= etcd.keys() and etcd["election_ms"] < 5 * etcd["heartbeat_ms"]:
+        text = f"{etcd['election_ms']} is less than five heartbeats, etcd refuses to start"
+        yield ["plan", "timing", "etcd", "election_ms"], f"{text}; use at least {5 * etcd['heartbeat_ms']}"
+    haproxy = _get(pillar, "plan:timing:haproxy", {})
+    for key in ("fastinter_ms", "downinter_ms"):
+        if haproxy.get(key, 0) > haproxy.get("inter_ms", 60000):
+            text = f"{haproxy[key]} is more than inter_ms ({haproxy['inter_ms']}): checks would slow down when they matter"
+            yield ["plan", "timing", "haproxy", key], f"{text}; use at most inter_ms"
+
+
+def _rpc_faults(pillar):
+    if not _nodes(pillar, "rpc"):
+        return
+    if _get(pillar, "rpc:chain") is not None and _get(pillar, "rpc:chain:id") is None:
+        text = "missing; put the chain id there, in pillar/site/init.sls (HAProxy takes nodes of another chain out)"
+        yield ["rpc", "chain", "id"], text
+    artifact = _get(pillar, "rpc:artifact")
+    if artifact is None:
+        return
+    kind = artifact.get("kind")
+    if kind is None:
+        text = "missing; name what the rpc nodes shall install (archive, binary or package), in pillar/site/init.sls"
+        yield ["rpc", "artifact", "kind"], f"{text}; pillar/rpc.sls shows how"
+    elif kind == "package":
+        if not _get(artifact, "package:name"):
+            yield ["rpc", "artifact", "package", "name"], "missing; the name of the Debian package"
+    else:
+        yield from _download_faults(kind, artifact)
+
+
+def _download_faults(kind, artifact):
+    path = ["rpc", "artifact"]
+    if "source" not in artifact:
+        yield [*path, "source"], f"missing; where the {kind} comes from, a salt:// or https:// address"
+    if "sha256" not in artifact:
+        text = "missing; run `sha256sum` on the file you trust and put the result here (nothing is installed without)"
+        yield [*path, "sha256"], text
+    if kind == "archive" and "bin" not in artifact:
+        yield (
+            [*path, "bin"],
+            "missing; the path of the program inside the archive, what `strip` drops left out",
+        )
+    if kind == "binary" and artifact.get("strip"):
+        yield [*path, "strip"], "only an archive has directories to strip; leave it out"
+
+
+_CHECKS = (
+    _network_faults,
+    _address_faults,
+    _virtual_ip_faults,
+    _role_faults,
+    _port_faults,
+    _timing_faults,
+    _rpc_faults,
+)
