@@ -61,10 +61,13 @@ class Node:
         A directory made by `tests.support.pillar.build`.
     scratch
         A directory for the loader's caches.
+    override
+        Pillar that a caller passes along, as `salt-run state.orchestrate x pillar=...` does.
     """
 
-    def __init__(self, node, pillar_root, scratch):
+    def __init__(self, node, pillar_root, scratch, override=None):
         self.id = node
+        self._override = override
         opts = salt.config.minion_config(None)
         root = Path(scratch)
         opts.update(
@@ -87,7 +90,7 @@ class Node:
     @cached_property
     def highstate(self):
         """Salt's compiler for this minion, with its pillar gathered."""
-        compiler = salt.state.HighState(copy.deepcopy(self.opts))
+        compiler = salt.state.HighState(copy.deepcopy(self.opts), pillar_override=self._override)
         errors = compiler.state.opts["pillar"].get("_errors")
         assert not errors, f"{self.id}: the pillar does not render: {errors}"
         return compiler

@@ -1,0 +1,81 @@
+"""One balancer, with nothing behind it yet."""
+
+import json
+
+import pytest
+
+from tests.kitchen.checks import test_converging_again_changes_nothing  # noqa: F401
+
+VIRTUAL = "10.0.0.220"
+FETCH = """
+import sys, urllib.error, urllib.request
+try:
+    answer = urllib.request.urlopen(sys.argv[1], timeout=5)
+except urllib.error.HTTPError as error:
+    answer = error
+print(answer.status)
+print(answer.read().decode())
+"""
+
+
+def fetch(host, url):
+    """Return (status, body)."""
+    status, body = host.check_output("python3 -c %s %s", FETCH, url).split("\n", 1)
+    return int(status), body
+
+
+@pytest.mark.parametrize("name", ["haproxy", "keepalived"])
+def test_it_runs_and_starts_at_boot(host, name):
+    unit = host.service(name)
+    assert unit.is_running
+    assert unit.is_enabled
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        ("haproxy -c -q -f", "/etc/haproxy/haproxy.cfg"),
+        ("keepalived --config-test --use-file", "/etc/keepalived/keepalived.conf"),
+    ],
+)
+def test_its_configuration_is_valid_and_not_for_everybody(host, command, path):
+    assert host.run(f"{command} {path}").rc == 0
+    assert host.file(path).mode & 0o007 == 0
+
+
+@pytest.mark.parametrize("port", [5432, 5433, 8404, 8545, 8546])
+def test_it_listens(host, port):
+    sockets = (
+        f"tcp://{VIRTUAL}:{port}",
+        f"tcp://0.0.0.0:{port}",
+        f"tcp://:::{port}",
+        f"tcp://10.0.0.210:{port}",
+    )
+    assert any(host.socket(socket).is_listening for socket in sockets)
+
+
+def test_alone_it_holds_the_virtual_address(host):
+    assert VIRTUAL in host.check_output("ip -4 -o address show")
+
+
+def test_health_says_in_json_that_no_rpc_node_is_there(host):
+    status, body = fetch(host, f"http://{VIRTUAL}:8545/health")
+    assert status == 503
+    assert isinstance(json.loads(body), dict)
+
+
+def test_statistics_ask_for_a_password(host):
+    assert fetch(host, "http://10.0.0.210:8404/")[0] == 401
+
+
+def test_it_has_metrics(host):
+    status, body = fetch(host, "http://10.0.0.210:8404/metrics")
+    assert status in (200, 401)
+    assert status == 401 or "haproxy_process_uptime_seconds" in body
+
+
+def test_it_may_open_as_many_files_as_it_serves_connections(host):
+    pid = host.check_output("systemctl show -P MainPID haproxy")
+    limits = host.file(f"/proc/{pid}/limits").content_string
+    soft = next(line.split()[3] for line in limits.splitlines() if line.startswith("Max open files"))
+    assert int(soft) > 2 * 4096

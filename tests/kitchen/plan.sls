@@ -1,0 +1,34 @@
+# The plan of every suite but Patroni's. Only the machine of the suite at hand exists: nothing answers at the others'
+# addresses, and what is converged must stand that.
+plan:
+  name: kitchen
+  version: 0.5.0.0
+  networks:
+    edge:     {cidr: 10.0.0.0/24, gateway: 10.0.0.1}
+    rpc:      {cidr: 10.0.1.0/24, gateway: 10.0.1.1}
+    database: {cidr: 10.0.2.0/24, gateway: 10.0.2.1}
+    etcd:     {cidr: 10.0.3.0/24, gateway: 10.0.3.1}
+  virtual_ip: {address: 10.0.0.220, router_id: 220}
+  nodes:
+    kitchen-minion:  {address: 10.0.1.220, roles: []}
+    kitchen-master:  {address: 10.0.0.205, roles: [master]}
+    kitchen-haproxy: {address: 10.0.0.210, roles: [haproxy]}
+    kitchen-rpc:     {address: 10.0.1.210, roles: [rpc]}
+    kitchen-patroni: {address: 10.0.2.210, roles: [patroni]}
+    kitchen-etcd:    {address: 10.0.3.210, roles: [etcd]}
+  ports:
+    rpc_http: 8545
+    rpc_ws: 8546
+    haproxy_stats: 8404
+    postgres_primary: 5432
+    postgres_replica: 5433
+    postgres: 5432
+    patroni_rest: 8008
+    etcd_client: 2379
+    etcd_peer: 2380
+    etcd_metrics: 2381
+  timing:
+    patroni: {ttl: 20, loop_wait: 2, retry_timeout: 7, primary_start_timeout: 0, primary_stop_timeout: 5}
+    etcd: {heartbeat_ms: 100, election_ms: 1000}
+    haproxy: {inter_ms: 1000, fastinter_ms: 250, downinter_ms: 500, rise: 2, fall: 4}
+    vrrp: {advert: 0.3}

@@ -1,0 +1,57 @@
+"""Orchestrations compile as the master would compile them; a reactor starts one of them, nothing else."""
+
+import json
+
+import pytest
+import salt.loader
+import salt.state
+
+from tests.rendering.conftest import PLANS
+from tests.support import REPO
+from tests.support.tree import Node
+
+EVENT = {"host": "db1", "unit": "patroni.service", "why": "it stopped"}
+# What the callers of an orchestration pass along.
+PILLAR = {"orch.heal": {"event": EVENT}}
+
+
+def orchestrations():
+    root = REPO / "orch"
+    for path in sorted(root.rglob("*.sls")):
+        relative = path.relative_to(root)
+        yield ".".join(
+            ("orch", *(relative.parent if path.stem == "init" else relative.with_suffix("")).parts)
+        )
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("name", orchestrations())
+def test_orchestration_compiles(pillars, tmp_path, plan, name):
+    """`salt-run` asks for the pillar of `<master id>_master`, no node: it gets the plan and no secret."""
+    master = Node("salt_master", pillars[plan], tmp_path, override=PILLAR.get(name))
+    assert "secrets" not in master.pillar
+    assert master.compile(name)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPO / "salt" / "reactor").glob("*.sls")), ids=lambda path: path.name
+)
+def test_reactor_starts_one_orchestration(pillars, tmp_path, path):
+    master = Node("salt_master", pillars["default"], tmp_path)
+    renderers = salt.loader.render(master.opts, master.functions)
+    data = {
+        "id": "db1",
+        "unit": "patroni.service",
+        "why": "it stopped",
+        "_stamp": "2026-01-01T00:00:00.000000",
+    }
+    reaction = salt.state.Compiler(master.opts, renderers).render_template(
+        str(path), tag="salt/beacon/db1/fanatico/patroni.service", data=data
+    )
+    (states,) = [
+        {key: value for key, value in body.items() if not key.startswith("__")} for body in reaction.values()
+    ]
+    assert set(states) == {"runner"}
+    call = json.dumps(states["runner"])
+    assert "state.orchestrate" in call
+    assert any(name in call for name in orchestrations())
