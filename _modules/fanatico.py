@@ -2,6 +2,7 @@
 The front door: is this node what its roles promise, and does the whole thing work end to end?
 """
 
+import contextvars
 import secrets
 import time
 
@@ -129,7 +130,9 @@ def _components(mine, timeout):
     looks = {name: __salt__[f"fanatico_{name}.look"] for name in names}
     probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}
     checks, facts = {}, {}
-    for name, (found, error) in __utils__["fanatico_verdict.gather"](probes, timeout * 3).items():
+    for name, (found, error) in __utils__["fanatico_verdict.gather"](
+        probes, timeout * 3, contextvars.copy_context()
+    ).items():
         if error is None:
             checks.update(found["checks"])
             facts[name] = found["facts"]
@@ -212,7 +215,7 @@ def proof(timeout=30):
 
 
 def _prove(step, look, ip, timeout, hint):
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, 0.2)
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, 0.2, contextvars.copy_context())
     if not done:
         raise CommandExecutionError(
             f"{__opts__['id']}: {step} of the virtual IP {ip} failed for {timeout:g} s: {seen}. Next: {hint}"

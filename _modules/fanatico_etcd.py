@@ -7,6 +7,7 @@ calls go through the gateway as well.
 """
 
 import contextlib
+import contextvars
 import os
 import pathlib
 
@@ -101,7 +102,7 @@ def _everywhere(ask, timeout):
     Ask every member of the plan at once: ``{id: answer}``, with ``{"error": reason}`` where there is none.
     """
     probes = {name: (lambda address=address: ask(address, timeout)) for name, address in _nodes().items()}
-    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2)
+    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2, contextvars.copy_context())
     return {
         name: {"error": str(error)} if error is not None else value
         for name, (value, error) in sorted(answers.items())
@@ -429,7 +430,7 @@ def wait_quorum(timeout=60):
         )
         return done, {"leader": now, "members": serving}
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout)
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, context=contextvars.copy_context())
     if done:
         return seen
     unit = "etcd" if _me() in _nodes() else ""
@@ -462,7 +463,7 @@ def look(timeout=1):
     }
     for name, address in nodes.items():
         probes[f"status {name}"] = lambda address=address: _status_of(address, timeout)
-    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2)
+    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2, contextvars.copy_context())
     facts = {
         "status": {},
         "errors": {name: str(error) for name, (_, error) in answers.items() if error is not None},
@@ -535,7 +536,7 @@ def _judge(facts, me, quota):
 def _judge_quorum(statuses):
     """Return the check of the majority: how many members answer, and do they agree on a leader."""
     ok, degraded, critical = _verdicts()
-    missing = [name for name, one in statuses.items() if "error" in one]
+    missing = sorted(name for name, one in statuses.items() if "error" in one)
     total, answering = len(statuses), len(statuses) - len(missing)
     value, now = f"{answering}/{total}", _leader_of(statuses)
     where = f"no answer from {', '.join(missing)}" if missing else "all members answer"

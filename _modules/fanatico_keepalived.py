@@ -2,6 +2,7 @@
 Keepalived on this node: who holds the virtual address, and does it answer.
 """
 
+import contextvars
 import re
 
 from salt.exceptions import CommandExecutionError
@@ -118,7 +119,7 @@ def wait_address(timeout=30):
             1
         ), f"{'held' if held else 'not held'} by {__opts__['id']}, and no HAProxy answers there"
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout)
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, context=contextvars.copy_context())
     if done:
         return state()
     journal = __salt__["fanatico.journal"]("keepalived")

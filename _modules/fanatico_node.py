@@ -2,6 +2,7 @@
 What every node owes, whatever its roles: its units, room on its disks, the right time. And the master's part.
 """
 
+import contextvars
 import ctypes
 import os
 import pathlib
@@ -48,7 +49,7 @@ def look(timeout=1):
         units.append("salt-master.service")
         probes["ports"] = lambda: _ports(timeout)
         probes["keys"] = _keys
-    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2)
+    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2, contextvars.copy_context())
     facts = {name: value for name, (value, error) in answers.items() if error is None}
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
     return {"facts": facts, "checks": _judge(facts, __utils__["fanatico_plan.nodes"](__pillar__["plan"]))}

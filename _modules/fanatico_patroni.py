@@ -5,11 +5,14 @@ Reading needs no password; what changes the cluster is sent with basic authentic
 cluster goes to this node first and to its peers where it does not answer.
 """
 
+import contextvars
+import pathlib
 import time
 
 from salt.exceptions import CommandExecutionError
 
 REST_USER = "patroni"
+DATA_DIRECTORY = "/var/lib/postgresql/17/main"
 RUNNING = ("running", "streaming")
 MAX_LAG = 16 * 1024**2  # bytes a replica may be behind
 
@@ -99,6 +102,27 @@ def status(node=None, timeout=2):
     if not isinstance(body, dict):
         raise CommandExecutionError(f"{url}: HTTP {code} and no status in it")
     return body
+
+
+def local_state():
+    """
+    Return what this node holds: ``{"data_dir": bool, "leader": id or None}``.
+
+    ``data_dir``: PostgreSQL has been initialised here. ``leader``: who leads, by whichever node answers; None
+    where nobody does. A deploy decides from this which nodes come first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_patroni.local_state
+    """
+    try:
+        leads = leader(timeout=1)
+    except CommandExecutionError:
+        leads = None
+    version = pathlib.Path(_get("postgresql:data_dir", DATA_DIRECTORY)) / "PG_VERSION"
+    return {"data_dir": version.is_file(), "leader": leads}
 
 
 def cluster(timeout=2):
@@ -265,7 +289,9 @@ def switchover(candidate=None, timeout=60):
         return candidate
     order = {"leader": old, **({"candidate": candidate} if candidate else {})}
     answer = _order("POST", "switchover", order, timeout)
-    done, seen = __utils__["fanatico_wait.until"](lambda: _new_leader(old, candidate), timeout, 0.25)
+    done, seen = __utils__["fanatico_wait.until"](
+        lambda: _new_leader(old, candidate), timeout, 0.25, contextvars.copy_context()
+    )
     if not done:
         raise CommandExecutionError(
             f"{_me()}: switchover from {old} to {candidate or 'any'}: "
@@ -377,7 +403,7 @@ def _describe(view):
 
 
 def _wait(look, timeout, awaited):
-    done, seen = __utils__["fanatico_wait.until"](look, timeout)
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, context=contextvars.copy_context())
     if done:
         return seen
     journal = __salt__["fanatico.journal"]("patroni")
@@ -409,6 +435,7 @@ def look(timeout=1):
             "cluster": lambda: fetch("GET", _url(address, "cluster"), timeout=timeout),
         },
         timeout * 2,
+        contextvars.copy_context(),
     )
     facts = {name: value for name, (value, error) in answers.items() if error is None}
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}

@@ -2,6 +2,7 @@
 The blockchain's JSON-RPC on this node and its peers, over HTTP and WebSocket.
 """
 
+import contextvars
 import json
 import time
 
@@ -188,8 +189,11 @@ def _websocket(address, timeout):
     """Return whether the WebSocket port shakes hands; raises with the reason where not."""
     import websocket
 
-    connection = websocket.create_connection(_url(address, "ws"), timeout=timeout, http_no_proxy=["*"])
-    connection.shutdown()
+    url = _url(address, "ws")
+    try:
+        websocket.create_connection(url, timeout=timeout, http_no_proxy=["*"]).shutdown()
+    except (OSError, websocket.WebSocketException) as exc:
+        raise CommandExecutionError(f"{url}: {exc.strerror if isinstance(exc, OSError) else exc}") from exc
     return True
 
 
@@ -216,7 +220,7 @@ def look(timeout=1):
         probes[f"head {name}"] = lambda address=address: int(
             _ask(address, "eth_blockNumber", timeout=timeout), 16
         )
-    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2)
+    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2, contextvars.copy_context())
     facts = {name: value for name, (value, error) in answers.items() if error is None and " " not in name}
     facts["peers"] = {
         name.removeprefix("head "): value

@@ -67,7 +67,7 @@ def failing(checks):
     return dict(sorted(bad, key=lambda item: -STATUSES.index(item[1]["status"])))
 
 
-def gather(probes, timeout):
+def gather(probes, timeout, context=None):
     """
     Call every probe in a thread of its own and wait for them together.
 
@@ -75,10 +75,13 @@ def gather(probes, timeout):
         ``{name: callable}``. A probe has its own, shorter timeouts; this one is the last resort.
     timeout
         Seconds, for all of them together.
+    context
+        The caller's ``contextvars.copy_context()``. Salt finds a module's dunders by the context it is called
+        in, and by the time a probe runs that would be this module's.
 
     Returns ``{name: (value, None)}``, or ``{name: (None, exception)}`` for a probe that raised or was not
     back in time (``TimeoutError``). The threads are daemons: one that hangs is left behind, never waited
-    for. Each runs in a copy of the caller's context, without which Salt's dunders would be empty in it.
+    for.
     """
     answers = queue.SimpleQueue()
 
@@ -89,8 +92,8 @@ def gather(probes, timeout):
             answers.put((name, (None, exc)))
 
     for name, probe in probes.items():
-        context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(run, name, probe), name=name, daemon=True).start()
+        own = (context or contextvars.copy_context()).copy()
+        threading.Thread(target=own.run, args=(run, name, probe), name=name, daemon=True).start()
     results = {}
     deadline = time.monotonic() + timeout
     while len(results) < len(probes):
@@ -101,21 +104,3 @@ def gather(probes, timeout):
         results[name] = result
     late = TimeoutError(f"no answer within {timeout:g} s")
     return {name: results.get(name, (None, late)) for name in probes}
-
-
-def run_concurrently(probes, timeout):
-    """
-    Run probes that each return a check, side by side.
-
-    probes
-        ``{name: callable}``
-    timeout
-        Seconds, for all of them together.
-
-    Returns ``{name: check}``. A probe that raised or hung is ``unknown`` with the reason: what that means
-    for the role, the probe itself has to say.
-    """
-    checks = {}
-    for name, (value, error) in gather(probes, timeout).items():
-        checks[name] = value if error is None else unknown(detail=str(error) or type(error).__name__)
-    return checks

@@ -1,9 +1,10 @@
 """Waiting, always bounded: poll until it is so, or say what was awaited and what was seen instead."""
 
+import contextvars
 import time
 
 
-def until(look, timeout, interval=0.5):
+def until(look, timeout, interval=0.5, context=None):
     """
     Poll until something is so.
 
@@ -14,13 +15,16 @@ def until(look, timeout, interval=0.5):
         Seconds; at least one look is taken.
     interval
         Seconds between two looks.
+    context
+        The caller's ``contextvars.copy_context()``, where ``look`` uses Salt's dunders: they are found by it.
 
     Returns ``(True, seen)``, or ``(False, last seen)`` once the time is over.
     """
+    context = context or contextvars.copy_context()
     deadline = time.monotonic() + timeout
     while True:
         try:
-            done, seen = look()
+            done, seen = context.run(look)
         except Exception as exc:  # noqa: BLE001 - a peer that is not there yet may fail in any way
             done, seen = False, str(exc) or type(exc).__name__
         if done or time.monotonic() >= deadline:
