@@ -12,7 +12,9 @@ def mount_point():
         before, _, after = line.partition(" - ")
         if after.split()[0] == "cgroup2":
             return Path(before.split()[4])
-    raise LabError("This kernel has no cgroup v2 mounted; mount it (mount -t cgroup2 none /sys/fs/cgroup) and try again.")
+    raise LabError(
+        "This kernel has no cgroup v2 mounted; mount it (mount -t cgroup2 none /sys/fs/cgroup) and try again."
+    )
 
 
 def path(lab, machine=None):
@@ -32,13 +34,17 @@ def kill(folder, timeout=10):
     deadline = time.monotonic() + timeout
     while "populated 1" in (folder / "cgroup.events").read_text():
         if time.monotonic() > deadline:
-            raise LabError(f"Processes in {folder} did not die within {timeout} s; see {folder}/cgroup.procs.")
+            raise LabError(
+                f"Processes in {folder} did not die within {timeout} s; see {folder}/cgroup.procs."
+            )
         time.sleep(0.02)
     remove(folder)
 
 
 def remove(folder):
     """Remove an empty cgroup with everything below it."""
-    below = sorted((sub for sub in folder.rglob("*") if sub.is_dir()), key=lambda sub: len(sub.parts), reverse=True)
+    below = sorted(
+        (sub for sub in folder.rglob("*") if sub.is_dir()), key=lambda sub: len(sub.parts), reverse=True
+    )
     for sub in [*below, folder]:
         sub.rmdir()

@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import time
 
 from lab import deploy, image, machines, network, preflight, report
 from lab.errors import LabError
@@ -28,17 +27,25 @@ def main(arguments=None):
 
 def parser():
     """Return the parser of the command line."""
-    top = argparse.ArgumentParser(prog="./fanatico", description="The Fanatico infrastructure on one machine: a lab of real systems.")
+    top = argparse.ArgumentParser(
+        prog="./fanatico", description="The Fanatico infrastructure on one machine: a lab of real systems."
+    )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name, run, help, **keywords):
         one = commands.add_parser(name, help=help, description=help, **keywords)
         one.set_defaults(run=run)
-        one.add_argument("--name", default="default", help="which lab (default: default); labs of different names never meet")
+        one.add_argument(
+            "--name",
+            default="default",
+            help="which lab (default: default); labs of different names never meet",
+        )
         return one
 
     one = command("up", up, "build the image if needed, boot every machine and deploy")
-    one.add_argument("--no-deploy", action="store_true", help="stop when the minions answer, before orch.deploy")
+    one.add_argument(
+        "--no-deploy", action="store_true", help="stop when the minions answer, before orch.deploy"
+    )
     one.add_argument("--plan", default=None, help="another plan file than pillar/plan.sls")
     one = command("down", down, "remove the lab: processes, mounts, namespaces, cgroups, files")
     one.add_argument("--purge", action="store_true", help="drop the image and the downloaded packages too")
@@ -56,9 +63,16 @@ def parser():
     one.add_argument("machine")
     one = command("test", test, "run the tests: all layers, or the named ones")
     one.add_argument("layers", nargs="*", metavar="LAYER")
-    one.add_argument("--lab", default=None, help="let the lab's tests use this running lab instead of one of their own")
-    one = command("bench", bench, "measure the figures of docs/figures.md on this machine and keep the raw ones")
-    one.add_argument("figures", nargs="*", metavar="FIGURE")
+    one.add_argument(
+        "--lab", default=None, help="let the lab's tests use this running lab instead of one of their own"
+    )
+    one = command(
+        "bench",
+        bench,
+        "measure what the README promises on this machine and keep the raw numbers",
+        add_help=False,
+    )
+    one.add_argument("arguments", nargs=argparse.REMAINDER)
     return top
 
 
@@ -69,7 +83,10 @@ def up(options):
     with lab.locked():
         running, state = lab.running(), lab.state
         if state.get("deployed") and len(running) == len(lab.machines):
-            raise LabError(f"The lab {lab.name!r} is already up with {len(running)} machines; nothing was changed. `./fanatico status` shows it.")
+            raise LabError(
+                f"The lab {lab.name!r} is already up with {len(running)} machines; nothing was changed. "
+                "`./fanatico status` shows it."
+            )
         preflight.check(STATE)
         STATE.mkdir(parents=True, exist_ok=True)
         progress = Progress(STATE / f"up-{lab.name}.log")
@@ -156,9 +173,14 @@ def down(options):
         if options.purge:
             others = machines.names()
             if others:
-                raise LabError(f"The lab {lab.name!r} is gone; the image stays because the lab {others[0]!r} still stands on it.")
+                raise LabError(
+                    f"The lab {lab.name!r} is gone; the image stays because the lab {others[0]!r} still stands on it."
+                )
             machines.purge_cache()
-    print(f"The lab {lab.name!r} is gone" + (", the image and the packages too." if options.purge else "; the image stays for the next `up`."))
+    print(
+        f"The lab {lab.name!r} is gone"
+        + (", the image and the packages too." if options.purge else "; the image stays for the next `up`.")
+    )
 
 
 def status(options):
@@ -172,6 +194,7 @@ def status(options):
         said = lab.salt_run("fanatico.status", check=False)
         print(said.stdout.rstrip() or said.stderr.rstrip())
         return said.returncode
+    return 0
 
 
 def execute(options):
@@ -223,7 +246,7 @@ def test(options):
 
 
 def bench(options):
-    """Measure."""
+    """Measure; see bench/figures.py."""
     from bench import figures
 
-    return figures.run(options.figures, started=time.monotonic())
+    return figures.main(options.arguments)

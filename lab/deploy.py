@@ -9,7 +9,13 @@ from lab.errors import LabError
 from lab.machine import ENVIRONMENT
 from lab.machines import TREE
 
-MASTERLESS = ["salt-call", "--local", f"--file-root={TREE}/salt", f"--pillar-root={TREE}/pillar", "--retcode-passthrough"]
+MASTERLESS = [
+    "salt-call",
+    "--local",
+    f"--file-root={TREE}/salt",
+    f"--pillar-root={TREE}/pillar",
+    "--retcode-passthrough",
+]
 
 
 def prepare_master(lab):
@@ -18,7 +24,9 @@ def prepare_master(lab):
     arguments = [f"--id={lab.master}", "--out=json", "--log-level=warning", "state.apply", "master,minion"]
     said = machine.exec([*MASTERLESS, *arguments], timeout=180, check=False)
     if said.returncode != 0:
-        raise LabError(f"The states `master` and `minion` failed on {lab.master}: {failures(said.stdout) or said.stderr[-2000:]}")
+        raise LabError(
+            f"The states `master` and `minion` failed on {lab.master}: {failures(said.stdout) or said.stderr[-2000:]}"
+        )
     lab.salt_run("fanatico.secrets_init")
 
 
@@ -51,7 +59,9 @@ def orchestrate(lab, progress, timeout=600):
         watcher.join(timeout=5)
     log.write_text(said.stdout + said.stderr)
     if said.returncode != 0:
-        raise LabError(f"orch.deploy failed.\n{failures(said.stdout) or said.stderr[-3000:]}\nAll of it is in {log}.")
+        raise LabError(
+            f"orch.deploy failed.\n{failures(said.stdout) or said.stderr[-3000:]}\nAll of it is in {log}."
+        )
 
 
 def failures(text):
@@ -81,7 +91,9 @@ def _collect(data, found):
 def _watch(lab, progress, stop):
     """Feed the lines of `salt-run fanatico.watch` to the progress display until the deploy ends."""
     argv = lab.machine(lab.master).exec_argv(["salt-run", "fanatico.watch", "timeout=600"])
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT) as watch:
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT
+    ) as watch:
         killer = threading.Thread(target=lambda: (stop.wait(), watch.terminate()), daemon=True)
         killer.start()
         for line in watch.stdout:

@@ -21,17 +21,14 @@ from lab.shell import run
 
 SUITE = "trixie"
 # The operating system as a small server installation has it; nothing of the components.
-SYSTEM_PACKAGES = (
-    "systemd systemd-sysv dbus udev iproute2 iputils-ping procps ca-certificates openssh-server python3 python3-venv gnupg"
-).split()
+SYSTEM_PACKAGES = ["systemd", "systemd-sysv", "dbus", "udev", "iproute2", "iputils-ping", "procps", "ca-certificates", "openssh-server", "python3", "python3-venv", "gnupg"]
 BUILD_PACKAGES = ["gcc", "libc6-dev", "python3-dev"]
 # A lab machine's power cut ends processes, never the disk: dpkg need not wait for it. Nobody reads manuals here.
-DPKG_OPTIONS = ["force-unsafe-io", "path-exclude=/usr/share/man/*", "path-exclude=/usr/share/doc/*", "path-exclude=/usr/share/locale/*"]
-USELESS_UNITS = (
-    "apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer man-db.timer "
-    "systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service console-getty.service "
-    "getty.target ssh.service ssh.socket systemd-logind.service"
-).split()
+DPKG_OPTIONS = [
+    "force-unsafe-io",
+    *(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")),
+]
+USELESS_UNITS = ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "man-db.timer", "systemd-networkd.service", "systemd-networkd.socket", "systemd-networkd-wait-online.service", "console-getty.service", "getty.target", "ssh.service", "ssh.socket", "systemd-logind.service"]
 # The lab's RPC node: a real EVM node, shipped as a native binary inside an npm package.
 ANVIL = {
     "package": "@foundry-rs/anvil-linux-amd64@1.7.1",
@@ -53,7 +50,11 @@ class Image:
 
 def key():
     """Return what the image depends on, as a short hash: another recipe is another image."""
-    recipe = [Path(__file__).read_text(), (REPO / "requirements" / "salt.txt").read_text(), *component_packages()]
+    recipe = [
+        Path(__file__).read_text(),
+        (REPO / "requirements" / "salt.txt").read_text(),
+        *component_packages(),
+    ]
     return hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:12]
 
 
@@ -115,7 +116,9 @@ def sources():
     told = run(["apt-get", "indextargets", "--format", "$(REPO_URI)|$(LABEL)", "Created-By: Packages"]).stdout
     mirrors = dict(reversed(line.split("|", 1)) for line in told.splitlines() if "|" in line)
     if "Debian" not in mirrors:
-        raise LabError("apt on this machine knows no Debian mirror; put one into /etc/apt/sources.list and run `apt-get update`.")
+        raise LabError(
+            "apt on this machine knows no Debian mirror; put one into /etc/apt/sources.list and run `apt-get update`."
+        )
     lines = [f"deb {mirrors['Debian']} {SUITE} main"]
     if "Debian-Security" in mirrors:
         lines.append(f"deb {mirrors['Debian-Security']} {SUITE}-security main")
@@ -129,7 +132,13 @@ def _bootstrap(root):
         name, _, value = line.partition("=")
         if re.fullmatch(r"Acquire::https?::(Proxy|CaInfo|Verify-Peer).*", name) and value:
             options.append(f'--aptopt={name} "{value}"')
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(SYSTEM_PACKAGES)}", *options]
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        f"--include={','.join(SYSTEM_PACKAGES)}",
+        *options,
+    ]
     run([*command, SUITE, root, *sources()], timeout=600)
 
 
@@ -159,15 +168,26 @@ def _scratch(part, name):
 
 def _certificates():
     """Return the environment's settings that name a certificate bundle."""
-    return {name: value for name, value in os.environ.items() if name.endswith(("_CERT", "_CA_BUNDLE", "_CERT_FILE", "_CA_CERTS"))}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.endswith(("_CERT", "_CA_BUNDLE", "_CERT_FILE", "_CA_CERTS"))
+    }
 
 
 def _build_environment():
     """Return the environment for downloads inside the new system: this machine's pip settings, proxies and certificates."""
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
     environment.update(_certificates())
     environment.update({name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")})
-    settings = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
+    settings = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    ).stdout
     for line in settings.splitlines():
         found = re.fullmatch(r"(?:global|:env:|install)\.([a-z-]+)='(.*)'", line)
         if found and "file:" not in found[2] and found[1] != "find-links":
@@ -186,13 +206,31 @@ def _salt(part):
             ["apt-get", "update", "-qq"],
             ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *BUILD_PACKAGES],
             ["python3", "-m", "venv", "/opt/build"],
-            ["/opt/build/bin/pip", "wheel", "-q", "--require-hashes", "-r", "/root/salt.txt", "-w", "/wheels"],
+            [
+                "/opt/build/bin/pip",
+                "wheel",
+                "-q",
+                "--require-hashes",
+                "-r",
+                "/root/salt.txt",
+                "-w",
+                "/wheels",
+            ],
         ):
             run(["chroot", root, *command], timeout=900, env=environment)
         # Wheels built here have hashes of their own, so the copy for machines pins versions only.
         pinned = re.sub(r" \\$|^ +--hash.*\n?", "", (root / "root/salt.txt").read_text(), flags=re.MULTILINE)
         (root / "wheels/requirements.txt").write_text(pinned)
-        install = ["/opt/salt/bin/pip", "install", "-q", "--no-index", "--find-links", "/wheels", "-r", "/wheels/requirements.txt"]
+        install = [
+            "/opt/salt/bin/pip",
+            "install",
+            "-q",
+            "--no-index",
+            "--find-links",
+            "/wheels",
+            "-r",
+            "/wheels/requirements.txt",
+        ]
         for command in (["python3", "-m", "venv", "/opt/salt"], install):
             run(["chroot", root, *command], timeout=300, env=environment)
         run(["cp", "-a", f"{root}/wheels/.", wheels])
@@ -205,12 +243,22 @@ def _packages(part):
     with _scratch(part, "packages") as root:
         environment = _build_environment()
         run(["chroot", root, "apt-get", "update", "-qq"], timeout=300, env=environment)
-        download = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "--download-only", *component_packages()]
+        download = [
+            "apt-get",
+            "install",
+            "-qq",
+            "-y",
+            "--no-install-recommends",
+            "--download-only",
+            *component_packages(),
+        ]
         run(["chroot", root, *download], timeout=600, env=environment)
         packages.mkdir(exist_ok=True)
         for archive in (root / "var/cache/apt/archives").glob("*.deb"):
             shutil.move(archive, packages)
-    index = subprocess.run(["apt-ftparchive", "packages", "."], cwd=packages, capture_output=True, text=True, check=True).stdout
+    index = subprocess.run(
+        ["apt-ftparchive", "packages", "."], cwd=packages, capture_output=True, text=True, check=True
+    ).stdout
     (packages / "Packages").write_text(index)
 
 
@@ -221,11 +269,17 @@ def _artifacts(part):
     environment = {**os.environ, "npm_config_update_notifier": "false"}
     if Path(CERTIFICATES).exists():
         environment.setdefault("NODE_EXTRA_CA_CERTS", CERTIFICATES)
-    packed = run([*_npm(part), "pack", "--silent", "--pack-destination", folder, ANVIL["package"]], timeout=300, env=environment)
+    packed = run(
+        [*_npm(part), "pack", "--silent", "--pack-destination", folder, ANVIL["package"]],
+        timeout=300,
+        env=environment,
+    )
     archive = folder / packed.stdout.split()[-1]
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != ANVIL["sha256"]:
-        raise LabError(f"{ANVIL['package']} has the SHA-256 {found} and not {ANVIL['sha256']}; do not use this npm mirror.")
+        raise LabError(
+            f"{ANVIL['package']} has the SHA-256 {found} and not {ANVIL['sha256']}; do not use this npm mirror."
+        )
     archive.rename(folder / ANVIL["file"])
 
 
@@ -245,7 +299,16 @@ def _finish(part):
     run(["cp", "-a", part / "venv", root / "opt/salt"])
     for folder in ("venv", "npm"):
         shutil.rmtree(part / folder, ignore_errors=True)
-    for command in ("salt", "salt-call", "salt-cp", "salt-key", "salt-master", "salt-minion", "salt-run", "salt-ssh"):
+    for command in (
+        "salt",
+        "salt-call",
+        "salt-cp",
+        "salt-key",
+        "salt-master",
+        "salt-minion",
+        "salt-run",
+        "salt-ssh",
+    ):
         (root / "usr/local/bin" / command).symlink_to(f"/opt/salt/bin/{command}")
     (root / "etc/apt/apt.conf.d/99mmdebstrap").unlink(missing_ok=True)
     (root / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/srv/packages ./\n")

@@ -74,11 +74,23 @@ class Machine:
         # A mount namespace of its own with only cgroup v2 in it: beside a mounted v1 the machines would otherwise
         # share one cgroup root, and their units fail at random.
         prepare = (
-            'echo $$ > "$1/nspawn/cgroup.procs"; umount -l /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; shift; exec "$@"'
+            'echo $$ > "$1/nspawn/cgroup.procs"; umount -l /sys/fs/cgroup; '
+            'mount -t cgroup2 cgroup2 /sys/fs/cgroup; shift; exec "$@"'
         )
         with open(self.folder / "console.log", "ab") as console:
             process = subprocess.Popen(
-                ["unshare", "--mount", "--propagation", "private", "bash", "-ec", prepare, "machine", self.cgroup, *command],
+                [
+                    "unshare",
+                    "--mount",
+                    "--propagation",
+                    "private",
+                    "bash",
+                    "-ec",
+                    prepare,
+                    "machine",
+                    self.cgroup,
+                    *command,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -147,8 +159,21 @@ class Machine:
         """
         leader = self.leader()
         if not leader:
-            raise LabError(f"The machine {self.name} is off; switch it on with `./fanatico power on {self.name}`.")
-        enter = ["nsenter", f"--target={leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", "--"]
+            raise LabError(
+                f"The machine {self.name} is off; switch it on with `./fanatico power on {self.name}`."
+            )
+        enter = [
+            "nsenter",
+            f"--target={leader}",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            "--root",
+            "--wd",
+            "--",
+        ]
         # The command joins the machine's cgroup, so that a power cut ends it too.
         join = 'echo $$ > "$1/exec/cgroup.procs"; shift; exec "$@"'
         return ["bash", "-c", join, "exec", str(self.cgroup), *enter, *[str(word) for word in argv]]
@@ -160,7 +185,9 @@ class Machine:
         :raises LabError: machine off, time out or, with `check`, an exit code that is not 0.
         """
         try:
-            result = run(self.exec_argv(argv), timeout=timeout, check=False, text_input=text_input, env=ENVIRONMENT)
+            result = run(
+                self.exec_argv(argv), timeout=timeout, check=False, text_input=text_input, env=ENVIRONMENT
+            )
         except LabError as error:
             raise LabError(f"{self.name}: {error}") from error
         if check and result.returncode != 0:
@@ -174,6 +201,7 @@ class Machine:
         while not condition():
             if time.monotonic() > deadline:
                 tail = (self.folder / "console.log").read_text(errors="replace").splitlines()[-6:]
-                raise LabError(f"{self.name} did not {what} within {timeout} s; its console said: " + " / ".join(tail))
+                raise LabError(
+                    f"{self.name} did not {what} within {timeout} s; its console said: " + " / ".join(tail)
+                )
             time.sleep(0.1)
-

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import shutil
 import time
 from contextlib import contextmanager
@@ -24,8 +23,12 @@ class Lab:
     """One lab by its name. Everything it makes carries that name, so that two labs never meet."""
 
     def __init__(self, name="default"):
-        if not (name.isascii() and name.replace("-", "").isalnum() and name == name.lower() and len(name) <= 20):
-            raise LabError(f"A lab's name has at most 20 small letters, digits and hyphens; {name!r} does not fit.")
+        if not (
+            name.isascii() and name.replace("-", "").isalnum() and name == name.lower() and len(name) <= 20
+        ):
+            raise LabError(
+                f"A lab's name has at most 20 small letters, digits and hyphens; {name!r} does not fit."
+            )
         self.name = name
         self.folder = LABS / name
         self.state_file = self.folder / "lab.json"
@@ -51,7 +54,9 @@ class Lab:
     def plan(self):
         """The plan this lab was built from."""
         if "plan" not in self.state:
-            raise LabError(f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`.")
+            raise LabError(
+                f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`."
+            )
         return self.state["plan"]
 
     @property
@@ -73,7 +78,9 @@ class Lab:
         """
         if address is None:
             if name not in self.machines:
-                raise LabError(f"The lab {self.name!r} has no machine {name!r}; it has {', '.join(self.machines)}.")
+                raise LabError(
+                    f"The lab {self.name!r} has no machine {name!r}; it has {', '.join(self.machines)}."
+                )
             return self.machines[name]
         binds = [f"--bind-ro={self._image().packages}:/srv/packages"]
         if name == self.master:
@@ -106,7 +113,9 @@ class Lab:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise LabError(f"Another command is just working on the lab {self.name!r}; wait for it to end.") from error
+                raise LabError(
+                    f"Another command is just working on the lab {self.name!r}; wait for it to end."
+                ) from error
             yield
 
     def create(self, built, plan_path=plans.PLAN):
@@ -116,7 +125,9 @@ class Lab:
         for part in ("secrets", "site", "machines"):
             (self.folder / part).mkdir()
         shutil.copyfile(plan_path, self.folder / "plan.sls")
-        self.note(repo=str(REPO), plan=plan, image=str(built.folder), deployed=False, extra={}, since=time.time())
+        self.note(
+            repo=str(REPO), plan=plan, image=str(built.folder), deployed=False, extra={}, since=time.time()
+        )
         self.site_write({})
         network.create_switch(self.name, plan)
         for name, machine in self.machines.items():
@@ -196,7 +207,9 @@ class Lab:
         try:
             return json.loads(said.stdout[said.stdout.index("{") :])
         except ValueError as error:
-            raise LabError(f"`{' '.join(command)}` answered no data: {said.stdout[-500:]} {said.stderr[-1500:]}") from error
+            raise LabError(
+                f"`{' '.join(command)}` answered no data: {said.stdout[-500:]} {said.stderr[-1500:]}"
+            ) from error
 
     def power_off(self, machine):
         """Cut a machine's power."""
@@ -251,7 +264,9 @@ class Lab:
     def site_write(self, settings):
         """Write this lab's pillar overrides: the lab's own ones with `settings` merged over them."""
         merged = _merge(_lab_settings(), settings)
-        text = "# This lab's own settings, merged over the committed pillar.\n" + yaml.safe_dump(merged, sort_keys=False)
+        text = "# This lab's own settings, merged over the committed pillar.\n" + yaml.safe_dump(
+            merged, sort_keys=False
+        )
         (self.folder / "site" / "init.sls").write_text(text)
 
     def root(self, machine):
@@ -280,7 +295,9 @@ def _lab_settings():
 def _merge(base, over):
     merged = dict(base)
     for key, value in over.items():
-        merged[key] = _merge(merged[key], value) if isinstance(value, dict) and isinstance(merged.get(key), dict) else value
+        merged[key] = (
+            _merge(merged[key], value)
+            if isinstance(value, dict) and isinstance(merged.get(key), dict)
+            else value
+        )
     return merged
-
-

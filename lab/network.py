@@ -49,9 +49,33 @@ def attach(lab, plan, machine, address):
     gateway = plan["networks"][network]["gateway"]
     name = namespace(lab, machine)
     run(["ip", "netns", "add", name])
-    run(["ip", "link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", machine, "netns", switch(lab)])
+    run(
+        [
+            "ip",
+            "link",
+            "add",
+            "eth0",
+            "netns",
+            name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            machine,
+            "netns",
+            switch(lab),
+        ]
+    )
     batch(switch(lab), [f"link set {machine} master br-{network} up"])
-    batch(name, ["link set lo up", f"addr add {interface} dev eth0", "link set eth0 up", f"route add default via {gateway}"])
+    batch(
+        name,
+        [
+            "link set lo up",
+            f"addr add {interface} dev eth0",
+            "link set eth0 up",
+            f"route add default via {gateway}",
+        ],
+    )
 
 
 def detach(lab, machine):

@@ -21,7 +21,9 @@ def load(path=PLAN):
         for node in plan["nodes"]:
             network_of(plan, node)
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise LabError(f"{path} is not a usable plan: {error!r}. Compare it with pillar/plan.sls in git.") from error
+        raise LabError(
+            f"{path} is not a usable plan: {error!r}. Compare it with pillar/plan.sls in git."
+        ) from error
     return plan
 
 

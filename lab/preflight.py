@@ -35,7 +35,9 @@ def check(state=STATE, os_release="/etc/os-release"):
 def check_root():
     """The lab needs root: mounts, namespaces and cgroups."""
     if os.geteuid() != 0:
-        raise LabError("The lab needs root for its machines' namespaces and mounts; run `sudo ./fanatico up`.")
+        raise LabError(
+            "The lab needs root for its machines' namespaces and mounts; run `sudo ./fanatico up`."
+        )
 
 
 def check_distribution(os_release="/etc/os-release"):
@@ -44,20 +46,27 @@ def check_distribution(os_release="/etc/os-release"):
     facts = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     name, version = facts.get("ID", "unknown").strip('"'), facts.get("VERSION_ID", "?").strip('"')
     if name != "debian" or version not in ("12", "13"):
-        raise LabError(f"The lab runs on Debian 12 or 13 and this machine is {name} {version}; use such a machine or a virtual one.")
+        raise LabError(
+            f"The lab runs on Debian 12 or 13 and this machine is {name} {version}; use such a machine or a virtual one."
+        )
 
 
-def check_architecture(machine=platform.machine()):
+def check_architecture():
     """The lab's RPC node is a binary for x86-64."""
+    machine = platform.machine()
     if machine != "x86_64":
-        raise LabError(f"The lab's RPC node exists for x86_64 and this machine is {machine}; use an x86_64 machine.")
+        raise LabError(
+            f"The lab's RPC node exists for x86_64 and this machine is {machine}; use an x86_64 machine."
+        )
 
 
 def check_commands():
     """The entry script installs these; run by hand, the module says what is missing."""
     missing = sorted({package for command, package in COMMANDS.items() if not shutil.which(command)})
     if missing:
-        raise LabError(f"These packages are missing: {', '.join(missing)}; run `sudo ./fanatico up`, which installs them.")
+        raise LabError(
+            f"These packages are missing: {', '.join(missing)}; run `sudo ./fanatico up`, which installs them."
+        )
 
 
 def check_space(state=STATE, needed_gib=NEEDED_GIB):
@@ -66,7 +75,8 @@ def check_space(state=STATE, needed_gib=NEEDED_GIB):
     free = shutil.disk_usage(folder).free / 2**30
     if free < needed_gib:
         raise LabError(
-            f"{folder} has {free:.1f} GiB free and the lab needs {needed_gib}; free some space or point FANATICO_LAB_DIR at a larger disk."
+            f"{folder} has {free:.1f} GiB free and the lab needs {needed_gib}; "
+            "free some space or point FANATICO_LAB_DIR at a larger disk."
         )
 
 
@@ -79,7 +89,9 @@ def check_kernel(state=STATE):
         if not (folder / "cgroup.kill").exists():
             raise LabError("This kernel's cgroup v2 has no cgroup.kill; the lab needs Linux 5.14 or newer.")
     except OSError as error:
-        raise LabError(f"No cgroup can be made in {folder.parent} ({error}); the lab needs a writable cgroup v2 tree.") from error
+        raise LabError(
+            f"No cgroup can be made in {folder.parent} ({error}); the lab needs a writable cgroup v2 tree."
+        ) from error
     finally:
         if folder.exists():
             folder.rmdir()
@@ -88,7 +100,9 @@ def check_kernel(state=STATE):
         run(["ip", "-netns", probe, "link", "add", "br-probe", "type", "bridge"])
         run(["ip", "-netns", probe, "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"])
     except LabError as error:
-        raise LabError(f"This kernel cannot make the lab's network (namespace, bridge, veth): {error}") from error
+        raise LabError(
+            f"This kernel cannot make the lab's network (namespace, bridge, veth): {error}"
+        ) from error
     finally:
         run(["ip", "netns", "del", probe], check=False)
     with tempfile.TemporaryDirectory(prefix=probe, dir=_nearest(state)) as temporary:

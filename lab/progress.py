@@ -60,7 +60,9 @@ class Progress:
     def _line(self, text, terminal=True):
         with self._lock:
             elapsed = time.monotonic() - self.started
-            stamped = f"[{elapsed:6.1f} s] {text}" if self._phase or text.startswith(("ok ", "FAILED")) else text
+            stamped = (
+                f"[{elapsed:6.1f} s] {text}" if self._phase or text.startswith(("ok ", "FAILED")) else text
+            )
             if terminal:
                 self._stream.write(("\r\033[K" if self._live else "") + stamped + "\n")
                 self._stream.flush()

@@ -8,7 +8,10 @@ def table(rows, header):
     """Return rows as lines of aligned columns."""
     cells = [header, *[[str(cell) for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
 
 
 def machines(lab):
@@ -33,7 +36,11 @@ def health(answers, expected):
         if not isinstance(answer, dict) or "status" not in answer:
             rows.append([name, "no answer", str(answer)[:80] if answer else ""])
             continue
-        faults = [f"{check}: {found['detail'] or found['value']}" for check, found in answer["checks"].items() if found["status"] != "ok"]
+        faults = [
+            f"{check}: {found['detail'] or found['value']}"
+            for check, found in answer["checks"].items()
+            if found["status"] != "ok"
+        ]
         rows.append([name, answer["status"], "; ".join(faults) or f"{len(answer['checks'])} checks"])
     return table(rows, ["machine", "health", "detail"])
 
@@ -57,4 +64,7 @@ def services(plan):
 def wrap(text):
     """Fold a message for a person's terminal, keeping its own line breaks."""
     width = min(shutil.get_terminal_size((110, 24)).columns, 130)
-    return "\n".join(textwrap.fill(line, width, subsequent_indent="  ") if len(line) > width else line for line in text.splitlines())
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent="  ") if len(line) > width else line
+        for line in text.splitlines()
+    )

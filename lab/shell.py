@@ -26,10 +26,14 @@ def run(argv, *, timeout=120, check=True, text_input=None, env=None):
             env=env,
         )
     except FileNotFoundError as error:
-        raise LabError(f"The command {argv[0]} is not installed; run ./fanatico, which installs it.") from error
+        raise LabError(
+            f"The command {argv[0]} is not installed; run ./fanatico, which installs it."
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise LabError(f"`{' '.join(argv)[:200]}` did not end within {timeout} s.") from error
     if check and result.returncode != 0:
         said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-8:]
-        raise LabError(f"`{' '.join(argv)[:200]}` failed with exit code {result.returncode}: " + " / ".join(said))
+        raise LabError(
+            f"`{' '.join(argv)[:200]}` failed with exit code {result.returncode}: " + " / ".join(said)
+        )
     return result
