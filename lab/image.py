@@ -21,14 +21,32 @@ from lab.shell import run
 
 SUITE = "trixie"
 # The operating system as a small server installation has it; nothing of the components.
-SYSTEM_PACKAGES = ["systemd", "systemd-sysv", "dbus", "udev", "iproute2", "iputils-ping", "procps", "ca-certificates", "openssh-server", "python3", "python3-venv", "gnupg"]
+SYSTEM_PACKAGES = [
+    *("systemd", "systemd-sysv", "dbus", "udev", "iproute2", "iputils-ping", "procps", "ca-certificates"),
+    *("openssh-server", "python3", "python3-venv", "gnupg"),
+]
 BUILD_PACKAGES = ["gcc", "libc6-dev", "python3-dev"]
 # A lab machine's power cut ends processes, never the disk: dpkg need not wait for it. Nobody reads manuals here.
 DPKG_OPTIONS = [
     "force-unsafe-io",
     *(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")),
 ]
-USELESS_UNITS = ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer", "man-db.timer", "systemd-networkd.service", "systemd-networkd.socket", "systemd-networkd-wait-online.service", "console-getty.service", "getty.target", "ssh.service", "ssh.socket", "systemd-logind.service"]
+USELESS_UNITS = [
+    *(
+        "apt-daily.timer",
+        "apt-daily-upgrade.timer",
+        "dpkg-db-backup.timer",
+        "e2scrub_all.timer",
+        "fstrim.timer",
+    ),
+    *(
+        "man-db.timer",
+        "systemd-networkd.service",
+        "systemd-networkd.socket",
+        "systemd-networkd-wait-online.service",
+    ),
+    *("console-getty.service", "getty.target", "ssh.service", "ssh.socket", "systemd-logind.service"),
+]
 # The lab's RPC node: a real EVM node, shipped as a native binary inside an npm package.
 ANVIL = {
     "package": "@foundry-rs/anvil-linux-amd64@1.7.1",
