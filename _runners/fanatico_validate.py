@@ -16,8 +16,8 @@ def validate():
     """
     Check the whole pillar (plan, settings, secrets, and who is given which) and change nothing.
 
-    Compiles the pillar of one node for each combination of roles, GPG and site overrides included, and names every
-    fault at once: its pillar path, what is wrong, what would be right.
+    Compiles the pillar of one node for each combination of roles, GPG and site overrides included, and names
+    every fault at once: its pillar path, what is wrong, what would be right.
 
     Returns a short summary: ``{"plan", "nodes", "roles", "secrets"}``. Raises when anything is wrong, so that
     ``salt-run`` ends with 1 and an orchestration stops.
@@ -67,7 +67,7 @@ def _whole(plan):
 
 
 def _samples(plan):
-    """Return {node: roles} with one node for each combination of roles; none where the plan has no readable nodes."""
+    """Return (node, roles) of one node for each combination of roles."""
     nodes = plan.get("nodes") if isinstance(plan, dict) else None
     samples = {}
     for name, node in nodes.items() if isinstance(nodes, dict) else ():
@@ -85,7 +85,7 @@ def _weak_secrets(plan, whole):
 
 
 def _overridden_topology(plan, whole):
-    """Networks, nodes and the virtual IP are read from plan.sls alone by the pillar's top file and the roster."""
+    """The pillar's top file and the roster read plan.sls alone."""
     merged = whole["plan"]
     if not isinstance(plan, dict) or not isinstance(merged, dict):
         return []
@@ -97,7 +97,7 @@ def _overridden_topology(plan, whole):
 
 
 def _absent_artifact(whole):
-    """A salt:// artefact must lie in the master's file roots (only said where no other file server is in use)."""
+    """A salt:// artefact must lie in the master's file roots; not asked where another file server is in use."""
     source = __utils__["fanatico_plan.get"](whole, "rpc:artifact:source")
     if not str(source).startswith("salt://") or __opts__.get("fileserver_backend", ["roots"]) != ["roots"]:
         return []

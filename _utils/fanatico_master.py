@@ -2,12 +2,15 @@
 What runners share: how to say no, where the pillar lies, and what a minion would be given. Master only.
 """
 
+import contextlib
 import logging
 import pathlib
 import re
 
 import salt.exceptions
+import salt.loader
 import salt.pillar
+import salt.template
 import salt.utils.yaml
 
 
@@ -15,8 +18,8 @@ class Refusal(salt.exceptions.CommandExecutionError, salt.exceptions.NotImplemen
     """
     What was asked cannot be done; the message says why and what to do next.
 
-    ``NotImplemented`` is the one exception that ``salt-run`` shows as its message alone, without a traceback. The exit
-    code is 1 and a step of an orchestration fails, as with any other.
+    ``NotImplemented`` is the one exception that ``salt-run`` shows as its message alone, without a traceback.
+    The exit code is 1 and a step of an orchestration fails, as with any other.
     """
 
 
@@ -70,14 +73,45 @@ def compiled(opts, node):
     A fault is a line that names the file. Nothing is logged, and no fault quotes a secrets file.
     """
     opts = dict(opts, pillar_safe_render_error=False)
-    # Salt logs what it could not parse, and next to a syntax error in a secrets file stands a secret.
-    logging.disable(logging.CRITICAL)
-    try:
+    with _silence():
         pillar = salt.pillar.Pillar(opts, {}, node, "base").compile_pillar()
-    finally:
-        logging.disable(logging.NOTSET)
     errors = pillar.pop("_errors", [])
     return pillar, [_readable(str(error), opts) for error in errors]
+
+
+def rendered(opts, path):
+    """
+    Return what one file of the pillar renders to by itself; refuses, without quoting it, when it does not.
+
+    opts
+        The master's.
+    path
+        The file. The first line says through which renderers it goes.
+    """
+    renderers = salt.loader.render(opts, {})
+    blacklist, whitelist = opts["renderer_blacklist"], opts["renderer_whitelist"]
+    with _silence():
+        try:
+            content = salt.template.compile_template(str(path), renderers, "yaml", blacklist, whitelist)
+        except salt.exceptions.SaltRenderError as exc:
+            raise Refusal(_unreadable(path, str(exc), opts)) from None
+    return content if isinstance(content, dict) else {}
+
+
+def gpg_home(opts):
+    """Return the directory that Salt's gpg renderer takes its keys from."""
+    home = opts.get("gpg_keydir") or pathlib.Path(opts["config_dir"], "gpgkeys")
+    return pathlib.Path(home)
+
+
+@contextlib.contextmanager
+def _silence():
+    """Salt logs the lines around what it could not parse, and in a secrets file those are secrets."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _readable(error, opts):
@@ -86,13 +120,20 @@ def _readable(error, opts):
     )
     if not failed:
         return f"pillar: {_gist(error)}"
-    if not failed["sls"].startswith("secrets."):
-        return f"{_path(opts, failed['sls'])}: {_gist(failed['detail'])}"
-    reason = re.findall(r"gpg: ((?:decryption failed|no valid|can't)[^\\\n]*)", failed["detail"])
-    if "decrypt" in failed["detail"]:
-        why = f"cannot be decrypted ({', '.join(reason) or 'see the log of gpg'})"
-        return f"{_path(opts, failed['sls'])}: {why}; bring back the key in {opts.get('gpg_keydir') or 'gpgkeys'}"
-    return f"{_path(opts, failed['sls'])}: does not parse once decrypted; write it with `salt-run fanatico.secrets_import`"
+    path = root(opts) / failed["sls"].replace(".", "/")
+    path = path / "init.sls" if path.is_dir() else path.with_suffix(".sls")
+    if path.parent.name == "secrets":
+        return _unreadable(path, failed["detail"], opts)
+    return f"{path}: {_gist(failed['detail'])}"
+
+
+def _unreadable(path, detail, opts):
+    """Say why a secrets file does not render, without its content."""
+    if "Could not decrypt" not in detail:
+        return f"{path}: not valid once decrypted; write it with `salt-run fanatico.secrets_import`"
+    said = re.findall(r"gpg: ((?:decryption failed|no valid|can't)[^\\\n]*)", detail)
+    why = f" ({said[-1]})" if said else ""
+    return f"{path}: cannot be decrypted{why}; bring back the key in {gpg_home(opts)}, or remove the file"
 
 
 def _gist(detail):
@@ -100,8 +141,3 @@ def _gist(detail):
     lines = [line for line in detail.splitlines() if line.strip()]
     pointed = [line.split("<====")[0].strip() for line in lines if "<====" in line]
     return lines[0] + (f" (near: {pointed[0]})" if pointed and pointed[0] else "")
-
-
-def _path(opts, sls):
-    path = root(opts) / sls.replace(".", "/")
-    return f"{path}/init.sls" if path.is_dir() else f"{path}.sls"

@@ -107,7 +107,7 @@ def prefix_length(plan, node):
 
 
 def subnets(plan, role=None):
-    """Return the networks (cidr) in which nodes with ``role`` stand (all networks without one), in plan order."""
+    """Return the networks (cidr) in which nodes with ``role`` stand (all without one), in plan order."""
     if role is None:
         return [network["cidr"] for network in plan["networks"].values()]
     used = {network_of(plan, node)[0] for node in nodes(plan, role)}

@@ -1,7 +1,8 @@
 """
-What makes a secret good enough, and where to find a strong one. Pure; no function here repeats a value in its answer.
+What makes a secret good enough, and how a strong one is made. No answer here repeats a value.
 """
 
+import difflib
 import json
 import re
 import secrets
@@ -20,8 +21,8 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 
-# These are written into files with a syntax of their own (haproxy.cfg, keepalived.conf, etcd's token is also part of
-# log lines and URLs), in which quotes, # and $ mean something.
+# These are written into files with a syntax of their own (haproxy.cfg, keepalived.conf), in which quotes, # and $
+# mean something; etcd's token is also part of log lines.
 _PLAIN_ONLY = ("HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS", "ETCD_CLUSTER_TOKEN")
 _PLAIN = re.compile(r"[A-Za-z0-9._~+=@:/-]*")
 _PRINTABLE = re.compile(r"[!-~]*")
@@ -48,7 +49,7 @@ def weakness(name, value):
     if not value.strip():
         return "is empty"
     if not _PRINTABLE.fullmatch(value):
-        return "holds a space, a control character or a character outside ASCII; use printable ASCII without spaces"
+        return "holds a space, a control character or a letter outside ASCII; use printable ASCII"
     if _PLACEHOLDER.search(value):
         return "is a placeholder or a well-known word; use a random value"
     if len(value) < MIN_LENGTH:
@@ -57,13 +58,13 @@ def weakness(name, value):
     if len(set(value)) < 8 or (name == "KEEPALIVED_AUTH_PASS" and len(set(value[:8])) < 5):
         return "repeats too few different characters; use a random value"
     if name in _PLAIN_ONLY and not _PLAIN.fullmatch(value):
-        return "holds a character that the file it goes into would not take as it is; use letters, digits and ._~+=@:/-"
+        return "holds a character with a meaning in the file it goes into; use letters, digits and ._~+=@:/-"
     return None
 
 
 def faults(given, names):
     """
-    Return what is wrong with the secrets ``given`` as lines; empty when all of ``names`` are there, strong and different.
+    Return what is wrong with the secrets ``given`` as lines; empty when all are there, strong and different.
 
     given
         ``{NAME: value}``.
@@ -94,10 +95,37 @@ def misplaced(node, given, allowed):
         Names of its roles' secrets.
     """
     return [
-        f"secrets:{name}: {node} is given it and must not see it; keep it in pillar/secrets/<role>.sls and nowhere else"
+        f"secrets:{name}: {node} is given it and must not see it; keep it in pillar/secrets/<role>.sls alone"
         for name in given
         if name not in allowed
     ]
+
+
+def not_taken(values, names, present, replace=False):
+    """
+    Return why some of an operator's own ``values`` are not taken, as lines; empty when all are.
+
+    values
+        ``{NAME: value}``, the operator's.
+    names
+        All names there are.
+    present
+        ``{NAME: value}`` of what is there already.
+    replace
+        Whether another value may take the place of one that is there.
+    """
+    lines = []
+    for name, value in values.items():
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, 1)
+            lines.append(
+                f"{name}: unknown; {f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(names)}"
+            )
+        elif weakness(name, value):
+            lines.append(f"{name}: {weakness(name, value)}")
+        elif present.get(name, value) != value and not replace:
+            lines.append(f"{name}: has another value already; pass replace=True to replace it")
+    return lines
 
 
 def header(names):

@@ -1,8 +1,8 @@
 """
 What is wrong with a pillar, all of it at once.
 
-Structure is checked against ``pillar/schema.json``, meaning in Python. A fault is one line: the pillar path, what is
-wrong, what would be right. Secrets are looked at in ``fanatico_secrets``, here only at their names.
+Structure is checked against ``pillar/schema.json``, meaning in Python. A fault is one line: the pillar path, what
+is wrong, what would be right. Of secrets only the names are looked at here, the rest in ``fanatico_secrets``.
 """
 
 import copy
@@ -35,7 +35,7 @@ _TYPES = {
 
 def faults(pillar, schema):
     """
-    Return all faults of ``pillar`` as lines ``path: what is wrong; what would be right``; an empty list if it is sound.
+    Return all faults of ``pillar`` as lines ``path: what is wrong; what would be right``; empty if it is sound.
 
     pillar
         All nodes' pillars merged into one dict.
@@ -112,7 +112,7 @@ def _shown(value):
 
 
 def _at(schema, path):
-    """Return the sub-schema for a pillar path, its ``$ref`` followed and overlaid by what stands beside it."""
+    """Return the sub-schema for a pillar path, its ``$ref`` followed and what stands beside it laid over."""
     here = schema
     for key in path:
         here = _resolved(schema, here)
@@ -249,7 +249,9 @@ def _virtual_ip_faults(pillar):
         homes.update({net: name for net in networks.values() if ip in net and net not in homes})
     if len(homes) > 1:
         (net, name), (other_net, other) = list(homes.items())[:2]
-        text = f"the haproxy nodes must share one network for VRRP, but {name} is in {net} and {other} in {other_net}"
+        text = (
+            f"haproxy nodes must share one network for VRRP, but {name} is in {net}, {other} in {other_net}"
+        )
         yield ["plan", "nodes", other, "address"], text
     virtual = _get(pillar, "plan:virtual_ip:address")
     if virtual and len(homes) == 1:
@@ -267,7 +269,7 @@ def _role_faults(pillar):
             yield path, f"no node has the role {role}; give it to at least one"
     etcd, masters = _nodes(pillar, "etcd"), _nodes(pillar, "master")
     if etcd and len(etcd) % 2 == 0:
-        text = f"{len(etcd)} nodes have the role etcd ({', '.join(etcd)}), an even number survives no more than one less"
+        text = f"{len(etcd)} nodes have the role etcd ({', '.join(etcd)}), and one less would survive as much"
         yield path, f"{text}; use 1, 3, 5 or 7"
     if len(etcd) > 7:
         yield path, f"{len(etcd)} nodes have the role etcd; use at most 7, more make every write slower"
@@ -307,8 +309,10 @@ def _timing_faults(pillar):
     if {"ttl", "loop_wait", "retry_timeout"} <= patroni.keys():
         needed = patroni["loop_wait"] + 2 * patroni["retry_timeout"]
         if needed > patroni["ttl"]:
-            text = f"{patroni['ttl']} is less than loop_wait + 2 * retry_timeout = {needed}, Patroni would change them"
-            yield ["plan", "timing", "patroni", "ttl"], f"{text}; raise ttl to {needed} or lower the others"
+            text = (
+                f"{patroni['ttl']} is less than loop_wait + 2 * retry_timeout ({needed}), Patroni's own limit"
+            )
+            yield ["plan", "timing", "patroni", "ttl"], f"{text}; raise ttl or lower the others"
     etcd = _get(pillar, "plan:timing:etcd", {})
     if {"heartbeat_ms", "election_ms"} <= etcd.keys() and etcd["election_ms"] < 5 * etcd["heartbeat_ms"]:
         text = f"{etcd['election_ms']} is less than five heartbeats, etcd refuses to start"
@@ -316,23 +320,22 @@ def _timing_faults(pillar):
     haproxy = _get(pillar, "plan:timing:haproxy", {})
     for key in ("fastinter_ms", "downinter_ms"):
         if haproxy.get(key, 0) > haproxy.get("inter_ms", 60000):
-            text = f"{haproxy[key]} is more than inter_ms ({haproxy['inter_ms']}): checks would slow down when they matter"
-            yield ["plan", "timing", "haproxy", key], f"{text}; use at most inter_ms"
+            text = f"{haproxy[key]} is more than inter_ms, checks would slow down just when they matter"
+            yield ["plan", "timing", "haproxy", key], f"{text}; use at most {haproxy['inter_ms']}"
 
 
 def _rpc_faults(pillar):
     if not _nodes(pillar, "rpc"):
         return
     if _get(pillar, "rpc:chain") is not None and _get(pillar, "rpc:chain:id") is None:
-        text = "missing; put the chain id there, in pillar/site/init.sls (HAProxy takes nodes of another chain out)"
-        yield ["rpc", "chain", "id"], text
+        yield ["rpc", "chain", "id"], "missing; the number that eth_chainId answers, in pillar/site/init.sls"
     artifact = _get(pillar, "rpc:artifact")
     if artifact is None:
         return
     kind = artifact.get("kind")
     if kind is None:
-        text = "missing; name what the rpc nodes shall install (archive, binary or package), in pillar/site/init.sls"
-        yield ["rpc", "artifact", "kind"], f"{text}; pillar/rpc.sls shows how"
+        text = "missing; name the artefact that the rpc nodes install in pillar/site/init.sls"
+        yield ["rpc", "artifact", "kind"], f"{text} (archive, binary or package, see pillar/rpc.sls)"
     elif kind == "package":
         if not _get(artifact, "package:name"):
             yield ["rpc", "artifact", "package", "name"], "missing; the name of the Debian package"
@@ -345,7 +348,7 @@ def _download_faults(kind, artifact):
     if "source" not in artifact:
         yield [*path, "source"], f"missing; where the {kind} comes from, a salt:// or https:// address"
     if "sha256" not in artifact:
-        text = "missing; run `sha256sum` on the file you trust and put the result here (nothing is installed without)"
+        text = "missing, and nothing is installed without; run `sha256sum` on the file that you trust"
         yield [*path, "sha256"], text
     if kind == "archive" and "bin" not in artifact:
         yield (

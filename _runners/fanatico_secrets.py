@@ -1,0 +1,225 @@
+"""
+Secrets: made or brought, encrypted for the master's own key, and never shown.
+
+``pillar/secrets/<role>.sls`` is one PGP message per file (renderer ``gpg|yaml``): one decryption for each node's
+pillar, whatever the number of secrets. Values pass through pipes only: no argument, no temporary file, no log.
+"""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import subprocess
+import tempfile
+
+import salt.utils.path
+import salt.utils.yaml
+
+__virtualname__ = "fanatico"
+
+_KEY = """\
+%no-protection
+Key-Type: eddsa
+Key-Curve: ed25519
+Subkey-Type: ecdh
+Subkey-Curve: cv25519
+Name-Real: Fanatico pillar
+Expire-Date: 0
+%commit
+"""
+_GPG_TIMEOUT = 60  # seconds; making a key waits for the kernel's random numbers
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def secrets_init():
+    """
+    Make a strong value for each secret that is missing, and the master's GPG key if it has none.
+
+    What is there stays as it is. Returns ``{"key": fingerprint, "created": [names], "kept": [names]}``, never a value.
+    Raises, with nothing changed, when a file cannot be decrypted or written.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.secrets_init
+    """
+    with _writable_directory() as directory:
+        present = _read_all(directory)
+        new = {
+            role: {
+                name: __utils__["fanatico_secrets.generate"]() for name in names if name not in present[role]
+            }
+            for role, names in _names().items()
+        }
+        return _store(directory, present, new)
+
+
+def secrets_import(path, replace=False):
+    """
+    Encrypt your own values, from a YAML file of names and values; `secrets_init` then makes the others.
+
+    path
+        The file, for example ``/root/my-secrets.yml``. Remove it afterwards (``shred -u``).
+    replace
+        Also replace secrets that have another value already. The running cluster keeps the old ones until a deploy.
+
+    Returns as ``secrets_init``. Raises, with nothing changed, when a name is unknown, a value is weak or
+    a placeholder, or a secret has another value already and ``replace`` is not given.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.secrets_import /root/my-secrets.yml
+    """
+    values = _own_values(path)
+    with _writable_directory() as directory:
+        present = _read_all(directory)
+        _check_import(values, present, replace)
+        new = {
+            role: {name: values[name] for name in names if name in values} for role, names in _names().items()
+        }
+        return _store(directory, present, new)
+
+
+def _names():
+    """Return {role: [names]} of all secrets."""
+    roles = {
+        role: __utils__["fanatico_plan.secret_names"]([role])
+        for role in __utils__["fanatico_plan.role_names"]()
+    }
+    return {role: names for role, names in roles.items() if names}
+
+
+def _refuse(message):
+    __utils__["fanatico_master.refuse"](f"{message} Nothing was changed.")
+
+
+# the operator's file
+
+
+def _own_values(path):
+    try:
+        content = salt.utils.yaml.safe_load(pathlib.Path(path).read_text())
+    except OSError as exc:
+        _refuse(f"{path} cannot be read: {exc.strerror}.")
+    except (salt.utils.yaml.YAMLError, UnicodeDecodeError):
+        _refuse(f"{path} is not valid YAML; write one line `NAME: 'value'` for each secret.")
+    values = content.get("secrets", content) if isinstance(content, dict) else None
+    if not isinstance(values, dict) or not values:
+        _refuse(f"{path} holds no names and values; write one line `NAME: 'value'` for each secret.")
+    return values
+
+
+def _check_import(values, present, replace):
+    names = [name for of_role in _names().values() for name in of_role]
+    there = {name: value for of_role in present.values() for name, value in of_role.items()}
+    lines = __utils__["fanatico_secrets.not_taken"](values, names, there, replace)
+    if lines:
+        _refuse("These secrets are not taken:\n  - " + "\n  - ".join(lines) + "\n")
+
+
+# files
+
+
+@contextlib.contextmanager
+def _writable_directory():
+    """Yield ``pillar/secrets`` of the first pillar root that has a plan, locked against a second run."""
+    directory = __utils__["fanatico_master.root"](__opts__) / "secrets"
+    if not directory.is_dir() or not os.access(directory, os.W_OK):
+        _refuse(f"{directory} is not a directory that {__opts__['user']} can write to: make it one.")
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield directory
+    finally:
+        os.close(handle)
+
+
+def _read_all(directory):
+    """Return {role: {name: value}} of what is there, whatever renderers the files ask for."""
+    files = {role: directory / f"{role}.sls" for role in _names()}
+    return {
+        role: __utils__["fanatico_master.rendered"](__opts__, path).get("secrets") or {}
+        if path.exists()
+        else {}
+        for role, path in files.items()
+    }
+
+
+def _store(directory, present, new):
+    key = _key()
+    for role, values in new.items():
+        if values:
+            merged = present[role] | values
+            text = __utils__["fanatico_secrets.header"](merged) + _encrypted(key, merged)
+            _write(directory / f"{role}.sls", text)
+    created = [name for values in new.values() for name in values]
+    kept = [name for values in present.values() for name in values if name not in created]
+    return {"key": key, "created": created, "kept": kept}
+
+
+def _write(path, text):
+    """Replace ``path`` in one step, readable for its owner and group only."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), 0o640)
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+# GPG
+
+
+def _key():
+    """Return the fingerprint of the master's key for its pillar, made now if there is none."""
+    home = __utils__["fanatico_master.gpg_home"](__opts__)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        _refuse(f"{home}, the place of the master's GPG key, cannot be made: {exc.strerror}.")
+    return _usable_key() or (_gpg("--generate-key", stdin=_KEY) or _usable_key())
+
+
+def _usable_key():
+    able = False
+    for line in _gpg("--list-secret-keys", "--with-colons").splitlines():
+        field = line.split(":")
+        if field[0] == "sec":
+            able = (
+                "E" in field[11]
+            )  # the capital letter: the key as a whole can encrypt, not expired or revoked
+        elif field[0] == "fpr" and able:
+            return field[9]
+    return None
+
+
+def _encrypted(key, values):
+    content = __utils__["fanatico_secrets.content"](values)
+    return _gpg("--trust-model", "always", "--armor", "--recipient", key, "--encrypt", stdin=content)
+
+
+def _gpg(*args, stdin=""):
+    program = salt.utils.path.which("gpg")
+    if not program:
+        _refuse("gpg is not installed on the master: install the package gnupg.")
+    home = __utils__["fanatico_master.gpg_home"](__opts__)
+    argv = [program, "--homedir", str(home), "--batch", "--no-tty", "--quiet", *args]
+    try:
+        done = subprocess.run(
+            argv, input=stdin, capture_output=True, text=True, timeout=_GPG_TIMEOUT, check=True
+        )
+    except subprocess.TimeoutExpired:
+        _refuse(f"gpg {args[0]} did not end within {_GPG_TIMEOUT} s.")
+    except subprocess.CalledProcessError as exc:
+        _refuse(f"gpg {args[0]} failed: {exc.stderr.strip() or f'exit code {exc.returncode}'}.")
+    return done.stdout
