@@ -86,18 +86,28 @@ def start(unit, samples=3, timeout=30):
         salt 'etcd1' fanatico_unit.start etcd.service
     """
     begun = time.monotonic()
-    before = states(unit)[unit]
-    outcome = {"acted": False, "running": before["active"] == "active", "before": before, "after": before}
-    if before["down"]:
-        if before["active"] == "failed":
+    before = state = states(unit)[unit]
+    acted, running = False, state["active"] == "active"
+    if not running and not state["down"]:
+        # systemd is at it: what comes of that decides.
+        running, state = _stable(unit, samples, begun + timeout)
+    if state["down"]:
+        acted = True
+        if state["active"] == "failed":
             _systemctl("reset-failed", "--", unit)
         # Not waiting here: a service that never gets ready would hold systemctl for its own, longer timeout.
         _systemctl("start", "--no-block", "--", unit)
-        running, after = _stable(unit, samples, begun + timeout)
-        outcome.update(acted=True, running=running, after=after)
-    outcome["took"] = round(time.monotonic() - begun, 2)
-    outcome["detail"] = "" if outcome["running"] else _complaint(unit, outcome["after"], outcome["took"])
-    return outcome
+        running, state = _stable(unit, samples, begun + timeout)
+    took = round(time.monotonic() - begun, 2)
+    detail = "" if running else _complaint(unit, state, took)
+    return {
+        "acted": acted,
+        "running": running,
+        "before": before,
+        "after": state,
+        "took": took,
+        "detail": detail,
+    }
 
 
 def shutting_down():
@@ -115,8 +125,7 @@ def shutting_down():
 
 def _parse(text, units):
     """
-    Return what ``systemctl show`` printed about ``units``, one block each in the same order, as ``states``
-    does.
+    Turn what ``systemctl show`` printed, one block for each of ``units`` in their order, into ``states``.
     """
     found = {}
     for unit, block in zip(units, text.strip().split("\n\n"), strict=True):

@@ -103,7 +103,7 @@ def lock(purpose="deploy", wait=60):
     if not taken:
         raise CommandExecutionError(
             f"This {purpose} was not started: {__utils__['fanatico_lock.describe'](holder)}, and only one "
-            "change may be made at a time. Wait for it to end; if it hangs, end that process: that frees the lock."
+            "change may be made at a time. Wait for it; if it hangs, end that process: the lock goes with it."
         )
     _note(purpose, "started")
     return holder

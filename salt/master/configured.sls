@@ -1,0 +1,47 @@
+{%- from "master/map.jinja" import master with context %}
+include:
+  - minion.installed
+
+Salt master is configured:
+  file.managed:
+    - name: /etc/salt/master.d/fanatico.conf
+    - source: salt://master/files/master.conf.jinja
+    - template: jinja
+    - makedirs: True
+    - context: {{ master | json }}
+
+Salt master has its unit:
+  file.managed:
+    - name: /etc/systemd/system/salt-master.service
+    - source: salt://master/files/salt-master.service
+
+Salt master keeps its keys to itself:
+  file.directory:
+    - name: /etc/salt/gpgkeys
+    - mode: "0700"
+
+Salt master remembers locks and healings:
+  file.directory:
+    - name: /var/lib/fanatico
+    - mode: "0700"
+
+Salt master writes its history:
+  file.directory:
+    - name: /var/log/fanatico
+    - mode: "0750"
+
+Salt master's history does not grow for ever:
+  file.managed:
+    - name: /etc/logrotate.d/fanatico
+    - source: salt://master/files/logrotate.conf
+    - makedirs: True
+
+# Not while anything runs that it started, an orchestration first of all.
+Salt master takes up its configuration when it is idle:
+  cmd.script:
+    - name: salt://minion/files/restart-when-quiet
+    - args: salt-master 10 /var/cache/salt/master/proc /var/cache/salt/minion/proc
+    - onlyif: systemctl is-active --quiet salt-master
+    - onchanges:
+      - file: Salt master is configured
+      - file: Salt master has its unit

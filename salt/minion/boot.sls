@@ -1,0 +1,25 @@
+# Why a timer and not `startup_states`: that one runs at every start of the minion, unseen, and before anything else is up.
+{%- from "minion/map.jinja" import minion with context %}
+include:
+  - minion.configured
+
+Highstate at boot has its unit:
+  file.managed:
+    - name: /etc/systemd/system/fanatico-boot.service
+    - source: salt://minion/files/fanatico-boot.service
+
+Highstate at boot has its time:
+  file.managed:
+    - name: /etc/systemd/system/fanatico-boot.timer
+    - source: salt://minion/files/fanatico-boot.timer.jinja
+    - template: jinja
+    - context:
+        delay: {{ minion.boot_delay }}
+        jitter: {{ minion.boot_jitter }}
+
+Highstate at boot is switched {{ "on" if minion.boot_highstate else "off" }}:
+  service.{{ "enabled" if minion.boot_highstate else "disabled" }}:
+    - name: fanatico-boot.timer
+    - require:
+      - file: Highstate at boot has its unit
+      - file: Highstate at boot has its time

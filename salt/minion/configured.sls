@@ -1,0 +1,39 @@
+{%- from "minion/map.jinja" import minion with context %}
+{%- set masters = [] %}
+{%- for node in pillar.plan.nodes.values() if "master" in node.roles %}
+{%-   do masters.append(node.address) %}
+{%- endfor %}
+include:
+  - minion.installed
+
+Salt minion has its name:
+  file.managed:
+    - name: /etc/salt/minion_id
+    - contents: {{ opts.id }}
+    - contents_newline: False
+    - makedirs: True
+
+Salt minion is configured:
+  file.managed:
+    - name: /etc/salt/minion.d/fanatico.conf
+    - source: salt://minion/files/minion.conf.jinja
+    - template: jinja
+    - makedirs: True
+    - context:
+        master: {{ masters | first | json }}
+        fingerprint: {{ minion.master_fingerprint | json }}
+
+Salt minion has its unit:
+  file.managed:
+    - name: /etc/systemd/system/salt-minion.service
+    - source: salt://minion/files/salt-minion.service
+
+# Restarting a minion ends the jobs it is at, this one too. So a changed configuration waits for a quiet time.
+Salt minion takes up its configuration when it is idle:
+  cmd.script:
+    - name: salt://minion/files/restart-when-quiet
+    - args: salt-minion {{ minion.restart_quiet }} /var/cache/salt/minion/proc
+    - onlyif: systemctl is-active --quiet salt-minion
+    - onchanges:
+      - file: Salt minion is configured
+      - file: Salt minion has its unit

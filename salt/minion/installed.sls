@@ -1,0 +1,28 @@
+{%- from "minion/map.jinja" import minion with context %}
+{%- set install = minion.install %}
+{%- set options = ["--no-index", "--find-links=" ~ install.wheels] if install.wheels else
+                  ["--index-url=" ~ install.index_url] if install.index_url else [] %}
+
+{%- if not grains.pythonexecutable.startswith("/opt/salt/") %}
+# A bare host: this state is run by the system's own Python.
+What Salt is installed with is there:
+  pkg.installed:
+    - pkgs: {{ (minion.packages + ([] if install.wheels else install.build_packages)) | json }}
+    - install_recommends: False
+    - require_in:
+      - cmd: Salt is installed as locked
+{%- endif %}
+
+The lock file of Salt is known:
+  file.managed:
+    - name: /opt/salt/requirements.txt
+    - source: salt://minion/files/requirements.txt
+    - makedirs: True
+    - show_changes: False
+
+Salt is installed as locked:
+  cmd.script:
+    - name: salt://minion/files/install.py
+    - args: /opt/salt/requirements.txt {{ options | join(" ") }}
+    - onchanges:
+      - file: The lock file of Salt is known

@@ -1,0 +1,3 @@
+# The one that deploys, watches and heals.
+include:
+  - master
