@@ -12,6 +12,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 REST_USER = "patroni"
+UNIT = "patroni.service"
 DATA_DIRECTORY = "/var/lib/postgresql/17/main"
 RUNNING = ("running", "streaming")
 MAX_LAG = 16 * 1024**2  # bytes a replica may be behind
@@ -106,10 +107,10 @@ def status(node=None, timeout=2):
 
 def local_state():
     """
-    Return what this node holds: ``{"data_dir": bool, "leader": id or None}``.
+    Return what this node holds: ``{"data_dir": bool, "active": bool, "leader": id or None}``.
 
-    ``data_dir``: PostgreSQL has been initialised here. ``leader``: who leads, by whichever node answers; None
-    where nobody does. A deploy decides from this which nodes come first.
+    ``data_dir``: PostgreSQL has data here. ``active``: Patroni's unit runs. ``leader``: who leads, as far as any
+    Patroni can tell; None where none answers.
 
     CLI Example:
 
@@ -117,12 +118,16 @@ def local_state():
 
         salt 'db*' fanatico_patroni.local_state
     """
+    directory = pathlib.Path(_get("postgresql:data_dir", DATA_DIRECTORY))
     try:
-        leads = leader(timeout=1)
+        now = leader(timeout=1)
     except CommandExecutionError:
-        leads = None
-    version = pathlib.Path(_get("postgresql:data_dir", DATA_DIRECTORY)) / "PG_VERSION"
-    return {"data_dir": version.is_file(), "leader": leads}
+        now = None
+    return {
+        "data_dir": (directory / "PG_VERSION").is_file(),
+        "active": __salt__["fanatico_unit.states"](UNIT)[UNIT]["active"] == "active",
+        "leader": now,
+    }
 
 
 def cluster(timeout=2):

@@ -1,0 +1,47 @@
+"""
+One question to many minions, with one deadline. Master only.
+
+``LocalClient.cmd`` asks after a silent minion again and again before it gives it up; a view of the whole cluster has
+to stand when a host is dead, and soon.
+"""
+
+import time
+
+import salt.client
+
+
+def ask(opts, ids, function, args=(), timeout=5):
+    """
+    Call one function on the minions named and wait for all of them, or for the time to be over.
+
+    opts
+        The master's.
+    ids
+        The minions.
+    function
+        For example ``fanatico.report``.
+    args
+        Its positional arguments.
+    timeout
+        Seconds, for all of them together.
+
+    Returns ``{id: what it returned}``, without those that did not answer in time. A function that raised has
+    returned its message as text.
+    """
+    ids, answers = list(ids), {}
+    if not ids:
+        return answers
+    with salt.client.get_local_client(mopts=opts) as client:
+        deadline = time.monotonic() + timeout
+        job = client.run_job(ids, function, list(args), tgt_type="list", timeout=timeout, listen=True)
+        if not job:
+            return answers
+        tag = f"salt/job/{job['jid']}/ret/"
+        while len(answers) < len(ids):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            event = client.event.get_event(wait=left, tag=tag, match_type="startswith", full=True)
+            if event and "return" in event["data"]:
+                answers[event["data"]["id"]] = event["data"]["return"]
+    return answers
