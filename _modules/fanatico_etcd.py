@@ -61,6 +61,7 @@ def _hex(number):
 def _status_of(address, timeout):
     answer = _post(address, "/v3/maintenance/status", timeout=timeout)
     return {
+        "cluster_id": _hex(answer["header"]["cluster_id"]),
         "member_id": _hex(answer["header"]["member_id"]),
         "version": answer.get("version"),
         "leader_id": _hex(answer.get("leader", 0)),
@@ -576,3 +577,56 @@ def _judge_member(facts, me):
             names, f"not a started member: {', '.join(idle)}", f"salt {idle[0]} fanatico_etcd.local_state"
         )
     return ok(names, f"members: {', '.join(names)}")
+
+
+def lock(name, ttl=60, timeout=5):
+    """
+    Take a lock that every node sees, so that one node at a time does what endangers a quorum.
+
+    name
+        What is done, for example ``restart-etcd``.
+    ttl
+        Seconds after which the lock is free again, whatever became of this node.
+    timeout
+        Seconds, for each call.
+
+    Returns ``{"lease": id, "holder": this node}``; ``lease`` is None where another node, ``holder``, has it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.lock restart-etcd
+    """
+    key = f"/fanatico/lock/{name}"
+    with _client(timeout) as client:
+        lease = client.lease(ttl)
+        of = client.transactions
+        taken, answers = client.transaction(
+            compare=[of.create(key) == 0], success=[of.put(key, _me(), lease)], failure=[of.get(key)]
+        )
+        if taken:
+            return {"lease": lease.id, "holder": _me()}
+        lease.revoke()
+        holders = [value.decode("utf-8", "replace") for value, _ in answers[0]]
+        return {"lease": None, "holder": holders[0] if holders else "unknown"}
+
+
+def unlock(lease, timeout=5):
+    """
+    Give back a lock.
+
+    lease
+        What ``lock`` returned.
+    timeout
+        Seconds, for each call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.unlock 7587886218451432452
+    """
+    with _client(timeout) as client:
+        client.revoke_lease(int(lease))
+    return True
