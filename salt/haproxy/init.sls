@@ -1,0 +1,8 @@
+# HAProxy: one address in front of PostgreSQL and the RPC nodes.
+# haproxy.installed    the package
+# haproxy.configured   haproxy.cfg, the limits of its unit, the sysctl its listeners need
+# haproxy.running      enabled and running; reloads, never restarts, when the configuration changes
+include:
+  - haproxy.installed
+  - haproxy.configured
+  - haproxy.running

@@ -1,0 +1,53 @@
+{%- from "keepalived/map.jinja" import keepalived with context %}
+{%- set interface = keepalived.interface %}
+{%- if interface == "auto" %}
+{%- set interface = salt["fanatico_keepalived.interface"]() or "" %}
+{%- endif %}
+
+include:
+  - keepalived.installed
+
+User for the checks of Keepalived:
+  user.present:
+    - name: keepalived_script
+    - system: True
+    - createhome: False
+    - home: /nonexistent
+    - shell: /usr/sbin/nologin
+
+Keepalived can ask HAProxy:
+  file.managed:
+    - name: /etc/keepalived/haproxy-answers
+    - source: salt://keepalived/files/haproxy-answers.sh
+    - mode: "0755"
+    - require:
+      - pkg: Keepalived is installed
+
+A killed Keepalived leaves no address behind:
+  file.managed:
+    - name: /etc/systemd/system/keepalived.service.d/fanatico.conf
+    - source: salt://keepalived/files/service.conf.jinja
+    - template: jinja
+    - makedirs: True
+    - context:
+        address: {{ pillar.plan.virtual_ip.address }}
+        interface: {{ interface | yaml_dquote }}
+    - require:
+      - pkg: Keepalived is installed
+
+Keepalived is configured:
+  file.managed:
+    - name: /etc/keepalived/keepalived.conf
+    - source: salt://keepalived/files/keepalived.conf.jinja
+    - template: jinja
+    - mode: "0640"
+    - show_changes: False
+    - check_cmd: keepalived --config-test --use-file
+    - context:
+        interface: {{ interface | yaml_dquote }}
+        # Only the real machine's own network hears of the deaths of processes, no container does.
+        process_events: {{ not salt["file.file_exists"]("/run/systemd/container") }}
+    - require:
+      - pkg: Keepalived is installed
+      - user: User for the checks of Keepalived
+      - file: Keepalived can ask HAProxy

@@ -1,0 +1,4 @@
+# Balancer: HAProxy and the virtual IP in front of it.
+include:
+  - haproxy
+  - keepalived

@@ -1,0 +1,3 @@
+# Blockchain node.
+include:
+  - rpc

@@ -1,0 +1,55 @@
+{%- from "rpc/map.jinja" import rpc, home with context %}
+{%- set units = {
+  "fanatico-rpc.service": True,
+  "fanatico-rpc-ws.service": rpc.ws == "proxy",
+  "fanatico-rpc-ws.socket": rpc.ws == "proxy",
+  "fanatico-rpc-follow.service": rpc.follow,
+} %}
+
+User of the RPC node:
+  user.present:
+    - name: fanatico
+    - system: True
+    - home: /var/lib/fanatico-rpc
+    - createhome: False
+    - shell: /usr/sbin/nologin
+{%- for unit, wanted in units.items() %}
+{%- if wanted %}
+
+{{ unit }} is configured:
+  file.managed:
+    - name: /etc/systemd/system/{{ unit }}
+    - source: salt://rpc/files/{{ unit }}.jinja
+    - template: jinja
+    - require:
+      - user: User of the RPC node
+{%- elif salt["file.file_exists"]("/etc/systemd/system/" ~ unit) %}
+
+{{ unit }} is gone:
+  service.dead:
+    - name: {{ unit }}
+    - enable: False
+  file.absent:
+    - name: /etc/systemd/system/{{ unit }}
+    - require:
+      - service: {{ unit }} is gone
+{%- endif %}
+{%- endfor %}
+
+The RPC node has its environment:
+  file.managed:
+    - name: /etc/fanatico/rpc.env
+    - source: salt://rpc/files/rpc.env.jinja
+    - template: jinja
+    - makedirs: True
+    - mode: "0600"
+    - show_changes: False
+{%- if rpc.follow %}
+
+The anvils can be one chain:
+  file.managed:
+    - name: {{ home }}/anvil_chain.py
+    - source: salt://rpc/files/anvil_chain.py
+    - makedirs: True
+    - mode: "0755"
+{%- endif %}

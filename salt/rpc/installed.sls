@@ -1,0 +1,45 @@
+{%- from "rpc/map.jinja" import rpc, home with context %}
+{%- set artifact = rpc.artifact %}
+
+{%- if artifact.kind == "package" %}
+{%- set package = artifact.get("package") or raise("rpc:artifact:package is empty in the pillar: name the package to install") %}
+
+include:
+  - base.installed
+
+{%- if package.repo is defined %}
+
+The RPC node's packages can be found:
+  pkgrepo.managed:
+    - name: {{ package.repo | yaml_dquote }}
+    - file: /etc/apt/sources.list.d/fanatico-rpc.list
+    - require_in:
+      - pkg: The RPC node is installed
+{%- endif %}
+
+The RPC node is installed:
+  pkg.installed:
+    - name: {{ package.name }}
+{%- if package.version is defined %}
+    - version: {{ package.version | yaml_dquote }}
+{%- endif %}
+    - require:
+      - file: Packages do not start our services
+{%- else %}
+{%- for key, lack in {
+  "source": "say where the RPC node's " ~ artifact.kind ~ " is",
+  "sha256": "without it nobody knows what would be installed",
+  "bin": "name the program in the archive",
+}.items() if not artifact.get(key) and (artifact.kind, key) != ("binary", "bin") %}
+{{ raise("rpc:artifact:" ~ key ~ " is empty in the pillar: " ~ lack) }}
+{%- endfor %}
+
+The RPC node is installed:
+  fanatico_artifact.installed:
+    - name: {{ home }}
+    - source: {{ artifact.source }}
+    - sha256: {{ artifact.sha256 | yaml_dquote }}
+    - program: {{ artifact.get("bin") or artifact.source.split("/")[-1] }}
+    - strip: {{ artifact.strip }}
+    - archive: {{ artifact.kind == "archive" }}
+{%- endif %}

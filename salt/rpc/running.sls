@@ -1,0 +1,38 @@
+{%- from "rpc/map.jinja" import rpc with context %}
+
+include:
+  - rpc.installed
+  - rpc.configured
+
+The RPC node runs:
+  service.running:
+    - name: fanatico-rpc
+    - enable: True
+    - watch:
+      - {{ "pkg" if rpc.artifact.kind == "package" else "fanatico_artifact" }}: The RPC node is installed
+      - file: fanatico-rpc.service is configured
+      - file: The RPC node has its environment
+{%- if rpc.ws == "proxy" %}
+
+WebSocket has a port of its own:
+  service.running:
+    - name: fanatico-rpc-ws.socket
+    - enable: True
+    - require:
+      - service: The RPC node runs
+    - watch:
+      - file: fanatico-rpc-ws.socket is configured
+      - file: fanatico-rpc-ws.service is configured
+{%- endif %}
+{%- if rpc.follow %}
+
+The RPC node follows the others:
+  service.running:
+    - name: fanatico-rpc-follow
+    - enable: True
+    - require:
+      - service: The RPC node runs
+    - watch:
+      - file: fanatico-rpc-follow.service is configured
+      - file: The anvils can be one chain
+{%- endif %}
