@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
@@ -34,13 +35,15 @@ def connect_minions(lab):
     """Give every other machine the minion's configuration and start it."""
     source = lab.machine(lab.master).root
     unit = "etc/systemd/system/salt-minion.service"
-    for name, machine in lab.machines.items():
-        if name == lab.master:
-            continue
+
+    def connect(machine):
         shutil.copytree(source / "etc/salt/minion.d", machine.root / "etc/salt/minion.d", dirs_exist_ok=True)
-        (machine.root / "etc/salt/minion_id").write_text(name)
+        (machine.root / "etc/salt/minion_id").write_text(machine.name)
         shutil.copyfile(source / unit, machine.root / unit)
         machine.exec(["systemctl", "enable", "--now", "--quiet", "--no-block", "salt-minion.service"])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(connect, [machine for name, machine in lab.machines.items() if name != lab.master]))
 
 
 def orchestrate(lab, progress, timeout=600):

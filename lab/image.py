@@ -315,6 +315,8 @@ def _finish(part):
     """Make the image a machine: Salt in place, packages from the local repository, no timers that disturb measurements."""
     root = part / "root"
     run(["cp", "-a", part / "venv", root / "opt/salt"])
+    # Beside the environment lies what it was installed from, as the state minion.installed leaves it.
+    shutil.copyfile(REPO / "requirements" / "salt.txt", root / "opt/salt/requirements.txt")
     for folder in ("venv", "npm"):
         shutil.rmtree(part / folder, ignore_errors=True)
     for command in (
