@@ -1,0 +1,288 @@
+"""
+etcd's membership and its service, decided from what is there: never from a flag that says what was there.
+"""
+
+import pathlib
+import time
+
+import salt.utils.files
+import salt.utils.yaml
+from salt.exceptions import CommandExecutionError
+
+CONFIGURATION = "/etc/etcd/etcd.conf.yml"
+# Where a start that founds the cluster or joins it has its configuration; gone with the next boot.
+FIRST_START = "/run/fanatico-etcd"
+# A running etcd has read these when it started.
+READ_AT_START = (CONFIGURATION, "/etc/systemd/system/etcd.service.d/fanatico.conf")
+
+
+def _get(path, default=None):
+    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+
+
+def _me():
+    return __opts__["id"]
+
+
+def _answer(name, result, comment, changes=None):
+    return {"name": name, "result": result, "comment": comment, "changes": changes or {}}
+
+
+def _peer_urls():
+    addresses = __utils__["fanatico_plan.addresses"](__pillar__["plan"], "etcd")
+    return {node: f"http://{address}:{_get('plan:ports:etcd_peer')}" for node, address in addresses.items()}
+
+
+# --- membership
+
+
+def member_present(name, data_dir, bootstrap=False, timeout=60):
+    """
+    Make this node a member of the etcd cluster, as far as that has to be settled before etcd starts.
+
+    name
+        The id of this node.
+    data_dir
+        Where etcd keeps its data. Where there is some, nothing is to be settled.
+    bootstrap
+        Whether a new cluster may be founded where no member answers.
+    timeout
+        Seconds to wait for the other members to be healthy enough to let this one in.
+    """
+    if (pathlib.Path(data_dir) / "member" / "wal").is_dir():
+        return _answer(name, True, f"{name} has its data in {data_dir}")
+    if __opts__["test"]:
+        decision, _ = _decide(name, bootstrap)
+        result = None if decision["action"] in ("found", "join", "add", "replace") else False
+        return _answer(name, result, decision["why"], {name: {"old": None, "new": decision["action"]}})
+    try:
+        decision, settled = _settle(name, bootstrap, timeout, _token(name))
+    except CommandExecutionError as exc:
+        return _answer(name, False, str(exc))
+    if not settled:
+        return _answer(name, False, decision["why"])
+    return _answer(name, True, decision["why"], {name: {"old": None, "new": decision["action"]}})
+
+
+def _decide(me, bootstrap):
+    """Look at the other members and return what is to be done, and the member list it rests on."""
+    health = __salt__["fanatico_etcd.health"]()
+    others = {node: one for node, one in health.items() if node != me}
+    answering = [node for node, one in others.items() if "error" not in one]
+    healthy = [node for node in answering if others[node]["healthy"]]
+    live = __salt__["fanatico_etcd.members"]() if answering else None
+    decide = __utils__["fanatico_etcd_plan.decide"]
+    return decide(me, _peer_urls(), live, healthy, bootstrap), live
+
+
+def _settle(me, bootstrap, timeout, token):
+    """Do what has to be done, waiting while that can get better; return the last decision, and if it was done."""
+    last = {}
+
+    def look():
+        decision, live = _decide(me, bootstrap)
+        last.update(decision)
+        if decision["action"] in ("found", "join", "add", "replace"):
+            _act(me, decision["action"], live, token)
+        return decision["action"] != "wait", decision["why"]
+
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=1)
+    if not done:
+        return {"why": f"{seen} (waited {timeout} s)"}, False
+    return last, last["action"] != "refuse"
+
+
+def _act(me, action, live, token):
+    """Tell the cluster, and leave etcd what its first start needs to know."""
+    # A process whose data was deleted under it must not answer as the member it was.
+    __salt__["service.stop"]("etcd")
+    if action == "replace":
+        __salt__["fanatico_etcd.member_remove"](_listed_as(me, live))
+    if action in ("add", "replace"):
+        # With its vote at once: etcd before 3.5.20 can forget that a learner was promoted.
+        live = __salt__["fanatico_etcd.member_add"](me)
+    configuration = __utils__["fanatico_etcd_plan.first_start"](
+        salt.utils.yaml.safe_load(pathlib.Path(CONFIGURATION).read_text(encoding="utf-8")),
+        "new" if action == "found" else "existing",
+        __utils__["fanatico_etcd_plan.initial_cluster"](me, _peer_urls(), live),
+        token,
+    )
+    _write(configuration)
+
+
+def _listed_as(me, live):
+    url = _peer_urls()[me]
+    return next(name for name, one in live.items() if url in one["peer_urls"])
+
+
+def _token(me):
+    token = _get("secrets:ETCD_CLUSTER_TOKEN")
+    if not token:
+        raise CommandExecutionError(
+            f"{me} has no ETCD_CLUSTER_TOKEN in its pillar. Next: salt-run fanatico.secrets_init"
+        )
+    return token
+
+
+def _write(configuration):
+    directory = pathlib.Path(FIRST_START)
+    __salt__["file.mkdir"](FIRST_START, user="root", group="etcd", mode="0750")
+    target = directory / "etcd.conf.yml"
+    # The token in it is for etcd alone.
+    with salt.utils.files.set_umask(0o027):
+        target.write_text(salt.utils.yaml.safe_dump(configuration), encoding="utf-8")
+    __salt__["file.chown"](str(target), "root", "etcd")
+    (directory / "environment").write_text(f"ETCD_CONFIG={target}\n", encoding="utf-8")
+
+
+# --- service
+
+
+def running(name, timeout=60):
+    """
+    Have etcd running, at boot too, healthy, in the cluster of its peers and with its present configuration.
+
+    A configuration that is newer than the process is taken up by a restart: only while every other member is healthy,
+    and only by one node at a time.
+
+    name
+        The unit.
+    timeout
+        Seconds to wait: for this member to be healthy, and for the other nodes' restarts.
+    """
+    unit = _unit(name)
+    changes = {}
+    if unit["UnitFileState"] != "enabled":
+        changes["enabled"] = {"old": False, "new": True}
+    stopped = unit["ActiveState"] not in ("active", "activating", "reloading")
+    if stopped:
+        changes["running"] = {"old": False, "new": True}
+    stale = [] if stopped else _newer_than(unit)
+    if stale:
+        changes["restarted for"] = stale
+    if __opts__["test"]:
+        return _answer(name, None if changes else True, "", changes)
+    try:
+        if "enabled" in changes:
+            __salt__["service.enable"](name)
+        if unit["NeedDaemonReload"] == "yes":
+            __salt__["service.systemctl_reload"]()
+        if stopped:
+            _systemctl("start", name)
+        _wait_healthy(name, timeout)
+        _forget_first_start()
+        if stale:
+            _restart_in_turn(name, timeout)
+        _same_cluster()
+    except CommandExecutionError as exc:
+        return _answer(
+            name, False, str(exc), {key: one for key, one in changes.items() if key != "restarted for"}
+        )
+    return _answer(name, True, f"{name} runs and its member is healthy", changes)
+
+
+def _unit(name):
+    wanted = "ActiveState,UnitFileState,NeedDaemonReload,ExecMainStartTimestamp"
+    told = __salt__["cmd.run_stdout"](
+        ["systemctl", "show", "--timestamp=unix", f"--property={wanted}", name], python_shell=False
+    )
+    return dict(line.partition("=")[::2] for line in told.splitlines())
+
+
+def _systemctl(verb, name):
+    # Not waiting: the first of three members is ready when the second is.
+    done = __salt__["cmd.run_all"](["systemctl", verb, "--no-block", name], python_shell=False)
+    if done["retcode"]:
+        raise CommandExecutionError(f"{_me()}: `systemctl {verb} {name}` failed: {done['stderr']}")
+
+
+def _newer_than(unit):
+    """Return the files that were written after the running process had started."""
+    started = int(unit["ExecMainStartTimestamp"].lstrip("@") or 0)
+    if not started:
+        return []
+    return [path for path in READ_AT_START if int(pathlib.Path(path).stat().st_mtime) > started]
+
+
+def _wait_healthy(name, timeout):
+    me = _me()
+
+    def look():
+        mine = __salt__["fanatico_etcd.health"]().get(me, {})
+        if mine.get("healthy"):
+            return True, "healthy"
+        return False, mine.get("error") or mine.get("reason") or "unhealthy"
+
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=0.25)
+    if done:
+        return
+    journal = __salt__["fanatico.journal"](name)
+    known = __utils__["fanatico_etcd_plan.explain"](journal)
+    if known:
+        cause, remedy = known
+        raise CommandExecutionError(f"{me}: etcd does not come up: {cause}. Next: {remedy}")
+    raise CommandExecutionError(
+        __utils__["fanatico_wait.ran_out"](
+            me, "its etcd member to be one of a quorum", timeout, seen, name, journal
+        )
+    )
+
+
+def _same_cluster():
+    """Raise where the members that answer are of more than one cluster."""
+    clusters = __utils__["fanatico_etcd_plan.clusters"](__salt__["fanatico_etcd.status"]())
+    if len(clusters) > 1:
+        sides = "; ".join(f"cluster {key}: {', '.join(nodes)}" for key, nodes in clusters.items())
+        raise CommandExecutionError(
+            f"{_me()}: the members of the plan are of different etcd clusters ({sides}). Next: on the side that is not "
+            "to stay, stop etcd, empty its data directory and run the highstate again"
+        )
+
+
+def _forget_first_start():
+    """The cluster has this member now: from here on it starts on etcd.conf.yml, and the token need not lie about."""
+    for file in ("environment", "etcd.conf.yml"):
+        (pathlib.Path(FIRST_START) / file).unlink(missing_ok=True)
+
+
+def _restart_in_turn(name, timeout):
+    deadline = time.monotonic() + timeout
+    while True:
+        _others_healthy()
+        turn = __salt__["fanatico_etcd.lock"]("restart-etcd", ttl=2 * timeout)
+        if turn["lease"]:
+            break
+        if time.monotonic() >= deadline:
+            raise CommandExecutionError(
+                f"{_me()}: etcd is to be restarted for its new configuration, but {turn['holder']} has been doing so "
+                f"for {timeout} s. Next: see to {turn['holder']}, then run the highstate again"
+            )
+        time.sleep(1)
+    try:
+        # Again: the one whose turn it was may have come back a moment ago, or not at all.
+        _others_healthy()
+        _systemctl("restart", name)
+        _wait_restarted(name, timeout)
+    finally:
+        __salt__["fanatico_etcd.unlock"](turn["lease"])
+
+
+def _wait_restarted(name, timeout):
+    """Wait for the new process: the old one still answers for a moment."""
+    done, _ = __utils__["fanatico_wait.until"](
+        lambda: (not _newer_than(_unit(name)), None), timeout, interval=0.25
+    )
+    if not done:
+        raise CommandExecutionError(f"{_me()}: systemd has not restarted {name} within {timeout} s")
+    _wait_healthy(name, timeout)
+
+
+def _others_healthy():
+    """Raise where the cluster cannot spare this member for a moment."""
+    health = __salt__["fanatico_etcd.health"]()
+    ill = [node for node, one in health.items() if node != _me() and not one.get("healthy")]
+    if ill:
+        raise CommandExecutionError(
+            f"{_me()}: etcd runs on its old configuration still: it is restarted only while all other members are "
+            f"healthy, and {', '.join(ill)} is not. Next: bring it back, then run the highstate again"
+        )

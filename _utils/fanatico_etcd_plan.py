@@ -1,0 +1,172 @@
+"""
+What an etcd node is to do about its membership, decided from what is seen. No I/O.
+
+``live`` is the member list by node, as ``fanatico_etcd.members`` returns it; a member that never ran has no client
+URLs there.
+"""
+
+# Signs in etcd's log, what they mean, and what to do.
+_SIGNS = (
+    (
+        "cluster ID mismatch",
+        "its data is of another etcd cluster than its peers'",
+        "if nothing in it is needed, stop etcd, empty its data directory and run the highstate again",
+    ),
+    (
+        "has been permanently removed from the cluster",
+        "its data is of a member that was removed from the cluster",
+        "stop etcd, empty its data directory and run the highstate again: it joins as a new member",
+    ),
+    (
+        "no space left on device",
+        "the disk is full",
+        "free space under the data directory; etcd then starts by itself",
+    ),
+    (
+        "address already in use",
+        "another process holds one of its ports",
+        "find it with: ss -ltnp",
+    ),
+    (
+        "permission denied",
+        "it may not read or write its data directory",
+        "give the data directory back to the user etcd and run the highstate again",
+    ),
+    (
+        "data corruption",
+        "its data differs from its peers'",
+        "stop etcd, empty its data directory and run the highstate again: it copies from its peers",
+    ),
+    (
+        "tocommit(",
+        "it has lost data that the cluster knows it had",
+        "stop etcd, empty its data directory and run the highstate again",
+    ),
+)
+
+
+def quorum(size):
+    """Return how many of ``size`` members are a majority."""
+    return size // 2 + 1
+
+
+def decide(me, plan, live, healthy, bootstrap):
+    """
+    Return what a node without data has to do: ``{"action", "why", ...}``.
+
+    me
+        The id of this node.
+    plan
+        ``{id: peer URL}`` of the etcd nodes that the plan has.
+    live
+        The member list, or None where no member answers.
+    healthy
+        The ids of the other nodes whose member is healthy.
+    bootstrap
+        Whether a new cluster may be founded.
+
+    ``action`` is ``found`` (start as one of the founders), ``join`` (the cluster expects this node: start), ``add``
+    (tell the cluster first), ``replace`` (the cluster still counts on what this node has lost: remove that member,
+    then add), ``wait`` (not now, it may get better) or ``refuse``. ``why`` is a sentence for people.
+    """
+    if live is None:
+        return _alone(me, plan, bootstrap)
+    ours = set(plan.values())
+    strangers = sorted(name for name, one in live.items() if not ours & set(one["peer_urls"]))
+    if len(strangers) == len(live):
+        return _answer(
+            "refuse",
+            f"{me}: the etcd that answers on the plan's addresses is another cluster: its members are "
+            f"{', '.join(strangers)}, and none of them is in the plan. Stop it, or correct plan:nodes",
+        )
+    mine = next((one for one in live.values() if plan[me] in one["peer_urls"]), None)
+    size = len(live) if mine else len(live) + 1
+    needed = quorum(size)
+    if mine and not mine["client_urls"]:
+        return _answer("join", f"the cluster of {', '.join(sorted(live))} expects {me}")
+    if len(healthy) < needed:
+        return _answer(
+            "wait",
+            f"{me} has no data and may join only while {needed} of the other members are healthy; "
+            f"healthy now: {', '.join(sorted(healthy)) or 'none'}",
+        )
+    if mine:
+        return _answer(
+            "replace", f"the cluster of {', '.join(sorted(live))} still counts on the data {me} lost"
+        )
+    return _answer("add", f"the cluster of {', '.join(sorted(live))} does not know {me} yet")
+
+
+def _alone(me, plan, bootstrap):
+    if bootstrap:
+        return _answer("found", f"no member answers and a new cluster may be founded by {', '.join(plan)}")
+    others = ", ".join(name for name in plan if name != me)
+    return _answer(
+        "wait",
+        f"{me} has no etcd data and no other member ({others}) answers, so it cannot join; it does not found a new "
+        f"cluster either, because that would forget the old one. Start the other members; or, where no member "
+        f"has data any more, run orch.deploy, which makes sure of that and founds a new cluster",
+    )
+
+
+def _answer(action, why):
+    return {"action": action, "why": why}
+
+
+def initial_cluster(me, plan, live):
+    """
+    Return etcd's ``initial-cluster``: the founders of the plan, or the members that are there.
+
+    Joining, it has to name exactly the members the cluster has, this node included.
+    """
+    if live is None:
+        named = plan
+    else:
+        by_url = {url: name for name, url in plan.items()}
+        named = {by_url.get(url, name): url for name, one in live.items() for url in one["peer_urls"]}
+        named[me] = plan[me]
+    return ",".join(f"{name}={url}" for name, url in sorted(named.items()))
+
+
+def first_start(configuration, state, members, token):
+    """
+    Return etcd's configuration for the one start that founds the cluster or joins it.
+
+    configuration
+        What ``etcd.conf.yml`` holds.
+    state
+        ``new`` or ``existing``.
+    members
+        The result of ``initial_cluster``.
+    token
+        Keeps two clusters that were founded on the same addresses apart.
+    """
+    return {
+        **configuration,
+        "initial-cluster-state": state,
+        "initial-cluster": members,
+        "initial-cluster-token": token,
+    }
+
+
+def clusters(statuses):
+    """
+    Return ``{cluster id: [node, ...]}`` of the members that answer: more than one means strangers.
+
+    statuses
+        As ``fanatico_etcd.status`` returns them.
+    """
+    found = {}
+    for name, one in sorted(statuses.items()):
+        if "cluster_id" in one:
+            found.setdefault(one["cluster_id"], []).append(name)
+    return found
+
+
+def explain(journal):
+    """Return ``(cause, next step)`` for the last sign of trouble in etcd's log, or None where there is none."""
+    for line in reversed(journal.splitlines()):
+        for sign, cause, remedy in _SIGNS:
+            if sign in line:
+                return cause, remedy
+    return None

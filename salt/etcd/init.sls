@@ -1,0 +1,8 @@
+# etcd: where Patroni keeps who leads.
+# etcd.installed    the packages, and a unit that runs on our configuration only
+# etcd.configured   etcd.conf.yml
+# etcd.running      a member of the cluster (founded, joined or joined again, as it is found), running, restarted one at a time
+include:
+  - etcd.installed
+  - etcd.configured
+  - etcd.running

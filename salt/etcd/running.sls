@@ -1,0 +1,21 @@
+include:
+  - etcd.configured
+
+{%- from "etcd/map.jinja" import etcd with context %}
+
+This node is in the etcd cluster:
+  fanatico_etcd.member_present:
+    - name: {{ grains.id }}
+    - data_dir: {{ etcd.data_dir }}
+    - bootstrap: {{ etcd.bootstrap }}
+    - timeout: {{ etcd.join_timeout }}
+    - require:
+      - file: etcd is configured
+      - file: etcd has a place for its data
+
+etcd runs:
+  fanatico_etcd.running:
+    - name: etcd
+    - timeout: {{ etcd.start_timeout }}
+    - require:
+      - fanatico_etcd: This node is in the etcd cluster

@@ -1,0 +1,3 @@
+# Configuration store of Patroni, one of an odd number.
+include:
+  - etcd

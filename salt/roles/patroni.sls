@@ -1,0 +1,4 @@
+# Database: PostgreSQL, and Patroni that decides which of them leads.
+include:
+  - postgresql
+  - patroni

@@ -1,0 +1,363 @@
+"""etcd's membership: what is decided from what is seen, and what the states then do."""
+
+import json
+from unittest.mock import Mock
+
+import pytest
+import yaml
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_etcd as module
+from _states import fanatico_etcd
+from _utils import fanatico_etcd_plan as decision
+
+URLS = {f"etcd{n}": f"http://10.0.3.{9 + n}:2380" for n in (1, 2, 3)}
+STEADY = {"name": "etcd3", "initial-cluster-state": "existing", "heartbeat-interval": 100}
+
+
+def member(node, ran=True):
+    """A member as the member list has it."""
+    clients = [URLS[node].replace("2380", "2379")] if ran else []
+    return {"id": node[-1], "peer_urls": [URLS[node]], "client_urls": clients, "started": ran}
+
+
+def cluster(*nodes):
+    return {node: member(node) for node in nodes}
+
+
+class TestDecision:
+    """What a node without data has to do."""
+
+    def test_nobody_there_and_founding_allowed(self):
+        assert decision.decide("etcd1", URLS, None, [], True)["action"] == "found"
+
+    def test_nobody_there_and_founding_not_allowed(self):
+        answer = decision.decide("etcd1", URLS, None, [], False)
+        assert answer["action"] == "wait"
+        assert "etcd1 has no etcd data" in answer["why"]
+        assert "orch.deploy" in answer["why"]
+
+    def test_a_member_that_lost_its_data_is_replaced(self):
+        live = cluster("etcd1", "etcd2", "etcd3")
+        assert decision.decide("etcd3", URLS, live, ["etcd1", "etcd2"], False)["action"] == "replace"
+
+    def test_founding_is_never_preferred_to_a_cluster_that_answers(self):
+        live = cluster("etcd1", "etcd2", "etcd3")
+        assert decision.decide("etcd3", URLS, live, ["etcd1", "etcd2"], True)["action"] == "replace"
+
+    def test_a_member_is_not_replaced_without_a_quorum_of_the_others(self):
+        live = cluster("etcd1", "etcd2", "etcd3")
+        answer = decision.decide("etcd3", URLS, live, ["etcd1"], False)
+        assert answer["action"] == "wait"
+        assert "healthy now: etcd1" in answer["why"]
+
+    def test_an_unknown_node_is_added(self):
+        assert (
+            decision.decide("etcd3", URLS, cluster("etcd1", "etcd2"), ["etcd1", "etcd2"], False)["action"]
+            == "add"
+        )
+
+    def test_growing_beyond_the_quorum_waits(self):
+        five = {**URLS, "etcd4": "http://10.0.3.13:2380"}
+        live = cluster("etcd1", "etcd2", "etcd3")
+        assert decision.decide("etcd4", five, live, ["etcd1", "etcd2"], False)["action"] == "wait"
+        assert decision.decide("etcd4", five, live, ["etcd1", "etcd2", "etcd3"], False)["action"] == "add"
+
+    @pytest.mark.parametrize("healthy", [[], ["etcd1", "etcd2"]])
+    def test_a_founder_that_is_late_just_starts(self, healthy):
+        live = {**cluster("etcd1", "etcd2"), "etcd3": member("etcd3", ran=False)}
+        assert decision.decide("etcd3", URLS, live, healthy, True)["action"] == "join"
+
+    def test_a_foreign_cluster_is_refused(self):
+        live = {
+            "x": {
+                "id": "1",
+                "peer_urls": ["http://172.16.0.1:2380"],
+                "client_urls": ["http://172.16.0.1:2379"],
+            }
+        }
+        answer = decision.decide("etcd1", URLS, live, ["etcd2"], True)
+        assert answer["action"] == "refuse"
+        assert "another cluster" in answer["why"]
+        assert "x" in answer["why"]
+
+    @pytest.mark.parametrize(("size", "needed"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)])
+    def test_quorum(self, size, needed):
+        assert decision.quorum(size) == needed
+
+
+class TestFirstStart:
+    """What etcd is told for its first start."""
+
+    def test_founders_are_the_plan(self):
+        assert decision.initial_cluster("etcd1", URLS, None) == (
+            "etcd1=http://10.0.3.10:2380,etcd2=http://10.0.3.11:2380,etcd3=http://10.0.3.12:2380"
+        )
+
+    def test_joining_names_the_members_that_are_there(self):
+        live = {"etcd1": member("etcd1"), "etcd3": member("etcd3", ran=False)}
+        assert decision.initial_cluster("etcd3", URLS, live) == (
+            "etcd1=http://10.0.3.10:2380,etcd3=http://10.0.3.12:2380"
+        )
+
+    def test_everything_else_stays_as_configured(self):
+        first = decision.first_start(STEADY, "new", "etcd3=x", "token")
+        assert first["initial-cluster-state"] == "new"
+        assert first["heartbeat-interval"] == 100
+        assert STEADY["initial-cluster-state"] == "existing"
+
+
+class TestExplain:
+    """Reading etcd's log."""
+
+    def test_the_last_sign_counts(self):
+        journal = "bind: address already in use\nstarted\nrequest cluster ID mismatch\nclosed"
+        assert "another etcd cluster" in decision.explain(journal)[0]
+
+    def test_nothing_known(self):
+        assert decision.explain("all is well") is None
+
+
+@pytest.fixture
+def configure_loader_modules(plan, all_utils):
+    dunders = {
+        "__opts__": {"id": "etcd3", "test": False},
+        "__pillar__": {"plan": plan, "secrets": {"ETCD_CLUSTER_TOKEN": "t" * 32}},
+        "__utils__": all_utils,
+    }
+    return {fanatico_etcd: dunders}
+
+
+HEALTHY = {"healthy": True, "reason": ""}
+SILENT = {"error": "connection refused"}
+
+
+@pytest.fixture
+def node(monkeypatch, tmp_path):
+    """etcd3 with nothing on it, and a cluster of two around it that can be told things."""
+
+    class Machine:
+        def __init__(self):
+            self.health = {"etcd1": HEALTHY, "etcd2": HEALTHY, "etcd3": SILENT}
+            self.live = cluster("etcd1", "etcd2", "etcd3")
+            self.told = []
+            self.systemctl = []
+            self.unit = {
+                "ActiveState": "active",
+                "UnitFileState": "enabled",
+                "NeedDaemonReload": "no",
+                "ExecMainStartTimestamp": "@4102444800",
+            }
+            self.data = tmp_path / "data"
+            self.first = tmp_path / "run"
+            self.holder = None
+
+        def remove(self, name, timeout=5):
+            self.told.append(("remove", name))
+            del self.live[name]
+            return self.live
+
+        def add(self, name, learner=False, timeout=5):
+            self.told.append(("add", name))
+            self.live[name] = member(name, ran=False)
+            return self.live
+
+        def stdout(self, command, **_):
+            assert command[:2] == ["systemctl", "show"]
+            return "\n".join(f"{key}={value}" for key, value in self.unit.items())
+
+        def run_all(self, command, **_):
+            self.systemctl.append(command[1])
+            if command[1] in ("start", "restart"):
+                self.unit.update(ActiveState="active", ExecMainStartTimestamp="@4102444800")
+                self.health["etcd3"] = HEALTHY
+            return {"retcode": 0, "stderr": ""}
+
+        def lock(self, name, ttl=60, timeout=5):
+            self.told.append(("lock", name))
+            return {"lease": None if self.holder else 7, "holder": self.holder or "etcd3"}
+
+        def present(self, **kwargs):
+            return fanatico_etcd.member_present("etcd3", str(self.data), timeout=0, **kwargs)
+
+        def running(self):
+            return fanatico_etcd.running("etcd", timeout=0)
+
+        @property
+        def configuration(self):
+            return yaml.safe_load((self.first / "etcd.conf.yml").read_text())
+
+    machine = Machine()
+    steady = tmp_path / "etcd.conf.yml"
+    steady.write_text(yaml.safe_dump(STEADY))
+    monkeypatch.setattr(fanatico_etcd, "CONFIGURATION", str(steady))
+    monkeypatch.setattr(fanatico_etcd, "READ_AT_START", (str(steady),))
+    monkeypatch.setattr(fanatico_etcd, "FIRST_START", str(machine.first))
+    salt = {
+        "fanatico_etcd.health": Mock(spec=module.health, side_effect=lambda timeout=1: machine.health),
+        "fanatico_etcd.members": Mock(spec=module.members, side_effect=lambda timeout=5: dict(machine.live)),
+        "fanatico_etcd.status": Mock(
+            spec=module.status, side_effect=lambda timeout=1: {"etcd1": {"cluster_id": "a"}, "etcd2": SILENT}
+        ),
+        "fanatico_etcd.member_add": Mock(spec=module.member_add, side_effect=machine.add),
+        "fanatico_etcd.member_remove": Mock(spec=module.member_remove, side_effect=machine.remove),
+        "fanatico_etcd.lock": Mock(spec=module.lock, side_effect=machine.lock),
+        "fanatico_etcd.unlock": Mock(
+            spec=module.unlock, side_effect=lambda lease, timeout=5: machine.told.append(("unlock", lease))
+        ),
+        "fanatico.journal": lambda unit: "request cluster ID mismatch",
+        "service.stop": lambda name: machine.systemctl.append("stop"),
+        "service.enable": lambda name: machine.systemctl.append("enable"),
+        "service.systemctl_reload": lambda: machine.systemctl.append("daemon-reload"),
+        "cmd.run_stdout": machine.stdout,
+        "cmd.run_all": machine.run_all,
+        "file.mkdir": lambda path, **_: machine.first.mkdir(exist_ok=True),
+        "file.chown": lambda *_: None,
+    }
+    monkeypatch.setattr(fanatico_etcd, "__salt__", salt, raising=False)
+    return machine
+
+
+class TestMemberPresent:
+    """The state that settles the membership."""
+
+    def test_data_settles_everything(self, node):
+        (node.data / "member" / "wal").mkdir(parents=True)
+        answer = node.present()
+        assert answer["result"] is True
+        assert answer["changes"] == {}
+        assert node.told == []
+
+    def test_what_lost_its_data_is_removed_before_it_is_added(self, node):
+        answer = node.present()
+        assert answer["result"] is True
+        assert answer["changes"] == {"etcd3": {"old": None, "new": "replace"}}
+        assert node.told == [("remove", "etcd3"), ("add", "etcd3")]
+        assert node.configuration["initial-cluster-state"] == "existing"
+        assert node.configuration["initial-cluster"].count("http://") == 3
+        assert "stop" in node.systemctl
+
+    def test_founding(self, node):
+        node.health = dict.fromkeys(URLS, SILENT)
+        answer = node.present(bootstrap=True)
+        assert answer["changes"] == {"etcd3": {"old": None, "new": "found"}}
+        assert node.told == []
+        assert node.configuration["initial-cluster-state"] == "new"
+        assert node.configuration["initial-cluster-token"] == "t" * 32
+        assert (node.first / "environment").read_text() == f"ETCD_CONFIG={node.first}/etcd.conf.yml\n"
+        assert (node.first / "etcd.conf.yml").stat().st_mode & 0o777 == 0o640
+
+    def test_no_founding_by_itself(self, node):
+        node.health = dict.fromkeys(URLS, SILENT)
+        answer = node.present()
+        assert answer["result"] is False
+        assert answer["changes"] == {}
+        assert not node.first.exists()
+
+    def test_no_quorum_among_the_others_changes_nothing(self, node):
+        node.health["etcd2"] = SILENT
+        answer = node.present()
+        assert answer["result"] is False
+        assert "healthy now: etcd1" in answer["comment"]
+        assert node.told == []
+
+    def test_a_dry_run_only_says_so(self, node):
+        fanatico_etcd.__opts__["test"] = True
+        answer = node.present()
+        assert answer["result"] is None
+        assert answer["changes"] == {"etcd3": {"old": None, "new": "replace"}}
+        assert node.told == []
+        assert not node.first.exists()
+
+    def test_the_token_is_in_no_answer(self, node):
+        node.health = dict.fromkeys(URLS, SILENT)
+        assert "t" * 32 not in json.dumps(node.present(bootstrap=True))
+
+    def test_no_token(self, node):
+        del fanatico_etcd.__pillar__["secrets"]
+        answer = node.present()
+        assert answer["result"] is False
+        assert "secrets_init" in answer["comment"]
+
+    def test_what_etcd_refuses_is_said(self, node):
+        fanatico_etcd.__salt__["fanatico_etcd.member_add"].side_effect = CommandExecutionError(
+            "unhealthy cluster"
+        )
+        answer = node.present()
+        assert answer["result"] is False
+        assert "unhealthy cluster" in answer["comment"]
+
+
+class TestRunning:
+    """The state that keeps the service."""
+
+    def test_nothing_to_do(self, node):
+        node.health["etcd3"] = HEALTHY
+        answer = node.running()
+        assert (answer["result"], answer["changes"], node.systemctl) == (True, {}, [])
+
+    def test_starting_waits_for_health_and_forgets_the_first_start(self, node):
+        node.unit.update(ActiveState="inactive", UnitFileState="disabled", NeedDaemonReload="yes")
+        node.first.mkdir()
+        (node.first / "environment").write_text("x")
+        answer = node.running()
+        assert answer["result"] is True
+        assert set(answer["changes"]) == {"enabled", "running"}
+        assert node.systemctl == ["enable", "daemon-reload", "start"]
+        assert list(node.first.iterdir()) == []
+
+    def test_a_boot_that_is_still_under_way_is_no_change(self, node):
+        node.unit["ActiveState"] = "activating"
+        node.health["etcd3"] = HEALTHY
+        assert node.running()["changes"] == {}
+
+    def test_the_journal_explains_a_foreign_cluster(self, node):
+        answer = node.running()
+        assert answer["result"] is False
+        assert "another etcd cluster" in answer["comment"]
+        assert "etcd3" in answer["comment"]
+
+    def test_two_clusters_are_said(self, node):
+        node.health["etcd3"] = HEALTHY
+        fanatico_etcd.__salt__["fanatico_etcd.status"].side_effect = lambda timeout=1: {
+            "etcd1": {"cluster_id": "a"},
+            "etcd3": {"cluster_id": "b"},
+        }
+        answer = node.running()
+        assert answer["result"] is False
+        assert "different etcd clusters (cluster a: etcd1; cluster b: etcd3)" in answer["comment"]
+
+    def test_a_new_configuration_restarts_in_turn(self, node):
+        node.health["etcd3"] = HEALTHY
+        node.unit["ExecMainStartTimestamp"] = "@1"
+        answer = node.running()
+        assert answer["result"] is True
+        assert answer["changes"] == {"restarted for": [fanatico_etcd.CONFIGURATION]}
+        assert node.systemctl == ["restart"]
+        assert node.told == [("lock", "restart-etcd"), ("unlock", 7)]
+
+    def test_no_restart_while_another_member_is_ill(self, node):
+        node.health.update(etcd2=SILENT, etcd3=HEALTHY)
+        node.unit["ExecMainStartTimestamp"] = "@1"
+        answer = node.running()
+        assert answer["result"] is False
+        assert answer["changes"] == {}
+        assert "etcd2 is not" in answer["comment"]
+        assert node.systemctl == []
+
+    def test_no_restart_while_it_is_another_nodes_turn(self, node):
+        node.health["etcd3"] = HEALTHY
+        node.unit["ExecMainStartTimestamp"] = "@1"
+        node.holder = "etcd1"
+        answer = node.running()
+        assert answer["result"] is False
+        assert "etcd1 has been doing so" in answer["comment"]
+        assert node.systemctl == []
+
+    def test_a_dry_run_shows_the_restart(self, node):
+        fanatico_etcd.__opts__["test"] = True
+        node.unit["ExecMainStartTimestamp"] = "@1"
+        answer = node.running()
+        assert answer["result"] is None
+        assert answer["changes"] == {"restarted for": [fanatico_etcd.CONFIGURATION]}
+        assert node.systemctl == []
