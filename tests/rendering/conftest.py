@@ -11,6 +11,10 @@ PLANS = {"default": REPO / "pillar" / "plan.sls"} | {
 }
 
 
+# The committed pillar leaves to an installation what only it knows, such as the RPC node: the lab's knows.
+SITE = yaml.safe_load((REPO / "lab" / "site.sls").read_text())
+
+
 def nodes(path):
     return list(yaml.safe_load(path.read_text())["plan"]["nodes"])
 
@@ -22,7 +26,7 @@ NODES = [(plan, node) for plan, path in PLANS.items() for node in nodes(path)]
 def pillars(tmp_path_factory):
     """One pillar root for each plan."""
     root = tmp_path_factory.mktemp("pillar")
-    return {name: pillar.build(root / name, plan=path) for name, path in PLANS.items()}
+    return {name: pillar.build(root / name, plan=path, site=SITE) for name, path in PLANS.items()}
 
 
 @pytest.fixture(scope="session")
