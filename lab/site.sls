@@ -1,3 +1,21 @@
 # What only a lab wants; merged over the committed pillar as pillar/site.
 base:
   sysctl_vm: false
+
+# Foundry's anvil stands in for the operator's node. It knows no other nodes, so a small program makes three of them one
+# chain, and it serves WebSocket on its HTTP port, so a proxy gives that a port of its own.
+rpc:
+  chain: {id: 1337, block_time: 2}
+  artifact:
+    kind: archive
+    source: salt://artifacts/anvil-linux-amd64-1.7.1.tgz
+    sha256: 5727dd8f08f3bf6dde4ec1d9832e87c43f9315ef824bff1ab18486bf51bc7af3
+    strip: 1
+    bin: bin/anvil
+  exec:
+    # All nodes need the same genesis and the same order of transactions, or they are not one chain.
+    args: [--host, "{address}", --port, "{http_port}", --chain-id, "{chain_id}", --timestamp, 1760000000,
+           --no-mining, --order, fifo, --prune-history, 64, --quiet]
+    limits: {MemoryMax: 1G}
+  ws: proxy
+  follow: true
