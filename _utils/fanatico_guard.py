@@ -11,16 +11,17 @@ The state is one dict, kept by the caller between calls; times are epoch seconds
     ``{"reason": ..., "until": when}``, present while healing is switched off.
 """
 
-# The units each role promises to keep running. Extended or replaced by pillar `heal:units:<role>`.
+# The units each role promises to keep running; pillar `heal:units:<role>` replaces a role's.
 UNITS = {
     "etcd": ["etcd.service"],
     "patroni": ["patroni.service"],
     "haproxy": ["haproxy.service", "keepalived.service"],
-    "rpc": ["fanatico-rpc.service"],
+    # The last two are not there with every kind of node: a unit that does not exist is not watched.
+    "rpc": ["fanatico-rpc.service", "fanatico-rpc-ws.socket", "fanatico-rpc-follow.service"],
 }
 
 DEFAULTS = {
-    "attempts": 3,  # actions per unit ...
+    "attempts": 3,  # actions per unit (0: never act) ...
     "window": 600,  # ... within so many seconds
     "patience": 20,  # seconds to wait for another healing to end
     "samples": 3,  # consecutive looks at the same process that prove a start
@@ -65,6 +66,8 @@ def refusal(now, host, unit, roles, state, conf):
     frozen = state.get("frozen")
     if frozen and now < frozen["until"]:
         return f"healing is frozen for another {round(frozen['until'] - now)} s: {frozen['reason']}"
+    if not conf["attempts"]:
+        return "healing is switched off in the pillar: heal:attempts is 0"
     recent = _recent(state, host, unit, now, conf["window"])
     if len(recent) >= conf["attempts"]:
         return (

@@ -17,9 +17,17 @@ Highstate at boot has its time:
         delay: {{ minion.boot_delay }}
         jitter: {{ minion.boot_jitter }}
 
+# What `systemctl enable` does, without its three processes: it counts from the next boot on, which is all it is for.
 Highstate at boot is switched {{ "on" if minion.boot_highstate else "off" }}:
-  service.{{ "enabled" if minion.boot_highstate else "disabled" }}:
-    - name: fanatico-boot.timer
+{%- if minion.boot_highstate %}
+  file.symlink:
+    - name: /etc/systemd/system/timers.target.wants/fanatico-boot.timer
+    - target: /etc/systemd/system/fanatico-boot.timer
+    - makedirs: True
     - require:
       - file: Highstate at boot has its unit
       - file: Highstate at boot has its time
+{%- else %}
+  file.absent:
+    - name: /etc/systemd/system/timers.target.wants/fanatico-boot.timer
+{%- endif %}
