@@ -33,26 +33,34 @@ def wait_minions(timeout=60, ids=None):
     """
     if ids is None:
         ids = __utils__["fanatico_plan.nodes"](__utils__["fanatico_master.plan"](__opts__))
-    missing = list(ids)
-    deadline = time.monotonic() + timeout
+    missing, deadline = list(ids), time.monotonic() + timeout
     while missing:
-        left = max(1.0, min(_SWEEP, deadline - time.monotonic()))
-        answers = __utils__["fanatico_sweep.ask"](__opts__, missing, "test.ping", (), left)
+        began = time.monotonic()
+        # Salt prints a complaint for a target without a single accepted key.
+        known = [name for name in missing if _key("minions", name).exists()]
+        answers = __utils__["fanatico_sweep.ask"](
+            __opts__, known, "test.ping", (), max(1.0, min(_SWEEP, deadline - began))
+        )
         missing = [name for name in missing if answers.get(name) is not True]
         if missing and time.monotonic() >= deadline:
             reasons = "".join(f"\n  - {name}: {_why(name)}" for name in missing)
             __utils__["fanatico_master.refuse"](
-                f"waited {timeout:g} s for {len(ids)} minions, no answer from {len(missing)}:{reasons}"
+                f"Waited {timeout:g} s for {len(ids)} minions, no answer from {len(missing)}:{reasons}"
             )
+        if missing:
+            time.sleep(max(0.0, began + 0.5 - time.monotonic()))
     return list(ids)
+
+
+def _key(folder, name):
+    return pathlib.Path(__opts__["pki_dir"], folder, name)
 
 
 def _why(name):
     """Return what the master knows of a minion that does not answer, and what to do next."""
-    keys = pathlib.Path(__opts__["pki_dir"])
-    if (keys / "minions_pre" / name).exists():
+    if _key("minions_pre", name).exists():
         return f"its key waits; compare with `salt-call --local key.finger` there, then `salt-key -a {name}`"
-    if (keys / "minions" / name).exists():
+    if _key("minions", name).exists():
         return (
             "its key is accepted; is the host up, is its salt-minion running (systemctl status salt-minion)?"
         )
