@@ -6,13 +6,12 @@ import yaml
 from tests.support import REPO, pillar
 from tests.support.tree import Node
 
+# The committed pillar leaves to an installation what only it knows, such as the RPC node: the lab's knows.
+SITE = yaml.safe_load((REPO / "lab" / "site.sls").read_text()) | {"keepalived": {"interface": "eth0"}}
+
 PLANS = {"default": REPO / "pillar" / "plan.sls"} | {
     path.stem: path for path in sorted((REPO / "tests" / "plans").glob("*.sls"))
 }
-
-
-# The committed pillar leaves to an installation what only it knows, such as the RPC node: the lab's knows.
-SITE = yaml.safe_load((REPO / "lab" / "site.sls").read_text())
 
 
 def nodes(path):
