@@ -2,7 +2,6 @@
 The front door: is this node what its roles promise, and does the whole thing work end to end?
 """
 
-import contextvars
 import secrets
 import time
 
@@ -35,6 +34,12 @@ _PROOF_READ = """
 """
 
 
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
 def _plan():
     return __pillar__.get("plan") or {"nodes": {}}
 
@@ -49,7 +54,7 @@ def roles():
 
         salt '*' fanatico.roles
     """
-    return __utils__["fanatico_plan.roles"](_plan(), __opts__["id"])
+    return _util("fanatico_plan.roles")(_plan(), __opts__["id"])
 
 
 def journal(unit, lines=15):
@@ -112,7 +117,7 @@ def _look(timeout):
     started = time.monotonic()
     mine = roles()
     checks, facts = _components(mine, timeout) if mine else (_not_in_plan(), {})
-    status = __utils__["fanatico_verdict.overall"](checks)
+    status = _util("fanatico_verdict.overall")(checks)
     if status == "critical":
         __context__["retcode"] = 1
     took = round((time.monotonic() - started) * 1000)
@@ -126,18 +131,17 @@ def _look(timeout):
 def _components(mine, timeout):
     """Have the modules of all roles look side by side; return their checks and their facts."""
     names = ["node", *(name for role in mine for name in COMPONENTS.get(role, []))]
-    # Resolved here: the loader loads a module on first use, and threads would queue for that.
+    # Loaded here, and called past the loader: it is not made for several threads at once.
     looks = {name: __salt__[f"fanatico_{name}.look"] for name in names}
+    looks = {name: getattr(look, "func", look) for name, look in looks.items()}
     probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}
     checks, facts = {}, {}
-    for name, (found, error) in __utils__["fanatico_verdict.gather"](
-        probes, timeout * 3, contextvars.copy_context()
-    ).items():
+    for name, (found, error) in _util("fanatico_verdict.gather")(probes, timeout * 3).items():
         if error is None:
             checks.update(found["checks"])
             facts[name] = found["facts"]
         else:
-            checks[f"{name}.look"] = __utils__["fanatico_verdict.unknown"](
+            checks[f"{name}.look"] = _util("fanatico_verdict.unknown")(
                 None, f"{type(error).__name__}: {error}", f"salt {__opts__['id']} fanatico_{name}.look"
             )
     return checks, facts
@@ -146,7 +150,7 @@ def _components(mine, timeout):
 def _not_in_plan():
     hint = "add it under plan:nodes in pillar/plan.sls, then saltutil.refresh_pillar"
     detail = f"{__opts__['id']} is not in the plan"
-    return {"node.plan": __utils__["fanatico_verdict.unknown"](None, detail, hint)}
+    return {"node.plan": _util("fanatico_verdict.unknown")(None, detail, hint)}
 
 
 def proof(timeout=30):
@@ -170,7 +174,7 @@ def proof(timeout=30):
     """
     ip, ports = _plan()["virtual_ip"]["address"], _plan()["ports"]
     token = secrets.token_hex(8)
-    database = __utils__["fanatico_plan.get"](__pillar__, "postgresql:database", "fanatico")
+    database = _util("fanatico_plan.get")(__pillar__, "postgresql:database", "fanatico")
 
     def sql(statement, port):
         values = {"node": __opts__["id"], "token": token}
@@ -180,7 +184,7 @@ def proof(timeout=30):
         return rows[0] if rows else {}
 
     def node_at(address):
-        return __utils__["fanatico_plan.node_at"](_plan(), address) or address
+        return _util("fanatico_plan.node_at")(_plan(), address) or address
 
     def write():
         sql(_PROOF_TABLE, ports["postgres_primary"])
@@ -200,7 +204,7 @@ def proof(timeout=30):
         return True, f"block {__salt__['fanatico_rpc.subscribe'](1, timeout=timeout, node=ip)[0]['number']}"
 
     def answer():
-        code, body = __utils__["fanatico_http.get"](f"http://{ip}:{ports['rpc_http']}/health", 2)
+        code, body = _util("fanatico_http.get")(f"http://{ip}:{ports['rpc_http']}/health", 2)
         return code == 200, f"HTTP {code} {body}"
 
     # Each step, and where to look when it fails.
@@ -215,7 +219,7 @@ def proof(timeout=30):
 
 
 def _prove(step, look, ip, timeout, hint):
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, 0.2, contextvars.copy_context())
+    done, seen = _util("fanatico_wait.until")(look, timeout, 0.2)
     if not done:
         raise CommandExecutionError(
             f"{__opts__['id']}: {step} of the virtual IP {ip} failed for {timeout:g} s: {seen}. Next: {hint}"

@@ -7,7 +7,6 @@ calls go through the gateway as well.
 """
 
 import contextlib
-import contextvars
 import os
 import pathlib
 
@@ -18,8 +17,14 @@ UNIT = "etcd.service"
 QUOTA_BYTES = 2 * 1024**3  # etcd's own default
 
 
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
 def _get(path, default=None):
-    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+    return _util("fanatico_plan.get")(__pillar__, path, default)
 
 
 def _me():
@@ -28,7 +33,7 @@ def _me():
 
 def _nodes():
     """Return ``{id: address}`` of the etcd nodes, this one first where it is one."""
-    addresses = __utils__["fanatico_plan.addresses"](__pillar__["plan"], "etcd")
+    addresses = _util("fanatico_plan.addresses")(__pillar__["plan"], "etcd")
     return dict(sorted(addresses.items(), key=lambda item: item[0] != _me()))
 
 
@@ -47,7 +52,7 @@ def _peer_url(name):
 
 def _post(address, path, payload=None, timeout=1.0):
     """Call the JSON gateway of one member."""
-    return __utils__["fanatico_http.fetch"]("POST", _url(address, path), payload or {}, timeout=timeout)
+    return _util("fanatico_http.fetch")("POST", _url(address, path), payload or {}, timeout=timeout)
 
 
 # --- status and health, through the gateway
@@ -92,7 +97,7 @@ def _members_of(address, timeout):
 
 
 def _health_of(address, timeout):
-    _, body = __utils__["fanatico_http.get"](_url(address, "/health"), timeout)
+    _, body = _util("fanatico_http.get")(_url(address, "/health"), timeout)
     if not isinstance(body, dict):
         raise CommandExecutionError(f"{_url(address, '/health')}: no JSON in the answer")
     return {"healthy": str(body.get("health")).lower() == "true", "reason": body.get("reason", "")}
@@ -103,7 +108,7 @@ def _everywhere(ask, timeout):
     Ask every member of the plan at once: ``{id: answer}``, with ``{"error": reason}`` where there is none.
     """
     probes = {name: (lambda address=address: ask(address, timeout)) for name, address in _nodes().items()}
-    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2, contextvars.copy_context())
+    answers = _util("fanatico_verdict.gather")(probes, timeout * 2)
     return {
         name: {"error": str(error)} if error is not None else value
         for name, (value, error) in sorted(answers.items())
@@ -354,7 +359,7 @@ def _order(path, payload, timeout):
     """Call the gateway of the first member that answers."""
     for address in _nodes().values():
         try:
-            __utils__["fanatico_http.get"](_url(address, "/version"), timeout=1)
+            _util("fanatico_http.get")(_url(address, "/version"), timeout=1)
         except CommandExecutionError:
             continue
         return _post(address, path, payload, timeout)
@@ -431,13 +436,13 @@ def wait_quorum(timeout=60):
         )
         return done, {"leader": now, "members": serving}
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, context=contextvars.copy_context())
+    done, seen = _util("fanatico_wait.until")(look, timeout)
     if done:
         return seen
     unit = "etcd" if _me() in _nodes() else ""
     journal = __salt__["fanatico.journal"](unit) if unit else ""
     raise CommandExecutionError(
-        __utils__["fanatico_wait.ran_out"](_me(), "etcd's quorum", timeout, seen, unit, journal)
+        _util("fanatico_wait.ran_out")(_me(), "etcd's quorum", timeout, seen, unit, journal)
     )
 
 
@@ -464,7 +469,7 @@ def look(timeout=1):
     }
     for name, address in nodes.items():
         probes[f"status {name}"] = lambda address=address: _status_of(address, timeout)
-    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2, contextvars.copy_context())
+    answers = _util("fanatico_verdict.gather")(probes, timeout * 2)
     facts = {
         "status": {},
         "errors": {name: str(error) for name, (_, error) in answers.items() if error is not None},
@@ -496,7 +501,7 @@ def checks(timeout=1):
 
 
 def _verdicts():
-    return tuple(__utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical"))
+    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
 
 
 def _judge(facts, me, quota):
@@ -555,7 +560,7 @@ def _judge_member(facts, me):
     """Return the check of the member list: this node votes in it, and nobody is in it by mistake."""
     ok, degraded, critical = _verdicts()
     if "members" not in facts:
-        return __utils__["fanatico_verdict.unknown"](None, facts["errors"]["members"])
+        return _util("fanatico_verdict.unknown")(None, facts["errors"]["members"])
     listed = facts["members"]
     names = sorted(listed)
     if not listed.get(me, {}).get("started"):

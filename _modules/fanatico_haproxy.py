@@ -19,6 +19,12 @@ BACKENDS = {
 }
 
 
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
 def _ask(command, timeout=1.0):
     """Send one command to the runtime socket and return the whole answer."""
     answer = bytearray()
@@ -152,8 +158,7 @@ def look(timeout=1):
         }
     plan = __pillar__["plan"]
     owed = {
-        name: count(len(__utils__["fanatico_plan.nodes"](plan, role)))
-        for name, (role, count) in BACKENDS.items()
+        name: count(len(_util("fanatico_plan.nodes")(plan, role))) for name, (role, count) in BACKENDS.items()
     }
     return {"facts": facts, "checks": _judge(facts, owed)}
 
@@ -175,7 +180,7 @@ def checks(timeout=1):
 
 
 def _verdicts():
-    return tuple(__utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical"))
+    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
 
 
 def _judge(facts, owed):

@@ -2,12 +2,17 @@
 Keepalived on this node: who holds the virtual address, and does it answer.
 """
 
-import contextvars
 import re
 
 from salt.exceptions import CommandExecutionError
 
 UNIT = "keepalived.service"
+
+
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
 
 
 def _plan():
@@ -24,7 +29,7 @@ def interface():
 
         salt 'haproxy*' fanatico_keepalived.interface
     """
-    return _interface_of(__utils__["fanatico_plan.address"](_plan(), __opts__["id"]))
+    return _interface_of(_util("fanatico_plan.address")(_plan(), __opts__["id"]))
 
 
 def _interface_of(address):
@@ -65,16 +70,21 @@ def state(timeout=1):
     return {
         "address": _plan()["virtual_ip"]["address"],
         "role": "master" if holds_address() else "backup",
-        "running": __salt__["fanatico_unit.states"](UNIT)[UNIT]["active"] == "active",
+        "running": _running(),
         "answers": _answers(timeout),
     }
+
+
+def _running():
+    states = __salt__["fanatico_unit.states"]
+    return getattr(states, "func", states)(UNIT)[UNIT]["active"] == "active"
 
 
 def _answers(timeout):
     """Tell whether a HAProxy behind the virtual address says that it lives."""
     url = f"http://{_plan()['virtual_ip']['address']}:{_plan()['ports']['haproxy_stats']}/live"
     try:
-        return __utils__["fanatico_http.get"](url, timeout)[0] == 200
+        return _util("fanatico_http.get")(url, timeout)[0] == 200
     except CommandExecutionError:
         return False
 
@@ -119,12 +129,12 @@ def wait_address(timeout=30):
             1
         ), f"{'held' if held else 'not held'} by {__opts__['id']}, and no HAProxy answers there"
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, context=contextvars.copy_context())
+    done, seen = _util("fanatico_wait.until")(look, timeout)
     if done:
         return state()
     journal = __salt__["fanatico.journal"]("keepalived")
     raise CommandExecutionError(
-        __utils__["fanatico_wait.ran_out"](
+        _util("fanatico_wait.ran_out")(
             __opts__["id"], f"the virtual address {address}", timeout, seen, "keepalived", journal
         )
     )
@@ -165,7 +175,7 @@ def checks(timeout=1):
 
 def _judge(facts):
     """Return the check of the virtual address. Being the standby is as good as being the master."""
-    ok, critical = __utils__["fanatico_verdict.ok"], __utils__["fanatico_verdict.critical"]
+    ok, critical = _util("fanatico_verdict.ok"), _util("fanatico_verdict.critical")
     address, role = facts["address"], facts["role"]
     if not facts["running"] and role == "master":
         return critical(

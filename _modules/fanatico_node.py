@@ -2,11 +2,13 @@
 What every node owes, whatever its roles: its units, room on its disks, the right time. And the master's part.
 """
 
-import contextvars
 import ctypes
 import os
 import pathlib
 import socket
+import subprocess
+
+from salt.exceptions import CommandExecutionError
 
 # Where a role's data lies; the root file system is looked at everywhere.
 DATA = {
@@ -23,8 +25,14 @@ MASTER_PORTS = {"publish": 4505, "request": 4506}
 _TIME_ERROR = 5  # what adjtimex returns while the kernel's clock is not synchronised
 
 
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
 def _roles():
-    return __utils__["fanatico_plan.roles"](__pillar__["plan"], __opts__["id"])
+    return _util("fanatico_plan.roles")(__pillar__["plan"], __opts__["id"])
 
 
 def look(timeout=1):
@@ -32,7 +40,7 @@ def look(timeout=1):
     Look at this node once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
     timeout
-        Seconds, for each question; they are asked side by side.
+        Seconds, for what could hang.
 
     CLI Example:
 
@@ -42,17 +50,22 @@ def look(timeout=1):
     """
     roles = _roles()
     units = ["salt-minion.service", *__salt__["fanatico_unit.expected"]()]
-    paths = sorted({"/", *(path for role in roles for path in DATA.get(role, []))})
     states = __salt__["fanatico_unit.states"]
-    probes = {"units": lambda: states(*units), "disk": lambda: _disks(paths), "clock": _clock}
+    asked = {
+        "units": lambda: getattr(states, "func", states)(*units),
+        "disk": lambda: _disks(sorted({"/", *(path for role in roles for path in DATA.get(role, []))})),
+        "clock": _clock,
+    }
     if "master" in roles:
         units.append("salt-master.service")
-        probes["ports"] = lambda: _ports(timeout)
-        probes["keys"] = _keys
-    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2, contextvars.copy_context())
-    facts = {name: value for name, (value, error) in answers.items() if error is None}
-    facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
-    return {"facts": facts, "checks": _judge(facts, __utils__["fanatico_plan.nodes"](__pillar__["plan"]))}
+        asked.update(ports=lambda: _ports(timeout), keys=_keys)
+    facts = {"errors": {}}
+    for name, ask in asked.items():
+        try:
+            facts[name] = ask()
+        except (OSError, subprocess.TimeoutExpired, CommandExecutionError) as exc:
+            facts["errors"][name] = str(exc)
+    return {"facts": facts, "checks": _judge(facts, _util("fanatico_plan.nodes")(__pillar__["plan"]))}
 
 
 def checks(timeout=1):
@@ -60,7 +73,7 @@ def checks(timeout=1):
     Return the checks of this node, ``{name: check}``.
 
     timeout
-        Seconds, for each question; they are asked side by side.
+        Seconds, for what could hang.
 
     CLI Example:
 
@@ -132,42 +145,42 @@ def _judge(facts, nodes):
 
 def _judge_units(facts):
     if "units" not in facts:
-        return __utils__["fanatico_verdict.unknown"](None, facts["errors"]["units"], "systemctl --failed")
+        return _util("fanatico_verdict.unknown")(None, facts["errors"]["units"], "systemctl --failed")
     down = {unit: one["active"] for unit, one in facts["units"].items() if one["active"] != "active"}
     if not down:
         names = ", ".join(unit.removesuffix(".service") for unit in facts["units"])
-        return __utils__["fanatico_verdict.ok"]([], f"{names} run")
+        return _util("fanatico_verdict.ok")([], f"{names} run")
     first = next(iter(down))
     detail = ", ".join(f"{unit.removesuffix('.service')} is {state}" for unit, state in down.items())
-    return __utils__["fanatico_verdict.critical"](
+    return _util("fanatico_verdict.critical")(
         sorted(down), detail, f"systemctl status {first}; journalctl -u {first} -n 50"
     )
 
 
 def _judge_disk(facts):
     if "disk" not in facts:
-        return __utils__["fanatico_verdict.unknown"](None, facts["errors"]["disk"], "df -h")
+        return _util("fanatico_verdict.unknown")(None, facts["errors"]["disk"], "df -h")
     percent = {path: 100 * room["free"] / max(1, room["total"]) for path, room in facts["disk"].items()}
     worst = min(percent, key=percent.get)
     share, free = percent[worst], facts["disk"][worst]["free"]
     detail = f"{worst} has {free / 1024**3:.1f} GiB free ({share:.0f} %)"
     for status, (least_share, least_free) in (("critical", FULL), ("degraded", TIGHT)):
         if share < least_share and free < least_free:
-            return __utils__[f"fanatico_verdict.{status}"](
+            return _util(f"fanatico_verdict.{status}")(
                 round(share), detail, f"du -xh {worst} | sort -h | tail"
             )
-    return __utils__["fanatico_verdict.ok"](round(share), detail)
+    return _util("fanatico_verdict.ok")(round(share), detail)
 
 
 def _judge_clock(facts):
     clock = facts.get("clock")
     if clock == "host":
-        return __utils__["fanatico_verdict.ok"](clock, "a container: its host keeps the time")
+        return _util("fanatico_verdict.ok")(clock, "a container: its host keeps the time")
     if clock == "synchronised":
-        return __utils__["fanatico_verdict.ok"](clock, "the clock is synchronised")
+        return _util("fanatico_verdict.ok")(clock, "the clock is synchronised")
     if clock is None:
-        return __utils__["fanatico_verdict.unknown"](None, facts["errors"]["clock"], "timedatectl")
-    return __utils__["fanatico_verdict.degraded"](
+        return _util("fanatico_verdict.unknown")(None, facts["errors"]["clock"], "timedatectl")
+    return _util("fanatico_verdict.degraded")(
         clock, "the clock is not synchronised", "timedatectl; timedatectl set-ntp true"
     )
 
@@ -175,25 +188,25 @@ def _judge_clock(facts):
 def _judge_ports(facts):
     closed = [name for name, opened in facts.get("ports", {"master": False}).items() if not opened]
     if closed:
-        return __utils__["fanatico_verdict.critical"](
+        return _util("fanatico_verdict.critical")(
             closed, f"the master does not listen: {', '.join(closed)}", "journalctl -u salt-master -n 50"
         )
-    return __utils__["fanatico_verdict.ok"]([], "the master listens on 4505 and 4506")
+    return _util("fanatico_verdict.ok")([], "the master listens on 4505 and 4506")
 
 
 def _judge_keys(facts, nodes):
     if "keys" not in facts:
-        return __utils__["fanatico_verdict.unknown"](None, facts["errors"]["keys"], "salt-key -L")
+        return _util("fanatico_verdict.unknown")(None, facts["errors"]["keys"], "salt-key -L")
     missing = [name for name in nodes if name not in facts["keys"]["accepted"]]
     strangers = [name for name in facts["keys"]["accepted"] if name not in nodes]
     if missing:
-        return __utils__["fanatico_verdict.degraded"](
+        return _util("fanatico_verdict.degraded")(
             missing,
             f"no accepted key from {', '.join(missing)}",
             "salt-key -L; compare with `salt-call --local key.finger` there, then salt-key -a ID",
         )
     if strangers:
-        return __utils__["fanatico_verdict.degraded"](
+        return _util("fanatico_verdict.degraded")(
             strangers, f"accepted and not in the plan: {', '.join(strangers)}", f"salt-key -d {strangers[0]}"
         )
-    return __utils__["fanatico_verdict.ok"]([], f"the keys of all {len(nodes)} nodes are accepted")
+    return _util("fanatico_verdict.ok")([], f"the keys of all {len(nodes)} nodes are accepted")

@@ -5,7 +5,6 @@ Reading needs no password; what changes the cluster is sent with basic authentic
 cluster goes to this node first and to its peers where it does not answer.
 """
 
-import contextvars
 import pathlib
 import time
 
@@ -18,8 +17,14 @@ RUNNING = ("running", "streaming")
 MAX_LAG = 16 * 1024**2  # bytes a replica may be behind
 
 
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
 def _get(path, default=None):
-    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+    return _util("fanatico_plan.get")(__pillar__, path, default)
 
 
 def _me():
@@ -28,7 +33,7 @@ def _me():
 
 def _nodes():
     """Return ``{id: address}`` of the Patroni nodes, this one first where it is one."""
-    addresses = __utils__["fanatico_plan.addresses"](__pillar__["plan"], "patroni")
+    addresses = _util("fanatico_plan.addresses")(__pillar__["plan"], "patroni")
     return dict(sorted(addresses.items(), key=lambda item: item[0] != _me()))
 
 
@@ -54,7 +59,7 @@ def _ask(path, timeout, node=None):
     failures = []
     for name in [node] if node else nodes:
         try:
-            return __utils__["fanatico_http.fetch"]("GET", _url(nodes[name], path), timeout=timeout)
+            return _util("fanatico_http.fetch")("GET", _url(nodes[name], path), timeout=timeout)
         except CommandExecutionError as exc:
             failures.append(f"{name}: {exc}")
     raise CommandExecutionError(
@@ -67,12 +72,12 @@ def _order(method, path, payload, timeout, node=None):
     nodes = _nodes()
     if node is None:
         node = next((name for name in nodes if _alive(nodes[name])), next(iter(nodes)))
-    return __utils__["fanatico_http.fetch"](method, _url(nodes[node], path), payload, _auth(), timeout)
+    return _util("fanatico_http.fetch")(method, _url(nodes[node], path), payload, _auth(), timeout)
 
 
 def _alive(address):
     try:
-        __utils__["fanatico_http.get"](_url(address, "liveness"), timeout=1)
+        _util("fanatico_http.get")(_url(address, "liveness"), timeout=1)
     except CommandExecutionError:
         return False
     return True
@@ -99,7 +104,7 @@ def status(node=None, timeout=2):
         raise CommandExecutionError(f"{node} is not a Patroni node of the plan")
     # /patroni answers 503 with the same body while PostgreSQL is not running.
     url = _url(address, "patroni")
-    code, body = __utils__["fanatico_http.get"](url, timeout)
+    code, body = _util("fanatico_http.get")(url, timeout)
     if not isinstance(body, dict):
         raise CommandExecutionError(f"{url}: HTTP {code} and no status in it")
     return body
@@ -294,9 +299,7 @@ def switchover(candidate=None, timeout=60):
         return candidate
     order = {"leader": old, **({"candidate": candidate} if candidate else {})}
     answer = _order("POST", "switchover", order, timeout)
-    done, seen = __utils__["fanatico_wait.until"](
-        lambda: _new_leader(old, candidate), timeout, 0.25, contextvars.copy_context()
-    )
+    done, seen = _util("fanatico_wait.until")(lambda: _new_leader(old, candidate), timeout, 0.25)
     if not done:
         raise CommandExecutionError(
             f"{_me()}: switchover from {old} to {candidate or 'any'}: "
@@ -408,12 +411,12 @@ def _describe(view):
 
 
 def _wait(look, timeout, awaited):
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, context=contextvars.copy_context())
+    done, seen = _util("fanatico_wait.until")(look, timeout)
     if done:
         return seen
     journal = __salt__["fanatico.journal"]("patroni")
     raise CommandExecutionError(
-        __utils__["fanatico_wait.ran_out"](_me(), awaited, timeout, seen, "patroni", journal)
+        _util("fanatico_wait.ran_out")(_me(), awaited, timeout, seen, "patroni", journal)
     )
 
 
@@ -431,16 +434,15 @@ def look(timeout=1):
         salt 'db*' fanatico_patroni.look
     """
     address = _nodes()[_me()]
-    get = __utils__["fanatico_http.get"]
-    fetch = __utils__["fanatico_http.fetch"]
-    answers = __utils__["fanatico_verdict.gather"](
+    get = _util("fanatico_http.get")
+    fetch = _util("fanatico_http.fetch")
+    answers = _util("fanatico_verdict.gather")(
         {
             "patroni": lambda: get(_url(address, "patroni"), timeout)[1],
             "liveness": lambda: get(_url(address, "liveness"), timeout)[0],
             "cluster": lambda: fetch("GET", _url(address, "cluster"), timeout=timeout),
         },
         timeout * 2,
-        contextvars.copy_context(),
     )
     facts = {name: value for name, (value, error) in answers.items() if error is None}
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
@@ -503,7 +505,7 @@ def _judge(facts, me, expected, now, ttl):
 
 
 def _verdicts():
-    return tuple(__utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical"))
+    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
 
 
 def _judge_state(own):
@@ -527,7 +529,7 @@ def _judge_etcd(own, now, ttl):
     ok, degraded, _ = _verdicts()
     seen = own.get("dcs_last_seen")
     if seen is None:
-        return __utils__["fanatico_verdict.unknown"](None, "Patroni does not say when it last saw etcd")
+        return _util("fanatico_verdict.unknown")(None, "Patroni does not say when it last saw etcd")
     age = max(0, round(now - seen))
     judge, hint = (degraded, "salt 'etcd*' fanatico.health") if age >= ttl else (ok, "")
     return judge(age, f"etcd was last seen {age} s ago", hint)

@@ -37,8 +37,14 @@ _FACTS = """
 """
 
 
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
 def _get(path, default=None):
-    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+    return _util("fanatico_plan.get")(__pillar__, path, default)
 
 
 def _plain(value):
@@ -223,7 +229,7 @@ def checks(timeout=1):
 
 
 def _verdicts():
-    return tuple(__utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical"))
+    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
 
 
 def _judge(facts):

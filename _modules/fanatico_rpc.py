@@ -2,7 +2,6 @@
 The blockchain's JSON-RPC on this node and its peers, over HTTP and WebSocket.
 """
 
-import contextvars
 import json
 import time
 
@@ -12,8 +11,14 @@ MAX_LAG = 3  # blocks behind the best peer
 STALL = 15  # block times without a new block
 
 
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
 def _get(path, default=None):
-    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+    return _util("fanatico_plan.get")(__pillar__, path, default)
 
 
 def _me():
@@ -21,7 +26,7 @@ def _me():
 
 
 def _nodes():
-    return __utils__["fanatico_plan.addresses"](__pillar__["plan"], "rpc")
+    return _util("fanatico_plan.addresses")(__pillar__["plan"], "rpc")
 
 
 def _address(node):
@@ -52,9 +57,7 @@ def _result(address, answer):
 
 
 def _ask(address, method, params=None, timeout=1.0):
-    answer = __utils__["fanatico_http.fetch"](
-        "POST", _url(address), _request(1, method, params), timeout=timeout
-    )
+    answer = _util("fanatico_http.fetch")("POST", _url(address), _request(1, method, params), timeout=timeout)
     return _result(address, answer)
 
 
@@ -170,7 +173,7 @@ def _local(address, timeout):
         _request(2, "eth_syncing"),
         _request(3, "eth_getBlockByNumber", ["latest", False]),
     ]
-    answers = __utils__["fanatico_http.fetch"]("POST", _url(address), batch, timeout=timeout)
+    answers = _util("fanatico_http.fetch")("POST", _url(address), batch, timeout=timeout)
     if not isinstance(answers, list):
         _result(address, answers)
         raise CommandExecutionError(f"{_url(address)}: a batch was not answered with a list")
@@ -220,7 +223,7 @@ def look(timeout=1):
         probes[f"head {name}"] = lambda address=address: int(
             _ask(address, "eth_blockNumber", timeout=timeout), 16
         )
-    answers = __utils__["fanatico_verdict.gather"](probes, timeout * 2, contextvars.copy_context())
+    answers = _util("fanatico_verdict.gather")(probes, timeout * 2)
     facts = {name: value for name, (value, error) in answers.items() if error is None and " " not in name}
     facts["peers"] = {
         name.removeprefix("head "): value
@@ -252,7 +255,7 @@ def checks(timeout=1):
 
 
 def _verdicts():
-    return tuple(__utils__[f"fanatico_verdict.{word}"] for word in ("ok", "degraded", "critical"))
+    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
 
 
 def _judge(facts, settings, now):

@@ -67,7 +67,7 @@ def failing(checks):
     return dict(sorted(bad, key=lambda item: -STATUSES.index(item[1]["status"])))
 
 
-def gather(probes, timeout, context=None):
+def gather(probes, timeout):
     """
     Call every probe in a thread of its own and wait for them together.
 
@@ -75,9 +75,6 @@ def gather(probes, timeout, context=None):
         ``{name: callable}``. A probe has its own, shorter timeouts; this one is the last resort.
     timeout
         Seconds, for all of them together.
-    context
-        The caller's ``contextvars.copy_context()``. Salt finds a module's dunders by the context it is called
-        in, and by the time a probe runs that would be this module's.
 
     Returns ``{name: (value, None)}``, or ``{name: (None, exception)}`` for a probe that raised or was not
     back in time (``TimeoutError``). The threads are daemons: one that hangs is left behind, never waited
@@ -92,8 +89,8 @@ def gather(probes, timeout, context=None):
             answers.put((name, (None, exc)))
 
     for name, probe in probes.items():
-        own = (context or contextvars.copy_context()).copy()
-        threading.Thread(target=own.run, args=(run, name, probe), name=name, daemon=True).start()
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(run, name, probe), name=name, daemon=True).start()
     results = {}
     deadline = time.monotonic() + timeout
     while len(results) < len(probes):
