@@ -14,11 +14,14 @@ PLANS = {"default": REPO / "pillar" / "plan.sls"} | {
 }
 
 
-def nodes(path):
-    return list(yaml.safe_load(path.read_text())["plan"]["nodes"])
-
-
-NODES = [(plan, node) for plan, path in PLANS.items() for node in nodes(path)]
+ROLES = {
+    (plan, node): frozenset(settings["roles"])
+    for plan, path in PLANS.items()
+    for node, settings in yaml.safe_load(path.read_text())["plan"]["nodes"].items()
+}
+NODES = list(ROLES)
+# One node for each combination of roles that any plan has.
+KINDS = list({roles: key for key, roles in reversed(ROLES.items())}.values())
 
 
 @pytest.fixture(scope="session")

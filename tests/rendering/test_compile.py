@@ -11,7 +11,7 @@ import re
 import pytest
 import yaml
 
-from tests.rendering.conftest import NODES
+from tests.rendering.conftest import KINDS, NODES
 from tests.support import REPO
 from tests.support.tree import sls_names
 
@@ -45,7 +45,7 @@ def test_highstate_compiles_and_its_templates_render(make_node, plan, node):
             well_formed(chunk["name"], minion.render(chunk))
 
 
-@pytest.mark.parametrize(("plan", "node"), NODES)
+@pytest.mark.parametrize(("plan", "node"), KINDS)
 def test_each_sls_compiles_by_itself(make_node, plan, node):
     """orch.deploy applies them one by one: what one of them requires, it must include."""
     minion = make_node(plan, node)
@@ -54,13 +54,12 @@ def test_each_sls_compiles_by_itself(make_node, plan, node):
 
 
 def test_no_sls_and_no_template_is_left_out(make_node):
-    """What no node of the committed plan uses is dead, or is missing from a role."""
+    """What no node of any plan uses is dead, or is missing from a role."""
     compiled, rendered = set(), set()
-    for plan, node in NODES:
-        if plan == "default":
-            minion = make_node(plan, node)
-            compiled.update(own_sls(minion))
-            rendered.update(sources(minion.compile(*own_sls(minion))))
+    for plan, node in KINDS:
+        minion = make_node(plan, node)
+        compiled.update(own_sls(minion))
+        rendered.update(sources(minion.compile(*own_sls(minion))))
     assert sorted(TEMPLATES - rendered) == []
     assert sorted(set(sls_names()) - compiled) == []
 

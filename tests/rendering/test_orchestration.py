@@ -26,10 +26,14 @@ def orchestrations():
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("name", orchestrations())
-def test_orchestration_compiles(pillars, tmp_path, plan, name):
+@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "running"])
+def test_orchestration_compiles(pillars, tmp_path, plan, name, fresh):
     """`salt-run` asks for the pillar of `<master id>_master`, no node: it gets the plan and no secret."""
     master = Node("salt_master", pillars[plan], tmp_path, override=PILLAR.get(name))
     assert "secrets" not in master.pillar
+    databases = master.functions["fanatico_plan.nodes"]("patroni")
+    seen = {"fanatico.etcd_bootstrap": fresh, "fanatico.patroni_first": databases[:1] if fresh else databases}
+    master.functions["saltutil.runner"] = lambda name, *args, **kwargs: seen[name]
     assert master.compile(name)
 
 

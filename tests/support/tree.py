@@ -29,6 +29,7 @@ GRAINS = {
     "mem_total": 4096,
     "virtual": "container",
     "virtual_subtype": "systemd-nspawn",
+    "pythonexecutable": "/opt/salt/bin/python3",
     "pythonversion": [3, 13, 5, "final", 0],
     "saltversioninfo": [3008, 3],
     "fqdn_ip4": [],
@@ -91,8 +92,10 @@ class Node:
     def highstate(self):
         """Salt's compiler for this minion, with its pillar gathered."""
         compiler = salt.state.HighState(copy.deepcopy(self.opts), pillar_override=self._override)
-        errors = compiler.state.opts["pillar"].get("_errors")
-        assert not errors, f"{self.id}: the pillar does not render: {errors}"
+        pillar = compiler.state.opts["pillar"]
+        assert not pillar.get("_errors"), f"{self.id}: the pillar does not render: {pillar['_errors']}"
+        # Where the machine would answer for itself: this one is not it.
+        compiler.state.functions["fanatico_keepalived.interface"] = lambda: "eth0"
         return compiler
 
     @property
@@ -117,6 +120,7 @@ class Node:
         Raises AssertionError with everything Salt, or the check of the arguments, has to say.
         """
         compiler = self.highstate
+        compiler.building_highstate = type(compiler.building_highstate)()  # it remembers the last compilation
         compiler.push_active()
         try:
             high, errors = compiler.render_highstate({"base": list(names)})
@@ -147,7 +151,7 @@ class Node:
             return errors
         parameters = inspect.signature(states[full]).parameters
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        if takes_all and chunk["state"] != "file":  # file's **kwargs are for nothing that we write
+        if takes_all and full != "file.managed":  # its **kwargs are for nothing that we write
             return []
         known = {*parameters, *salt.state.STATE_INTERNAL_KEYWORDS}
         unknown = [key for key in chunk if key not in known and not key.startswith("__")]

@@ -10,7 +10,7 @@ def test_the_minion_runs_and_starts_at_boot(host):
 
 
 def test_it_highstates_at_boot(host):
-    assert host.service("fanatico-boot").is_enabled
+    assert host.service("fanatico-boot.timer").is_enabled
 
 
 def test_it_knows_every_node_by_name(host):

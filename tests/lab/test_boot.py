@@ -1,0 +1,62 @@
+"""Power: every node finds its way back by itself, with and without a master, and changes nothing on the way."""
+
+import re
+import time
+
+from tests.support import labs, wait_until
+
+BOUND = 60  # seconds from power on of all machines to a healthy cluster
+
+
+def boot_highstate(lab, node):
+    """What the boot unit of this boot said, None while it has not ended well."""
+    if lab.exec(node, ["test", "-e", "/run/fanatico-boot.done"], check=False).returncode != 0:
+        return None
+    return lab.exec(node, ["journalctl", "-b", "-u", "fanatico-boot", "-o", "cat", "--no-pager"]).stdout
+
+
+def test_a_cold_boot_of_everything(healthy):
+    for name in healthy.plan["nodes"]:
+        healthy.power_off(name)
+    assert healthy.running() == []
+    began = time.monotonic()
+    healthy.power_on_all()
+    labs.wait_healthy(healthy, timeout=2 * BOUND)
+    took = time.monotonic() - began
+    assert took < BOUND * 1.5, (
+        f"it took {took:.0f} s; {BOUND} is the aim, measured on a quiet machine by ./fanatico bench"
+    )
+
+
+def test_the_highstate_of_that_boot_changed_nothing(lab):
+    for name in lab.plan["nodes"]:
+        words = wait_until(lambda name=name: boot_highstate(lab, name), 120, f"the boot highstate of {name}")
+        summary = re.search(r"Succeeded: (\d+)(?: \(changed=(\d+)\))?", words)
+        assert summary, f"{name}: {words[-2000:]}"
+        assert summary[2] is None, f"{name}: {words[-4000:]}"
+
+
+def test_a_node_boots_without_a_master(healthy):
+    healthy.power_off(healthy.master)
+    try:
+        healthy.reboot("rpc1")
+        healthy.reboot("etcd1")
+        for node, unit in (("rpc1", "fanatico-rpc"), ("etcd1", "etcd")):
+            wait_until(
+                lambda node=node, unit=unit: (
+                    healthy.exec(node, ["systemctl", "is-active", unit]).returncode == 0
+                ),
+                30,
+                f"{unit} on {node} without a master",
+            )
+    finally:
+        healthy.power_on(healthy.master)
+        healthy.machine(healthy.master).wait_booted()
+    labs.wait_healthy(healthy)
+
+
+def test_rebooting_the_leader_in_order_loses_nothing(healthy):
+    leader = labs.leader(healthy)
+    healthy.reboot(leader)
+    labs.wait_healthy(healthy)
+    assert labs.leader(healthy) in labs.nodes(healthy, "patroni")

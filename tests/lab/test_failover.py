@@ -1,0 +1,80 @@
+"""The cluster looks after itself: addresses and leaders move without anybody's help, and no acknowledged write is lost."""
+
+import secrets
+
+from tests.support import labs, wait_until
+
+
+def row(lab, statement, **values):
+    """Run a statement through the virtual IP's primary port, as the application would."""
+    address, port = lab.plan["virtual_ip"]["address"], lab.plan["ports"]["postgres_primary"]
+    node = labs.nodes(lab, "patroni")[0]
+    answer = lab.salt(
+        node,
+        "fanatico_postgres.query",
+        statement,
+        f"values={values}",
+        "dbname=fanatico",
+        "user=fanatico",
+        f"host={address}",
+        f"port={port}",
+        "timeout=3",
+    )[node]
+    assert isinstance(answer, list), answer
+    return answer
+
+
+def test_the_virtual_ip_leaves_a_stopped_balancer(healthy):
+    (holder,) = labs.virtual_ip_holders(healthy)
+    healthy.exec(holder, ["systemctl", "stop", "haproxy"])
+    wait_until(
+        lambda: labs.virtual_ip_holders(healthy) not in ([], [holder]),
+        5,
+        "the virtual IP on the other balancer",
+        0.1,
+    )
+
+
+def test_it_does_not_come_back_when_that_one_is_well_again(healthy):
+    """nopreempt: every move cuts connections, so there is none without need."""
+    (holder,) = labs.virtual_ip_holders(healthy)
+    assert labs.virtual_ip_holders(healthy) == [holder]
+
+
+def test_a_killed_primary_is_replaced_and_nothing_acknowledged_is_lost(healthy):
+    token = secrets.token_hex(8)
+    row(healthy, "create table if not exists kept (token text primary key)")
+    row(healthy, "insert into kept values (%(token)s)", token=token)
+    old = labs.leader(healthy)
+    healthy.exec(old, ["sh", "-c", "kill -9 $(head -1 /var/lib/postgresql/*/main/postmaster.pid)"])
+    wait_until(lambda: labs.leader(healthy) not in (None, old), 40, "another leader", interval=0.5)
+    wait_until(
+        lambda: row(
+            healthy, "insert into kept values (%(token)s) returning token", token=secrets.token_hex(8)
+        ),
+        30,
+        "a write through the virtual IP",
+    )
+    assert row(healthy, "select token from kept where token = %(token)s", token=token) == [{"token": token}]
+
+
+def test_the_old_primary_follows_by_itself(healthy):
+    assert len(healthy.salt("db1", "fanatico.proof")["db1"]) == 5
+
+
+def test_failover_needs_no_master(healthy):
+    healthy.exec(healthy.master, ["systemctl", "stop", "salt-master"])
+    try:
+        (holder,) = labs.virtual_ip_holders(healthy)
+        healthy.power_off(holder)
+        wait_until(
+            lambda: labs.virtual_ip_holders(healthy) not in ([], [holder]),
+            10,
+            "the virtual IP elsewhere",
+            0.1,
+        )
+        healthy.power_on(holder)
+        healthy.machine(holder).wait_booted()
+    finally:
+        healthy.exec(healthy.master, ["systemctl", "start", "salt-master"])
+    labs.wait_healthy(healthy)

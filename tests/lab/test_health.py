@@ -1,0 +1,68 @@
+"""`salt '*' fanatico.health`: right verdicts, in time, also when a machine is gone."""
+
+import time
+
+import pytest
+
+from tests.support import labs, wait_until
+
+
+def test_everything_is_ok_and_quick(healthy):
+    began = time.monotonic()
+    answers = labs.health(healthy)
+    took = time.monotonic() - began
+    assert sorted(answers) == sorted(healthy.plan["nodes"])
+    assert labs.ailing(answers) == {}
+    assert max(answer["took_ms"] for answer in answers.values()) < 2000
+    assert took < 6, f"it took {took:.1f} s; 2 is the aim, measured on a quiet machine by ./fanatico bench"
+
+
+def test_it_has_the_promised_shape(healthy):
+    for name, answer in labs.health(healthy).items():
+        assert set(answer) == {"status", "roles", "checks", "took_ms"}
+        assert answer["roles"] == healthy.plan["nodes"][name]["roles"]
+        assert answer["checks"], name
+        for check in answer["checks"].values():
+            assert set(check) == {"status", "value", "detail", "hint"}
+
+
+def test_the_exit_code_tells(healthy):
+    ask = ["salt", "rpc1", "fanatico.health", "--out=json"]
+    assert healthy.exec("salt", ask).returncode == 0
+    healthy.salt_run("fanatico.freeze", "a test stops a unit", "2m")
+    try:
+        healthy.exec("rpc1", ["systemctl", "stop", "fanatico-rpc"])
+        asked = healthy.exec("salt", ask, check=False)
+        assert asked.returncode != 0
+        assert '"critical"' in asked.stdout
+    finally:
+        healthy.exec("rpc1", ["systemctl", "start", "fanatico-rpc"])
+        healthy.salt_run("fanatico.unfreeze")
+
+
+@pytest.fixture
+def one_database_cut_off(healthy):
+    """A replica whose cable is pulled."""
+    replica = next(name for name in labs.nodes(healthy, "patroni") if name != labs.leader(healthy))
+    healthy.unplug(replica)
+    yield replica
+    healthy.plug(replica)
+
+
+def test_a_pulled_cable_does_not_slow_the_others(healthy, one_database_cut_off):
+    def others_see_it():
+        answers = labs.health(healthy)
+        return answers if set(labs.ailing(answers)) & set(labs.nodes(healthy, "patroni")) else None
+
+    answers = wait_until(others_see_it, 40, "the other database nodes to notice", interval=1)
+    assert set(answers) == set(healthy.plan["nodes"]) - {one_database_cut_off}
+    assert {name: answer["took_ms"] for name, answer in answers.items() if answer["took_ms"] > 5000} == {}
+    ailing = labs.ailing(answers)
+    assert not set(ailing) & {*labs.nodes(healthy, "etcd"), *labs.nodes(healthy, "rpc")}, ailing
+    assert {answers[name]["status"] for name in labs.nodes(healthy, "patroni") if name in answers} == {
+        "degraded"
+    }
+
+
+def test_it_is_well_again_once_the_cable_is_back(healthy):
+    labs.wait_healthy(healthy)

@@ -1,0 +1,89 @@
+"""Each minion holds the secrets of its roles and no other; nobody else can read them, and nothing shows them."""
+
+import json
+
+import pytest
+
+from _utils import fanatico_plan
+from tests.support import labs
+
+
+@pytest.fixture(scope="module")
+def pillars(lab):
+    """{minion: pillar}, unmasked, as the master compiles it for each."""
+    program = (
+        "import json, salt.config, salt.pillar, sys\n"
+        "opts = salt.config.master_config('/etc/salt/master')\n"
+        "opts['file_client'] = 'local'\n"
+        "print(json.dumps({node: salt.pillar.Pillar(opts, {'id': node}, node, 'base').compile_pillar()"
+        " for node in sys.argv[1:]}))"
+    )
+    done = lab.exec(lab.master, ["/opt/salt/bin/python", "-c", program, *lab.plan["nodes"]], timeout=120)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_node_holds_exactly_its_roles_secrets(lab, pillars):
+    held = {name: sorted(pillar.get("secrets", {})) for name, pillar in pillars.items()}
+    due = {
+        name: sorted(fanatico_plan.secret_names(node["roles"])) for name, node in lab.plan["nodes"].items()
+    }
+    assert held == due
+
+
+def test_minions_are_given_the_same(lab, pillars):
+    """What `pillar.items` lists on the minions themselves: names only, the values are masked."""
+    answers = lab.salt("*", "pillar.items")
+    assert {name: sorted(answer.get("secrets", {})) for name, answer in answers.items()} == {
+        name: sorted(pillar.get("secrets", {})) for name, pillar in pillars.items()
+    }
+
+
+def test_secrets_are_strong_and_all_different(pillars):
+    values = {}
+    for pillar in pillars.values():
+        values.update(pillar.get("secrets", {}))
+    assert len(set(values.values())) == len(values) == 9
+    assert {
+        name for name, value in values.items() if len(value) < 20 and name != "KEEPALIVED_AUTH_PASS"
+    } == set()
+
+
+def test_they_are_encrypted_on_the_masters_disk(lab, pillars):
+    values = [value for pillar in pillars.values() for value in pillar.get("secrets", {}).values()]
+    for path in (lab.folder / "secrets").glob("*"):
+        text = path.read_text()
+        assert "-----BEGIN PGP MESSAGE-----" in text
+        assert not any(value in text for value in values), path
+
+
+def test_no_process_shows_one(lab, pillars):
+    for name, pillar in pillars.items():
+        lines = lab.exec(name, ["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"], check=False).stdout
+        shown = [secret for secret, value in pillar.get("secrets", {}).items() if value in lines]
+        assert shown == [], f"on a command line on {name}"
+
+
+def test_no_log_shows_one(lab, pillars):
+    values = {
+        value: secret for pillar in pillars.values() for secret, value in pillar.get("secrets", {}).items()
+    }
+    for name in lab.plan["nodes"]:
+        written = lab.exec(name, ["journalctl", "--no-pager", "-o", "cat"]).stdout
+        written += lab.exec(
+            name, ["sh", "-c", "cat /var/log/salt/* /var/log/fanatico/* 2>/dev/null"], check=False
+        ).stdout
+        assert [secret for value, secret in values.items() if value in written] == [], name
+
+
+@pytest.mark.parametrize(
+    ("role", "path"),
+    [
+        ("etcd", "/etc/etcd/etcd.conf.yml"),
+        ("patroni", "/etc/patroni/patroni.yml"),
+        ("haproxy", "/etc/haproxy/haproxy.cfg"),
+        ("haproxy", "/etc/keepalived/keepalived.conf"),
+    ],
+)
+def test_files_that_hold_one_are_not_for_everybody(lab, role, path):
+    for name in labs.nodes(lab, role):
+        assert lab.exec(name, ["stat", "-c", "%a", path]).stdout.strip()[-1] == "0", name

@@ -1,0 +1,168 @@
+"""Questions to a lab, and what its answers mean."""
+
+import contextlib
+import json
+import re
+
+import yaml
+
+from tests.support import wait_until
+
+HEALTHY_WITHIN = 90  # seconds, after whatever a test did
+
+
+def nodes(lab, role=None):
+    """Ids of the plan's nodes, of those with a role if one is named."""
+    return [name for name, node in lab.plan["nodes"].items() if role is None or role in node["roles"]]
+
+
+def health(lab, target="*"):
+    """{minion: fanatico.health} of those that answered."""
+    return {
+        name: answer
+        for name, answer in lab.salt(target, "fanatico.health").items()
+        if isinstance(answer, dict)
+    }
+
+
+def ailing(answers):
+    """{minion: {check: what it says}} of everything that is not ok."""
+    return {
+        name: {
+            check: f"{found['status']}: {found['detail'] or found['value']}"
+            for check, found in answer["checks"].items()
+            if found["status"] != "ok"
+        }
+        or answer["status"]
+        for name, answer in answers.items()
+        if answer["status"] != "ok"
+    }
+
+
+def wait_healthy(lab, timeout=HEALTHY_WITHIN):
+    """Wait until every node answers and is ok; return the answers."""
+    seen = {}
+
+    def healthy():
+        answers = health(lab)
+        silent = set(nodes(lab)) - set(answers)
+        seen.update(last={"silent": sorted(silent), "not ok": ailing(answers)})
+        return answers if not silent and not ailing(answers) else None
+
+    try:
+        return wait_until(healthy, timeout, "every node to be healthy", interval=1)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; {json.dumps(seen.get('last'), indent=2)}") from None
+
+
+def highstate(lab, target="*", *arguments, timeout=240):
+    """Run a highstate and return {minion: {state: result}}; AssertionError where one did not even compile."""
+    answers = lab.salt(target, "state.highstate", *arguments, timeout=timeout)
+    broken = {name: answer for name, answer in answers.items() if not isinstance(answer, dict)}
+    assert not broken, broken
+    return answers
+
+
+def changes(answers):
+    """{minion: {state: changes}} of a highstate's answers; empty where nothing changed."""
+    found = {
+        name: {state: result["changes"] for state, result in states.items() if result["changes"]}
+        for name, states in answers.items()
+    }
+    return {name: changed for name, changed in found.items() if changed}
+
+
+def failures(answers):
+    """{minion: {state: comment}} of what failed."""
+    found = {
+        name: {state: result["comment"] for state, result in states.items() if result["result"] is False}
+        for name, states in answers.items()
+    }
+    return {name: failed for name, failed in found.items() if failed}
+
+
+def deploy(lab, timeout=300):
+    """Run orch.deploy; return (exit code, its data, everything it printed)."""
+    done = lab.salt_run("--out=json", "state.orchestrate", "orch.deploy", timeout=timeout, check=False)
+    printed = done.stdout + done.stderr
+    try:
+        data = json.loads(done.stdout[done.stdout.index("{") :])
+    except ValueError:
+        data = {}
+    return done.returncode, data, printed
+
+
+def deployed_changes(data):
+    """[(state, changes)] of every state on every minion that an orchestration's data tells of."""
+    found = []
+
+    def walk(value):
+        if not isinstance(value, dict):
+            return
+        for key, below in value.items():
+            if (
+                isinstance(below, dict)
+                and {"result", "changes"} <= below.keys()
+                and not key.startswith("salt_|-")
+            ):
+                if below["changes"]:
+                    found.append((key, below["changes"]))
+            else:
+                walk(below)
+
+    walk(data)
+    return found
+
+
+def history(lab, limit=50):
+    """The newest decisions, newest first, as data."""
+    done = lab.salt_run("fanatico.history", f"limit={limit}", "--out=json")
+    return json.loads(done.stdout)
+
+
+def virtual_ip_holders(lab):
+    """Which balancers hold the virtual address, asked of the machines themselves."""
+    address = lab.plan["virtual_ip"]["address"]
+    on = set(lab.running())
+    return [
+        name
+        for name in nodes(lab, "haproxy")
+        if name in on and f" {address}/" in lab.exec(name, ["ip", "-4", "-o", "address", "show"]).stdout
+    ]
+
+
+def leader(lab):
+    """The Patroni leader, asked of any database node that answers."""
+    for answer in lab.salt("db*", "fanatico_patroni.leader").values():
+        if isinstance(answer, str) and answer in nodes(lab, "patroni"):
+            return answer
+    return None
+
+
+@contextlib.contextmanager
+def site(lab, settings):
+    """Pillar overrides for as long as the block lasts."""
+    lab.site_write(settings)
+    try:
+        yield
+    finally:
+        lab.site_write({})
+
+
+@contextlib.contextmanager
+def plan(lab, change):
+    """Another plan for as long as the block lasts: *change* is given the pillar of plan.sls to alter."""
+    path = lab.folder / "plan.sls"
+    before = path.read_text()
+    content = yaml.safe_load(before)
+    change(content)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))  # in place: the file is bound into the master
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def said(text):
+    """One line of words out of what a command printed, so that a message can be found however it was folded."""
+    return re.sub(r"\s+", " ", text)
