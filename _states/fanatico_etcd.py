@@ -2,6 +2,7 @@
 etcd's membership and its service, decided from what is there: never from a flag that says what was there.
 """
 
+import contextvars
 import pathlib
 import time
 
@@ -86,7 +87,7 @@ def _settle(me, bootstrap, timeout, token):
             _act(me, decision["action"], live, token)
         return decision["action"] != "wait", decision["why"]
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=1)
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, 1, contextvars.copy_context())
     if not done:
         return {"why": f"{seen} (waited {timeout} s)"}, False
     return last, last["action"] != "refuse"
@@ -213,7 +214,7 @@ def _wait_healthy(name, timeout):
             return True, "healthy"
         return False, mine.get("error") or mine.get("reason") or "unhealthy"
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=0.25)
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, 0.25, contextvars.copy_context())
     if done:
         return
     journal = __salt__["fanatico.journal"](name)
@@ -270,7 +271,7 @@ def _restart_in_turn(name, timeout):
 def _wait_restarted(name, timeout):
     """Wait for the new process: the old one still answers for a moment."""
     done, _ = __utils__["fanatico_wait.until"](
-        lambda: (not _newer_than(_unit(name)), None), timeout, interval=0.25
+        lambda: (not _newer_than(_unit(name)), None), timeout, 0.25, contextvars.copy_context()
     )
     if not done:
         raise CommandExecutionError(f"{_me()}: systemd has not restarted {name} within {timeout} s")
