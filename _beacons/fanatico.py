@@ -111,8 +111,8 @@ def _judge(known, state, now, settings):
             why = "did not come up"
         if why:
             memory.update(up=False, told=now)
-    # A unit that has just left the good state is looked at again at once.
-    settled = state["active"] == "active" or not memory["up"]
+    # While a unit is in trouble every look counts: it may be started and fall again within a second.
+    settled = state["active"] == "active" or (not memory["up"] and memory["told"] is None)
     memory["look"] = now + settings["resync"] if settled else now
     # A unit without processes of its own (a socket) has no group to watch.
     memory["group"] = state["cgroup"] if state["active"] == "active" and _populated(state["cgroup"]) else ""

@@ -1,0 +1,209 @@
+"""The beacon speaks when a unit goes down, once, and stays silent while systemd is at it."""
+
+import pytest
+
+from _beacons import fanatico as beacon
+
+UNIT = "etcd.service"
+
+
+def state(active="active", **more):
+    told = {
+        "load": "loaded",
+        "enabled": "enabled",
+        "active": active,
+        "sub": "running" if active == "active" else "dead",
+        "result": "success",
+        "cgroup": f"/system.slice/{UNIT}",
+        "pid": 42,
+        "restarts": 0,
+        "down": active in ("inactive", "failed"),
+    }
+    return {**told, **more}
+
+
+class Host:
+    """A machine with a clock: `tick(state)` is one call of the beacon a second later."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0
+        self.units = {UNIT: state()}
+        self.populated = True
+        self.questions = 0
+        self.stopping = False
+        monkeypatch.setattr(beacon, "_memory", {})
+        monkeypatch.setattr(beacon, "_populated", lambda group: self.populated)
+        monkeypatch.setattr(beacon.time, "monotonic", lambda: self.now)
+
+    def states(self, *units):
+        self.questions += 1
+        return {unit: self.units[unit] for unit in units}
+
+    def tick(self, config=(), seconds=1, **unit):
+        if unit:
+            self.units[UNIT] = state(**unit)
+            self.populated = unit["active"] not in ("inactive", "failed")
+        self.now += seconds
+        return [event["why"] for event in beacon.beacon([*config, {"_beacon_name": "fanatico"}])]
+
+
+@pytest.fixture
+def configure_loader_modules():
+    return {beacon: {"__salt__": {}}}
+
+
+@pytest.fixture
+def host(monkeypatch):
+    host = Host(monkeypatch)
+    beacon.__salt__.update(
+        {
+            "fanatico_unit.expected": lambda: list(host.units),
+            "fanatico_unit.states": host.states,
+            "fanatico_unit.shutting_down": lambda: host.stopping,
+        }
+    )
+    return host
+
+
+def test_all_is_well(host):
+    assert [host.tick() for _ in range(300)] == [[]] * 300
+    assert host.questions <= 101, "a running unit costs systemd one question in three seconds"
+
+
+@pytest.mark.parametrize(("active", "why"), [("inactive", "stopped"), ("failed", "failed")])
+def test_it_goes_down(host, active, why):
+    host.tick()
+    assert host.tick(active=active) == [why], "at the next look, not at the next question to systemd"
+    assert host.tick() == []
+
+
+def test_the_event_holds_the_facts(host):
+    host.tick()
+    host.units[UNIT] = state("failed", result="oom-kill", restarts=4)
+    host.populated = False
+    host.now += 1
+    assert beacon.beacon([]) == [
+        {
+            "tag": UNIT,
+            "unit": UNIT,
+            "why": "failed",
+            "active": "failed",
+            "sub": "dead",
+            "result": "oom-kill",
+            "restarts": 4,
+        }
+    ]
+
+
+def test_systemd_restarts_it_by_itself(host):
+    host.tick()
+    assert host.tick(active="activating", sub="auto-restart") == []
+    assert host.tick(active="activating", sub="start") == []
+    assert host.tick(active="active") == []
+
+
+def test_a_restart_is_not_a_fault(host):
+    host.tick()
+    assert host.tick(active="deactivating") == []
+    assert host.tick(active="inactive", down=False) == [], "stopped, and its start is queued"
+    assert host.tick(active="active") == []
+
+
+def test_systemd_gives_up_on_it(host):
+    host.tick()
+    host.tick(active="activating", sub="auto-restart")
+    assert host.tick(active="failed", result="start-limit-hit") == ["failed"]
+
+
+def test_it_stays_down_and_is_repeated(host):
+    host.tick()
+    assert host.tick(active="inactive") == ["stopped"]
+    said = [host.tick() for _ in range(130)]
+    assert [why for told in said for why in told] == ["still down", "still down"]
+
+
+def test_it_comes_and_goes(host):
+    host.tick()
+    assert host.tick(active="failed") == ["failed"]
+    assert host.tick(active="active") == []
+    assert host.tick(active="failed") == [], "told a moment ago"
+    assert [host.tick() for _ in range(3)] == [[], [], ["failed"]], "but not forgotten"
+
+
+def test_it_never_came_up_after_the_boot(host):
+    said = [host.tick(active="inactive") for _ in range(35)]
+    assert said.count(["did not come up"]) == 1
+    assert all(not told for told in said[:29])
+
+
+def test_what_is_not_deployed_is_not_missed(host):
+    for unit in ({"load": "not-found", "enabled": "", "down": False}, {"enabled": "disabled"}):
+        assert [host.tick(active="inactive", **unit) for _ in range(100)] == [[]] * 100
+    assert host.questions < 80
+
+
+def test_a_masked_unit_is_left_to_the_person_who_masked_it(host):
+    host.tick()
+    assert [host.tick(active="inactive", load="masked", down=False) for _ in range(100)] == [[]] * 100
+
+
+def test_a_machine_that_shuts_down_stops_its_units(host):
+    host.tick()
+    host.stopping = True
+    assert host.tick(active="inactive") == []
+
+
+def test_a_socket_has_no_control_group(host):
+    host.populated = False
+    host.units[UNIT] = state(sub="listening", cgroup="", pid=0)
+    assert [host.tick() for _ in range(30)] == [[]] * 30
+    assert host.questions <= 11
+    host.units[UNIT] = state("inactive", cgroup="")
+    assert ["stopped"] in [host.tick() for _ in range(4)]
+
+
+def test_a_node_without_units_costs_nothing(host):
+    host.units = {}
+    assert host.tick() == []
+    assert host.questions == 0
+
+
+def test_settings_are_kept(host):
+    host.tick()
+    host.tick(active="inactive", config=[{"repeat": 10}])
+    assert [host.tick(config=[{"repeat": 10}]) for _ in range(12)].count(["still down"]) == 1
+
+
+@pytest.mark.parametrize("config", [[], [{"repeat": 5}], [{"_beacon_name": "fanatico"}, {"interval": 2}]])
+def test_valid(config):
+    assert beacon.validate(config)[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "wants a list"),
+        (["repeat"], "wants a list"),
+        ([{"reapet": 5}], "does not know 'reapet'"),
+        ([{"repeat": 0}], "number of seconds for repeat"),
+        ([{"repeat": True}], "number of seconds for repeat"),
+        ([{"repeat": "5"}], "number of seconds for repeat"),
+    ],
+)
+def test_not_valid(config, said):
+    valid, reason = beacon.validate(config)
+    assert not valid
+    assert said in reason
+
+
+def test_control_groups_are_read(tmp_path, monkeypatch):
+    (tmp_path / "cgroup.events").write_text("populated 1\nfrozen 0\n")
+    real_open = open
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda path, **more: real_open(str(path).replace("/sys/fs/cgroup/x.service", str(tmp_path)), **more),
+    )
+    assert beacon._populated("/x.service")
+    (tmp_path / "cgroup.events").write_text("populated 0\nfrozen 0\n")
+    assert not beacon._populated("/x.service")
+    assert not beacon._populated("/gone.service")
