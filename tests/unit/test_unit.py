@@ -78,7 +78,9 @@ def test_expected_without_a_plan(monkeypatch):
 
 
 def test_states_of_several(systemd):
-    systemd(shown() + "\n" + shown("inactive", "dead", 0) + "\n" + "LoadState=not-found\nActiveState=inactive\n")
+    systemd(
+        shown() + "\n" + shown("inactive", "dead", 0) + "\n" + "LoadState=not-found\nActiveState=inactive\n"
+    )
     up, down, missing = fanatico_unit.states("a.service", "b.service", "c.service").values()
     assert (up["active"], up["pid"], up["cgroup"], up["down"]) == (
         "active",
@@ -129,7 +131,9 @@ def test_what_runs_is_left_alone(systemd):
 
 
 def test_what_systemd_restarts_is_left_to_it(systemd):
-    fake = systemd(shown("activating", "auto-restart", 0), shown("activating", "auto-restart", 0), shown(pid=44))
+    fake = systemd(
+        shown("activating", "auto-restart", 0), shown("activating", "auto-restart", 0), shown(pid=44)
+    )
     outcome = fanatico_unit.start("etcd.service")
     assert (outcome["acted"], outcome["running"]) == (False, True)
     assert fake.told == []
@@ -170,13 +174,19 @@ def test_systemctl_fails(monkeypatch):
         "run",
         lambda command, **_: subprocess.CompletedProcess(command, 1, "", "Failed to connect to bus\n"),
     )
-    with pytest.raises(CommandExecutionError, match="rpc1: `systemctl show .* failed: Failed to connect to bus"):
+    with pytest.raises(
+        CommandExecutionError, match="rpc1: `systemctl show .* failed: Failed to connect to bus"
+    ):
         fanatico_unit.states("etcd.service")
 
 
-@pytest.mark.parametrize(("said", "down"), [("running\n", False), ("degraded\n", False), ("stopping\n", True)])
+@pytest.mark.parametrize(
+    ("said", "down"), [("running\n", False), ("degraded\n", False), ("stopping\n", True)]
+)
 def test_shutting_down(monkeypatch, said, down):
     monkeypatch.setattr(
-        fanatico_unit.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, said, "")
+        fanatico_unit.subprocess,
+        "run",
+        lambda command, **_: subprocess.CompletedProcess(command, 1, said, ""),
     )
     assert fanatico_unit.shutting_down() is down
