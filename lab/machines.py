@@ -237,18 +237,25 @@ class Lab:
         """Boot a machine that is not in the plan and return it.
 
         :param address: a free address in one of the plan's networks.
-        :param bare: without Salt, with a running sshd: what a fresh real host is.
+        :param bare: what a fresh real host is: no Salt, a running sshd.
         """
         self.note(extra={**self.state["extra"], name: address})
+        return self._boot_new(self.machine(name), bare)
+
+    def renew(self, name, bare=False):
+        """Replace a machine by a new one of the same name and address, boot that and return it.
+
+        :param bare: what a fresh real host is: no Salt, a running sshd.
+        """
         machine = self.machine(name)
-        network.attach(self.name, self.plan, name, address)
+        machine.delete()
+        return self._boot_new(machine, bare)
+
+    def _boot_new(self, machine, bare):
+        network.attach(self.name, self.plan, machine.name, machine.address)
         self._prepare(machine)
         if bare:
-            shutil.rmtree(machine.root / "opt/salt")
-            for command in (machine.root / "usr/local/bin").glob("salt*"):
-                command.unlink()
-            (machine.root / "etc/systemd/system/ssh.service").unlink()
-            run(["chroot", machine.root, "systemctl", "enable", "-q", "ssh.service"])
+            _strip(machine.root)
         machine.power_on()
         machine.wait_booted()
         return machine
@@ -285,6 +292,18 @@ def purge_cache():
         for folder in CACHE.iterdir():
             image.remove(folder)
         shutil.rmtree(CACHE)
+
+
+def _strip(root):
+    """Make a system what a fresh real host is: no Salt, an sshd with host keys of its own."""
+    shutil.rmtree(root / "opt/salt")
+    for command in (root / "usr/local/bin").glob("salt*"):
+        command.unlink()
+    for key in (root / "etc/ssh").glob("ssh_host_*"):
+        key.unlink()
+    (root / "etc/systemd/system/ssh.service").unlink()
+    for command in (["ssh-keygen", "-A"], ["systemctl", "enable", "-q", "ssh.service"]):
+        run(["chroot", root, *command])
 
 
 def _lab_settings():
