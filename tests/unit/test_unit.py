@@ -175,7 +175,7 @@ def test_systemctl_fails(monkeypatch):
         lambda command, **_: subprocess.CompletedProcess(command, 1, "", "Failed to connect to bus\n"),
     )
     with pytest.raises(
-        CommandExecutionError, match="rpc1: `systemctl show .* failed: Failed to connect to bus"
+        CommandExecutionError, match=r"rpc1: `systemctl show .* failed: Failed to connect to bus"
     ):
         fanatico_unit.states("etcd.service")
 
