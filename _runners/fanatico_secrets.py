@@ -120,7 +120,10 @@ def _check_import(values, present, replace):
     there = {name: value for of_role in present.values() for name, value in of_role.items()}
     lines = __utils__["fanatico_secrets.not_taken"](values, names, there, replace)
     if lines:
-        _refuse("These secrets are not taken:\n  - " + "\n  - ".join(lines) + "\n")
+        listed = "\n  - ".join(lines)
+        __utils__["fanatico_master.refuse"](
+            f"These secrets are not taken, nothing was changed:\n  - {listed}"
+        )
 
 
 # files

@@ -29,59 +29,66 @@ def validate():
         salt-run fanatico.validate
     """
     plan = __utils__["fanatico_master.plan"](__opts__)
-    whole, faults = _whole(plan)
-    if not faults:
-        schema = json.loads((__utils__["fanatico_master.root"](__opts__) / "schema.json").read_text())
-        faults = __utils__["fanatico_validate.faults"](whole, schema)
-        faults += _weak_secrets(plan, whole)
-        faults += _overridden_topology(plan, whole)
-        faults += _absent_artifact(whole)
-        if len(whole) == 1:  # no node could be asked, so nothing is known beyond the plan
-            faults = [fault for fault in faults if fault.startswith("plan")]
+    samples = _samples(plan)
+    pillars, faults = _compiled(samples)
+    if not faults:  # with a file that does not render, the rest would be a guess
+        faults = _faults(plan, samples, pillars)
     if faults:
         lines = "".join(f"\n  - {fault}" for fault in dict.fromkeys(faults))
         __utils__["fanatico_master.refuse"](f"The pillar is not sound, nothing was changed:{lines}")
+    roles = __utils__["fanatico_plan.role_names"]()
     return {
         "plan": plan["name"],
         "nodes": len(plan["nodes"]),
-        "roles": {
-            role: len(__utils__["fanatico_plan.nodes"](plan, role))
-            for role in __utils__["fanatico_plan.role_names"]()
-        },
-        "secrets": len(whole["secrets"]),
+        "roles": {role: len(__utils__["fanatico_plan.nodes"](plan, role)) for role in roles},
+        "secrets": len({name for pillar in pillars.values() for name in _secrets(pillar)}),
     }
 
 
-def _whole(plan):
-    """Return (all nodes' pillars in one, faults met on the way there)."""
-    whole, faults = {"plan": plan}, []
-    for node, roles in _samples(plan):
-        pillar, errors = __utils__["fanatico_master.compiled"](__opts__, node)
-        secrets = whole.get("secrets", {}) | (pillar.get("secrets") or {})
-        whole |= pillar | {"secrets": secrets}
-        allowed = __utils__["fanatico_plan.secret_names"](roles)
-        faults += errors or __utils__["fanatico_secrets.misplaced"](
-            node, pillar.get("secrets") or (), allowed
-        )
-    return whole, faults
-
-
 def _samples(plan):
-    """Return (node, roles) of one node for each combination of roles."""
+    """Return {id: roles} with one node for each combination of roles, as far as the plan can be read."""
     nodes = plan.get("nodes") if isinstance(plan, dict) else None
     samples = {}
     for name, node in nodes.items() if isinstance(nodes, dict) else ():
         roles = node.get("roles") if isinstance(node, dict) else None
         if isinstance(name, str) and isinstance(roles, list):
-            samples.setdefault(frozenset(map(str, roles)), (name, roles))
-    return samples.values()
+            roles = [str(role) for role in roles]
+            samples.setdefault(frozenset(roles), (name, roles))
+    return dict(samples.values())
 
 
-def _weak_secrets(plan, whole):
-    held = {role for _, roles in _samples(plan) for role in roles}
-    return __utils__["fanatico_secrets.faults"](
-        whole.get("secrets", {}), __utils__["fanatico_plan.secret_names"](held)
-    )
+def _compiled(nodes):
+    """Return ({node: its pillar}, what did not render)."""
+    pillars, faults = {}, []
+    for node in nodes:
+        pillars[node], errors = __utils__["fanatico_master.compiled"](__opts__, node)
+        faults += errors
+    return pillars, faults
+
+
+def _faults(plan, samples, pillars):
+    whole = {"plan": plan}
+    for pillar in pillars.values():
+        whole |= pillar | {"secrets": _secrets(whole) | _secrets(pillar)}
+    schema = json.loads((__utils__["fanatico_master.root"](__opts__) / "schema.json").read_text())
+    found = __utils__["fanatico_validate.faults"](whole, schema)
+    if not pillars:  # no node could be asked: nothing is known beyond the plan
+        return [fault for fault in found if fault.startswith("plan")]
+    allowed = {node: __utils__["fanatico_plan.secret_names"](roles) for node, roles in samples.items()}
+    needed = __utils__["fanatico_plan.secret_names"]([role for roles in samples.values() for role in roles])
+    given = {node: list(_secrets(pillar)) for node, pillar in pillars.items()}
+    return [
+        *found,
+        *__utils__["fanatico_secrets.faults"](_secrets(whole), needed),
+        *__utils__["fanatico_secrets.misplaced"](given, allowed),
+        *_overridden_topology(plan, whole),
+        *_absent_artifact(whole),
+    ]
+
+
+def _secrets(pillar):
+    secrets = pillar.get("secrets")
+    return secrets if isinstance(secrets, dict) else {}
 
 
 def _overridden_topology(plan, whole):

@@ -137,7 +137,9 @@ def _unreadable(path, detail, opts):
 
 
 def _gist(detail):
-    """Return the first line of an error, and the line of the file that Salt points at."""
-    lines = [line for line in detail.splitlines() if line.strip()]
-    pointed = [line.split("<====")[0].strip() for line in lines if "<====" in line]
-    return lines[0] + (f" (near: {pointed[0]})" if pointed and pointed[0] else "")
+    """Return on one line what a parser said on several: its sentences, the line number, the line it points at."""
+    lines = [line for line in detail.split("\n---")[0].splitlines() if line.strip()]
+    said = ", ".join(line.strip(" :") for line in lines if not line.startswith(" "))
+    pointed = [line.split("<====")[0].strip() for line in detail.splitlines() if "<====" in line]
+    number = re.findall(r"\bline (\d+), column", detail)
+    return said + (f" ({pointed[0]})" if pointed else f" (line {number[-1]})" if number else "")

@@ -16,7 +16,7 @@ _ALPHABET = (
 
 # Sign of a value that somebody meant to replace. Words long enough never to turn up in a random value.
 _PLACEHOLDER = re.compile(
-    r"pass_?wor[dt]|change_?(me|it|this)|replace|placeholder|example|default|insert|secret|fanatico|dummy"
+    r"pass[-_]?wor[dt]|change[-_]?(me|it|this)|replace|placeholder|example|default|insert|secret|fanatico|dummy"
     r"|qwerty|letmein|abcdef|012345|123456|xxxx|\*\*\*\*|^test|^todo|^your|^<.*>$|^\{\{",
     re.IGNORECASE,
 )
@@ -54,9 +54,8 @@ def weakness(name, value):
         return "is a placeholder or a well-known word; use a random value"
     if len(value) < MIN_LENGTH:
         return f"has {len(value)} characters; use at least {MIN_LENGTH}"
-    # VRRPv2, where it is still in use, sends the first eight characters only.
-    if len(set(value)) < 8 or (name == "KEEPALIVED_AUTH_PASS" and len(set(value[:8])) < 5):
-        return "repeats too few different characters; use a random value"
+    if len(set(value)) < 6:
+        return "repeats a few characters; use a random value"
     if name in _PLAIN_ONLY and not _PLAIN.fullmatch(value):
         return "holds a character with a meaning in the file it goes into; use letters, digits and ._~+=@:/-"
     return None
@@ -85,19 +84,23 @@ def faults(given, names):
     return found
 
 
-def misplaced(node, given, allowed):
+def misplaced(given, allowed):
     """
-    Return a line for each secret in the pillar of ``node`` that its roles give it no right to.
+    Return a line for each secret that is in the pillar of nodes whose roles give them no right to it.
 
     given
-        Names of the secrets in the pillar of this node.
+        ``{node: [names of the secrets in its pillar]}``.
     allowed
-        Names of its roles' secrets.
+        ``{node: [names of its roles' secrets]}``.
     """
+    seers = {}
+    for node, names in given.items():
+        for name in names:
+            if name not in allowed[node]:
+                seers.setdefault(name, []).append(node)
     return [
-        f"secrets:{name}: {node} is given it and must not see it; keep it in pillar/secrets/<role>.sls alone"
-        for name in given
-        if name not in allowed
+        f"secrets:{name}: {', '.join(nodes)} must not see it; keep it in pillar/secrets/<role>.sls alone"
+        for name, nodes in seers.items()
     ]
 
 

@@ -42,11 +42,11 @@ def faults(pillar, schema):
     schema
         The JSON Schema of it.
     """
-    found = list(_structural(pillar, schema))
-    sound = _without(pillar, [path for path, _ in found])
-    for check in _CHECKS:
-        found.extend(check(sound))
-    return list(dict.fromkeys(f"{':'.join(map(str, path))}: {text}" for path, text in found))
+    malformed = list(_structural(pillar, schema))
+    wrong = [path for path, _ in malformed]
+    sound = _without(pillar, wrong)
+    found = [(path, text) for check in _CHECKS for path, text in check(sound) if path not in wrong]
+    return [f"{':'.join(map(str, path))}: {text}" for path, text in malformed + found]
 
 
 # structure
@@ -74,7 +74,7 @@ def _explain(error, path, schema):
     if error.validator == "required":
         for name in error.validator_value:
             if name not in error.instance:
-                yield [*path, name], _sentence("missing", _description(schema, [*path, name]))
+                yield [*path, name], f"missing; {_description(schema, [*path, name])}"
     elif error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         for name in error.instance:
@@ -85,10 +85,8 @@ def _explain(error, path, schema):
         yield [*path, error.instance], _sentence("not a valid name", error.schema.get("description"))
     elif error.validator == "enum":
         near = difflib.get_close_matches(str(error.instance), [str(x) for x in error.validator_value], 1)
-        yield (
-            path,
-            _sentence(f"{error.instance!r} is not known", f"did you mean {near[0]}?" if near else right),
-        )
+        wrong = f"{_shown(error.instance)} is not known"
+        yield path, f"{wrong}; did you mean {near[0]}?" if near else _sentence(wrong, right)
     elif error.validator == "type":
         types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
         wanted = " or ".join(_TYPES[name] for name in types if name != "null")
@@ -103,7 +101,7 @@ def _explain(error, path, schema):
 
 
 def _sentence(wrong, right):
-    return f"{wrong}; should be {right}" if right and not right.startswith("did you") else f"{wrong}; {right}"
+    return f"{wrong}; should be {right}" if right else wrong
 
 
 def _shown(value):
@@ -158,18 +156,20 @@ def _without(pillar, paths):
     """Return a copy without what is structurally wrong, so that the rest can still be looked at."""
     sound = copy.deepcopy(dict(pillar))
     for path in paths:
-        # Half a node or half a network is no use to anybody.
-        whole = path[:3] if path[:2] in (["plan", "nodes"], ["plan", "networks"]) else path
-        here = sound
-        for key in whole[:-1]:
-            here = here[key] if isinstance(here, (dict, list)) and _has(here, key) else None
-        if isinstance(here, dict):
-            here.pop(whole[-1], None)
+        if path[:2] == ["plan", "networks"]:
+            whole = path[:2]  # with one network unknown, nothing can be said about being outside of all
+        elif path[:2] == ["plan", "nodes"]:
+            whole = path[:4]  # a list of roles with a wrong one in it is none
+        else:
+            whole = path
+        above = (
+            salt.utils.data.traverse_dict_and_list(sound, ":".join(map(str, whole[:-1])))
+            if whole[:-1]
+            else sound
+        )
+        if isinstance(above, dict):
+            above.pop(whole[-1], None)
     return sound
-
-
-def _has(container, key):
-    return key in container if isinstance(container, dict) else isinstance(key, int) and key < len(container)
 
 
 # meaning: each check takes a pillar without structural faults, in which anything may be missing
@@ -183,7 +183,11 @@ def _get(pillar, path, default=None):
 def _nodes(pillar, role=None):
     """Return ``{id: node}`` of the nodes that hold ``role``, of all nodes without one."""
     nodes = _get(pillar, "plan:nodes", {})
-    return {name: node for name, node in nodes.items() if role is None or role in node["roles"]}
+    return {name: node for name, node in nodes.items() if role is None or role in node.get("roles", ())}
+
+
+def _addresses(pillar, role=None):
+    return {name: node["address"] for name, node in _nodes(pillar, role).items() if "address" in node}
 
 
 def _networks(pillar):
@@ -213,13 +217,13 @@ def _address_faults(pillar):
         gateway = _get(pillar, f"plan:networks:{name}:gateway")
         if gateway:
             owners.setdefault(gateway, f"the gateway of network {name}")
-    for name, node in _nodes(pillar).items():
+    for name, address in _addresses(pillar).items():
         path = ["plan", "nodes", name, "address"]
-        owner = owners.setdefault(node["address"], name)
+        owner = owners.setdefault(address, name)
         if owner != name:
-            yield path, f"{node['address']} is already that of {owner}; give each its own"
+            yield path, f"{address} is already that of {owner}; give each its own"
         if networks:
-            yield from _in_network(path, node["address"], networks)
+            yield from _in_network(path, address, networks)
     virtual = _get(pillar, "plan:virtual_ip:address")
     if virtual in owners:
         text = f"{virtual} is already that of {owners[virtual]}; the virtual IP must be unused"
@@ -244,8 +248,8 @@ def _virtual_ip_faults(pillar):
     """VRRP works inside one network: all haproxy nodes and the virtual IP stand in the same."""
     networks = _networks(pillar)
     homes = {}
-    for name, node in _nodes(pillar, "haproxy").items():
-        ip = ipaddress.ip_address(node["address"])
+    for name, address in _addresses(pillar, "haproxy").items():
+        ip = ipaddress.ip_address(address)
         homes.update({net: name for net in networks.values() if ip in net and net not in homes})
     if len(homes) > 1:
         (net, name), (other_net, other) = list(homes.items())[:2]
@@ -262,8 +266,8 @@ def _virtual_ip_faults(pillar):
 
 def _role_faults(pillar):
     path = ["plan", "nodes"]
-    if not _nodes(pillar):
-        return
+    if not all("roles" in node for node in _nodes(pillar).values()) or not _nodes(pillar):
+        return  # who holds what cannot be told
     for role in _ROLES:
         if not _nodes(pillar, role):
             yield path, f"no node has the role {role}; give it to at least one"
@@ -287,14 +291,12 @@ def _port_faults(pillar):
     ports = _get(pillar, "plan:ports", {})
     said = set()
     for name, node in _nodes(pillar).items():
-        path = ["plan", "nodes", name, "roles"]
-        if {"haproxy", "rpc"} <= set(node["roles"]):
+        path, roles = ["plan", "nodes", name, "roles"], node.get("roles", ())
+        if {"haproxy", "rpc"} <= set(roles):
             text = "haproxy and rpc cannot share a node: both listen on plan:ports:rpc_http and rpc_ws"
             yield path, f"{text}; put one of them elsewhere"
-        taken = dict(_SSH | _MASTER if "master" in node["roles"] else _SSH)
-        for key in dict.fromkeys(
-            key for role in node["roles"] for key in _PORTS.get(role, ()) if key in ports
-        ):
+        taken = dict(_SSH | _MASTER if "master" in roles else _SSH)
+        for key in dict.fromkeys(key for role in roles for key in _PORTS.get(role, ()) if key in ports):
             owner = taken.setdefault(ports[key], key)
             if owner != key and (key, owner) not in said:
                 said.add((key, owner))
@@ -313,6 +315,10 @@ def _timing_faults(pillar):
                 f"{patroni['ttl']} is less than loop_wait + 2 * retry_timeout ({needed}), Patroni's own limit"
             )
             yield ["plan", "timing", "patroni", "ttl"], f"{text}; raise ttl or lower the others"
+    advert = _get(pillar, "plan:timing:vrrp:advert", 1)
+    if _get(pillar, "keepalived:vrrp_version") == 2 and advert != int(advert):
+        text = f"{advert} is not whole, and VRRPv2 (keepalived:vrrp_version) knows whole seconds only"
+        yield ["plan", "timing", "vrrp", "advert"], f"{text}; use 1, or version 3"
     etcd = _get(pillar, "plan:timing:etcd", {})
     if {"heartbeat_ms", "election_ms"} <= etcd.keys() and etcd["election_ms"] < 5 * etcd["heartbeat_ms"]:
         text = f"{etcd['election_ms']} is less than five heartbeats, etcd refuses to start"

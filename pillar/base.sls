@@ -1,6 +1,6 @@
 #!yaml
-# Settings of the operating system on every node.
+# The operating system on every node.
 base:
-  timezone: Etc/UTC
-  ntp_servers: []                 # empty: the distribution's own
+  time_servers: []                # empty: those the distribution chose
+  journal_max_use: 500M           # what the journal may take of the disk
   sysctl: {}                      # further kernel settings, name: value

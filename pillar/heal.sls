@@ -1,6 +1,5 @@
 #!yaml
-# Healing without a person: which limits it keeps.
+# Healing without a person, and its limits.
 heal:
-  enabled: true                   # false: report faults, touch nothing
-  limit: 3                        # at most so many starts of one unit on one node ...
+  attempts: 3                     # at most so many starts of one unit on one node (0: none at all) ...
   window: 600                     # ... in so many seconds

@@ -1,4 +1,5 @@
 #!yaml
-# Keepalived: which HAProxy node holds the virtual IP (VRRPv3; address, router id and timing stand in plan.sls).
+# Keepalived: which HAProxy node holds the virtual IP (its address, router id and timing stand in plan.sls).
 keepalived:
   interface: auto                 # auto: the interface that carries the node's plan address
+  vrrp_version: 3                 # 2 knows whole seconds only, but carries a password before Keepalived 2.4

@@ -14,6 +14,7 @@ rpc:
   #   a package:   {kind: package, package: {name: fanatico-l1, version: 0.5.0.0, repo: "deb ..."}, bin: /usr/bin/fanatico}
   # sha256 is that of the file as downloaded; another file is refused.
   artifact: {}
+  ws: native                      # proxy: the program serves WebSocket on its HTTP port; ws_port leads there
   exec:
     args: []                      # {address} {http_port} {ws_port} {chain_id} {block_time} are filled in
     env: {}

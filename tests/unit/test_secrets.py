@@ -1,0 +1,365 @@
+"""Secrets: strong, encrypted, never shown, never overwritten, and only where they belong."""
+
+import collections
+import logging
+import pathlib
+import shutil
+import string
+import subprocess
+import tempfile
+
+import pytest
+import salt.config
+import salt.exceptions
+import salt.loader
+import salt.pillar
+import yaml
+
+from _utils import fanatico_plan, fanatico_secrets
+from tests.support import REPO, pillar
+
+NAMES = fanatico_plan.secret_names(fanatico_plan.ROLES)
+STRONG = "k9.Wq~3xZ_b7Tn+Rv2"
+PLANS = {
+    path.stem: path for path in [REPO / "pillar" / "plan.sls", *(REPO / "tests" / "plans").glob("*.sls")]
+}
+
+
+# pure
+
+
+def test_generated_values_are_strong_and_differ():
+    values = [fanatico_secrets.generate() for _ in range(200)]
+    assert len(set(values)) == 200
+    assert {len(value) for value in values} == {32}
+    assert set("".join(values)) == set(string.ascii_letters + string.digits)
+    assert [value for value in values if any(fanatico_secrets.weakness(name, value) for name in NAMES)] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (STRONG, None),
+        ("0a1b2c3d4e5f6071", None),
+        (None, "is not text; put it in quotes"),
+        (12345678901234567890, "is not text; put it in quotes"),
+        (["x"], "is not text"),
+        ("", "is empty"),
+        ("   ", "is empty"),
+        ("k9Wq3xZb7TnRv2L", "has 15 characters; use at least 16"),
+        ("short", "has 5 characters; use at least 16"),
+        ("change-me-please-now", "is a placeholder or a well-known word"),
+        ("CHANGEME", "is a placeholder"),
+        ("MyPassword2024xyzabc", "is a placeholder"),
+        ("<the admin's value>", "holds a space"),
+        ("<put-it-in-here-now>", "is a placeholder"),
+        ("{{pillar.value.here}}", "is a placeholder"),
+        ("your-own-value-k9Wq3x", "is a placeholder"),
+        ("todo-k9Wq3xZb7TnRv2", "is a placeholder"),
+        ("aaaaaaaaaaaaaaaaaaaa", "repeats a few characters"),
+        ("k9Wq3xZb7TnRv2L8\n", "holds a space, a control character"),
+        ("k9Wq3xZb7\x00TnRv2L8", "holds a space, a control character"),
+        ("k9Wq3xZb7 TnRv2L8y", "holds a space"),
+        ("k9Wq3xZb7éTnRv2L8y", "a letter outside ASCII; use printable ASCII"),
+    ],
+)
+def test_weakness(value, said):
+    found = fanatico_secrets.weakness("POSTGRES_ADMIN_PASSWORD", value)
+    if said is None:
+        assert found is None
+    else:
+        assert said in found
+        assert not (isinstance(value, str) and len(value) > 5 and value in found)
+
+
+@pytest.mark.parametrize("name", ["HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS", "ETCD_CLUSTER_TOKEN"])
+@pytest.mark.parametrize("character", list("#\"'$\\!%{};"))
+def test_characters_that_a_configuration_file_would_not_keep(name, character):
+    said = fanatico_secrets.weakness(name, STRONG + character)
+    assert said.startswith("holds a character with a meaning in the file it goes into; use letters, digits")
+    assert fanatico_secrets.weakness("POSTGRES_ADMIN_PASSWORD", STRONG + character) is None
+
+
+def test_faults_names_all_at_once():
+    values = {name: fanatico_secrets.generate() for name in NAMES}
+    assert fanatico_secrets.faults(values, NAMES) == []
+    del values["ETCD_CLUSTER_TOKEN"]
+    values["HAPROXY_STATS_PASSWORD"] = "short"
+    values["POSTGRES_ADMIN_PASSWORD"] = values["POSTGRES_REWIND_PASSWORD"]
+    assert fanatico_secrets.faults(values, NAMES) == [
+        "secrets:POSTGRES_REWIND_PASSWORD: is the same as POSTGRES_ADMIN_PASSWORD; give each its own",
+        "secrets:HAPROXY_STATS_PASSWORD: has 5 characters; use at least 16",
+        "secrets:ETCD_CLUSTER_TOKEN: missing; run `salt-run fanatico.secrets_init`, or import your own",
+    ]
+
+
+def test_misplaced():
+    given = {"rpc1": ["ETCD_CLUSTER_TOKEN"], "db1": ["ETCD_CLUSTER_TOKEN", "PATRONI_REST_PASSWORD"]}
+    allowed = {"rpc1": [], "db1": ["PATRONI_REST_PASSWORD"]}
+    assert fanatico_secrets.misplaced(given, allowed) == [
+        "secrets:ETCD_CLUSTER_TOKEN: rpc1, db1 must not see it; keep it in pillar/secrets/<role>.sls alone"
+    ]
+
+
+# each node sees the secrets of its roles, and no other
+
+
+@pytest.fixture(scope="module")
+def gpg_home():
+    """A short path: gpg-agent's socket lies in it."""
+    home = tempfile.mkdtemp(prefix="gpg-", dir="/tmp")
+    yield home
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def master(tmp_path, gpg_home):
+    """Return a function that gives a master's options and its runners over a fresh pillar."""
+
+    def make(plan=None, site=None):
+        opts = salt.config.master_config(None)
+        opts.update(
+            root_dir=str(tmp_path),
+            cachedir=str(tmp_path / "cache"),
+            extension_modules=str(tmp_path / "extmods"),
+            file_roots={"base": [str(REPO / "salt")]},
+            pillar_roots={"base": [str(pillar.build(tmp_path / "pillar", plan, site, with_secrets=False))]},
+            module_dirs=[str(REPO)],
+            gpg_keydir=gpg_home,
+        )
+        runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
+        return Master(opts, tmp_path / "pillar" / "secrets", runners)
+
+    return make
+
+
+Master = collections.namedtuple("Master", "opts directory runners")
+
+
+def own_file(tmp_path, values):
+    path = tmp_path / "mine.yml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return str(path)
+
+
+def decrypted(master):
+    """Return all secrets, the way Salt reads them."""
+    everything = {}
+    for role in fanatico_plan.SECRETS:
+        path = str(master.directory / f"{role}.sls")
+        rend = salt.loader.render(master.opts, {})
+        everything |= salt.template.compile_template(path, rend, "yaml", [], [])["secrets"]
+    return everything
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_each_node_is_given_its_roles_secrets_and_no_other(master, name):
+    m = master(PLANS[name])
+    m.runners["fanatico.secrets_init"]()
+    everything = decrypted(m)
+    plan = yaml.safe_load(PLANS[name].read_text())["plan"]
+    for node in [*plan["nodes"], "stranger", "salt_master"]:
+        compiled = salt.pillar.Pillar(m.opts, {"id": "db1"}, node, "base").compile_pillar()
+        assert "_errors" not in compiled
+        names = fanatico_plan.secret_names(fanatico_plan.roles(plan, node))
+        assert compiled.get("secrets", {}) == {name: everything[name] for name in names}, node
+        shown = str({key: value for key, value in compiled.items() if key != "secrets"})
+        assert [name for name, value in everything.items() if value in shown] == []
+
+
+def test_what_each_role_may_see_is_what_the_design_says():
+    database = [name for name in NAMES if name.startswith(("PATRONI", "POSTGRES"))]
+    assert fanatico_plan.secret_names(["patroni"]) == database
+    assert fanatico_plan.secret_names(["haproxy"]) == ["HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"]
+    assert fanatico_plan.secret_names(["etcd"]) == ["ETCD_CLUSTER_TOKEN"]
+    assert fanatico_plan.secret_names(["rpc"]) == fanatico_plan.secret_names(["master"]) == []
+
+
+# secrets_init
+
+
+def test_init_makes_what_is_missing_and_keeps_the_rest(master):
+    m = master()
+    first = m.runners["fanatico.secrets_init"]()
+    assert sorted(first["created"]) == sorted(NAMES)
+    assert first["kept"] == []
+    values = decrypted(m)
+    assert fanatico_secrets.faults(values, NAMES) == []
+
+    (m.directory / "haproxy.sls").unlink()
+    second = m.runners["fanatico.secrets_init"]()
+    assert sorted(second["created"]) == ["HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"]
+    assert second["key"] == first["key"]
+    again = decrypted(m)
+    assert {name for name in NAMES if again[name] != values[name]} == set(second["created"])
+
+    before = {path: path.read_bytes() for path in m.directory.iterdir()}
+    third = m.runners["fanatico.secrets_init"]()
+    assert third["created"] == []
+    assert {path: path.read_bytes() for path in m.directory.iterdir()} == before
+
+
+def test_files_are_encrypted_and_private(master, gpg_home):
+    m = master()
+    answer = m.runners["fanatico.secrets_init"]()
+    values = decrypted(m)
+    assert sorted(path.name for path in m.directory.iterdir()) == ["etcd.sls", "haproxy.sls", "patroni.sls"]
+    for path in m.directory.iterdir():
+        text = path.read_text()
+        assert text.startswith("#!gpg|yaml\n")
+        assert text.count("-----BEGIN PGP MESSAGE-----") == 1
+        assert [name for name, value in values.items() if value in text] == []
+        assert path.stat().st_mode & 0o777 == 0o640
+    assert pathlib.Path(gpg_home).stat().st_mode & 0o777 == 0o700
+    assert [value for value in values.values() if value in str(answer)] == []
+
+
+def test_no_value_on_a_command_line_or_in_a_log(master, monkeypatch, caplog):
+    m = master()
+    lines = []
+    run = subprocess.run
+
+    def watched(argv, **kwargs):
+        lines.append(" ".join(argv))
+        return run(argv, **kwargs)
+
+    monkeypatch.setattr(subprocess, "run", watched)
+    with caplog.at_level(logging.DEBUG):
+        m.runners["fanatico.secrets_init"]()
+    monkeypatch.undo()
+    seen = "\n".join(lines) + caplog.text
+    assert "--encrypt" in seen
+    assert [name for name, value in decrypted(m).items() if value in seen] == []
+
+
+def test_init_completes_a_file_with_a_block_for_each_value(master, gpg_home):
+    """Files in the other common form (renderer yaml|gpg) are read too, and their values kept."""
+    m = master()
+    m.runners["fanatico.secrets_init"]()
+    argv = ["gpg", "--homedir", gpg_home, "--batch", "--armor", "--trust-model", "always"]
+    argv += ["--default-recipient-self", "--encrypt"]
+    block = subprocess.run(argv, input=STRONG, text=True, capture_output=True, check=True).stdout
+    indented = "".join(f"    {line}\n" for line in block.splitlines())
+    (m.directory / "haproxy.sls").write_text(f"#!yaml|gpg\nsecrets:\n  HAPROXY_STATS_PASSWORD: |\n{indented}")
+    answer = m.runners["fanatico.secrets_init"]()
+    assert answer["created"] == ["KEEPALIVED_AUTH_PASS"]
+    assert decrypted(m)["HAPROXY_STATS_PASSWORD"] == STRONG
+
+
+def refused(call, *args, **kwargs):
+    with pytest.raises(salt.exceptions.CommandExecutionError) as caught:
+        call(*args, **kwargs)
+    # what makes salt-run show the sentence and not a traceback
+    assert isinstance(caught.value, salt.exceptions.NotImplemented)
+    return str(caught.value)
+
+
+def test_init_without_the_key_touches_nothing(master, tmp_path):
+    m = master()
+    m.runners["fanatico.secrets_init"]()
+    before = {path: path.read_bytes() for path in m.directory.iterdir()}
+    other = tempfile.mkdtemp(prefix="gpg-", dir="/tmp")
+    opts = dict(m.opts, gpg_keydir=other)
+    try:
+        runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
+        said = refused(runners["fanatico.secrets_init"])
+    finally:
+        subprocess.run(["gpgconf", "--homedir", other, "--kill", "all"], check=False)
+        shutil.rmtree(other, ignore_errors=True)
+    assert "cannot be decrypted (decryption failed: No secret key)" in said
+    assert f"bring back the key in {other}" in said
+    assert "PGP MESSAGE" not in said
+    assert {path: path.read_bytes() for path in m.directory.iterdir()} == before
+
+
+def test_init_into_a_place_that_cannot_be_written(master):
+    m = master()
+    m.directory.rmdir()
+    said = refused(m.runners["fanatico.secrets_init"])
+    assert said.startswith(f"{m.directory} is not a directory that root can write to: make it one.")
+    assert said.endswith("Nothing was changed.")
+
+
+def test_no_plan_in_the_pillar_roots(master, tmp_path):
+    m = master()
+    (tmp_path / "empty").mkdir()
+    opts = dict(m.opts, pillar_roots={"base": [str(tmp_path / "empty")]})
+    runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
+    said = refused(runners["fanatico.secrets_init"])
+    assert said.startswith(f"No plan.sls in {tmp_path}/empty: set pillar_roots in the master's configuration")
+
+
+# secrets_import
+
+
+def test_import_then_init(master, tmp_path):
+    m = master()
+    mine = own_file(tmp_path, {"POSTGRES_ADMIN_PASSWORD": STRONG, "KEEPALIVED_AUTH_PASS": STRONG[::-1]})
+    answer = m.runners["fanatico.secrets_import"](mine)
+    assert sorted(answer["created"]) == ["KEEPALIVED_AUTH_PASS", "POSTGRES_ADMIN_PASSWORD"]
+    m.runners["fanatico.secrets_init"]()
+    values = decrypted(m)
+    assert values["POSTGRES_ADMIN_PASSWORD"] == STRONG
+    assert values["KEEPALIVED_AUTH_PASS"] == STRONG[::-1]
+    assert fanatico_secrets.faults(values, NAMES) == []
+
+
+def test_import_keeps_every_character(master, tmp_path):
+    """Quotes, backslashes, colons and what YAML would take for something else come back as they were."""
+    m = master()
+    odd = "".join(chr(code) for code in [*range(33, 127, 2), *range(34, 127, 2)])
+    m.runners["fanatico.secrets_import"](own_file(tmp_path, {"secrets": {"POSTGRES_ADMIN_PASSWORD": odd}}))
+    m.runners["fanatico.secrets_init"]()
+    assert decrypted(m)["POSTGRES_ADMIN_PASSWORD"] == odd
+
+
+def test_import_refuses_all_at_once_and_repeats_no_value(master, tmp_path):
+    m = master()
+    values = {
+        "POSTGRES_ADMIN_PASWORD": STRONG,
+        "POSTGRES_REWIND_PASSWORD": "change-me-please",
+        "PATRONI_REST_PASSWORD": "k9Wq3xZ",
+        "ETCD_CLUSTER_TOKEN": STRONG + "#",
+        "HAPROXY_STATS_PASSWORD": STRONG,
+    }
+    said = refused(m.runners["fanatico.secrets_import"], own_file(tmp_path, values))
+    assert said.splitlines() == [
+        "These secrets are not taken, nothing was changed:",
+        "  - POSTGRES_ADMIN_PASWORD: unknown; did you mean POSTGRES_ADMIN_PASSWORD?",
+        "  - POSTGRES_REWIND_PASSWORD: is a placeholder or a well-known word; use a random value",
+        "  - PATRONI_REST_PASSWORD: has 7 characters; use at least 16",
+        "  - ETCD_CLUSTER_TOKEN: holds a character with a meaning in the file it goes into; "
+        "use letters, digits and ._~+=@:/-",
+    ]
+    assert list(m.directory.iterdir()) == []
+
+
+def test_import_does_not_replace_unless_told(master, tmp_path):
+    m = master()
+    m.runners["fanatico.secrets_init"]()
+    before = decrypted(m)
+    mine = own_file(tmp_path, {"POSTGRES_ADMIN_PASSWORD": STRONG})
+    said = refused(m.runners["fanatico.secrets_import"], mine)
+    assert "POSTGRES_ADMIN_PASSWORD: has another value already; pass replace=True to replace it" in said
+    assert decrypted(m) == before
+    m.runners["fanatico.secrets_import"](mine, replace=True)
+    assert decrypted(m) == before | {"POSTGRES_ADMIN_PASSWORD": STRONG}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read: No such file or directory."),
+        ("a: [", "is not valid YAML; write one line `NAME: 'value'` for each secret."),
+        ("just text", "holds no names and values"),
+        ("", "holds no names and values"),
+        ("secrets: {}", "holds no names and values"),
+    ],
+)
+def test_import_of_something_else(master, tmp_path, content, said):
+    m = master()
+    path = tmp_path / "mine.yml"
+    if content is not None:
+        path.write_text(content)
+    assert said in refused(m.runners["fanatico.secrets_import"], str(path))
