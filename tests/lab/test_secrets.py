@@ -78,7 +78,6 @@ def test_no_log_shows_one(lab, pillars):
 @pytest.mark.parametrize(
     ("role", "path"),
     [
-        ("etcd", "/etc/etcd/etcd.conf.yml"),
         ("patroni", "/etc/patroni/patroni.yml"),
         ("haproxy", "/etc/haproxy/haproxy.cfg"),
         ("haproxy", "/etc/keepalived/keepalived.conf"),

@@ -1,0 +1,249 @@
+"""What an operator can get wrong: said at once, by its pillar path, with nothing changed.
+
+And what a deploy can meet on its way: said in one paragraph that names the host and the cause.
+"""
+
+import contextlib
+import json
+
+import pytest
+
+from tests.support import labs, wait_until
+
+
+def nodes(content):
+    return content["plan"]["nodes"]
+
+
+def duplicate_address(content):
+    nodes(content)["rpc2"]["address"] = nodes(content)["rpc1"]["address"]
+
+
+def outside_every_network(content):
+    nodes(content)["db2"]["address"] = "10.9.9.9"
+
+
+def virtual_ip_of_a_node(content):
+    content["plan"]["virtual_ip"]["address"] = nodes(content)["haproxy2"]["address"]
+
+
+def even_etcd(content):
+    del nodes(content)["etcd3"]
+
+
+def unknown_key(content):
+    content["plan"]["virtual_ip"]["router"] = 51
+
+
+def ttl_too_small(content):
+    content["plan"]["timing"]["patroni"]["ttl"] = 15
+
+
+def loop_does_not_fit(content):
+    content["plan"]["timing"]["patroni"]["retry_timeout"] = 12
+
+
+def ports_in_conflict(content):
+    content["plan"]["ports"]["rpc_ws"] = content["plan"]["ports"]["rpc_http"]
+
+
+# A fault of the plan -> where it is, and a word of what is said about it.
+PLAN = [
+    (duplicate_address, "plan:nodes:rpc2:address", "already that of rpc1"),
+    (outside_every_network, "plan:nodes:db2:address", "outside all networks"),
+    (virtual_ip_of_a_node, "plan:virtual_ip:address", "haproxy2"),
+    (even_etcd, "plan:nodes", "even number"),
+    (unknown_key, "plan:virtual_ip:router", "did you mean router_id?"),
+    (ttl_too_small, "plan:timing:patroni:ttl", "20"),
+    (loop_does_not_fit, "plan:timing:patroni:ttl", "loop_wait + 2 * retry_timeout"),
+    (ports_in_conflict, "plan:ports:rpc_ws", "that of rpc_http too"),
+]
+
+SECRET = "HAPROXY_STATS_PASSWORD"
+
+
+def refused(lab):
+    """Run validate, which must fail, and return its words."""
+    done = lab.salt_run("fanatico.validate", check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    words = labs.said(done.stdout + done.stderr)
+    assert "Traceback" not in words
+    return words
+
+
+def fingerprint(lab):
+    """What a deploy would change: our files and the running processes of our units, of every machine."""
+    program = (
+        "cat /etc/hosts /etc/etcd/* /etc/patroni/* /etc/haproxy/* /etc/keepalived/* /etc/systemd/system/*.service"
+        " /etc/systemd/system/*/fanatico.conf 2>/dev/null | sha256sum;"
+        " systemctl show -P MainPID etcd patroni haproxy keepalived fanatico-rpc"
+    )
+    return {name: lab.exec(name, ["sh", "-c", program]).stdout for name in lab.plan["nodes"]}
+
+
+@pytest.mark.parametrize(("change", "path", "word"), PLAN, ids=[change.__name__ for change, _, _ in PLAN])
+def test_a_fault_in_the_plan_is_named(lab, change, path, word):
+    with labs.plan(lab, change):
+        words = refused(lab)
+    assert f"{path}:" in words
+    assert word in words
+
+
+def test_an_unknown_setting_is_named_with_the_nearest_known_one(lab):
+    with labs.site(lab, {"haproxy": {"maxcon": 100}}):
+        words = refused(lab)
+    assert "haproxy:maxcon: unknown; did you mean maxconn?" in words
+
+
+@contextlib.contextmanager
+def secret(lab, role, text):
+    """Another text in the place of a role's secrets file, or none."""
+    path = lab.folder / "secrets" / f"{role}.sls"
+    before = path.read_text()
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+        path.chmod(0o640)
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (None, "missing; run `salt-run fanatico.secrets_init`"),
+        ("Zu7kQ", "use at least 16"),
+        ("changeme" * 4, "placeholder"),
+    ],
+    ids=["missing", "short", "placeholder"],
+)
+def test_a_bad_secret_is_named_and_not_shown(lab, value, word):
+    other = "KEEPALIVED_AUTH_PASS: Qm8vT2xLr5nPw9dK"
+    text = None if value is None else f"#!yaml\nsecrets:\n  {SECRET}: {value}\n  {other}\n"
+    with secret(lab, "haproxy", text):
+        words = refused(lab)
+    assert f"secrets:{SECRET}:" in words
+    assert word in words
+    assert value is None or value not in words
+
+
+def test_all_faults_are_named_at_once_and_a_deploy_changes_nothing(healthy):
+    def change(content):
+        for fault in (duplicate_address, virtual_ip_of_a_node, even_etcd, ttl_too_small):
+            fault(content)
+
+    before = fingerprint(healthy)
+    with labs.plan(healthy, change):
+        words = refused(healthy)
+        code, _, printed = labs.deploy(healthy, timeout=60)
+    assert code != 0
+    for path in (
+        "plan:nodes:rpc2:address",
+        "plan:virtual_ip:address",
+        "plan:nodes",
+        "plan:timing:patroni:ttl",
+    ):
+        assert f"{path}:" in words
+        assert f"{path}:" in labs.said(printed).replace("\\n", " ")
+    assert fingerprint(healthy) == before
+    assert labs.ailing(labs.health(healthy)) == {}
+
+
+def test_a_sound_pillar_is_sound_again(lab):
+    assert lab.salt_run("fanatico.validate").returncode == 0
+
+
+# --- what a deploy can meet
+
+
+def paragraph(printed, *words):
+    """The sentence of a failed deploy that names all the words; it must not be a traceback."""
+    text = labs.said(printed.encode().decode("unicode_escape", errors="ignore"))
+    missing = [word for word in words if word not in text]
+    assert not missing, f"{missing} not in: {text[-3000:]}"
+    assert "Traceback (most recent call last)" not in text
+    return text
+
+
+def test_a_dead_host(healthy):
+    healthy.power_off("rpc3")
+    try:
+        before = fingerprint_of_the_living(healthy)
+        code, _, printed = labs.deploy(healthy, timeout=180)
+        assert code != 0
+        paragraph(printed, "rpc3", "answer")
+        assert fingerprint_of_the_living(healthy) == before
+    finally:
+        healthy.power_on("rpc3")
+        healthy.machine("rpc3").wait_booted()
+
+
+def fingerprint_of_the_living(lab):
+    program = "cat /etc/hosts /etc/systemd/system/*.service | sha256sum"
+    return {name: lab.exec(name, ["sh", "-c", program]).stdout for name in lab.running()}
+
+
+def sql(lab, node, statement):
+    """As PostgreSQL's own user, beside all passwords."""
+    return lab.exec(node, ["runuser", "-u", "postgres", "--", "psql", "-XAtqc", statement]).stdout
+
+
+def test_a_wrong_password_already_in_the_cluster(healthy):
+    """Somebody has changed it by hand: the deploy must not quietly put its own in the place of it, nor go on."""
+    leader = labs.leader(healthy)
+    before = sql(healthy, leader, "select rolpassword from pg_authid where rolname = 'fanatico'").strip()
+    sql(healthy, leader, "alter role fanatico password 'by-hand-9f2K8s7Qw3'")
+    try:
+        code, _, printed = labs.deploy(healthy)
+        assert code != 0
+        paragraph(printed, leader, "fanatico", "password")
+    finally:
+        sql(healthy, leader, f"alter role fanatico password '{before}'")
+
+
+def etcdctl(lab, *words):
+    return lab.exec("etcd1", ["etcdctl", "--endpoints=127.0.0.1:2379", *words]).stdout
+
+
+def test_a_foreign_cluster_in_etcd(healthy):
+    """Under our name in etcd stands another cluster's identifier: that of a neighbour, or of a restored backup."""
+    key = f"/service/{healthy.plan['name']}/initialize"
+    before = etcdctl(healthy, "get", key, "--print-value-only").strip()
+    assert before.isdigit(), before
+    replica = next(node for node in labs.nodes(healthy, "patroni") if node != labs.leader(healthy))
+    healthy.salt_run("fanatico.freeze", "a test stops Patroni", "5m")
+    healthy.exec(replica, ["systemctl", "stop", "patroni"])
+    etcdctl(healthy, "put", key, "7000000000000000001")
+    try:
+        code, _, printed = labs.deploy(healthy)
+        assert code != 0
+        paragraph(printed, replica, key)
+    finally:
+        etcdctl(healthy, "put", key, before)
+        healthy.exec(replica, ["systemctl", "start", "patroni"])
+        healthy.salt_run("fanatico.unfreeze")
+
+
+def test_a_full_disk(healthy):
+    """A small file system, full, over the place of a file that the deploy has to write."""
+    node, place = "haproxy2", "/etc/haproxy"
+    healthy.exec(
+        node, ["sh", "-c", f"mount -t tmpfs -o size=4k none {place} && head -c 4096 /dev/zero > {place}/full"]
+    )
+    try:
+        code, _, printed = labs.deploy(healthy)
+        assert code != 0
+        paragraph(printed, node, "No space left on device")
+    finally:
+        healthy.exec(node, ["umount", place])
+
+
+def test_everything_is_as_before(lab):
+    labs.wait_healthy(lab)
+    code, data, printed = labs.deploy(lab)
+    assert code == 0, printed[-3000:]
+    assert labs.deployed_changes(data) == [], json.dumps(labs.deployed_changes(data))[:2000]
+    wait_until(lambda: labs.ailing(labs.health(lab)) == {}, 30, "health", interval=1)

@@ -1,0 +1,140 @@
+"""./fanatico itself: harmless twice, gone without a trace, and one clear sentence for whatever is in the way."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab import cgroup, network
+from lab.machines import Lab
+from tests.support import REPO
+
+SPARE = "spare"  # a lab of its own, with one machine fewer to wait for
+
+
+def command(*words, env=None, user=None, timeout=300):
+    argv = [sys.executable, "-m", "lab", *words]
+    return subprocess.run(
+        argv,
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        user=user,
+        env={**os.environ, **(env or {})},
+    )
+
+
+def sentence(done):
+    """The one sentence on standard error of a command that was refused."""
+    assert done.returncode != 0
+    text = " ".join(done.stderr.split())
+    assert text.startswith("fanatico: ")
+    assert "Traceback" not in done.stderr
+    assert len(text) < 400
+    return text
+
+
+def traces(name):
+    """What a lab of this name has on the real machine."""
+    found = [f"namespace {one}" for one in network.namespaces(name)]
+    found += [
+        f"mount {line.split()[4]}"
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if f"/{name}/" in line
+    ]
+    if cgroup.path(name).exists():
+        found.append(f"cgroup {cgroup.path(name)}")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"/fanatico-lab/{name}/" in (process / "cgroup").read_text():
+                found.append(f"process {(process / 'comm').read_text().strip()}")
+        except OSError:
+            continue
+    if Lab(name).folder.exists():
+        found.append(f"folder {Lab(name).folder}")
+    return found
+
+
+def test_up_again_is_harmless(lab):
+    before = {name: machine.leader() for name, machine in lab.machines.items()}
+    assert "already up" in sentence(command("up", "--name", lab.name))
+    assert {name: machine.leader() for name, machine in lab.machines.items()} == before
+
+
+def test_status_shows_machines_and_cluster(lab):
+    done = command("status", "--name", lab.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(name in done.stdout for name in lab.plan["nodes"])
+
+
+def test_exec_passes_words_and_exit_code(lab):
+    done = command("exec", "--name", lab.name, "etcd1", "--", "sh", "-c", "hostname; exit 7")
+    assert (done.stdout, done.returncode) == ("etcd1\n", 7)
+
+
+def test_an_unknown_machine(lab):
+    assert "no machine 'etcd9'" in sentence(command("exec", "--name", lab.name, "etcd9", "--", "true"))
+
+
+def test_no_lab_of_that_name():
+    assert "no lab" in sentence(command("exec", "--name", "nowhere", "etcd1", "--", "true"))
+
+
+def test_a_name_that_would_not_do():
+    assert "name" in sentence(command("up", "--name", "Not A Name"))
+
+
+def test_a_layer_that_does_not_exist():
+    done = command("test", "nonsense")
+    assert done.returncode != 0
+    assert "no layer 'nonsense'" in done.stderr
+
+
+def test_not_root():
+    assert "root" in sentence(command("up", "--name", SPARE, user="nobody", env={"HOME": "/nonexistent"}))
+    assert traces(SPARE) == []
+
+
+def test_the_wrong_distribution(tmp_path):
+    from lab import preflight
+    from lab.errors import LabError
+
+    other = tmp_path / "os-release"
+    other.write_text('ID=ubuntu\nVERSION_ID="24.04"\n')
+    with pytest.raises(LabError, match=r"Debian 12 or 13 and this machine is ubuntu 24\.04"):
+        preflight.check_distribution(other)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_no_space(small_disk):
+    done = command("up", "--name", SPARE, env={"FANATICO_LAB_DIR": str(small_disk)})
+    assert "GiB free" in sentence(done)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_down_leaves_nothing(tmp_path):
+    """A second lab beside the first, killed in the middle of coming up: `down` copes with that too."""
+    argv = [sys.executable, "-m", "lab", "up", "--no-deploy", "--name", SPARE]
+    with subprocess.Popen(argv, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as up:
+        while not network.namespaces(SPARE) and up.poll() is None:
+            pass
+        up.kill()
+    assert traces(SPARE) != []
+    down = command("down", "--name", SPARE)
+    assert down.returncode == 0, down.stderr
+    assert traces(SPARE) == []
+
+
+def test_down_without_a_lab_is_harmless():
+    assert command("down", "--name", SPARE).returncode == 0

@@ -1,0 +1,86 @@
+"""Deploys that do not find what the last one left: each ends right, or is refused with a reason."""
+
+from tests.support import labs, wait_until
+
+
+def frozen(lab):
+    lab.salt_run("fanatico.freeze", "a test takes data away", "10m")
+
+
+def test_an_etcd_node_without_its_data_is_taken_in_again(healthy):
+    frozen(healthy)
+    try:
+        healthy.exec("etcd3", ["systemctl", "stop", "etcd"])
+        healthy.exec("etcd3", ["sh", "-c", "rm -rf /var/lib/etcd/*"])
+        code, _, printed = labs.deploy(healthy)
+        assert code == 0, printed[-4000:]
+    finally:
+        healthy.salt_run("fanatico.unfreeze")
+    labs.wait_healthy(healthy)
+    members = healthy.salt("etcd1", "fanatico_etcd.members")["etcd1"]
+    assert sorted(member["name"] for member in members) == labs.nodes(healthy, "etcd")
+
+
+def test_a_database_node_without_its_data_copies_it_again(healthy):
+    frozen(healthy)
+    replica = next(node for node in labs.nodes(healthy, "patroni") if node != labs.leader(healthy))
+    try:
+        healthy.exec(replica, ["systemctl", "stop", "patroni"])
+        healthy.exec(replica, ["sh", "-c", "rm -rf /var/lib/postgresql/*/main"])
+        code, _, printed = labs.deploy(healthy)
+        assert code == 0, printed[-4000:]
+    finally:
+        healthy.salt_run("fanatico.unfreeze")
+    labs.wait_healthy(healthy)
+
+
+def test_a_wiped_node_is_not_mistaken_for_a_first_start(healthy):
+    """A highstate by itself, without the deploy's view of all nodes, founds no second cluster."""
+    frozen(healthy)
+    before = healthy.salt("etcd1", "fanatico_etcd.members")["etcd1"]
+    try:
+        healthy.exec("etcd2", ["systemctl", "stop", "etcd"])
+        healthy.exec("etcd2", ["sh", "-c", "rm -rf /var/lib/etcd/*"])
+        answers = labs.highstate(healthy, "etcd2")
+        assert labs.failures(answers) == {}
+    finally:
+        healthy.salt_run("fanatico.unfreeze")
+    labs.wait_healthy(healthy)
+    after = healthy.salt("etcd1", "fanatico_etcd.members")["etcd1"]
+    assert len(after) == len(before)
+
+
+def test_alone_and_without_data_it_waits_or_refuses(healthy):
+    """No peer answers: nobody can tell whether there was a cluster, so none is founded."""
+    frozen(healthy)
+    others = ["etcd1", "etcd2"]
+    try:
+        for name in others:
+            healthy.unplug(name)
+        healthy.exec("etcd3", ["systemctl", "stop", "etcd"])
+        healthy.exec("etcd3", ["sh", "-c", "mv /var/lib/etcd /var/lib/etcd.kept"])
+        answers = labs.highstate(healthy, "etcd3")
+        failed = labs.failures(answers)["etcd3"]
+        assert any("etcd" in state for state in failed), failed
+        assert healthy.exec("etcd3", ["sh", "-c", "ls /var/lib/etcd/member 2>/dev/null || true"]).stdout == ""
+    finally:
+        for name in others:
+            healthy.plug(name)
+        healthy.exec("etcd3", ["systemctl", "stop", "etcd"], check=False)
+        healthy.exec("etcd3", ["sh", "-c", "rm -rf /var/lib/etcd && mv /var/lib/etcd.kept /var/lib/etcd"])
+        healthy.exec("etcd3", ["systemctl", "start", "--no-block", "etcd"])
+        healthy.salt_run("fanatico.unfreeze")
+    labs.wait_healthy(healthy)
+
+
+def test_one_node_down_is_refused_by_name(healthy):
+    healthy.power_off("db3")
+    try:
+        code, _, printed = labs.deploy(healthy, timeout=180)
+        assert code != 0
+        assert "db3" in printed
+    finally:
+        healthy.power_on("db3")
+        healthy.machine("db3").wait_booted()
+    wait_until(lambda: "db3" in labs.health(healthy), 60, "db3 to answer", interval=1)
+    labs.wait_healthy(healthy)
