@@ -9,7 +9,6 @@ ORDER = (
     "test_up",
     "test_isolation",
     "test_deploy_again",
-    "test_watch",
     "test_status",
     "test_secrets",
     "test_settings",
