@@ -5,6 +5,7 @@
 {%- endif %}
 
 include:
+  - haproxy.installed
   - keepalived.installed
 
 User for the checks of Keepalived:
@@ -48,6 +49,8 @@ Keepalived is configured:
         # Only the real machine's own network hears of the deaths of processes, no container does.
         process_events: {{ not salt["file.file_exists"]("/run/systemd/container") }}
     - require:
+      # Its directory under /run has the file that is watched.
+      - pkg: HAProxy is installed
       - pkg: Keepalived is installed
       - user: User for the checks of Keepalived
       - file: Keepalived can ask HAProxy

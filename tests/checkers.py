@@ -1,0 +1,82 @@
+"""The daemons' own checkers, in the versions that the machines will run, with nothing installed here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ACCOUNTS = {"haproxy": 901, "keepalived_script": 902, "fanatico": 903}
+# Of a machine: its packages unpacked over its system, seen by this process alone, with one interface and no network.
+ENTER = """
+mount -t tmpfs tmpfs "$4"
+mkdir "$4/upper" "$4/work" "$4/root"
+mount -t overlay overlay -o "lowerdir=$1:$2:$3,upperdir=$4/upper,workdir=$4/work" "$4/root"
+mount --bind "$5" "$4/root/mnt"
+ip link add eth0 type veth peer name eth1
+cd /
+exec chroot "$4/root" "${@:6}"
+"""
+
+
+class Machine:
+    """A machine of the lab's image with the balancers' packages unpacked, to run single commands in.
+
+    image
+        A finished `lab.image.Image`.
+    scratch
+        An empty directory.
+    """
+
+    def __init__(self, image, scratch):
+        self.image, self.scratch = image, Path(scratch)
+        self.files, self.extra, self.packages, self.rw = (
+            self.scratch / name for name in ("files", "extra", "packages", "rw")
+        )
+        for directory in (self.files, self.extra, self.packages, self.rw):
+            directory.mkdir()
+        for name in ("haproxy_*", "keepalived_*", "lib[!cl]*", "liblua*", "libl[!l]*"):
+            for package in sorted(image.packages.glob(f"{name}.deb")):
+                subprocess.run(["dpkg-deb", "-x", package, self.packages], check=True)
+        for name, line in (
+            ("passwd", "{0}:x:{1}:{1}::/nonexistent:/usr/sbin/nologin"),
+            ("group", "{0}:x:{1}:"),
+        ):
+            known = (image.root / "etc" / name).read_text()
+            added = "".join(line.format(*account) + "\n" for account in ACCOUNTS.items())
+            self.put(f"/etc/{name}", known + added)
+
+    def put(self, path, text, mode=0o644):
+        """Make a file on the machine."""
+        target = self.extra / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+
+    def run(self, *command, text=None):
+        """Run a command on the machine; `text`, if given, is the file /mnt/text for it. Return the finished process."""
+        if text is not None:
+            (self.files / "text").write_text(text)
+        layers = [self.extra, self.packages, self.image.root, self.rw, self.files]
+        return subprocess.run(
+            ["unshare", "--mount", "--net", "bash", "-euc", ENTER, "enter", *layers, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory):
+    """A `Machine`. The image is built if there is none yet: the lab of the later layers stands on the same one."""
+    from lab import image
+    from lab.progress import Progress
+
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the checkers run in the lab's image, as on a machine")
+    return Machine(
+        image.cached() or image.build(Progress(stream=sys.stderr)), tmp_path_factory.mktemp("machine")
+    )

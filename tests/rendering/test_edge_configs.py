@@ -1,0 +1,162 @@
+"""What the balancers and the RPC nodes are given passes the checkers of the daemons that will read it."""
+
+import re
+
+import pytest
+import yaml
+
+from tests.checkers import machine  # noqa: F401  a fixture
+from tests.rendering.conftest import PLANS, SITE
+from tests.support import pillar
+from tests.support.tree import Node
+
+HAPROXY = "/etc/haproxy/haproxy.cfg"
+KEEPALIVED = "/etc/keepalived/keepalived.conf"
+
+
+def with_role(role):
+    """Return (plan, node) for every node of every plan that holds *role*."""
+    return [
+        (plan, node)
+        for plan, path in PLANS.items()
+        for node, facts in yaml.safe_load(path.read_text())["plan"]["nodes"].items()
+        if role in facts["roles"]
+    ]
+
+
+def rendered(node, *sls):
+    """Return {path: text} of the files that the SLS manage from templates."""
+    return {
+        chunk["name"]: node.render(chunk)
+        for chunk in node.compile(*sls)
+        if chunk["state"] == "file" and chunk.get("template")
+    }
+
+
+@pytest.fixture
+def with_site(tmp_path):
+    """Return a node of the committed plan in an installation with other settings."""
+
+    def make(node, site, **options):
+        root = pillar.build(tmp_path / "pillar", site=site, **options)
+        return Node(node, root, tmp_path / "scratch")
+
+    return make
+
+
+@pytest.mark.parametrize(("plan", "node"), with_role("haproxy"))
+def test_haproxy_takes_its_configuration(make_node, machine, plan, node):  # noqa: F811
+    text = rendered(make_node(plan, node), "haproxy.configured")[HAPROXY]
+    checked = machine.run("haproxy", "-c", "-f", "/mnt/text", text=text)
+    assert checked.returncode == 0, checked.stdout
+    assert "WARNING" not in checked.stdout
+
+
+def test_haproxy_refuses_what_is_wrong(make_node, machine):  # noqa: F811
+    text = rendered(make_node("default", "haproxy1"), "haproxy.configured")[HAPROXY]
+    assert machine.run("haproxy", "-c", "-f", "/mnt/text", text=text + "\n    no-such-word\n").returncode != 0
+
+
+@pytest.mark.parametrize(("plan", "node"), with_role("haproxy"))
+@pytest.mark.parametrize("version", [3, 2])
+def test_keepalived_takes_its_configuration(with_site, tmp_path, machine, plan, node, version):  # noqa: F811
+    site = SITE | {"keepalived": {"interface": "eth0", "vrrp_version": version}}
+    minion = with_site(node, site, plan=PLANS[plan])
+    checks = next(c for c in minion.compile("keepalived.configured") if c["name"].endswith("haproxy-answers"))
+    script = minion.functions["cp.get_file_str"](checks["source"])
+    machine.put(checks["name"], script, mode=0o755)
+    machine.put("/run/haproxy/down", "0")
+    text = rendered(minion, "keepalived.configured")[KEEPALIVED]
+    checked = machine.run("keepalived", "--config-test", "--use-file", "/mnt/text", text=text)
+    assert checked.returncode == 0, checked.stdout
+    assert "unknown" not in checked.stdout.lower()
+
+
+def test_keepalived_signs_where_its_version_can(with_site):
+    minion = with_site("haproxy1", SITE)
+    secret = minion.pillar["secrets"]["KEEPALIVED_AUTH_PASS"]
+
+    def conf(version):
+        minion.functions["pkg.version"] = lambda name: version
+        return rendered(minion, "keepalived.configured")[KEEPALIVED]
+
+    assert "auth_" not in conf("1:2.3.3-1")
+    for version in ("1:2.4.3-1", "1:2.10.0-1", "3.0.0"):
+        signed = conf(version)
+        assert re.search(r"auth_hmac \{\s+key 1 hex:[0-9a-f]{64}\s+active_key 1\s+mode enforce\s+\}", signed)
+        assert secret not in signed
+
+
+def test_keepalived_sends_a_password_where_it_cannot_sign(with_site):
+    site = SITE | {"keepalived": {"interface": "eth0", "vrrp_version": 2}}
+    minion = with_site("haproxy1", site)
+    minion.functions["pkg.version"] = lambda name: "1:2.3.3-1"
+    text = rendered(minion, "keepalived.configured")[KEEPALIVED]
+    assert f"auth_pass {minion.pillar['secrets']['KEEPALIVED_AUTH_PASS'][:8]}\n" in text
+    assert "advert_int 1\n" in text
+
+
+def test_balancers_differ_in_nothing_but_who_they_are(make_node):
+    """Each knows all others, and no two have one priority: an election always ends."""
+    nodes = [node for plan, node in with_role("haproxy") if plan == "five_etcd"]
+    assert len(nodes) == 3
+    priorities = set()
+    for node in nodes:
+        minion = make_node("five_etcd", node)
+        text = rendered(minion, "keepalived.configured")[KEEPALIVED]
+        peers = re.search(r"unicast_peer \{([^}]*)\}", text)[1].split()
+        addresses = minion.functions["fanatico_plan.addresses"]("haproxy")
+        assert peers == [address for name, address in addresses.items() if name != node]
+        priorities.add(re.search(r"\n *priority (\d+)", text)[1])
+    assert len(priorities) == 3
+
+
+@pytest.mark.parametrize(("plan", "node"), with_role("rpc"))
+def test_systemd_takes_the_units_of_the_rpc_node(make_node, machine, plan, node):  # noqa: F811
+    files = rendered(make_node(plan, node), "rpc.configured")
+    units = [path for path in files if path.startswith("/etc/systemd/system/")]
+    assert len(units) == 4
+    for path, text in files.items():
+        machine.put(path, text)
+    for program in ("current/bin/anvil", "anvil_chain.py"):
+        machine.put(f"/opt/fanatico/rpc/{program}", "", mode=0o755)
+    checked = machine.run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *units)
+    assert checked.returncode == 0, checked.stdout
+    assert checked.stdout == ""
+
+
+def test_arguments_reach_the_rpc_node_as_they_stand_in_the_pillar(with_site):
+    args = ["--host={address}", 'say "hi"', "100%", "$HOME", "a\\b", 7]
+    site = SITE | {"rpc": SITE["rpc"] | {"exec": {"args": args}}}
+    unit = rendered(with_site("rpc1", site), "rpc.configured")["/etc/systemd/system/fanatico-rpc.service"]
+    line = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+    assert line.endswith(r'anvil "--host=10.0.1.10" "say \"hi\"" "100%%" "$$HOME" "a\\b" "7"')
+
+
+@pytest.mark.parametrize("lacking", ["source", "sha256", "bin"])
+def test_an_artefact_that_is_not_pinned_does_not_even_render(with_site, lacking):
+    artifact = {key: value for key, value in SITE["rpc"]["artifact"].items() if key != lacking}
+    minion = with_site("rpc1", SITE | {"rpc": SITE["rpc"] | {"artifact": artifact}})
+    with pytest.raises(AssertionError, match=f"rpc:artifact:{lacking} is empty in the pillar"):
+        minion.compile("rpc.installed")
+
+
+@pytest.mark.parametrize(
+    ("node", "sls", "site", "secrets", "sentence"),
+    [
+        ("haproxy1", "haproxy.configured", {}, True, "rpc:chain:id is empty in the pillar"),
+        ("haproxy1", "haproxy.configured", SITE, False, "HAPROXY_STATS_PASSWORD is missing: run"),
+        ("haproxy1", "keepalived.configured", SITE, False, "KEEPALIVED_AUTH_PASS is missing: run"),
+        (
+            "haproxy1",
+            "keepalived.configured",
+            {"keepalived": {"interface": ""}},
+            True,
+            "no interface carries 10.0.0.10",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(with_site, node, sls, site, secrets, sentence):
+    minion = with_site(node, site, with_secrets=secrets)
+    with pytest.raises(Exception, match=sentence):
+        rendered(minion, sls)
