@@ -1,4 +1,5 @@
 # Database: PostgreSQL, and Patroni that decides which of them leads.
 include:
-  - postgresql
+  - postgresql.installed
   - patroni
+  - postgresql.roles

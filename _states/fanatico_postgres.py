@@ -1,0 +1,181 @@
+"""
+Roles and databases of PostgreSQL, on the primary alone: the replicas have them from there.
+
+Passwords are compared with the verifiers that PostgreSQL stores, and sent as verifiers: neither its log nor an answer
+of these states ever holds one.
+"""
+
+from salt.exceptions import CommandExecutionError
+
+_ATTRIBUTES = ("superuser", "createrole", "createdb", "replication")
+
+_ROLE = """
+    SELECT rolcanlogin AS login, rolsuper AS superuser, rolcreaterole AS createrole, rolcreatedb AS createdb,
+           rolreplication AS replication, rolpassword AS verifier,
+           ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+                 WHERE m.member = a.oid) AS member_of
+    FROM pg_authid a WHERE rolname = %s
+"""
+
+
+def _answer(name, result, comment, changes=None):
+    return {"name": name, "result": result, "comment": comment, "changes": changes or {}}
+
+
+def _query(sql, args=None, **options):
+    return __salt__["fanatico_postgres.query"](sql, args, **options)
+
+
+def _elsewhere(timeout):
+    """
+    Return who leads where that is another node, or None where it is this one and takes writes.
+
+    Raises ``CommandExecutionError`` where nobody leads within ``timeout`` seconds.
+    """
+    me = __opts__["id"]
+
+    def look():
+        leader = __salt__["fanatico_patroni.leader"]()
+        if leader is None:
+            return False, "no leader"
+        if leader == me and __salt__["fanatico_postgres.is_in_recovery"]():
+            return False, f"{me} has the lead and is being promoted"
+        return True, leader
+
+    done, seen = __utils__["fanatico_wait.until"](look, 0 if __opts__["test"] else timeout)
+    if not done:
+        raise CommandExecutionError(
+            f"{me}: roles and databases are kept on the primary, and there is none: {seen}. "
+            f"Next: salt {me} fanatico_patroni.cluster"
+        )
+    return None if seen == me else seen
+
+
+def role_present(
+    name,
+    secret,
+    attributes=None,
+    member_of=None,
+    functions=None,
+    replace_password=False,
+    timeout=30,
+):
+    """
+    Have a role that may log in, with exactly these attributes and the password from the pillar.
+
+    name
+        The role.
+    secret
+        The name of its password under ``secrets`` in the pillar.
+    attributes
+        Those of ``superuser``, ``createrole``, ``createdb`` and ``replication`` that it has; it loses the others.
+    member_of
+        Roles it is a member of; others are left alone.
+    functions
+        Functions of PostgreSQL it may execute, with their argument types.
+    replace_password
+        Whether a password that the role already has may be replaced. Without, a different one is a failure.
+    timeout
+        Seconds to wait for a primary.
+    """
+    password = __utils__["fanatico_plan.get"](__pillar__, f"secrets:{secret}")
+    if not password:
+        return _answer(
+            name, False, f"{__opts__['id']} has no {secret} in its pillar: salt-run fanatico.secrets_init"
+        )
+    try:
+        elsewhere = _elsewhere(timeout)
+        if elsewhere:
+            return _answer(name, True, f"{elsewhere} is the primary and keeps the role {name}")
+        return _keep_role(
+            name, password, attributes or {}, member_of or [], functions or [], replace_password
+        )
+    except CommandExecutionError as exc:
+        return _answer(name, False, str(exc))
+
+
+def _keep_role(name, password, attributes, member_of, functions, replace_password):
+    wanted = {"login": True, **{one: bool(attributes.get(one)) for one in _ATTRIBUTES}}
+    found = _query(_ROLE, [name])
+    role = found[0] if found else {"member_of": [], "verifier": None}
+    known = bool(role["verifier"]) and __utils__["fanatico_scram.matches"](password, role["verifier"])
+    if role["verifier"] and not known and not replace_password:
+        return _answer(name, False, _other_password(name))
+    changes = {
+        key: {"old": role.get(key), "new": value} for key, value in wanted.items() if role.get(key) != value
+    }
+    if not known:
+        changes["password"] = "set" if not role["verifier"] else "replaced"
+    missing = [one for one in member_of if one not in role["member_of"]]
+    if missing:
+        changes["member_of"] = {"old": role["member_of"], "new": sorted({*role["member_of"], *missing})}
+    denied = [one for one in functions if not (found and _may_execute(name, one))]
+    if denied:
+        changes["functions"] = {"old": None, "new": denied}
+    if not changes:
+        return _answer(name, True, f"the role {name} is right")
+    if __opts__["test"]:
+        return _answer(name, None, f"the role {name} would be changed", changes)
+    words = " ".join(one.upper() if value else f"NO{one.upper()}" for one, value in wanted.items())
+    literals = {}
+    if not known:
+        words += " PASSWORD {verifier}"
+        literals["verifier"] = __utils__["fanatico_scram.verifier"](password)
+    verb = "ALTER" if found else "CREATE"
+    _query(f"{verb} ROLE {{role}} WITH {words}", identifiers={"role": name}, literals=literals)
+    for one in missing:
+        _query("GRANT {one} TO {role}", identifiers={"one": one, "role": name})
+    for one in denied:
+        _query(f"GRANT EXECUTE ON FUNCTION pg_catalog.{one} TO {{role}}", identifiers={"role": name})
+    return _answer(name, True, f"the role {name} was {'changed' if found else 'made'}", changes)
+
+
+def _may_execute(name, function):
+    sql = "SELECT has_function_privilege(%s, %s, 'execute') AS answer"
+    return _query(sql, [name, f"pg_catalog.{function}"])[0]["answer"]
+
+
+def _other_password(name):
+    me = __opts__["id"]
+    order = """state.apply postgresql.roles pillar='{"postgresql": {"replace_passwords": true}}'"""
+    return (
+        f"{me}: in the running cluster the role {name} has another password than in this node's pillar: the cluster was "
+        "founded with other secrets, or somebody has changed it. It was left as it is, because every member uses it. "
+        "Next: put the cluster's own password into the pillar (salt-run fanatico.secrets_import); or, where the pillar's "
+        f"is to be the new one: salt {me} {order}, then a highstate of all database nodes"
+    )
+
+
+def database_present(name, owner, timeout=30):
+    """
+    Have a database with this owner.
+
+    name
+        The database.
+    owner
+        A role that exists.
+    timeout
+        Seconds to wait for a primary.
+    """
+    try:
+        elsewhere = _elsewhere(timeout)
+        if elsewhere:
+            return _answer(name, True, f"{elsewhere} is the primary and keeps the database {name}")
+        found = _query("SELECT pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = %s", [name])
+        old = found[0]["owner"] if found else None
+        if old == owner:
+            return _answer(name, True, f"the database {name} belongs to {owner}")
+        changes = {"owner": {"old": old, "new": owner}}
+        if __opts__["test"]:
+            return _answer(
+                name, None, f"the database {name} would be {'given away' if found else 'made'}", changes
+            )
+        sql = (
+            "ALTER DATABASE {database} OWNER TO {owner}"
+            if found
+            else "CREATE DATABASE {database} OWNER {owner}"
+        )
+        _query(sql, identifiers={"database": name, "owner": owner}, timeout=30)
+        return _answer(name, True, f"the database {name} belongs to {owner} now", changes)
+    except CommandExecutionError as exc:
+        return _answer(name, False, str(exc))

@@ -1,0 +1,67 @@
+"""
+What differs between the settings that are wanted and those that are there. No I/O.
+"""
+
+# Patroni's dynamic configuration: what we keep as wanted, and take away where it is not wanted any more. What else stands
+# there is somebody's on purpose: `pause`, permanent slots, a standby cluster.
+_OWNED = {
+    (): {
+        "check_timeline",
+        "failsafe_mode",
+        "loop_wait",
+        "max_timelines_history",
+        "maximum_lag_on_failover",
+        "maximum_lag_on_syncnode",
+        "member_slots_ttl",
+        "primary_start_timeout",
+        "primary_stop_timeout",
+        "retry_timeout",
+        "synchronous_mode",
+        "synchronous_mode_strict",
+        "synchronous_node_count",
+        "ttl",
+    },
+    ("postgresql",): {"use_pg_rewind", "use_slots"},
+}
+_PARAMETERS = ("postgresql", "parameters")
+
+_WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
+
+
+def patroni(wanted, present):
+    """
+    Return ``(changes, patch)`` that lead from the dynamic configuration that is there to the one that is wanted.
+
+    ``changes`` is ``{"postgresql.parameters.max_connections": {"old": 100, "new": 200}, ...}``, and None stands for
+    what is not there. ``patch`` is what ``PATCH /config`` takes. Both are empty where nothing differs.
+    """
+    changes, patch = {}, {}
+    _compare(wanted or {}, present or {}, (), changes, patch)
+    return changes, patch
+
+
+def _compare(wanted, present, path, changes, patch):
+    owned = set(present) if path == _PARAMETERS else _OWNED.get(path, set())
+    for key in sorted({*wanted, *(owned & set(present))}):
+        old, new = present.get(key), wanted.get(key)
+        if isinstance(new, dict):
+            deeper = {}
+            _compare(new, old if isinstance(old, dict) else {}, (*path, key), changes, deeper)
+            if deeper:
+                patch[key] = deeper
+        elif not same(old, new):
+            changes[".".join((*path, key))] = {"old": old, "new": new}
+            patch[key] = new
+
+
+def same(one, other):
+    """Tell whether two values of a setting mean the same: ``on`` and true do, ``100`` and ``"100"`` too."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(value):
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, str):
+        return _WORDS.get(value.strip().lower(), value.strip())
+    return value if value is None else str(value)

@@ -1,0 +1,57 @@
+"""
+Whether a Patroni node and the cluster it finds belong together, decided from what is seen. No I/O.
+"""
+
+
+def judge(me, key, initialize, local, leader):
+    """
+    Return ``(verdict, why)`` for a node that is about to start.
+
+    me
+        The id of this node.
+    key
+        The key in etcd that holds the cluster's system identifier.
+    initialize
+        Its value; None where there is no such key. Empty while a first node is founding the cluster.
+    local
+        The system identifier of the data on this node, or None where it has none.
+    leader
+        The id of the node that leads, or None.
+
+    ``verdict`` is ``ok``, ``wait`` (it may get better) or ``foreign``.
+    """
+    if local and initialize and local != initialize:
+        return "foreign", (
+            f"{me}: the data on this node and the key {key} in etcd are of two different clusters (system identifiers "
+            f"{local} and {initialize}): one of them is foreign, and Patroni would not start. Next: where the data is the "
+            f"one to keep and nothing else uses that key, remove it (etcdctl del --prefix {parent(key)}); where it is not, "
+            "move the data directory away, and this node copies the cluster's"
+        )
+    if local is None and initialize is not None and leader is None:
+        return "wait", (
+            f"{me}: etcd holds the key {key} ({initialize or 'still empty'}), so a cluster of this name has been founded, "
+            f"but none of its members leads and {me} has no data of it: Patroni would wait here for ever. Next: start the "
+            "members that have the data; or, where there are none and the key is left over or foreign, remove it "
+            f"(etcdctl del --prefix {parent(key)})"
+        )
+    return "ok", "this node and the cluster belong together"
+
+
+def parent(key):
+    """Return the prefix a key stands under, with its slash at the end."""
+    return key.rpartition("/")[0] + "/"
+
+
+def system_identifier(control_data):
+    """Return the system identifier in what ``pg_controldata`` prints, or None."""
+    for line in control_data.splitlines():
+        name, _, value = line.partition(":")
+        if name == "Database system identifier":
+            return value.strip()
+    return None
+
+
+def passwords(configuration):
+    """Return ``{"superuser": ..., "replication": ..., "rewind": ...}`` of a patroni.yml as far as they are there."""
+    roles = ((configuration or {}).get("postgresql") or {}).get("authentication") or {}
+    return {name: (one or {}).get("password") for name, one in roles.items()}

@@ -1,0 +1,31 @@
+include:
+  - patroni.installed
+
+{%- from "patroni/map.jinja" import patroni with context %}
+{%- from "postgresql/map.jinja" import postgresql with context %}
+
+# Nothing is replaced where the running cluster would not take this node with the passwords in its pillar.
+The cluster takes this node:
+  fanatico_patroni.accepted:
+    - name: {{ pillar.plan.name }}
+    - data_dir: {{ postgresql.data_dir }}
+    - bin_dir: /usr/lib/postgresql/{{ postgresql.version }}/bin
+    - require:
+      - pkg: PostgreSQL and Patroni are installed
+
+Patroni is configured:
+  file.managed:
+    - name: /etc/patroni/patroni.yml
+    - source: salt://patroni/files/patroni.yml.jinja
+    - template: jinja
+    - context:
+        patroni: {{ patroni | json }}
+        postgresql: {{ postgresql | json }}
+    - user: postgres
+    - group: postgres
+    - mode: "0640"
+    - show_changes: False
+    - check_cmd: /usr/local/lib/fanatico/check-patroni
+    - require:
+      - file: patroni.yml can be checked
+      - fanatico_patroni: The cluster takes this node

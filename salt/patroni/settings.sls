@@ -1,0 +1,11 @@
+include:
+  - patroni.running
+
+{%- from "patroni/map.jinja" import patroni with context %}
+
+The members of the cluster share these settings:
+  fanatico_patroni.settings_present:
+    - name: {{ pillar.plan.name }}
+    - settings: {{ patroni.dynamic | json }}
+    - require:
+      - service: Patroni runs

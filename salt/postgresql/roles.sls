@@ -1,0 +1,58 @@
+{%- from "postgresql/map.jinja" import postgresql with context %}
+
+# The first three are Patroni's: it makes them when the cluster is founded, and every member has their passwords.
+# Nothing is required of salt/patroni: new passwords have to reach the cluster before they reach patroni.yml.
+The role postgres is right:
+  fanatico_postgres.role_present:
+    - name: postgres
+    - secret: POSTGRES_SUPERUSER_PASSWORD
+    - attributes: {superuser: true, createrole: true, createdb: true, replication: true}
+    - replace_password: {{ postgresql.replace_passwords }}
+
+The role replicator is right:
+  fanatico_postgres.role_present:
+    - name: replicator
+    - secret: POSTGRES_REPLICATOR_PASSWORD
+    - attributes: {replication: true}
+    - replace_password: {{ postgresql.replace_passwords }}
+    - require:
+      - fanatico_postgres: The role postgres is right
+
+The role rewind is right:
+  fanatico_postgres.role_present:
+    - name: rewind
+    - secret: POSTGRES_REWIND_PASSWORD
+    # What pg_rewind reads the other server with.
+    - functions:
+      - pg_ls_dir(text, boolean, boolean)
+      - pg_stat_file(text, boolean)
+      - pg_read_binary_file(text)
+      - pg_read_binary_file(text, bigint, bigint, boolean)
+    - replace_password: {{ postgresql.replace_passwords }}
+    - require:
+      - fanatico_postgres: The role replicator is right
+
+The role admin is right:
+  fanatico_postgres.role_present:
+    - name: admin
+    - secret: POSTGRES_ADMIN_PASSWORD
+    - attributes: {createrole: true, createdb: true}
+    - member_of: [pg_monitor, pg_signal_backend]
+    - replace_password: True
+    - require:
+      - fanatico_postgres: The role rewind is right
+
+The role fanatico is right:
+  fanatico_postgres.role_present:
+    - name: fanatico
+    - secret: POSTGRES_FANATICO_PASSWORD
+    - replace_password: True
+    - require:
+      - fanatico_postgres: The role admin is right
+
+The database {{ postgresql.database }} is there:
+  fanatico_postgres.database_present:
+    - name: {{ postgresql.database }}
+    - owner: fanatico
+    - require:
+      - fanatico_postgres: The role fanatico is right
