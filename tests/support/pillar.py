@@ -14,7 +14,7 @@ SITE = {
         "chain": {"id": 31337},
         "artifact": {
             "kind": "archive",
-            "source": "salt://artifacts/node.tgz",
+            "source": "https://example.org/node.tgz",
             "sha256": "0" * 64,
             "strip": 1,
             "bin": "bin/node",

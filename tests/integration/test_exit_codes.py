@@ -1,0 +1,51 @@
+"""Programs and people read exit codes: they are right where a real master and a real minion meet."""
+
+import pytest
+import yaml
+
+from tests.support.pillar import SITE
+
+
+@pytest.fixture
+def site(pillar_root):
+    """Write other overrides of this installation, for one test."""
+    path = pillar_root / "site" / "init.sls"
+    yield lambda settings: path.write_text(yaml.safe_dump({**SITE, **settings}))
+    path.write_text(yaml.safe_dump(SITE))
+
+
+def test_a_sound_pillar(salt_run):
+    ret = salt_run.run("fanatico.validate")
+    assert ret.returncode == 0, ret
+    assert ret.data["nodes"] == 12
+    assert ret.data["secrets"] == 9
+
+
+def test_an_unsound_pillar(salt_run, site):
+    site({"plan": {"timing": {"patroni": {"ttl": 15}}}, "haproxy": {"maxcon": 1}})
+    ret = salt_run.run("fanatico.validate")
+    said = ret.stdout + ret.stderr
+    assert ret.returncode == 1
+    assert "plan:timing:patroni:ttl: 15" in said
+    assert "did you mean maxconn?" in said
+    assert "Traceback" not in said
+
+
+def test_an_orchestration_over_an_unsound_pillar(salt_run, minion, site):
+    site({"plan": {"timing": {"patroni": {"ttl": 15}}}})
+    ret = salt_run.run("state.orchestrate", "orch.deploy")
+    assert ret.returncode != 0
+    assert "plan:timing:patroni:ttl" in ret.stdout + ret.stderr
+
+
+def test_a_minion_that_does_not_do_its_part(salt, minion):
+    """There is no etcd here, and this minion has the role."""
+    ret = salt.run("fanatico.health", minion_tgt=minion.id)
+    assert ret.returncode != 0
+    assert ret.data["status"] == "critical"
+    assert all({"status", "value", "detail", "hint"} == set(check) for check in ret.data["checks"].values())
+
+
+def test_nodes_that_are_not_there(salt_run, minion):
+    ret = salt_run.run("fanatico.status", "timeout=2")
+    assert ret.returncode != 0

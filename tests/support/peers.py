@@ -1,0 +1,73 @@
+"""Fake peers on the loopback: HTTP servers that answer what a test tells them to, one address each, one port for all."""
+
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        raw = self.rfile.read(length)
+        payload = json.loads(raw) if raw else None
+        self.server.peer.seen.append((self.command, self.path, payload, dict(self.headers)))
+        said = self.server.peer.answers.get(f"{self.command} {self.path}", (404, {"message": "no such path"}))
+        status, body = said(payload) if callable(said) else said
+        if status is None:  # hang until the test is over
+            self.server.peer.over.wait(10)
+            self.close_connection = True
+            return
+        body = body if isinstance(body, str) else json.dumps(body)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    do_GET = do_POST = do_PATCH = _answer
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+class Peer:
+    """One fake peer: `answers` is {"GET /path": (status, body) or callable(payload)}, `seen` what it was asked."""
+
+    def __init__(self, address, port=0):
+        self.address, self.answers, self.seen, self.over = address, {}, [], threading.Event()
+        self.server = ThreadingHTTPServer((address, port), _Handler)
+        self.server.daemon_threads = True
+        self.server.peer = self
+        self.port = self.server.server_address[1]
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
+
+    def hang(self, *questions):
+        """Never answer these questions."""
+        for question in questions:
+            self.answers[question] = (None, "")
+
+    def stop(self):
+        """Refuse connections from here on."""
+        self.over.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@contextlib.contextmanager
+def peers(*names):
+    """Yield {name: Peer} on 127.0.0.2 and following, all on one port."""
+    started = {}
+    try:
+        port = 0
+        for number, name in enumerate(names, 2):
+            started[name] = Peer(f"127.0.0.{number}", port)
+            port = started[name].port
+        yield started
+    finally:
+        for peer in started.values():
+            with contextlib.suppress(OSError):
+                peer.stop()
