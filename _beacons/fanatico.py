@@ -52,7 +52,12 @@ def beacon(config):
     """Return an event for every unit of this node that has gone down, or has stayed down for long enough."""
     settings = {**DEFAULTS, **_merged(config)}
     now = time.monotonic()
-    due = [unit for unit in __salt__["fanatico_unit.expected"]() if _due(_memory.get(unit), now)]
+    try:
+        expected = __salt__["fanatico_unit.expected"]()
+    except KeyError:
+        # Salt takes in our files one kind after the other; for a moment some of them are not there yet.
+        return []
+    due = [unit for unit in expected if _due(_memory.get(unit), now)]
     if not due:
         return []
     events = []
@@ -107,7 +112,12 @@ def _judge(known, state, now, settings):
                 why = "failed" if state["active"] == "failed" else "stopped"
         elif told is not None and told >= memory["down_since"]:
             why = "still down" if now - told >= settings["repeat"] else ""
-        elif state["enabled"] == "enabled" and now - memory["down_since"] >= settings["settle"]:
+        # Installed and enabled, but never started: a deploy is on its way to it.
+        elif (
+            state["enabled"] == "enabled"
+            and state["tried"]
+            and now - memory["down_since"] >= settings["settle"]
+        ):
             why = "did not come up"
         if why:
             memory.update(up=False, told=now)

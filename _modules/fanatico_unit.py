@@ -17,6 +17,7 @@ _PROPERTIES = {
     "Result": "result",
     "MainPID": "pid",
     "NRestarts": "restarts",
+    "InactiveExitTimestampMonotonic": "tried",
     "ControlGroup": "cgroup",
     "Job": "job",
 }
@@ -49,8 +50,9 @@ def states(*units):
         Their full names; without any, those of ``fanatico_unit.expected``.
 
     Returns ``{unit: {"load", "enabled", "active", "sub", "result", "cgroup": str, "pid", "restarts": int,
-    "down": bool}}``. ``down`` means that nothing but us will start it again: it is stopped or failed, systemd
-    is not about to start it, and nobody has masked it. A unit that does not exist has load ``not-found``.
+    "tried", "down": bool}}``. ``tried``: it was started at least once since the machine has booted. ``down``
+    means that nothing but us will start it again: it is stopped or failed, systemd is not about to start it,
+    and nobody has masked it. A unit that does not exist has load ``not-found``.
 
     CLI Example:
 
@@ -132,6 +134,7 @@ def _parse(text, units):
         told = dict(line.partition("=")[::2] for line in block.splitlines())
         state = {name: told.get(key, "") for key, name in _PROPERTIES.items()}
         state.update({key: int(state[key] or 0) for key in ("pid", "restarts")})
+        state["tried"] = state["tried"] not in ("", "0")
         # `<id> <path>` while a start or stop is queued.
         busy = state.pop("job").split(" ")[0] not in ("", "0")
         state["down"] = state["load"] == "loaded" and state["active"] in ("inactive", "failed") and not busy

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import salt.client
 import salt.utils.event
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+import salt.utils.user
+from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
 
 log = logging.getLogger(__name__)
 
@@ -195,15 +196,20 @@ def _objection(host, unit, roles, conf):
 
 def _start(host, unit, conf):
     """Have the target look again, start the unit if it is still down, and prove it."""
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        answers = client.cmd(
-            host,
-            "fanatico_unit.start",
-            [unit],
-            tgt_type="list",
-            kwarg={"samples": conf["samples"], "timeout": conf["timeout"]},
-            timeout=conf["timeout"] + 5,
-        )
+    # An orchestration puts the caller's name (Reactor) where the client looks for the owner of its key.
+    opts = {**__opts__, "user": salt.utils.user.get_user()}
+    try:
+        with salt.client.get_local_client(mopts=opts) as client:
+            answers = client.cmd(
+                host,
+                "fanatico_unit.start",
+                [unit],
+                tgt_type="list",
+                kwarg={"samples": conf["samples"], "timeout": conf["timeout"]},
+                timeout=conf["timeout"] + 5,
+            )
+    except SaltException as exc:
+        answers = {host: f"{host} could not be asked: {exc}"}
     answer = answers.get(host)
     if isinstance(answer, dict) and "running" in answer:
         return answer
