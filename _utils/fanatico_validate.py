@@ -20,6 +20,18 @@ _PORTS = {
     "haproxy": ("rpc_http", "rpc_ws", "haproxy_stats", "postgres_primary", "postgres_replica"),
     "rpc": ("rpc_http", "rpc_ws"),
 }
+_PARAMETERS_ELSEWHERE = {
+    "port": "the port is plan:ports:postgres",
+    "listen_addresses": "PostgreSQL listens on the address in plan:nodes",
+    "cluster_name": "Patroni sets it",
+    "data_directory": "the place is postgresql:data_dir",
+    "hba_file": "the rules come from the plan's networks",
+    "hot_standby": "Patroni keeps it on",
+    "primary_conninfo": "Patroni sets it",
+    "synchronous_standby_names": "Patroni sets it, see patroni:dynamic:synchronous_mode",
+}
+_NO = ("off", "false", "no", "0")
+_PARAMETERS_THAT_LOSE_WRITES = {"fsync": _NO, "full_page_writes": _NO, "synchronous_commit": (*_NO, "local")}
 _SSH = {22: "sshd"}
 _MASTER = {4505: "salt-master", 4506: "salt-master"}
 
@@ -279,12 +291,13 @@ def _role_faults(pillar):
         yield path, f"{len(etcd)} nodes have the role etcd; use at most 7, more make every write slower"
     if len(masters) > 1:
         yield path, f"{len(masters)} nodes have the role master ({', '.join(masters)}); use one"
-    strict = _get(pillar, "patroni:synchronous_mode_strict", False)
-    if len(_nodes(pillar, "patroni")) == 1 and strict and _get(pillar, "patroni:synchronous_mode"):
+    dynamic = _get(pillar, "patroni:dynamic", {})
+    strict = dynamic.get("synchronous_mode_strict") and dynamic.get("synchronous_mode") not in (None, False, "off")
+    if len(_nodes(pillar, "patroni")) == 1 and strict:
         text = (
             "with a single patroni node no replica can confirm a write, and every write would wait for ever"
         )
-        yield ["patroni", "synchronous_mode_strict"], f"{text}; add a node, or set it to false"
+        yield ["patroni", "dynamic", "synchronous_mode_strict"], f"{text}; add a node, or set it to false"
 
 
 def _port_faults(pillar):
@@ -330,6 +343,15 @@ def _timing_faults(pillar):
             yield ["plan", "timing", "haproxy", key], f"{text}; use at most {haproxy['inter_ms']}"
 
 
+def _postgresql_faults(pillar):
+    for name, value in _get(pillar, "postgresql:parameters", {}).items():
+        path = ["postgresql", "parameters", name]
+        if name in _PARAMETERS_ELSEWHERE:
+            yield path, f"has no effect here; {_PARAMETERS_ELSEWHERE[name]}"
+        elif str(value).lower() in _PARAMETERS_THAT_LOSE_WRITES.get(name, ()):
+            yield path, f"{value} would lose acknowledged writes in a crash; leave it out"
+
+
 def _rpc_faults(pillar):
     if not _nodes(pillar, "rpc"):
         return
@@ -372,5 +394,6 @@ _CHECKS = (
     _role_faults,
     _port_faults,
     _timing_faults,
+    _postgresql_faults,
     _rpc_faults,
 )
