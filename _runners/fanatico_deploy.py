@@ -2,9 +2,6 @@
 What orch.deploy must know of the live system before it acts: the decisions between a first start and a change.
 """
 
-import salt.client
-from salt.exceptions import CommandExecutionError
-
 __virtualname__ = "fanatico"
 
 
@@ -16,7 +13,7 @@ def etcd_bootstrap():
     """
     Tell whether the etcd nodes make a first cluster: only when none of them holds data and none is a member.
 
-    Returns True or False. Raises ``CommandExecutionError`` when a node does not answer, since its data decides.
+    Returns True or False. Refuses when a node does not answer, since its data decides.
 
     CLI Example:
 
@@ -33,7 +30,7 @@ def patroni_first():
     Tell which Patroni nodes are brought up first, together: those that hold data, else only the plan's first.
 
     Nodes that hold data settle among themselves who leads; a node without any copies from that leader, so it waits.
-    Returns a list of minion ids, the present leader in front. Raises ``CommandExecutionError`` when a node does not
+    Returns a list of minion ids, the present leader in front. Refuses when a node does not
     answer.
 
     CLI Example:
@@ -48,15 +45,15 @@ def patroni_first():
     return sorted(with_data, key=lambda node: node not in leaders) or list(states)[:1]
 
 
-def _ask(role, function):
+def _ask(role, function, timeout=20):
     """Return {node: answer} of a function on every node of a role, in the plan's order."""
-    nodes = __salt__["salt.cmd"]("fanatico_plan.nodes", role)
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        answers = client.cmd(nodes, function, tgt_type="list", timeout=15)
-    silent = [node for node in nodes if not isinstance(answers.get(node), dict)]
-    if silent:
-        raise CommandExecutionError(
-            f"{silent[0]} did not tell what it holds ({str(answers.get(silent[0], 'no answer'))[:300]}), and a deploy decides "
-            f"from that; look at `salt {silent[0]} {function}` and run the deploy again."
-        )
+    nodes = __utils__["fanatico_plan.nodes"](__utils__["fanatico_master.plan"](__opts__), role)
+    answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, function, (), timeout)
+    for node in nodes:
+        if not isinstance(answers.get(node), dict):
+            said = str(answers.get(node, "no answer"))[-300:]
+            __utils__["fanatico_master.refuse"](
+                f"{node} did not tell what it holds ({said}), and a deploy decides from that; "
+                f"look at `salt {node} {function}`, then run the deploy again."
+            )
     return {node: answers[node] for node in nodes}

@@ -1,6 +1,6 @@
 # What only a lab wants; merged over the committed pillar as pillar/site.
-base:
-  sysctl_vm: false
+minion:
+  install: {wheels: /srv/packages/wheels}
 
 # Foundry's anvil stands in for the operator's node. It knows no other nodes, so a small program makes three of them one
 # chain, and it serves WebSocket on its HTTP port, so a proxy gives that a port of its own.

@@ -24,6 +24,7 @@ Hand out our modules:
   salt.function:
     - name: saltutil.sync_all
     - tgt: "*"
+    - timeout: 60
     - require:
       - salt: Every machine answers
 
@@ -33,6 +34,7 @@ Prepare every machine:
     - tgt: "*"
     - sls: roles.prepared
     - queue: True
+    - timeout: 60
     - require:
       - salt: Hand out our modules
 
@@ -51,6 +53,7 @@ Bring up the RPC nodes:
     - sls: roles.rpc
     - queue: True
     - parallel: True
+    - timeout: 60
     - require:
       - salt: Prepare every machine
 
@@ -67,6 +70,7 @@ Bring up the balancers:
     - tgt_type: list
     - sls: roles.haproxy
     - queue: True
+    - timeout: 60
     - require:
       - salt: Bring up PostgreSQL
       - salt: Bring up the RPC nodes
@@ -75,6 +79,7 @@ The virtual address is held:
   salt.function:
     - name: fanatico_keepalived.wait_address
     - tgt: {{ nodes("haproxy")[0] }}
+    - timeout: 60
     - require:
       - salt: Bring up the balancers
 
@@ -82,6 +87,7 @@ Prove it end to end:
   salt.function:
     - name: fanatico.proof
     - tgt: {{ nodes("patroni")[0] }}
+    - timeout: 60
     - require:
       - salt: The virtual address is held
 

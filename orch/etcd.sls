@@ -1,6 +1,7 @@
 # etcd on all its nodes together. Whether a first cluster is made is decided from what the nodes hold right now.
 {%- set nodes = salt["fanatico_plan.nodes"]("etcd") %}
 {%- set bootstrap = salt["saltutil.runner"]("fanatico.etcd_bootstrap") %}
+{%- if bootstrap is not boolean %}{{ raise(bootstrap) }}{% endif %}
 
 Configure and start etcd:
   salt.state:
@@ -11,10 +12,12 @@ Configure and start etcd:
     - pillar:
         etcd:
           bootstrap: {{ bootstrap | json }}
+    - timeout: 60
 
 etcd has a quorum:
   salt.function:
     - name: fanatico_etcd.wait_quorum
     - tgt: {{ nodes[0] }}
+    - timeout: 60
     - require:
       - salt: Configure and start etcd

@@ -2,6 +2,7 @@
 # which copy from the leader, until every replica streams, then what only a leader can do.
 {%- set nodes = salt["fanatico_plan.nodes"]("patroni") %}
 {%- set first = salt["saltutil.runner"]("fanatico.patroni_first") %}
+{%- if first is string %}{{ raise(first) }}{% endif %}
 {%- set others = nodes | reject("in", first) | list %}
 
 Start Patroni where there is data, or on one node:
@@ -10,11 +11,13 @@ Start Patroni where there is data, or on one node:
     - tgt_type: list
     - sls: roles.patroni
     - queue: True
+    - timeout: 60
 
 There is a leader:
   salt.function:
     - name: fanatico_patroni.wait_leader
     - tgt: {{ first[0] }}
+    - timeout: 60
     - require:
       - salt: Start Patroni where there is data, or on one node
 {%- if others %}
@@ -25,6 +28,7 @@ Start Patroni on the others:
     - tgt_type: list
     - sls: roles.patroni
     - queue: True
+    - timeout: 60
     - require:
       - salt: There is a leader
 {%- endif %}
@@ -35,6 +39,7 @@ Every replica streams:
     - tgt: {{ first[0] }}
     - kwarg:
         members: {{ nodes | json }}
+    - timeout: 60
     - require:
       - salt: {{ "Start Patroni on the others" if others else "There is a leader" }}
 
@@ -46,5 +51,6 @@ Roles, database and settings of the cluster:
       - postgresql.roles
       - patroni.settings
     - queue: True
+    - timeout: 60
     - require:
       - salt: Every replica streams
