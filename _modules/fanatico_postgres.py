@@ -68,6 +68,7 @@ def query(
     identifiers=None,
     literals=None,
     password=None,
+    replicated=True,
     timeout=5,
 ):
     """
@@ -93,6 +94,8 @@ def query(
         ``{placeholder: value}``, quoted by psycopg, where PostgreSQL takes no parameters (``CREATE ROLE``).
     password
         Only for a role that has no secret in the pillar.
+    replicated
+        False: a commit does not wait for a standby, for what can be done again and must not hang without one.
     timeout
         Seconds to connect, and seconds for the statement.
 
@@ -124,7 +127,7 @@ def query(
             user=user,
             password=password or _get(f"secrets:{SECRET_OF.get(user)}"),
             connect_timeout=max(2, int(timeout)),
-            options=f"-c statement_timeout={int(timeout * 1000)}",
+            options=f"-c statement_timeout={int(timeout * 1000)}{'' if replicated else ' -c synchronous_commit=local'}",
             application_name="fanatico",
             autocommit=True,
             row_factory=dict_row,

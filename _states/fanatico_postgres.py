@@ -23,7 +23,8 @@ def _answer(name, result, comment, changes=None):
 
 
 def _query(sql, args=None, **options):
-    return __salt__["fanatico_postgres.query"](sql, args, **options)
+    # Without waiting for a standby: on a first deploy there is none yet, and what is lost is done again.
+    return __salt__["fanatico_postgres.query"](sql, args, replicated=False, **options)
 
 
 def _elsewhere(timeout):
