@@ -21,7 +21,8 @@ Salt minion is configured:
     - makedirs: True
     - context:
         master: {{ masters | first | json }}
-        fingerprint: {{ minion.master_fingerprint | json }}
+        # Known to salt-ssh from the roster, and to a minion from this very file.
+        fingerprint: {{ (minion.master_fingerprint or opts.get("master_finger", "")) | json }}
 
 Salt minion has its unit:
   file.managed:

@@ -1,0 +1,146 @@
+"""
+The minions' keys: accepted where the host itself, asked over SSH, has the key that the master was sent in its name.
+"""
+
+import pathlib
+import time
+
+import salt.client.ssh.client
+import salt.key
+import salt.utils.crypt
+
+__virtualname__ = "fanatico"
+
+_OWN_KEY = "/etc/salt/pki/minion/minion.pub"  # on every host
+_POLL = 1  # seconds between looks at what has been sent
+_SSH_TIMEOUT = 5  # seconds, beside Salt's own `timeout`, until a host counts as unreachable
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def accept_keys(timeout=30, ids=None):
+    """
+    Accept the waiting key of each host whose own key, read there over SSH, has the same fingerprint.
+
+    SSH goes by the roster and by the known_hosts of the user who runs this; so what vouches for a minion's key is the
+    host key that a person has checked. No key is accepted in another way, and accepted ones stay as they are.
+
+    timeout
+        Seconds to wait for keys that were not sent yet.
+    ids
+        The minions meant; all of the plan without them.
+
+    Returns ``{"accepted": [ids], "refused": {id: why}, "missing": {id: why}}``: accepted just now, sent but not to be
+    trusted, not sent at all. ``salt-run`` ends with 1 where any is refused or missing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.accept_keys
+        salt-run fanatico.accept_keys ids='[rpc4]'
+    """
+    plan = __utils__["fanatico_master.plan"](__opts__)
+    wanted = list(ids or __utils__["fanatico_plan.nodes"](plan))
+    with salt.key.Key(__opts__) as keys:
+        sent = _wait_sent(keys, wanted, timeout)
+        doubtful = {name: held for name, held in sent.items() if held.keys() - {"minions"}}
+        own = _own_keys(list(doubtful), __utils__["fanatico_plan.nodes"](plan, "master"))
+        verdicts = {name: _verdict(name, held, *own[name]) for name, held in doubtful.items()}
+        accepted = [name for name, verdict in verdicts.items() if verdict is True]
+        if accepted:
+            keys.accept(match_dict={"minions_pre": accepted})
+    result = {
+        "accepted": accepted,
+        "refused": {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, str)},
+        "missing": {
+            name: f"no key came within {timeout:g} s: is salt-minion installed there (salt-ssh {name} state.apply "
+            "minion), is it running, does it reach this master's ports 4505 and 4506?"
+            for name in wanted
+            if name not in sent
+        },
+    }
+    if result["refused"] or result["missing"]:
+        result["retcode"] = __context__["retcode"] = 1
+    return result
+
+
+def _wait_sent(keys, wanted, timeout):
+    """Return {id: {where it lies: public key}} of what the master was sent, once that is everything or time is over."""
+    deadline = time.monotonic() + timeout
+    while True:
+        lying = {place: set(names) for place, names in keys.list_keys().items()}
+        sent = [name for name in wanted if any(name in names for names in lying.values())]
+        if len(sent) == len(wanted) or time.monotonic() >= deadline:
+            return {name: {place: held[name] for place, held in keys.key_str(name).items()} for name in sent}
+        time.sleep(_POLL)
+
+
+def _own_keys(names, masters):
+    """Return {id: (public key or "", why there is none)} as the hosts themselves hold it."""
+    own = {name: _local_key() for name in names if name in masters}
+    remote = [name for name in names if name not in masters]
+    if not remote:
+        return own
+    read = ["cat", _OWN_KEY]
+    if __opts__.get("roster_defaults", {}).get("sudo"):
+        read = ["sudo", "-n", *read]  # a raw command runs as the user who logs in
+    answers = salt.client.ssh.client.SSHClient(mopts=dict(__opts__)).cmd(
+        remote,
+        read[0],
+        read[1:],
+        tgt_type="list",
+        raw_shell=True,
+        roster="fanatico",
+        ssh_timeout=_SSH_TIMEOUT,
+    )
+    return own | {name: _answer(answers.get(name)) for name in remote}
+
+
+def _local_key():
+    try:
+        return pathlib.Path(_OWN_KEY).read_text(encoding="ascii"), ""
+    except OSError as exc:
+        return "", f"{_OWN_KEY}: {exc.strerror}"
+
+
+def _answer(said):
+    if not isinstance(said, dict):
+        return "", str(said or "it is not in the plan")
+    if said.get("retcode") == 0 and "BEGIN PUBLIC KEY" in said.get("stdout", ""):
+        return said["stdout"], ""
+    words = (said.get("stderr") or said.get("stdout") or f"exit code {said.get('retcode')}").split("\n")
+    return "", " ".join(line.strip() for line in words if line.strip())
+
+
+def _verdict(name, held, own, why):
+    """Return True for a key to accept, None where there is nothing to do, else why it is not accepted."""
+    again = f"`salt-key -d {name}`, then `salt-run fanatico.accept_keys`"
+    if not own:
+        return f"the host could not be asked for its own key over SSH: {why}"
+    finger = _finger(own)
+    if finger == _finger(held.get("minions")):
+        return None  # what was denied or rejected beside it is not the host's
+    if finger == _finger(held.get("minions_pre")):
+        return True
+    if "minions" in held:
+        return (
+            f"the host's own key is {finger}, but {_finger(held['minions'])} is accepted: if the host was made "
+            f"anew, forget the old key and accept the new: {again}"
+        )
+    if "minions_pre" in held:
+        return (
+            f"the host's own key is {finger}, the master was sent {_finger(held['minions_pre'])}: somebody else uses "
+            f"its name. Find out who; then {again}"
+        )
+    return f"its key was rejected on this master before; if that was an error: {again}"
+
+
+def _finger(key):
+    """Return the fingerprint of a public key as `salt-call --local key.finger` prints it on the host, "" without one."""
+    # `salt-key -f` of Salt 3008 also hashes the lines around the key, so its fingerprints compare with nothing.
+    lines = [line.strip() for line in key.splitlines() if line.strip()] if isinstance(key, str) else []
+    body = "".join(f"{line}\n" for line in lines if not line.startswith("-----"))
+    return salt.utils.crypt.pem_finger(key=body) if body else ""
