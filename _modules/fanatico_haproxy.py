@@ -206,6 +206,9 @@ def _judge(facts, owed):
     )
     for name, number in owed.items():
         found[f"haproxy.{name}"] = _judge_backend(name, facts["backends"].get(name), number)
+    reads, writes = found["haproxy.postgres_replica"], found["haproxy.postgres_primary"]
+    if reads["status"] == "critical" and writes["value"]:
+        reads.update(status="degraded", detail=f"{reads['detail']}; the primary serves the reads")
     return found
 
 

@@ -2,7 +2,6 @@
 etcd's membership and its service, decided from what is there: never from a flag that says what was there.
 """
 
-import contextvars
 import pathlib
 import time
 
@@ -87,7 +86,7 @@ def _settle(me, bootstrap, timeout, token):
             _act(me, decision["action"], live, token)
         return decision["action"] != "wait", decision["why"]
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, 1, contextvars.copy_context())
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=1)
     if not done:
         return {"why": f"{seen} (waited {timeout} s)"}, False
     return last, last["action"] != "refuse"
@@ -214,7 +213,7 @@ def _wait_healthy(name, timeout):
             return True, "healthy"
         return False, mine.get("error") or mine.get("reason") or "unhealthy"
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, 0.25, contextvars.copy_context())
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=0.25)
     if done:
         return
     journal = __salt__["fanatico.journal"](name)
@@ -271,7 +270,7 @@ def _restart_in_turn(name, timeout):
 def _wait_restarted(name, timeout):
     """Wait for the new process: the old one still answers for a moment."""
     done, _ = __utils__["fanatico_wait.until"](
-        lambda: (not _newer_than(_unit(name)), None), timeout, 0.25, contextvars.copy_context()
+        lambda: (not _newer_than(_unit(name)), None), timeout, interval=0.25
     )
     if not done:
         raise CommandExecutionError(f"{_me()}: systemd has not restarted {name} within {timeout} s")

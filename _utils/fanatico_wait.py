@@ -1,10 +1,11 @@
 """Waiting, always bounded: poll until it is so, or say what was awaited and what was seen instead."""
 
-import contextvars
 import time
 
+import salt.loader.context
 
-def until(look, timeout, interval=0.5, context=None):
+
+def until(look, timeout, interval=0.5):
     """
     Poll until something is so.
 
@@ -15,16 +16,14 @@ def until(look, timeout, interval=0.5, context=None):
         Seconds; at least one look is taken.
     interval
         Seconds between two looks.
-    context
-        The caller's ``contextvars.copy_context()``, where ``look`` uses Salt's dunders: they are found by it.
 
     Returns ``(True, seen)``, or ``(False, last seen)`` once the time is over.
     """
-    context = context or contextvars.copy_context()
+    look = _as_the_caller(look)
     deadline = time.monotonic() + timeout
     while True:
         try:
-            done, seen = context.run(look)
+            done, seen = look()
         except Exception as exc:  # noqa: BLE001 - a peer that is not there yet may fail in any way
             done, seen = False, str(exc) or type(exc).__name__
         if done or time.monotonic() >= deadline:
@@ -32,13 +31,30 @@ def until(look, timeout, interval=0.5, context=None):
         time.sleep(min(interval, max(0.0, deadline - time.monotonic())))
 
 
+def _as_the_caller(look):
+    """
+    Return ``look`` so that Salt's dunders mean in it what they mean to the caller.
+
+    Salt finds them by the loader that the running code was reached through. Reached through ``__utils__``, that is
+    the loader of this module, which has no ``__salt__`` and no ``__pillar__``.
+    """
+    loader = salt.loader.context.loader_ctxvar.get(None)
+    caller = loader.parent_loader if getattr(loader, "tag", None) == "utils" else None
+    if caller is None:
+        return look
+
+    def as_the_caller():
+        with salt.loader.context.loader_context(caller):
+            return look()
+
+    return as_the_caller
+
+
 def ran_out(host, awaited, timeout, seen, unit="", journal=""):
     """Return the message for a wait that ran out: what was awaited, what was seen, the unit's last lines."""
     message = f"{host}: waited {timeout:g} s for {awaited}; seen instead: {seen}."
     if unit:
-        message += (
-            f" Next: systemctl status {unit}; its last lines:\n{journal}"
-            if journal
-            else f" Next: systemctl status {unit}"
-        )
+        message += f" Next: systemctl status {unit}"
+    if journal:
+        message += f"; its last lines:\n{journal}"
     return message

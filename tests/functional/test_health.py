@@ -1,0 +1,86 @@
+"""Health through Salt's own loader: dunders in threads and in callbacks, which plain imports cannot show."""
+
+import pytest
+import salt.loader
+import yaml
+from salt.exceptions import CommandExecutionError
+
+from tests.support import REPO
+from tests.support.peers import peers
+
+
+@pytest.fixture(autouse=True)
+def systemctl(tmp_path_factory, monkeypatch):
+    """A systemctl that knows of no unit."""
+    directory = tmp_path_factory.mktemp("bin")
+    script = '#!/bin/sh\nfor unit; do case $unit in show|--*) ;; *) printf "ActiveState=inactive\\n\\n";; esac; done\n'
+    (directory / "systemctl").write_text(script)
+    (directory / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(directory), prepend=":")
+
+
+@pytest.fixture
+def functions(node):
+    """Return the execution modules of a node that stands, like all its peers, on the loopback, where nobody answers."""
+    plan = yaml.safe_load((REPO / "pillar" / "plan.sls").read_text())["plan"]
+    with peers("nobody") as started:
+        port = started["nobody"].port
+    for number, one in enumerate(plan["nodes"].values(), 2):
+        one["address"] = f"127.0.1.{number}"
+    plan["virtual_ip"]["address"] = "127.0.1.1"
+    plan["ports"] = dict.fromkeys(plan["ports"], port)
+
+    def make(name):
+        opts = {**node(name).opts, "pillar": {"plan": plan}}
+        return salt.loader.minion_mods(opts, utils=salt.loader.utils(opts), context={})
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["etcd1", "db1", "rpc1", "haproxy1", "salt"])
+def test_every_role_looks_without_an_error_of_its_own(functions, name):
+    loaded = functions(name)
+    seen = loaded["fanatico.health"](timeout=0.5)
+    assert seen["status"] == "critical" if name != "salt" else seen["status"] in ("critical", "degraded")
+    assert seen["roles"] == loaded["fanatico.roles"]()
+    text = str(seen)
+    for sign in ("LazyLoader", "Traceback", "Error:", ".look"):
+        assert sign not in text
+
+
+def test_critical_is_a_return_code(functions):
+    loaded = functions("etcd1")
+    loaded["fanatico.health"](timeout=0.5)
+    assert loaded.pack["__context__"]["retcode"] == 1
+
+
+def test_a_node_that_is_not_in_the_plan_is_unknown(functions):
+    loaded = functions("etcd1")
+    loaded.opts["id"] = loaded.pack["__opts__"]["id"] = "stranger"
+    seen = loaded["fanatico.health"]()
+    assert (seen["status"], seen["roles"]) == ("unknown", [])
+    assert "retcode" not in loaded.pack["__context__"]
+
+
+def test_a_wait_that_runs_out_saw_the_real_reason(functions):
+    """A callback that lost its dunders would be taken for "not yet" until the end."""
+    with pytest.raises(CommandExecutionError, match="connection refused"):
+        functions("db1")["fanatico_patroni.wait_leader"](timeout=0.1)
+
+
+def test_waiting_through_utils_keeps_the_callers_dunders(node, tmp_path):
+    """As states do it: `__utils__["fanatico_wait.until"](look, ...)`."""
+    (tmp_path / "caller.py").write_text(
+        "def wait():\n"
+        "    def look():\n"
+        '        return True, (__opts__["id"], __salt__["caller.name"](), "plan" in __pillar__)\n'
+        '    return __utils__["fanatico_wait.until"](look, 1)\n'
+        "def name():\n"
+        '    return "called"\n'
+    )
+    opts = {**node("db1").opts, "pillar": {"plan": {}}}
+    opts["module_dirs"] = [*opts["module_dirs"], str(tmp_path)]
+    (tmp_path / "_modules").mkdir()
+    (tmp_path / "caller.py").rename(tmp_path / "_modules" / "caller.py")
+    loaded = salt.loader.minion_mods(opts, utils=salt.loader.utils(opts), context={})
+    assert loaded["caller.wait"]() == (True, ("db1", "called", True))

@@ -1,0 +1,359 @@
+"""fanatico_etcd against fake gateways, and its members and keys against a fake python-etcd3."""
+
+import copy
+import sys
+import time
+import types
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_etcd
+from tests.support.peers import peers
+
+IDS = {"etcd1": "9372538179322589801", "etcd2": "10501334649042878790", "etcd3": "18249187646912138824"}
+HEX = {name: f"{int(number):x}" for name, number in IDS.items()}
+
+
+@pytest.fixture
+def cluster():
+    """Three members that answer as etcd 3.5 does; etcd2 leads."""
+    with peers(*IDS) as started:
+        members = [
+            {
+                "ID": IDS[name],
+                "name": name,
+                "peerURLs": [f"http://{peer.address}:2380"],
+                "clientURLs": [f"http://{peer.address}:{peer.port}"],
+            }
+            for name, peer in started.items()
+        ]
+        for name, peer in started.items():
+            peer.answers = {
+                "GET /health": (200, {"health": "true", "reason": ""}),
+                "GET /version": (200, {"etcdserver": "3.5.16", "etcdcluster": "3.5.0"}),
+                "POST /v3/maintenance/status": (
+                    200,
+                    {
+                        "header": {"cluster_id": "1", "member_id": IDS[name], "raft_term": "4"},
+                        "version": "3.5.16",
+                        "dbSize": "1048576",
+                        "dbSizeInUse": "40960",
+                        "leader": IDS["etcd2"],
+                        "raftIndex": "120",
+                        "raftTerm": "4",
+                    },
+                ),
+                "POST /v3/maintenance/alarm": (200, {"header": {}}),
+                "POST /v3/cluster/member/list": (200, {"header": {}, "members": copy.deepcopy(members)}),
+            }
+        yield started
+
+
+def change(peer, question, **values):
+    """Have a peer answer a question differently in some fields."""
+    status, body = peer.answers[question]
+    peer.answers[question] = (status, {**body, **values})
+
+
+@pytest.fixture
+def units():
+    return {"etcd.service": {"active": "active"}}
+
+
+@pytest.fixture
+def configure_loader_modules(plan, cluster, all_utils, units, tmp_path):
+    plan = copy.deepcopy(plan)
+    for name, peer in cluster.items():
+        plan["nodes"][name]["address"] = peer.address
+    plan["ports"]["etcd_client"] = next(iter(cluster.values())).port
+    salt = {
+        "fanatico_unit.states": lambda *names: units,
+        "fanatico.journal": lambda unit: f"last line of {unit}",
+    }
+    return {
+        fanatico_etcd: {
+            "__pillar__": {"plan": plan, "etcd": {"data_dir": str(tmp_path)}},
+            "__opts__": {"id": "etcd1"},
+            "__utils__": all_utils,
+            "__salt__": salt,
+        }
+    }
+
+
+def statuses(checks):
+    return {name: check["status"] for name, check in checks.items()}
+
+
+def test_all_is_well():
+    found = fanatico_etcd.look()
+    assert set(statuses(found["checks"]).values()) == {"ok"}
+    assert found["checks"].keys() == {
+        "etcd.serving",
+        "etcd.quorum",
+        "etcd.member",
+        "etcd.alarms",
+        "etcd.space",
+    }
+    assert found["checks"]["etcd.quorum"]["value"] == "3/3"
+    assert "etcd2 leads" in found["checks"]["etcd.quorum"]["detail"]
+    assert found["facts"]["status"]["etcd1"]["leader_id"] == HEX["etcd2"]
+
+
+def test_one_silent_member_is_degraded_and_named(cluster):
+    cluster["etcd3"].stop()
+    checks = fanatico_etcd.checks()
+    assert statuses(checks)["etcd.quorum"] == "degraded"
+    assert statuses(checks)["etcd.serving"] == "ok"
+    assert "etcd3" in checks["etcd.quorum"]["detail"]
+    assert "etcd3" in checks["etcd.quorum"]["hint"]
+
+
+def test_without_a_majority_it_is_critical(cluster):
+    cluster["etcd2"].stop()
+    cluster["etcd3"].stop()
+    change(cluster["etcd1"], "POST /v3/maintenance/status", leader="0")
+    cluster["etcd1"].answers["GET /health"] = (503, {"health": "false", "reason": "RAFT NO LEADER"})
+    checks = fanatico_etcd.checks()
+    assert statuses(checks)["etcd.quorum"] == "critical"
+    assert statuses(checks)["etcd.serving"] == "critical"
+    assert "RAFT NO LEADER" in checks["etcd.serving"]["detail"]
+
+
+def test_this_member_down_is_critical_with_a_way_on(cluster):
+    cluster["etcd1"].stop()
+    checks = fanatico_etcd.checks()
+    assert statuses(checks) == {"etcd.quorum": "degraded", "etcd.serving": "critical"}
+    assert "connection refused" in checks["etcd.serving"]["detail"]
+    assert "journalctl -u etcd" in checks["etcd.serving"]["hint"]
+
+
+def test_hung_peers_cost_one_timeout(cluster):
+    for name in ("etcd2", "etcd3"):
+        cluster[name].hang(*cluster[name].answers)
+    started = time.monotonic()
+    checks = fanatico_etcd.checks(timeout=0.3)
+    assert time.monotonic() - started < 1
+    assert statuses(checks)["etcd.quorum"] == "critical"
+
+
+@pytest.mark.parametrize("alarm", ["NOSPACE", "CORRUPT"])
+def test_an_alarm_is_critical(cluster, alarm):
+    cluster["etcd1"].answers["POST /v3/maintenance/alarm"] = (
+        200,
+        {"alarms": [{"memberID": IDS["etcd1"], "alarm": alarm}]},
+    )
+    check = fanatico_etcd.checks()["etcd.alarms"]
+    assert check["status"] == "critical"
+    assert alarm in check["detail"]
+
+
+def test_a_nearly_full_database_is_degraded(cluster):
+    change(cluster["etcd1"], "POST /v3/maintenance/status", dbSize=str(1900 * 1024**2))
+    assert fanatico_etcd.checks()["etcd.space"]["status"] == "degraded"
+
+
+def listed(cluster, edit):
+    _, body = cluster["etcd1"].answers["POST /v3/cluster/member/list"]
+    edit(body["members"])
+
+
+def test_a_stranger_among_the_members_is_degraded(cluster):
+    listed(cluster, lambda members: members[2].update(name="etcd9", peerURLs=["http://127.0.0.99:2380"]))
+    check = fanatico_etcd.checks()["etcd.member"]
+    assert check["status"] == "degraded"
+    assert "etcd9" in check["detail"]
+
+
+def test_a_member_that_never_started_goes_by_its_place_in_the_plan(cluster):
+    listed(cluster, lambda members: members[2].update(name=""))
+    check = fanatico_etcd.checks()["etcd.member"]
+    assert check["status"] == "degraded"
+    assert "etcd3" in check["detail"]
+
+
+def test_this_node_as_a_learner_is_degraded(cluster):
+    listed(cluster, lambda members: members[0].update(isLearner=True))
+    assert "learner" in fanatico_etcd.checks()["etcd.member"]["detail"]
+
+
+def test_this_node_not_listed_is_critical(cluster):
+    listed(cluster, lambda members: members.pop(0))
+    assert fanatico_etcd.checks()["etcd.member"]["status"] == "critical"
+
+
+def test_the_leader_and_members_that_disagree(cluster):
+    assert fanatico_etcd.leader() == "etcd2"
+    # One that was cut off still believes in an old leader, of an older term.
+    change(cluster["etcd3"], "POST /v3/maintenance/status", leader=IDS["etcd3"], raftTerm="3")
+    assert fanatico_etcd.leader() == "etcd2"
+    change(cluster["etcd3"], "POST /v3/maintenance/status", raftTerm="4")
+    assert fanatico_etcd.leader() is None
+    assert fanatico_etcd.checks()["etcd.quorum"]["status"] == "critical"
+
+
+def test_health_of_all_members(cluster):
+    cluster["etcd3"].stop()
+    seen = fanatico_etcd.health()
+    assert seen["etcd1"] == {"healthy": True, "reason": ""}
+    assert "refused" in seen["etcd3"]["error"]
+
+
+def test_local_state(cluster, tmp_path, units):
+    assert fanatico_etcd.local_state() == {"data_dir": False, "active": True, "member": True}
+    (tmp_path / "member").mkdir()
+    units["etcd.service"]["active"] = "inactive"
+    listed(cluster, lambda members: members.pop(0))
+    for name in ("etcd2", "etcd3"):
+        cluster[name].stop()
+    assert fanatico_etcd.local_state() == {"data_dir": True, "active": False, "member": False}
+    cluster["etcd1"].stop()
+    assert fanatico_etcd.local_state()["member"] is None
+
+
+def test_waiting_for_quorum(cluster):
+    cluster["etcd3"].stop()
+    assert fanatico_etcd.wait_quorum(timeout=1) == {"leader": "etcd2", "members": ["etcd1", "etcd2"]}
+
+
+def test_waiting_for_quorum_runs_out_with_the_journal(cluster):
+    for peer in cluster.values():
+        peer.stop()
+    with pytest.raises(
+        CommandExecutionError, match=r"(?s)etcd1: waited 0\.2 s for etcd's quorum.*last line of etcd"
+    ):
+        fanatico_etcd.wait_quorum(timeout=0.2)
+
+
+class FakeClient:
+    """As much of python-etcd3's client as is used."""
+
+    def __init__(self, store, host, dead):
+        self.store, self.host, self.dead, self.closed = store, host, dead, False
+
+    def status(self):
+        if self.host in self.dead:
+            raise FakeEtcd3.ConnectionFailedError
+        return types.SimpleNamespace(version="3.5.16")
+
+    @property
+    def members(self):
+        return iter(self.store["members"])
+
+    def add_member(self, urls):
+        self.store["members"].append(types.SimpleNamespace(id=7, name="", peer_urls=urls, client_urls=[]))
+
+    def remove_member(self, number):
+        self.store["members"] = [one for one in self.store["members"] if one.id != number]
+
+    def get(self, key):
+        value = self.store["keys"].get(key)
+        return value, value and types.SimpleNamespace(key=key.encode())
+
+    def get_prefix(self, prefix, keys_only=False):
+        for key in self.store["keys"]:
+            if key.startswith(prefix):
+                yield b"", types.SimpleNamespace(key=key.encode())
+
+    def close(self):
+        self.closed = True
+
+
+class FakeEtcd3:
+    """As much of the module etcd3 as is used."""
+
+    class Etcd3Exception(Exception):
+        """The base of its exceptions."""
+
+    class ConnectionFailedError(Etcd3Exception):
+        """No connection."""
+
+    Etcd3Client = FakeClient
+
+    def __init__(self, store):
+        self.store, self.dead, self.clients = store, set(), []
+
+    def client(self, host, port, timeout):
+        self.clients.append(FakeClient(self.store, host, self.dead))
+        return self.clients[-1]
+
+
+@pytest.fixture
+def etcd3(cluster, monkeypatch):
+    members = [
+        types.SimpleNamespace(
+            id=int(IDS[name]), name=name, peer_urls=[f"http://{peer.address}:2380"], client_urls=[]
+        )
+        for name, peer in cluster.items()
+    ]
+    fake = FakeEtcd3(
+        {"members": members, "keys": {"/service/a": b"1", "/service/b": b"2", "/other": b"\xff"}}
+    )
+    monkeypatch.setitem(sys.modules, "etcd3", fake)
+    return fake
+
+
+def test_members(etcd3):
+    assert {name: one["id"] for name, one in fanatico_etcd.members().items()} == HEX
+    assert all(client.closed for client in etcd3.clients)
+
+
+def test_keys_and_values(etcd3):
+    assert fanatico_etcd.keys("/service/") == ["/service/a", "/service/b"]
+    assert fanatico_etcd.get("/service/a") == "1"
+    assert fanatico_etcd.get("/nothing") is None
+
+
+def test_the_next_member_is_asked_where_one_is_dead(etcd3, cluster):
+    etcd3.dead.add(cluster["etcd1"].address)
+    assert fanatico_etcd.get("/service/a") == "1"
+    assert [client.host for client in etcd3.clients] == [cluster["etcd1"].address, cluster["etcd2"].address]
+    assert all(client.closed for client in etcd3.clients)
+
+
+def test_no_member_answers(etcd3, cluster):
+    etcd3.dead.update(peer.address for peer in cluster.values())
+    with pytest.raises(CommandExecutionError, match="no etcd member answers.*etcd1 ConnectionFailedError"):
+        fanatico_etcd.members()
+
+
+def test_remove_and_add_again(etcd3):
+    assert "etcd3" not in fanatico_etcd.member_remove("etcd3")
+    assert "etcd3" not in fanatico_etcd.member_remove("etcd3")
+    added = fanatico_etcd.member_add("etcd3")["etcd3"]
+    assert added["started"] is False
+    assert len(fanatico_etcd.member_add("etcd3")) == 3
+
+
+def test_only_nodes_of_the_plan_are_added(etcd3):
+    with pytest.raises(CommandExecutionError, match="db1 is not an etcd node"):
+        fanatico_etcd.member_add("db1")
+
+
+def test_a_learner_is_added_and_promoted_through_the_gateway(etcd3, cluster):
+    asked = cluster["etcd1"].answers
+    asked["POST /v3/cluster/member/add"] = asked["POST /v3/cluster/member/promote"] = (200, {})
+    fanatico_etcd.member_remove("etcd3")
+    fanatico_etcd.member_add("etcd3", learner=True)
+    fanatico_etcd.member_promote("etcd2")
+    payloads = {path: payload for _, path, payload, _ in cluster["etcd1"].seen if payload}
+    assert payloads["/v3/cluster/member/add"]["isLearner"] is True
+    assert payloads["/v3/cluster/member/promote"] == {"ID": IDS["etcd2"]}
+
+
+def test_an_etcd3_that_cannot_be_imported_is_said(monkeypatch):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "etcd3":
+                raise TypeError("Descriptors cannot be created directly.")
+
+    monkeypatch.delitem(sys.modules, "etcd3", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(CommandExecutionError, match="python-etcd3 cannot be used: TypeError: Descriptors"):
+        fanatico_etcd.members()
+
+
+def test_the_other_etcd3_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "etcd3", types.SimpleNamespace(Client=object))
+    with pytest.raises(CommandExecutionError, match="etcd3-py"):
+        fanatico_etcd.members()

@@ -1,0 +1,131 @@
+"""fanatico_keepalived: the address held here, elsewhere and nowhere."""
+
+import copy
+import types
+
+import psutil
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_keepalived
+from tests.support.peers import peers
+
+
+@pytest.fixture
+def balancer():
+    """A HAProxy behind the virtual address."""
+    with peers("haproxy") as started:
+        started["haproxy"].answers["GET /live"] = (200, "ok")
+        yield started["haproxy"]
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """The addresses of this machine."""
+    found = {"lo": ["127.0.0.1"], "host0": ["10.0.0.10"]}
+
+    def net_if_addrs():
+        return {
+            name: [types.SimpleNamespace(address=one) for one in addresses]
+            for name, addresses in found.items()
+        }
+
+    monkeypatch.setattr(psutil, "net_if_addrs", net_if_addrs)
+    return found
+
+
+@pytest.fixture
+def unit():
+    return {"active": "active"}
+
+
+@pytest.fixture
+def configure_loader_modules(plan, balancer, held, unit, all_utils):
+    plan = copy.deepcopy(plan)
+    plan["virtual_ip"]["address"] = balancer.address
+    plan["ports"]["haproxy_stats"] = balancer.port
+    said = {
+        "stdout": "",
+        "stderr": "Keepalived v2.3.3 (04/02,2025)\n\nCopyright(C) 2001-2025 Alexandre Cassen",
+    }
+    salt = {
+        "fanatico_unit.states": lambda *names: dict.fromkeys(names, unit),
+        "fanatico.journal": lambda name: f"last line of {name}",
+        "cmd.run_all": lambda *args, **kwargs: said,
+    }
+    return {
+        fanatico_keepalived: {
+            "__pillar__": {"plan": plan},
+            "__opts__": {"id": "haproxy1"},
+            "__utils__": all_utils,
+            "__salt__": salt,
+        }
+    }
+
+
+def check():
+    return fanatico_keepalived.checks(timeout=0.3)["keepalived.address"]
+
+
+def test_the_standby_is_as_good_as_the_master(held, balancer):
+    assert (check()["status"], check()["value"]) == ("ok", "backup")
+    held["host0"].append(balancer.address)
+    assert (check()["status"], check()["value"]) == ("ok", "master")
+    assert fanatico_keepalived.holds_address() is True
+
+
+def test_nobody_holds_the_address(balancer):
+    balancer.stop()
+    assert check()["status"] == "critical"
+    assert "not held here" in check()["detail"]
+
+
+def test_held_here_without_a_haproxy(balancer, held):
+    held["host0"].append(balancer.address)
+    balancer.hang("GET /live")
+    assert check()["status"] == "critical"
+    assert "no HAProxy answers" in check()["detail"]
+
+
+def test_a_dead_keepalived_that_left_the_address_behind(balancer, held, unit):
+    unit["active"] = "failed"
+    assert "cannot take over" in check()["detail"]
+    held["host0"].append(balancer.address)
+    assert check()["status"] == "critical"
+    assert "both balancers may hold it" in check()["detail"]
+
+
+def test_state(balancer):
+    assert fanatico_keepalived.state() == {
+        "address": balancer.address,
+        "role": "backup",
+        "running": True,
+        "answers": True,
+    }
+
+
+def test_the_interface_of_the_plan_address(held):
+    assert fanatico_keepalived.interface() == "host0"
+    held["host0"].clear()
+    assert fanatico_keepalived.interface() is None
+
+
+def test_version():
+    assert fanatico_keepalived.version() == "2.3.3"
+
+
+def test_no_version(monkeypatch):
+    monkeypatch.setitem(
+        fanatico_keepalived.__salt__,
+        "cmd.run_all",
+        lambda *args, **kwargs: {"stdout": "", "stderr": "not found"},
+    )
+    with pytest.raises(CommandExecutionError, match="haproxy1: keepalived --version"):
+        fanatico_keepalived.version()
+
+
+def test_waiting_for_the_address(balancer):
+    assert fanatico_keepalived.wait_address(timeout=1)["answers"] is True
+    balancer.stop()
+    with pytest.raises(CommandExecutionError, match=r"(?s)the virtual address.*last line of keepalived"):
+        fanatico_keepalived.wait_address(timeout=0.2)

@@ -1,0 +1,250 @@
+"""fanatico_node and the front door: units, disks, clock, the master's part, and how it all comes together."""
+
+import os
+import subprocess
+import threading
+import time
+import types
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico, fanatico_node
+
+GIB = 1024**3
+
+
+@pytest.fixture
+def opts():
+    return {"id": "db1"}
+
+
+@pytest.fixture
+def units():
+    return {}
+
+
+@pytest.fixture
+def looks():
+    """What the modules of the roles find; a test may change it."""
+    return {}
+
+
+@pytest.fixture
+def configure_loader_modules(plan, all_utils, opts, units, looks, tmp_path, monkeypatch):
+    def states(*names):
+        return {name: units.get(name, {"active": "active"}) for name in names}
+
+    salt = {
+        "fanatico_unit.expected": lambda: ["patroni.service"],
+        "fanatico_unit.states": states,
+        "fanatico_node.look": lambda timeout: {
+            "facts": {},
+            "checks": {"node.units": all_utils["fanatico_verdict.ok"]()},
+        },
+        "cmd.run_stdout": lambda command, **kwargs: " ".join(command),
+    }
+    for name in ("etcd", "patroni", "postgres", "haproxy", "keepalived", "rpc"):
+        salt[f"fanatico_{name}.look"] = lambda timeout, name=name: looks[name](timeout)
+    monkeypatch.setattr(fanatico_node, "MASTER_KEYS", str(tmp_path))
+    dunders = {"__pillar__": {"plan": plan}, "__opts__": opts, "__utils__": all_utils, "__salt__": salt}
+    return {fanatico_node: dunders, fanatico: {**dunders, "__context__": {}}}
+
+
+def bad(checks):
+    return {name: check["status"] for name, check in checks.items() if check["status"] != "ok"}
+
+
+@pytest.fixture(autouse=True)
+def room(monkeypatch):
+    """One file system with half of it free; a test may change it."""
+    found = types.SimpleNamespace(f_blocks=100 * GIB, f_bavail=50 * GIB, f_frsize=1)
+    monkeypatch.setattr(os, "statvfs", lambda path: found)
+    monkeypatch.setattr(fanatico_node, "_clock", lambda: "host")
+    return found
+
+
+def test_a_node_that_is_well():
+    found = fanatico_node.look()
+    assert bad(found["checks"]) == {}
+    assert found["checks"].keys() == {"node.units", "node.disk", "node.clock"}
+    assert list(found["facts"]["units"]) == ["salt-minion.service", "patroni.service"]
+
+
+def test_a_unit_that_does_not_run_is_critical(units):
+    units["patroni.service"] = {"active": "failed"}
+    check = fanatico_node.checks()["node.units"]
+    assert (check["status"], check["value"]) == ("critical", ["patroni.service"])
+    assert "journalctl -u patroni.service" in check["hint"]
+
+
+@pytest.mark.parametrize(
+    ("free", "status"), [(50, "ok"), (9, "ok"), (4, "degraded"), (2, "degraded"), (0.5, "critical")]
+)
+def test_disks(room, free, status):
+    room.f_bavail = int(free * GIB)
+    assert fanatico_node.checks()["node.disk"]["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("clock", "status"), [("synchronised", "ok"), ("host", "ok"), ("unsynchronised", "degraded")]
+)
+def test_clocks(monkeypatch, clock, status):
+    monkeypatch.setattr(fanatico_node, "_clock", lambda: clock)
+    assert fanatico_node.checks()["node.clock"]["status"] == status
+
+
+def test_the_kernel_tells_of_its_clock(monkeypatch):
+    monkeypatch.undo()
+    assert fanatico_node._clock() in ("host", "synchronised", "unsynchronised")
+
+
+def test_what_cannot_be_asked_is_unknown(monkeypatch):
+    def states(*names):
+        raise subprocess.TimeoutExpired(["systemctl"], 20)
+
+    monkeypatch.setitem(fanatico_node.__salt__, "fanatico_unit.states", states)
+    assert bad(fanatico_node.checks()) == {"node.units": "unknown"}
+
+
+@pytest.fixture
+def master(opts, plan, tmp_path, monkeypatch):
+    opts["id"] = "salt"
+    monkeypatch.setattr(fanatico_node, "_ports", lambda timeout: {"publish": True, "request": True})
+    for folder in ("minions", "minions_pre"):
+        (tmp_path / folder).mkdir()
+    for name in plan["nodes"]:
+        (tmp_path / "minions" / name).touch()
+    return tmp_path
+
+
+def test_the_masters_part(master):
+    checks = fanatico_node.checks()
+    assert bad(checks) == {}
+    assert {"master.ports", "master.keys"} <= checks.keys()
+
+
+def test_keys_that_lack_and_keys_of_strangers(master):
+    (master / "minions" / "stranger").touch()
+    assert "stranger" in fanatico_node.checks()["master.keys"]["detail"]
+    (master / "minions" / "rpc2").rename(master / "minions_pre" / "rpc2")
+    check = fanatico_node.checks()["master.keys"]
+    assert (check["status"], check["value"]) == ("degraded", ["rpc2"])
+
+
+def test_a_master_that_does_not_listen(master, monkeypatch):
+    monkeypatch.setattr(fanatico_node, "_ports", lambda timeout: {"publish": True, "request": False})
+    check = fanatico_node.checks()["master.ports"]
+    assert (check["status"], check["value"]) == ("critical", ["request"])
+
+
+# --- the front door
+
+
+def found(all_utils, name, status):
+    return {"facts": {"seen": name}, "checks": {f"{name}.one": all_utils[f"fanatico_verdict.{status}"](1)}}
+
+
+def test_health_is_what_the_design_says(all_utils, looks):
+    looks["patroni"] = lambda timeout: found(all_utils, "patroni", "degraded")
+    looks["postgres"] = lambda timeout: found(all_utils, "postgres", "ok")
+    seen = fanatico.health()
+    assert seen.keys() == {"status", "roles", "checks", "took_ms"}
+    assert (seen["status"], seen["roles"]) == ("degraded", ["patroni"])
+    assert list(seen["checks"]) == ["node.units", "patroni.one", "postgres.one"]
+    assert isinstance(seen["took_ms"], int)
+    assert fanatico.__context__ == {}
+
+
+def test_critical_sets_the_return_code(all_utils, looks):
+    looks["patroni"] = lambda timeout: found(all_utils, "patroni", "critical")
+    looks["postgres"] = lambda timeout: found(all_utils, "postgres", "ok")
+    assert fanatico.health()["status"] == "critical"
+    assert fanatico.__context__ == {"retcode": 1}
+
+
+def test_a_report_has_the_facts_too(all_utils, looks):
+    looks["patroni"] = looks["postgres"] = lambda timeout: found(all_utils, "patroni", "ok")
+    seen = fanatico.report()
+    assert seen["health"]["status"] == "ok"
+    assert seen["facts"]["patroni"] == {"seen": "patroni"}
+    assert abs(seen["time"] - time.time()) < 5
+
+
+def test_modules_that_hang_or_break_are_unknown_and_cost_one_timeout(all_utils, looks):
+    over = threading.Event()
+
+    def broken(timeout):
+        raise CommandExecutionError("psycopg is not there")
+
+    looks["patroni"] = lambda timeout: over.wait(10)
+    looks["postgres"] = broken
+    started = time.monotonic()
+    seen = fanatico.health(timeout=0.1)
+    over.set()
+    assert time.monotonic() - started < 1
+    assert bad(seen["checks"]) == {"patroni.look": "unknown", "postgres.look": "unknown"}
+    assert "psycopg is not there" in seen["checks"]["postgres.look"]["detail"]
+
+
+def test_the_journal_is_asked_without_a_shell():
+    assert fanatico.journal("patroni", 3) == "journalctl -u patroni -n 3 --no-pager -o short-iso"
+
+
+# --- the proof
+
+
+@pytest.fixture
+def proof(monkeypatch, all_utils):
+    """A world in which the proof succeeds; a test breaks one part of it."""
+    world = types.SimpleNamespace(rows={}, replays=True, health=(200, {"status": "ok"}), head=41, asked=[])
+
+    def query(sql, args=None, **options):
+        world.asked.append((sql.split()[0], options["host"], options["port"], options["user"]))
+        if sql.strip().startswith("INSERT"):
+            world.rows[args["node"]] = args["token"]
+            return [{"server": "10.0.2.10"}]
+        if sql.strip().startswith("SELECT"):
+            token = world.rows.get(args["node"]) if world.replays else "older"
+            return [{"server": "10.0.2.11", "replica": True, "token": token}]
+        return []
+
+    monkeypatch.setitem(fanatico.__salt__, "fanatico_postgres.query", query)
+    monkeypatch.setitem(fanatico.__salt__, "fanatico_rpc.head", lambda node, timeout: world.head)
+    monkeypatch.setitem(
+        fanatico.__salt__, "fanatico_rpc.subscribe", lambda count, timeout, node: [{"number": world.head + 1}]
+    )
+    monkeypatch.setitem(all_utils, "fanatico_http.get", lambda url, timeout: world.health)
+    return world
+
+
+def test_the_proof_goes_through_the_virtual_address(proof):
+    seen = fanatico.proof(timeout=1)
+    assert seen == {
+        "write on 5432": "written on db1",
+        "read on 5433": "read on db2 (replica)",
+        "JSON-RPC on 8545": "block 41",
+        "new heads on 8546": "block 42",
+        "GET /health on 8545": "HTTP 200 {'status': 'ok'}",
+    }
+    assert proof.asked == [
+        ("CREATE", "10.0.0.100", 5432, "fanatico"),
+        ("INSERT", "10.0.0.100", 5432, "fanatico"),
+        ("SELECT", "10.0.0.100", 5433, "fanatico"),
+    ]
+
+
+def test_the_proof_names_the_step_the_cause_and_the_next(proof):
+    proof.replays = False
+    with pytest.raises(
+        CommandExecutionError,
+        match=r"db1: read on 5433 of the virtual IP 10\.0\.0\.100 failed.*not there yet on db2",
+    ) as caught:
+        fanatico.proof(timeout=0.3)
+    assert "Next: salt 'db*' fanatico_patroni.cluster" in str(caught.value)
+
+
+def test_the_proof_wants_health_to_say_yes(proof):
+    proof.health = (503, {"status": "unavailable"})
+    with pytest.raises(CommandExecutionError, match="GET /health on 8545.*HTTP 503"):
+        fanatico.proof(timeout=0.2)

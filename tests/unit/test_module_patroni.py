@@ -1,0 +1,296 @@
+"""fanatico_patroni against fake REST APIs that answer as Patroni 4.0 does."""
+
+import copy
+import time
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_patroni
+from tests.support.peers import peers
+
+NODES = ("db1", "db2", "db3")
+
+
+def member(name, role="replica", state="streaming", timeline=3, **more):
+    lag = {} if role == "leader" else {"lag": 0}
+    return {"name": name, "role": role, "state": state, "timeline": timeline, **lag, **more}
+
+
+def own(name, role="replica", **more):
+    """What /patroni says on one node."""
+    replication = {"replication_state": "streaming"} if role == "replica" else {}
+    return {
+        "state": "running",
+        "role": role,
+        "server_version": 170011,
+        "timeline": 3,
+        "dcs_last_seen": int(time.time()),
+        "patroni": {"version": "4.0.7", "scope": "fanatico", "name": name},
+        **replication,
+        **more,
+    }
+
+
+@pytest.fixture
+def view():
+    """What /cluster says on every node; a test may change it."""
+    return {
+        "members": [member("db1", "leader", "running"), member("db2"), member("db3")],
+        "scope": "fanatico",
+    }
+
+
+@pytest.fixture
+def cluster(view):
+    with peers(*NODES) as started:
+        for name, peer in started.items():
+            role = "primary" if name == "db1" else "replica"
+            peer.answers = {
+                "GET /patroni": (200, own(name, role)),
+                "GET /liveness": (200, ""),
+                "GET /cluster": lambda payload: (200, view),
+                "GET /config": (200, {"ttl": 20, "loop_wait": 2}),
+                "GET /history": (
+                    200,
+                    [[1, 83886240, "no recovery target specified", "2026-11-23T15:00:00", "db1"]],
+                ),
+                "PATCH /config": lambda payload: (200, {"ttl": 20, **payload}),
+                "POST /reload": (202, "reload scheduled"),
+                "POST /restart": (200, "restarted successfully"),
+                "POST /reinitialize": (200, "reinitialize started"),
+            }
+        yield started
+
+
+@pytest.fixture
+def opts():
+    return {"id": "db1"}
+
+
+@pytest.fixture
+def configure_loader_modules(plan, cluster, all_utils, opts, tmp_path):
+    plan = copy.deepcopy(plan)
+    for name, peer in cluster.items():
+        plan["nodes"][name]["address"] = peer.address
+    plan["ports"]["patroni_rest"] = cluster["db1"].port
+    salt = {
+        "fanatico.journal": lambda unit: f"last line of {unit}",
+        "fanatico_unit.states": lambda *units: {unit: {"active": "active"} for unit in units},
+    }
+    return {
+        fanatico_patroni: {
+            "__pillar__": {
+                "plan": plan,
+                "secrets": {"PATRONI_REST_PASSWORD": "rest"},
+                "postgresql": {"data_dir": str(tmp_path)},
+            },
+            "__opts__": opts,
+            "__utils__": all_utils,
+            "__salt__": salt,
+        }
+    }
+
+
+def statuses(checks):
+    return {name: check["status"] for name, check in checks.items()}
+
+
+def bad(checks):
+    return {name for name, check in checks.items() if check["status"] != "ok"}
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_all_is_well_on_primary_and_replicas(node, opts):
+    opts["id"] = node
+    checks = fanatico_patroni.checks()
+    assert bad(checks) == set()
+    assert checks["patroni.leader"]["value"] == "db1"
+    assert checks.keys() == {
+        f"patroni.{name}"
+        for name in ("alive", "state", "etcd", "leader", "members", "lag", "timeline", "pause", "restart")
+    }
+
+
+def test_a_missing_member_is_degraded_and_named(view):
+    del view["members"][1]
+    checks = fanatico_patroni.checks()
+    assert bad(checks) == {"patroni.members"}
+    assert checks["patroni.members"]["status"] == "degraded"
+    assert "db2 is missing" in checks["patroni.members"]["detail"]
+
+
+def test_a_member_that_does_not_stream_is_degraded(view):
+    view["members"][2]["state"] = "in archive recovery"
+    assert bad(fanatico_patroni.checks()) == {"patroni.members"}
+
+
+def test_no_leader_is_critical(view):
+    view["members"][0] = member("db1")
+    checks = fanatico_patroni.checks()
+    assert statuses(checks)["patroni.leader"] == "critical"
+
+
+def test_lag_and_an_old_timeline_are_degraded(view):
+    view["members"][1].update(lag=64 * 1024**2)
+    view["members"][2].update(timeline=2)
+    checks = fanatico_patroni.checks()
+    assert bad(checks) == {"patroni.lag", "patroni.timeline"}
+    assert "db2 is 64 MiB behind" in checks["patroni.lag"]["detail"]
+    assert "db3" in checks["patroni.timeline"]["detail"]
+
+
+def test_a_lag_that_is_not_known_is_no_number(view):
+    view["members"][1]["lag"] = "unknown"
+    assert bad(fanatico_patroni.checks()) == set()
+
+
+def test_paused_and_waiting_for_a_restart(cluster):
+    cluster["db1"].answers["GET /patroni"] = (200, own("db1", "primary", pause=True, pending_restart=True))
+    checks = fanatico_patroni.checks()
+    assert bad(checks) == {"patroni.pause", "patroni.restart"}
+    assert checks["patroni.pause"]["hint"] == "salt db1 fanatico_patroni.resume"
+
+
+def test_etcd_not_seen_for_a_ttl(cluster):
+    cluster["db1"].answers["GET /patroni"] = (200, own("db1", "primary", dcs_last_seen=int(time.time()) - 60))
+    assert statuses(fanatico_patroni.checks())["patroni.etcd"] == "degraded"
+
+
+def test_a_loop_that_stands_still_is_critical(cluster):
+    cluster["db1"].answers["GET /liveness"] = (503, "")
+    assert statuses(fanatico_patroni.checks())["patroni.alive"] == "critical"
+
+
+@pytest.mark.parametrize("state", ["stopped", "starting", "start failed", "creating replica"])
+def test_postgresql_not_running_is_critical(cluster, state):
+    # /patroni answers 503 then, with the same body.
+    cluster["db1"].answers["GET /patroni"] = (503, {"state": state, "role": "replica"})
+    assert statuses(fanatico_patroni.checks())["patroni.state"] == "critical"
+
+
+def test_a_replica_without_its_stream_is_degraded(cluster):
+    cluster["db1"].answers["GET /patroni"] = (200, own("db1", replication_state="in archive recovery"))
+    assert statuses(fanatico_patroni.checks())["patroni.state"] == "degraded"
+
+
+def test_patroni_down_is_one_critical_check_with_a_way_on(cluster):
+    cluster["db1"].stop()
+    checks = fanatico_patroni.checks()
+    assert statuses(checks) == {"patroni.alive": "critical"}
+    assert "connection refused" in checks["patroni.alive"]["detail"]
+
+
+def test_a_hung_patroni_costs_one_timeout(cluster):
+    cluster["db1"].hang(*cluster["db1"].answers)
+    started = time.monotonic()
+    assert statuses(fanatico_patroni.checks(timeout=0.3)) == {"patroni.alive": "critical"}
+    assert time.monotonic() - started < 1
+
+
+def test_etcd_gone_leaves_no_view(cluster):
+    cluster["db1"].answers["GET /cluster"] = (503, "no etcd")
+    checks = fanatico_patroni.checks()
+    assert statuses(checks)["patroni.leader"] == "critical"
+    assert checks["patroni.leader"]["hint"] == "salt 'etcd*' fanatico.health"
+
+
+def test_questions_are_asked_of_a_peer_where_this_node_is_silent(cluster):
+    cluster["db1"].stop()
+    assert fanatico_patroni.leader() == "db1"
+    assert fanatico_patroni.config() == {"ttl": 20, "loop_wait": 2}
+    assert fanatico_patroni.history()[0]["new_leader"] == "db1"
+
+
+def test_nobody_answers(cluster):
+    for peer in cluster.values():
+        peer.stop()
+    with pytest.raises(CommandExecutionError, match="Patroni does not answer.*db1.*db2.*db3"):
+        fanatico_patroni.cluster()
+
+
+def test_status_of_another_node_and_of_none():
+    assert fanatico_patroni.status("db2")["patroni"]["name"] == "db2"
+    with pytest.raises(CommandExecutionError, match="rpc1 is not a Patroni node"):
+        fanatico_patroni.status("rpc1")
+
+
+def test_orders_carry_the_password(cluster):
+    assert fanatico_patroni.patch_config({"loop_wait": None}) == {"ttl": 20, "loop_wait": None}
+    method, path, payload, headers = cluster["db1"].seen[-1]
+    assert (method, path, payload) == ("PATCH", "/config", {"loop_wait": None})
+    assert headers["Authorization"].startswith("Basic ")
+
+
+def test_without_the_password_no_order_is_sent(cluster):
+    fanatico_patroni.__pillar__["secrets"].clear()
+    with pytest.raises(CommandExecutionError, match="db1 has no PATRONI_REST_PASSWORD"):
+        fanatico_patroni.reload()
+
+
+def test_orders_to_this_node(cluster):
+    assert fanatico_patroni.reload() == "reload scheduled"
+    assert fanatico_patroni.restart(pending=True) == "restarted successfully"
+    assert fanatico_patroni.reinitialize() == "reinitialize started"
+    assert {"/reload", "/restart", "/reinitialize"} <= {path for _, path, _, _ in cluster["db1"].seen}
+
+
+def test_a_refused_order_is_raised_with_the_reason(cluster):
+    cluster["db1"].answers["POST /reinitialize"] = (503, "I am the leader, can not reinitialize")
+    with pytest.raises(CommandExecutionError, match="HTTP 503 I am the leader"):
+        fanatico_patroni.reinitialize()
+
+
+def lead(view, name):
+    view["members"] = [member(node, "leader", "running") if node == name else member(node) for node in NODES]
+
+
+def test_switchover_waits_for_the_new_leader(cluster, view):
+    def order(payload):
+        lead(view, payload["candidate"])
+        return 200, "Successfully switched over"
+
+    cluster["db1"].answers["POST /switchover"] = order
+    assert fanatico_patroni.switchover("db3", timeout=2) == "db3"
+    assert fanatico_patroni.switchover("db3") == "db3"
+
+
+def test_a_switchover_that_does_not_happen(cluster):
+    cluster["db1"].answers["POST /switchover"] = (200, "Switchover scheduled")
+    with pytest.raises(CommandExecutionError, match=r"from db1 to db2.*the leader is db1"):
+        fanatico_patroni.switchover("db2", timeout=0.3)
+
+
+def test_pause_and_resume(cluster):
+    assert fanatico_patroni.pause() is True
+    assert fanatico_patroni.resume() is True
+    assert cluster["db1"].seen[-1][2] == {"pause": None}
+
+
+def test_waiting_for_a_leader_and_for_streams(view):
+    assert fanatico_patroni.wait_leader(timeout=1) == "db1"
+    assert fanatico_patroni.wait_streaming(timeout=1) == {"db1": "leader", "db2": "replica", "db3": "replica"}
+    view["members"][2]["state"] = "starting"
+    assert fanatico_patroni.wait_streaming(timeout=1, members=["db1", "db2"])
+
+
+def test_waiting_runs_out_with_what_was_seen(view):
+    view["members"][2]["state"] = "starting"
+    with pytest.raises(
+        CommandExecutionError, match=r"(?s)waited 0\.2 s for db1, db2, db3.*db3 replica starting.*last line"
+    ):
+        fanatico_patroni.wait_streaming(timeout=0.2)
+
+
+def test_a_leader_that_is_only_starting_is_awaited(view):
+    view["members"][0]["state"] = "starting"
+    with pytest.raises(CommandExecutionError, match="db1 leader starting"):
+        fanatico_patroni.wait_leader(timeout=0.1)
+
+
+def test_local_state(cluster, tmp_path):
+    assert fanatico_patroni.local_state() == {"data_dir": False, "active": True, "leader": "db1"}
+    (tmp_path / "PG_VERSION").write_text("17\n")
+    for peer in cluster.values():
+        peer.stop()
+    assert fanatico_patroni.local_state() == {"data_dir": True, "active": True, "leader": None}

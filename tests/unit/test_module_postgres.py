@@ -1,0 +1,195 @@
+"""fanatico_postgres over a fake connection; what psycopg makes of a statement is psycopg's own."""
+
+import contextlib
+import datetime
+import decimal
+import types
+
+import psycopg
+import pytest
+from psycopg.sql import Composed
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_postgres
+
+
+@pytest.fixture
+def facts():
+    return {
+        "in_recovery": False,
+        "read_only": False,
+        "version": "17.11 (Debian 17.11-1.pgdg13+1)",
+        "max_connections": 100,
+        "synchronous_standby_names": 'ANY 1 ("db2","db3")',
+        "connections": 7,
+        "sync_standbys": 2,
+        "timeline": 3,
+    }
+
+
+@pytest.fixture
+def server(monkeypatch, facts):
+    """`rows` is what the next query returns, `error` what it raises, `connected` and `executed` what was asked."""
+    fake = types.SimpleNamespace(rows=[facts], error=None, connected={}, executed=[])
+
+    @contextlib.contextmanager
+    def connect(**options):
+        fake.connected = options
+        if fake.error:
+            raise fake.error
+        yield types.SimpleNamespace(execute=execute)
+
+    def execute(statement, args):
+        fake.executed.append((statement, args))
+        description = None if fake.rows is None else ["column"]
+        return types.SimpleNamespace(description=description, fetchall=lambda: fake.rows)
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    return fake
+
+
+@pytest.fixture
+def configure_loader_modules(plan, server, all_utils):
+    secrets = {"POSTGRES_SUPERUSER_PASSWORD": "super", "POSTGRES_FANATICO_PASSWORD": "fan"}
+    return {
+        fanatico_postgres: {
+            "__pillar__": {"plan": plan, "secrets": secrets},
+            "__opts__": {"id": "db1"},
+            "__utils__": all_utils,
+        }
+    }
+
+
+def bad(checks):
+    return {name: check["status"] for name, check in checks.items() if check["status"] != "ok"}
+
+
+def test_a_primary_that_is_well():
+    checks = fanatico_postgres.checks()
+    assert bad(checks) == {}
+    assert checks.keys() == {"postgres.sql", "postgres.write", "postgres.connections"}
+    assert checks["postgres.sql"]["value"] == "primary"
+
+
+def test_a_replica_has_no_writes_to_check(facts):
+    facts.update(in_recovery=True, read_only=True, synchronous_standby_names="", sync_standbys=0)
+    checks = fanatico_postgres.checks()
+    assert bad(checks) == {}
+    assert "postgres.write" not in checks
+
+
+def test_a_read_only_primary_is_critical(facts):
+    facts["read_only"] = True
+    assert bad(fanatico_postgres.checks()) == {"postgres.write": "critical"}
+
+
+def test_a_primary_whose_commits_wait_is_critical(facts):
+    facts["sync_standbys"] = 0
+    checks = fanatico_postgres.checks()
+    assert bad(checks) == {"postgres.write": "critical"}
+    assert "every commit waits" in checks["postgres.write"]["detail"]
+
+
+def test_without_synchronous_replication_nothing_waits(facts):
+    facts.update(synchronous_standby_names="", sync_standbys=0)
+    assert bad(fanatico_postgres.checks()) == {}
+
+
+def test_nearly_out_of_connections_is_degraded(facts):
+    facts["connections"] = 95
+    assert bad(fanatico_postgres.checks()) == {"postgres.connections": "degraded"}
+
+
+def test_no_answer_is_one_critical_check(server):
+    server.error = psycopg.OperationalError(
+        "connection failed: No such file or directory\n\tIs the server running?"
+    )
+    checks = fanatico_postgres.checks()
+    assert bad(checks) == {"postgres.sql": "critical"}
+    assert "db1: PostgreSQL at /var/run/postgresql port 5432" in checks["postgres.sql"]["detail"]
+    assert "Is the server" not in checks["postgres.sql"]["detail"]
+
+
+def test_the_local_socket_and_the_pillars_password(server):
+    fanatico_postgres.query("SELECT 1")
+    assert server.connected["host"] == "/var/run/postgresql"
+    assert (server.connected["user"], server.connected["password"]) == ("postgres", "super")
+    assert server.connected["autocommit"] is True
+    assert server.connected["options"] == "-c statement_timeout=5000"
+
+
+def test_another_server_as_another_user(server):
+    fanatico_postgres.query(
+        "SELECT 1", dbname="fanatico", user="fanatico", host="10.0.0.100", port=5433, timeout=1
+    )
+    asked = server.connected
+    assert (asked["host"], asked["port"], asked["dbname"]) == ("10.0.0.100", 5433, "fanatico")
+    assert (asked["password"], asked["connect_timeout"]) == ("fan", 2)
+
+
+def test_a_role_of_which_no_secret_is_known(server):
+    fanatico_postgres.query("SELECT 1", user="guest")
+    assert server.connected["password"] is None
+    fanatico_postgres.query("SELECT 1", user="guest", password="own")
+    assert server.connected["password"] == "own"
+
+
+def test_names_and_values_are_quoted_by_psycopg(server):
+    fanatico_postgres.query(
+        "CREATE ROLE {role} PASSWORD {word}", identifiers={"role": 'a"b'}, literals={"word": "it's"}
+    )
+    [(statement, _)] = server.executed
+    assert isinstance(statement, Composed)
+    text = statement.as_string(None)
+    assert text == """CREATE ROLE "a""b" PASSWORD 'it''s'"""
+
+
+def test_values_travel_beside_the_statement(server):
+    fanatico_postgres.query("SELECT %s", [1])
+    assert server.executed[0][1] == [1]
+
+
+def test_rows_are_plain_data(server):
+    server.rows = [
+        {
+            "when": datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC),
+            "number": decimal.Decimal("1.50"),
+            "bytes": b"\x01\xff",
+            "list": [datetime.date(2026, 11, 23), 1],
+            "none": None,
+            "json": {"a": 1},
+        }
+    ]
+    assert fanatico_postgres.query("SELECT") == [
+        {
+            "when": "2026-11-23 00:00:00+00:00",
+            "number": "1.50",
+            "bytes": "01ff",
+            "list": ["2026-11-23", 1],
+            "none": None,
+            "json": {"a": 1},
+        }
+    ]
+
+
+def test_a_statement_without_rows(server):
+    server.rows = None
+    assert fanatico_postgres.query("CREATE TABLE a ()") == []
+
+
+def test_the_statement_is_never_in_the_error(server):
+    server.error = psycopg.errors.UndefinedTable('relation "a" does not exist')
+    with pytest.raises(CommandExecutionError) as caught:
+        fanatico_postgres.query("SELECT 'a secret' FROM a")
+    assert "a secret" not in str(caught.value)
+    assert 'relation "a" does not exist' in str(caught.value)
+
+
+def test_ping_and_recovery(server):
+    assert fanatico_postgres.ping() is True
+    server.rows = [{"answer": True}]
+    assert fanatico_postgres.is_in_recovery() is True
+    server.error = psycopg.OperationalError("refused")
+    assert fanatico_postgres.ping() is False
+    with pytest.raises(CommandExecutionError, match="refused"):
+        fanatico_postgres.is_in_recovery()

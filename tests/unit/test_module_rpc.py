@@ -1,0 +1,206 @@
+"""fanatico_rpc against fake nodes; the WebSocket against a fake websocket-client."""
+
+import copy
+import json
+import sys
+import time
+import types
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_rpc
+from tests.support.peers import peers
+
+NODES = ("rpc1", "rpc2", "rpc3")
+
+
+class Chain:
+    """What one fake node says; a test may change it."""
+
+    def __init__(self):
+        self.head, self.syncing, self.chain_id, self.age = 100, False, 1337, 1
+
+    def answer(self, payload):
+        """Answer a call or a batch of them."""
+        if isinstance(payload, list):
+            return 200, [self._one(call) for call in payload]
+        return 200, self._one(payload)
+
+    def _one(self, call):
+        results = {
+            "eth_chainId": hex(self.chain_id),
+            "eth_syncing": self.syncing,
+            "eth_blockNumber": hex(self.head),
+            "eth_getBlockByNumber": {
+                "number": hex(self.head),
+                "hash": f"0x{self.head:064x}",
+                "timestamp": hex(int(time.time()) - self.age),
+            },
+        }
+        if call["method"] not in results:
+            error = {"code": -32601, "message": "Method not found"}
+            return {"jsonrpc": "2.0", "id": call["id"], "error": error}
+        return {"jsonrpc": "2.0", "id": call["id"], "result": results[call["method"]]}
+
+
+@pytest.fixture
+def chains():
+    return {name: Chain() for name in NODES}
+
+
+@pytest.fixture
+def nodes(chains):
+    with peers(*NODES) as started:
+        for name, peer in started.items():
+            peer.answers["POST /"] = chains[name].answer
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def websocket(monkeypatch):
+    """A fake websocket-client: `refused` and `messages` are what a test sets."""
+
+    class Closed(Exception):
+        """What websocket-client raises."""
+
+    fake = types.SimpleNamespace(refused=None, messages=[], WebSocketException=Closed, urls=[])
+
+    class Connection:
+        def send(self, text):
+            fake.sent = json.loads(text)
+
+        def recv(self):
+            if not fake.messages:
+                raise TimeoutError("timed out")
+            return json.dumps(fake.messages.pop(0))
+
+        def settimeout(self, seconds):
+            """Accept any."""
+
+        def shutdown(self):
+            """Accept."""
+
+        def close(self, timeout):
+            """Accept."""
+
+    def create_connection(url, **options):
+        fake.urls.append(url)
+        if fake.refused:
+            raise fake.refused
+        return Connection()
+
+    fake.create_connection = create_connection
+    monkeypatch.setitem(sys.modules, "websocket", fake)
+    return fake
+
+
+@pytest.fixture
+def configure_loader_modules(plan, nodes, all_utils):
+    plan = copy.deepcopy(plan)
+    for name, peer in nodes.items():
+        plan["nodes"][name]["address"] = peer.address
+    plan["ports"]["rpc_http"] = nodes["rpc1"].port
+    return {
+        fanatico_rpc: {
+            "__pillar__": {"plan": plan, "rpc": {"chain": {"id": 1337, "block_time": 2}}},
+            "__opts__": {"id": "rpc1"},
+            "__utils__": all_utils,
+        }
+    }
+
+
+def bad(checks):
+    return {name: check["status"] for name, check in checks.items() if check["status"] != "ok"}
+
+
+def test_all_is_well():
+    found = fanatico_rpc.look()
+    assert bad(found["checks"]) == {}
+    assert found["checks"].keys() == {"rpc.http", "rpc.websocket", "rpc.sync", "rpc.head"}
+    assert found["facts"]["local"]["head"] == 100
+    assert found["facts"]["peers"] == {"rpc2": 100, "rpc3": 100}
+
+
+def test_a_lagging_node_is_degraded(chains):
+    chains["rpc1"].head = 90
+    checks = fanatico_rpc.checks()
+    assert bad(checks) == {"rpc.sync": "degraded"}
+    assert checks["rpc.sync"]["value"] == 10
+
+
+def test_a_syncing_node_is_critical(chains):
+    chains["rpc1"].syncing = {"currentBlock": "0x1", "highestBlock": "0x64"}
+    assert bad(fanatico_rpc.checks()) == {"rpc.sync": "critical"}
+
+
+def test_the_wrong_chain_is_critical(chains):
+    chains["rpc1"].chain_id = 999
+    checks = fanatico_rpc.checks()
+    assert bad(checks) == {"rpc.http": "critical"}
+    assert "chain 999" in checks["rpc.http"]["detail"]
+
+
+def test_a_chain_that_halts_is_degraded(chains):
+    for chain in chains.values():
+        chain.age = 600
+    assert bad(fanatico_rpc.checks()) == {"rpc.head": "degraded"}
+
+
+def test_silent_peers_are_not_this_nodes_fault(nodes):
+    nodes["rpc2"].stop()
+    nodes["rpc3"].hang("POST /")
+    started = time.monotonic()
+    assert bad(fanatico_rpc.checks(timeout=0.3)) == {}
+    assert time.monotonic() - started < 1
+
+
+def test_down(nodes, websocket):
+    nodes["rpc1"].stop()
+    websocket.refused = ConnectionRefusedError(111, "Connection refused")
+    checks = fanatico_rpc.checks()
+    assert bad(checks) == {"rpc.http": "critical", "rpc.websocket": "critical"}
+    assert "refused" in checks["rpc.websocket"]["detail"]
+    assert "journalctl -u fanatico-rpc" in checks["rpc.http"]["hint"]
+
+
+def test_calls():
+    assert fanatico_rpc.call("eth_chainId") == "0x539"
+    assert fanatico_rpc.head("rpc2") == 100
+    assert fanatico_rpc.syncing() is False
+    assert fanatico_rpc.head("127.0.0.3") == 100
+
+
+def test_an_error_of_the_node_is_raised_in_its_words():
+    with pytest.raises(CommandExecutionError, match="Method not found"):
+        fanatico_rpc.call("eth_nonsense")
+    with pytest.raises(CommandExecutionError, match="db1 is not an RPC node"):
+        fanatico_rpc.call("eth_chainId", node="db1")
+
+
+def head(number):
+    block = {"number": hex(number), "hash": "0xabc"}
+    return {"method": "eth_subscription", "params": {"subscription": "0x1", "result": block}}
+
+
+def test_new_heads(websocket):
+    websocket.messages = [{"id": 1, "result": "0x1"}, head(7), head(8)]
+    heads = fanatico_rpc.subscribe(2, timeout=1, node="rpc3")
+    assert [one["number"] for one in heads] == [7, 8]
+    assert websocket.sent["params"] == ["newHeads"]
+    assert websocket.urls[0].startswith("ws://127.0.0.4:")
+
+
+def test_new_heads_that_do_not_come(websocket):
+    websocket.messages = [{"id": 1, "result": "0x1"}, head(7)]
+    with pytest.raises(CommandExecutionError, match="had 1 of 2 within 1 s"):
+        fanatico_rpc.subscribe(2, timeout=1)
+
+
+def test_no_websocket_and_no_subscription(websocket):
+    websocket.messages = [{"id": 1, "error": {"code": -32601, "message": "notifications not supported"}}]
+    with pytest.raises(CommandExecutionError, match="notifications not supported"):
+        fanatico_rpc.subscribe()
+    websocket.refused = ConnectionRefusedError(111, "Connection refused")
+    with pytest.raises(CommandExecutionError, match="no WebSocket"):
+        fanatico_rpc.subscribe()

@@ -1,0 +1,363 @@
+"""The cluster as a whole: what reports of all nodes come to, how it is shown, and how a sweep ends."""
+
+import copy
+import time
+import types
+
+import pytest
+import salt.client
+from salt.exceptions import CommandExecutionError
+
+from _output import fanatico as table
+from _runners import fanatico_minions, fanatico_status
+from _utils import fanatico_cluster, fanatico_sweep, fanatico_verdict
+
+NOW = time.time()
+SAY = {word: getattr(fanatico_verdict, word) for word in fanatico_verdict.STATUSES}
+MEMBERS = [
+    {"name": "db1", "role": "leader", "state": "running", "timeline": 3},
+    {"name": "db2", "role": "replica", "state": "streaming", "timeline": 3, "lag": 0},
+    {"name": "db3", "role": "replica", "state": "streaming", "timeline": 3, "lag": 0},
+]
+
+
+def report(facts):
+    health = {"status": "ok", "roles": [], "checks": {"node.units": SAY["ok"]()}, "took_ms": 40}
+    return {"health": health, "facts": facts, "time": NOW}
+
+
+@pytest.fixture
+def reports(plan):
+    """What every node says while all is well."""
+    found = {"salt": report({})}
+    for number, name in enumerate(("etcd1", "etcd2", "etcd3"), 1):
+        own = {"member_id": str(number), "leader_id": "2", "term": 4}
+        found[name] = report({"etcd": {"health": {"healthy": True}, "status": {name: own}}})
+    for name in ("db1", "db2", "db3"):
+        patroni = {"patroni": {"timeline": 3}, "cluster": {"members": copy.deepcopy(MEMBERS)}}
+        found[name] = report({"patroni": patroni, "postgres": {"in_recovery": name != "db1"}})
+    for name in ("haproxy1", "haproxy2"):
+        backends = {"postgres_primary": {"up": ["db1"]}, "postgres_replica": {"up": ["db2", "db3"]}}
+        role = "master" if name == "haproxy1" else "backup"
+        found[name] = report(
+            {"haproxy": {"backends": backends}, "keepalived": {"role": role, "answers": True}}
+        )
+    for name in ("rpc1", "rpc2", "rpc3"):
+        found[name] = report({"rpc": {"local": {"chain_id": 1337, "head": 9, "head_hash": "0x9"}}})
+    assert found.keys() == plan["nodes"].keys()
+    return found
+
+
+@pytest.fixture
+def judge(plan, reports):
+    def judge(*names):
+        checks = fanatico_cluster.judge(plan, reports, SAY, NOW - 60, time.time())
+        bad = {name: check["status"] for name, check in checks.items() if check["status"] != "ok"}
+        return (bad, *(checks[name] for name in names)) if names else bad
+
+    return judge
+
+
+def test_all_is_well(judge):
+    assert judge() == {}
+
+
+def test_a_silent_node_is_named(judge, reports):
+    del reports["rpc2"]
+    bad, nodes = judge("nodes")
+    assert bad == {"nodes": "degraded", "chain": "degraded"}
+    assert "no answer from rpc2" in nodes["detail"]
+
+
+def test_a_node_that_is_not_well_is_named(judge, reports):
+    reports["etcd2"]["health"]["status"] = "critical"
+    bad, nodes = judge("nodes")
+    assert bad == {"nodes": "degraded"}
+    assert nodes["hint"] == "salt -L etcd2 fanatico.health"
+
+
+def test_two_writable_primaries_are_critical(judge, reports):
+    reports["db3"]["facts"]["postgres"]["in_recovery"] = False
+    bad, primary = judge("primary")
+    assert bad["primary"] == "critical"
+    assert "db1 and db3 both take writes: stop Patroni on all but db1" in primary["detail"]
+
+
+def test_no_primary_is_critical(judge, reports):
+    reports["db1"]["facts"]["postgres"] = {"error": "refused"}
+    assert judge()["primary"] == "critical"
+
+
+def test_a_primary_on_a_silent_node_could_not_be_told(judge, reports):
+    del reports["db1"]
+    bad, primary = judge("primary")
+    assert bad["primary"] == "unknown"
+    assert "db1 leads, says Patroni" in primary["detail"]
+
+
+def test_a_primary_that_patroni_does_not_know(judge, reports):
+    for name in ("db1", "db2", "db3"):
+        members = reports[name]["facts"]["patroni"]["cluster"]["members"]
+        members[0]["role"], members[1]["role"] = "replica", "leader"
+    assert judge()["primary"] == "degraded"
+
+
+def test_a_primary_whose_commits_wait(judge, reports):
+    reports["db1"]["health"]["checks"]["postgres.write"] = SAY["critical"](False, "every commit waits", "do")
+    bad, primary = judge("primary")
+    assert bad == {"primary": "critical"}
+    assert primary["detail"] == "db1: every commit waits"
+
+
+def test_a_node_on_an_old_timeline(judge, reports):
+    reports["db2"]["facts"]["patroni"]["patroni"]["timeline"] = 2
+    bad, timeline = judge("timeline")
+    assert bad == {"timeline": "degraded"}
+    assert "db2 not on timeline 3" in timeline["detail"]
+
+
+def test_a_replica_that_does_not_stream(judge, reports):
+    for name in ("db1", "db2", "db3"):
+        reports[name]["facts"]["patroni"]["cluster"]["members"][1]["state"] = "starting"
+    for name in ("haproxy1", "haproxy2"):
+        reports[name]["facts"]["haproxy"]["backends"]["postgres_replica"]["up"] = ["db3"]
+    assert judge() == {"replicas": "degraded"}
+
+
+def test_etcd_one_short_and_without_quorum(judge, reports):
+    reports["etcd1"]["facts"]["etcd"]["health"]["healthy"] = False
+    assert judge() == {"etcd": "degraded"}
+    reports["etcd3"]["facts"]["etcd"] = {"status": {"etcd3": {"error": "refused"}}}
+    assert judge() == {"etcd": "critical"}
+
+
+def test_etcd_members_that_disagree(judge, reports):
+    reports["etcd3"]["facts"]["etcd"]["status"]["etcd3"]["leader_id"] = "3"
+    bad, etcd = judge("etcd")
+    assert bad == {"etcd": "critical"}
+    assert "name 2 leaders" in etcd["detail"]
+
+
+def test_the_address_held_twice_and_not_at_all(judge, reports):
+    reports["haproxy2"]["facts"]["keepalived"]["role"] = "master"
+    bad, address = judge("address")
+    assert bad == {"address": "critical"}
+    assert "haproxy1 and haproxy2 both hold 10.0.0.100" in address["detail"]
+    for name in ("haproxy1", "haproxy2"):
+        reports[name]["facts"]["keepalived"] = {"role": "backup", "answers": False}
+    assert judge() == {"address": "critical"}
+
+
+def test_the_address_on_a_silent_balancer(judge, reports):
+    del reports["haproxy1"]
+    assert judge() == {"nodes": "degraded", "address": "degraded"}
+
+
+def test_the_address_without_a_haproxy_behind_it(judge, reports):
+    for name in ("haproxy1", "haproxy2"):
+        reports[name]["facts"]["keepalived"]["answers"] = False
+    assert judge() == {"address": "critical"}
+
+
+def test_a_balancer_that_sees_another_primary(judge, reports):
+    reports["haproxy2"]["facts"]["haproxy"]["backends"]["postgres_primary"]["up"] = ["db2"]
+    bad, balancers = judge("balancers")
+    assert bad == {"balancers": "degraded"}
+    assert "haproxy2 sends postgres_primary to db2, Patroni says db1" in balancers["detail"]
+
+
+def test_no_balancer_at_all(judge, reports):
+    for name in ("haproxy1", "haproxy2"):
+        reports[name]["facts"]["haproxy"] = {"error": "no socket"}
+    assert judge()["balancers"] == "critical"
+
+
+def test_chains_that_differ_and_chains_that_forked(judge, reports):
+    reports["rpc2"]["facts"]["rpc"]["local"]["head_hash"] = "0xbad"
+    bad, chain = judge("chain")
+    assert bad == {"chain": "critical"}
+    assert "forked at block 9: rpc1, rpc3 against rpc2" in chain["detail"]
+    reports["rpc2"]["facts"]["rpc"]["local"]["chain_id"] = 1
+    bad, chain = judge("chain")
+    assert bad == {"chain": "critical"}
+    assert "chains 1, 1337" in chain["detail"]
+
+
+def test_a_clock_that_is_off(judge, reports):
+    reports["db2"]["time"] = NOW - 90
+    bad, clocks = judge("clocks")
+    assert bad == {"clocks": "degraded"}
+    assert "db2 by 30 s" in clocks["detail"]
+
+
+def test_roles_that_the_plan_lacks_are_not_judged(plan, reports):
+    plan = {**plan, "nodes": {"etcd1": plan["nodes"]["etcd1"]}}
+    checks = fanatico_cluster.judge(plan, {"etcd1": reports["etcd1"]}, SAY, NOW, NOW)
+    assert checks.keys() == {"nodes", "etcd", "clocks"}
+
+
+# --- the runner and its table
+
+
+@pytest.fixture
+def answers(reports):
+    for one in reports.values():
+        one["time"] = time.time()
+    return reports
+
+
+@pytest.fixture
+def configure_loader_modules(plan, all_utils, answers, tmp_path):
+    def refuse(message):
+        raise CommandExecutionError(message)
+
+    patched = {
+        **all_utils,
+        "fanatico_master.plan": lambda opts: plan,
+        "fanatico_master.refuse": refuse,
+        "fanatico_sweep.ask": lambda opts, ids, function, args, timeout: {
+            name: answers[name] for name in ids if name in answers
+        },
+    }
+    opts = {"pki_dir": str(tmp_path), "color": False}
+    return {
+        fanatico_status: {"__utils__": patched, "__opts__": opts, "__context__": {}},
+        fanatico_minions: {"__utils__": patched, "__opts__": opts},
+        table: {"__opts__": opts},
+    }
+
+
+def test_status_of_a_cluster_that_is_well():
+    seen = fanatico_status.status()
+    assert seen["status"] == "ok"
+    assert "retcode" not in seen
+    assert fanatico_status.__context__ == {}
+    assert len(seen["nodes"]) == 12
+
+
+def test_critical_ends_with_one_and_fails_a_step(answers):
+    answers["db3"]["facts"]["postgres"]["in_recovery"] = False
+    seen = fanatico_status.status()
+    assert (seen["status"], seen["retcode"]) == ("critical", 1)
+    assert fanatico_status.__context__ == {"retcode": 1}
+
+
+def test_nodes_that_are_silent_or_broke_say_so(answers):
+    del answers["rpc1"]
+    answers["rpc2"] = "The minion function caused an exception: Traceback ...\nKeyError: 'plan'"
+    nodes = fanatico_status.status()["nodes"]
+    assert nodes["rpc1"]["status"] == nodes["rpc2"]["status"] == "unknown"
+    assert nodes["rpc1"]["checks"]["node.answer"]["detail"] == "no answer"
+    assert nodes["rpc2"]["checks"]["node.answer"]["detail"] == "KeyError: 'plan'"
+
+
+def test_the_table_of_a_status(answers):
+    del answers["rpc1"]
+    answers["db1"]["health"].update(
+        status="degraded", checks={"patroni.pause": SAY["degraded"](1, "paused", "resume")}
+    )
+    text = table.output(fanatico_status.status())
+    assert "address                ok        haproxy1 holds 10.0.0.100" in text
+    assert "no answer from rpc1" in text
+    assert "patroni.pause        degraded  paused" in text
+    assert "-> resume" in text
+    assert text.splitlines()[-1].startswith("degraded: 11 of 12 nodes answered in ")
+    assert max(map(len, text.splitlines())) <= 160
+
+
+def test_the_table_of_health():
+    health = {"status": "ok", "roles": ["etcd"], "checks": {"etcd.quorum": SAY["ok"]("3/3")}, "took_ms": 41}
+    assert (
+        table.output({"etcd1": health}) == "  etcd1        ok        etcd         1 of 1 checks hold, 41 ms"
+    )
+
+
+def test_the_table_in_colour(monkeypatch):
+    monkeypatch.setitem(table.__opts__, "color", True)
+    health = {
+        "status": "critical",
+        "roles": ["etcd"],
+        "checks": {"a": SAY["critical"](0, "down", "up")},
+        "took_ms": 1,
+    }
+    assert "\x1b[" in table.output({"etcd1": health})
+
+
+def test_anything_else_is_shown_as_salt_would(monkeypatch):
+    monkeypatch.setattr(table.salt.output, "out_format", lambda data, out, opts, **kwargs: f"{out} {data}")
+    assert table.output({"etcd1": "an exception"}) == "nested {'etcd1': 'an exception'}"
+
+
+# --- waiting for minions
+
+
+@pytest.fixture
+def keys(plan, tmp_path):
+    for folder in ("minions", "minions_pre"):
+        (tmp_path / folder).mkdir()
+    for name in plan["nodes"]:
+        (tmp_path / "minions" / name).touch()
+    return tmp_path
+
+
+def test_every_minion_answers(keys, answers, plan):
+    answers.update(dict.fromkeys(plan["nodes"], True))
+    assert fanatico_minions.wait_minions(1) == list(plan["nodes"])
+    assert fanatico_minions.wait_minions(1, ["db1"]) == ["db1"]
+
+
+def test_missing_minions_are_named_with_what_is_known_of_them(keys, answers, plan):
+    answers.update(dict.fromkeys(plan["nodes"], True))
+    for name in ("db1", "db2", "db3"):
+        del answers[name]
+    (keys / "minions" / "db2").rename(keys / "minions_pre" / "db2")
+    (keys / "minions" / "db3").unlink()
+    with pytest.raises(CommandExecutionError) as caught:
+        fanatico_minions.wait_minions(0.1)
+    text = str(caught.value)
+    assert "no answer from 3" in text
+    assert "db1: its key is accepted; is the host up" in text
+    assert "db2: its key waits" in text
+    assert "salt-key -a db2" in text
+    assert "db3: it never sent a key" in text
+
+
+class FakeClient:
+    """As much of LocalClient as a sweep uses: some minions answer, the others never do."""
+
+    def __init__(self, returns):
+        self.returns, self.event = list(returns.items()), self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        return False
+
+    def run_job(self, ids, function, arg, **options):
+        self.asked = (ids, function, arg, options)
+        return {"jid": "1", "minions": ids}
+
+    def get_event(self, wait, tag, **options):
+        assert tag == "salt/job/1/ret/"
+        if not self.returns:
+            time.sleep(wait)
+            return None
+        name, value = self.returns.pop(0)
+        return {"tag": f"{tag}{name}", "data": {"id": name, "return": value}}
+
+
+def test_a_sweep_ends_with_the_last_answer_or_with_the_time(monkeypatch):
+    client = FakeClient({"a": 1, "b": 2})
+    monkeypatch.setattr(salt.client, "get_local_client", lambda mopts: client)
+    started = time.monotonic()
+    assert fanatico_sweep.ask({}, ["a", "b"], "test.ping", (), 5) == {"a": 1, "b": 2}
+    assert time.monotonic() - started < 1
+    client.returns = [("a", 1)]
+    assert fanatico_sweep.ask({}, ["a", "b"], "test.ping", (), 0.2) == {"a": 1}
+    assert client.asked[3]["tgt_type"] == "list"
+
+
+def test_a_sweep_over_nobody_asks_nobody(monkeypatch):
+    monkeypatch.setattr(salt.client, "get_local_client", lambda mopts: types.SimpleNamespace())
+    assert fanatico_sweep.ask({}, [], "test.ping") == {}
