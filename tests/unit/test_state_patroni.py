@@ -1,0 +1,379 @@
+"""Whether a node belongs to the cluster it finds, and the settings that the members share."""
+
+import copy
+import json
+from unittest.mock import Mock
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_etcd, fanatico_patroni, fanatico_postgres
+from _states import fanatico_patroni as state
+from _utils import fanatico_diff, fanatico_patroni_plan
+
+KEY = "/service/fanatico-l1/initialize"
+SECRETS = {
+    "POSTGRES_SUPERUSER_PASSWORD": "s" * 20,
+    "POSTGRES_REPLICATOR_PASSWORD": "r" * 20,
+    "POSTGRES_REWIND_PASSWORD": "w" * 20,
+}
+CONFIGURED = {
+    "postgresql": {
+        "authentication": {
+            "superuser": {"username": "postgres", "password": "s" * 20},
+            "replication": {"username": "replicator", "password": "r" * 20},
+            "rewind": {"username": "rewind", "password": "w" * 20},
+        }
+    }
+}
+WANTED = {
+    "ttl": 20,
+    "synchronous_mode": "quorum",
+    "postgresql": {"use_slots": True, "parameters": {"max_connections": 200, "jit": "off"}},
+}
+
+
+class TestJudgement:
+    """Data, key in etcd and leader, put together."""
+
+    @pytest.mark.parametrize(
+        ("initialize", "local", "leader", "verdict"),
+        [
+            (None, None, None, "ok"),  # nothing anywhere: a first deploy
+            (None, "7", None, "ok"),  # etcd was made anew: the data comes back into it
+            ("7", "7", None, "ok"),  # everything was off
+            ("7", None, "db1", "ok"),  # a wiped replica
+            ("", None, "db1", "ok"),
+            ("7", None, None, "wait"),
+            ("", None, None, "wait"),  # another node is founding it right now
+            ("7", "8", None, "foreign"),
+            ("7", "8", "db1", "foreign"),
+        ],
+    )
+    def test_verdict(self, initialize, local, leader, verdict):
+        assert fanatico_patroni_plan.judge("db2", KEY, initialize, local, leader)[0] == verdict
+
+    def test_it_names_host_cause_and_next_step(self):
+        _, why = fanatico_patroni_plan.judge("db2", KEY, "7", "8", None)
+        assert why.startswith("db2: ")
+        assert "system identifiers 8 and 7" in why
+        assert "etcdctl del --prefix /service/fanatico-l1/" in why
+
+    def test_system_identifier(self):
+        text = "pg_control version number:            1700\nDatabase system identifier:           7553\n"
+        assert fanatico_patroni_plan.system_identifier(text) == "7553"
+        assert fanatico_patroni_plan.system_identifier("") is None
+
+    @pytest.mark.parametrize("configuration", [None, {}, {"postgresql": None}])
+    def test_no_passwords(self, configuration):
+        assert fanatico_patroni_plan.passwords(configuration) == {}
+
+
+def apply(patch, present):
+    """What Patroni does with a PATCH: merge, and None takes away."""
+    merged = copy.deepcopy(present)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = apply(value, merged[key])
+        else:
+            merged[key] = value
+    return merged
+
+
+values = st.one_of(
+    st.booleans(), st.integers(0, 999), st.sampled_from(["on", "off", "true", "1GB", "quorum"])
+)
+configurations = st.fixed_dictionaries(
+    {},
+    optional={
+        "ttl": values,
+        "loop_wait": values,
+        "pause": values,
+        "slots": st.dictionaries(st.sampled_from("ab"), values),
+        "postgresql": st.fixed_dictionaries(
+            {},
+            optional={
+                "use_slots": values,
+                "parameters": st.dictionaries(st.sampled_from(["jit", "work_mem"]), values),
+            },
+        ),
+    },
+)
+
+
+class TestDifference:
+    """The settings that are wanted, and those that are there."""
+
+    def test_the_same_is_no_difference(self):
+        assert fanatico_diff.patroni(WANTED, copy.deepcopy(WANTED)) == ({}, {})
+
+    def test_old_and_new_by_path(self):
+        present = {
+            **WANTED,
+            "ttl": 30,
+            "postgresql": {"use_slots": True, "parameters": {"max_connections": 100}},
+        }
+        changes, patch = fanatico_diff.patroni(WANTED, present)
+        assert changes == {
+            "ttl": {"old": 30, "new": 20},
+            "postgresql.parameters.max_connections": {"old": 100, "new": 200},
+            "postgresql.parameters.jit": {"old": None, "new": "off"},
+        }
+        assert patch == {"ttl": 20, "postgresql": {"parameters": {"max_connections": 200, "jit": "off"}}}
+
+    def test_what_is_not_wanted_any_more_is_taken_away(self):
+        present = copy.deepcopy(WANTED)
+        present["loop_wait"] = 5
+        present["postgresql"]["parameters"]["work_mem"] = "1GB"
+        changes, patch = fanatico_diff.patroni(WANTED, present)
+        assert changes["loop_wait"] == {"old": 5, "new": None}
+        assert patch == {"loop_wait": None, "postgresql": {"parameters": {"work_mem": None}}}
+
+    @pytest.mark.parametrize(
+        "foreign",
+        [{"pause": True}, {"slots": {"cdc": {"type": "logical"}}}, {"standby_cluster": {"host": "x"}}],
+    )
+    def test_what_others_set_on_purpose_stays(self, foreign):
+        assert fanatico_diff.patroni(WANTED, {**WANTED, **foreign}) == ({}, {})
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [(True, "on"), (False, "off"), ("true", "on"), (100, "100"), (0.9, "0.9"), ("no", False)],
+    )
+    def test_the_same_in_other_words(self, one, other):
+        assert fanatico_diff.same(one, other)
+
+    @pytest.mark.parametrize(("one", "other"), [(1, True), ("1GB", "1024MB"), (None, "off"), (0, False)])
+    def test_not_the_same(self, one, other):
+        assert not fanatico_diff.same(one, other)
+
+    @given(wanted=configurations, present=configurations)
+    def test_the_patch_leads_there_and_touches_nothing_else(self, wanted, present):
+        changes, patch = fanatico_diff.patroni(wanted, present)
+        after = apply(patch, present)
+        assert fanatico_diff.patroni(wanted, after) == ({}, {})
+        assert bool(changes) == bool(patch)
+        for key in ("pause", "slots"):
+            if key not in wanted:
+                assert after.get(key) == present.get(key)
+
+
+@pytest.fixture
+def configure_loader_modules(plan, all_utils):
+    plan = copy.deepcopy(plan)
+    plan["timing"]["patroni"]["loop_wait"] = 0
+    return {
+        state: {
+            "__opts__": {"id": "db3", "test": False},
+            "__pillar__": {"plan": plan, "secrets": dict(SECRETS)},
+            "__utils__": all_utils,
+        }
+    }
+
+
+@pytest.fixture
+def cluster(monkeypatch, tmp_path):
+    """db3 beside a cluster that db1 leads."""
+
+    class Cluster:
+        def __init__(self):
+            self.leader = "db1"
+            self.state = "streaming"
+            self.initialize = "7"
+            self.etcd_down = False
+            self.refuses = ()
+            self.asked = []
+            self.stored = copy.deepcopy(WANTED)
+            self.ignores = ()
+            self.pending = ()
+            self.configuration = tmp_path / "patroni.yml"
+            self.configuration.write_text(yaml.safe_dump(CONFIGURED))
+            self.data = tmp_path / "main"
+
+        def status(self, node=None, timeout=2):
+            if self.state is None:
+                raise CommandExecutionError("connection refused")
+            return {"state": self.state}
+
+        def get(self, key, timeout=5):
+            if self.etcd_down:
+                raise CommandExecutionError("db3: no etcd member answers")
+            assert key == KEY
+            return self.initialize
+
+        def query(self, sql, args=None, dbname="postgres", user="postgres", host=None, **_):
+            self.asked.append((user, host))
+            if user in self.refuses:
+                raise CommandExecutionError(
+                    f"db3: PostgreSQL at {host}: password authentication failed for user"
+                )
+            return [{"one": 1}]
+
+        def patch(self, settings, timeout=5):
+            kept = {key: value for key, value in settings.items() if key not in self.ignores}
+            self.stored = apply(kept, self.stored)
+            return self.stored
+
+        def view(self, timeout=2):
+            return {
+                "members": [
+                    {"name": name, "pending_restart": True} if name in self.pending else {"name": name}
+                    for name in ("db1", "db2", "db3")
+                ]
+            }
+
+        def accepted(self):
+            return state.accepted("fanatico-l1", str(self.data), "/bin", timeout=0)
+
+        def settings(self, settings=WANTED):
+            return state.settings_present("fanatico-l1", settings, timeout=0)
+
+    it = Cluster()
+    monkeypatch.setattr(state, "CONFIGURATION", str(it.configuration))
+    leader = Mock(spec=fanatico_patroni.leader, side_effect=lambda timeout=2: it.leader)
+    salt = {
+        "fanatico_patroni.status": Mock(spec=fanatico_patroni.status, side_effect=it.status),
+        "fanatico_patroni.leader": leader,
+        "fanatico_patroni.cluster": Mock(spec=fanatico_patroni.cluster, side_effect=it.view),
+        "fanatico_patroni.config": Mock(
+            spec=fanatico_patroni.config, side_effect=lambda timeout=2: copy.deepcopy(it.stored)
+        ),
+        "fanatico_patroni.patch_config": Mock(spec=fanatico_patroni.patch_config, side_effect=it.patch),
+        "fanatico_etcd.get": Mock(spec=fanatico_etcd.get, side_effect=it.get),
+        "fanatico_postgres.query": Mock(spec=fanatico_postgres.query, side_effect=it.query),
+        "cmd.run_stdout": lambda command, **_: "Database system identifier:  8\n",
+    }
+    monkeypatch.setattr(state, "__salt__", salt, raising=False)
+    return it
+
+
+class TestAccepted:
+    """The check before patroni.yml is replaced."""
+
+    def test_a_member_that_is_up_is_asked_nothing_more(self, cluster):
+        answer = cluster.accepted()
+        assert answer["result"] is True
+        assert cluster.asked == []
+
+    def test_a_wiped_node_logs_in_at_the_leader(self, cluster):
+        cluster.state = None
+        assert cluster.accepted()["result"] is True
+        assert cluster.asked == [("replicator", "10.0.2.10"), ("rewind", "10.0.2.10")]
+
+    def test_other_secrets_are_refused_before_anything_is_written(self, cluster):
+        state.__pillar__["secrets"]["POSTGRES_REPLICATOR_PASSWORD"] = "another one, quite new"
+        cluster.refuses = ("replicator",)
+        answer = cluster.accepted()
+        assert answer["result"] is False
+        assert answer["changes"] == {}
+        assert answer["comment"].startswith("db3: the cluster, led by db1, refuses replicator ")
+        assert "another one, quite new" not in answer["comment"]
+        assert "\n" not in answer["comment"]
+
+    def test_new_secrets_that_the_cluster_has_already_are_fine(self, cluster):
+        state.__pillar__["secrets"]["POSTGRES_REPLICATOR_PASSWORD"] = "another one, quite new"
+        assert cluster.accepted()["result"] is True
+
+    def test_a_leader_that_is_just_starting_does_not_speak_against_us(self, cluster):
+        cluster.state = None
+        state.__salt__["fanatico_postgres.query"].side_effect = CommandExecutionError("connection refused")
+        assert cluster.accepted()["result"] is True
+
+    def test_first_of_all(self, cluster):
+        cluster.state = cluster.leader = cluster.initialize = None
+        assert cluster.accepted()["result"] is True
+
+    def test_a_key_that_was_left_over(self, cluster):
+        cluster.state = cluster.leader = None
+        answer = cluster.accepted()
+        assert answer["result"] is False
+        assert KEY in answer["comment"]
+        assert "waited 0 s" in answer["comment"]
+
+    def test_a_foreign_key(self, cluster):
+        cluster.state = cluster.leader = None
+        (cluster.data / "global").mkdir(parents=True)
+        (cluster.data / "global" / "pg_control").touch()
+        answer = cluster.accepted()
+        assert answer["result"] is False
+        assert "system identifiers 8 and 7" in answer["comment"]
+
+    def test_no_etcd(self, cluster):
+        cluster.state = cluster.leader = None
+        cluster.etcd_down = True
+        answer = cluster.accepted()
+        assert answer["result"] is False
+        assert "no etcd member answers" in answer["comment"]
+
+    def test_a_missing_secret_is_named(self, cluster):
+        del state.__pillar__["secrets"]["POSTGRES_REWIND_PASSWORD"]
+        answer = cluster.accepted()
+        assert answer["result"] is False
+        assert "POSTGRES_REWIND_PASSWORD" in answer["comment"]
+
+
+class TestSettings:
+    """The settings in etcd, kept by the leader."""
+
+    def test_another_node_leads(self, cluster):
+        cluster.stored = {}
+        answer = cluster.settings()
+        assert (answer["result"], answer["changes"]) == (True, {})
+        assert cluster.stored == {}
+
+    def test_nothing_to_do(self, cluster):
+        cluster.leader = "db3"
+        answer = cluster.settings()
+        assert (answer["result"], answer["changes"]) == (True, {})
+        state.__salt__["fanatico_patroni.patch_config"].assert_not_called()
+
+    def test_a_change_with_old_and_new(self, cluster):
+        cluster.leader = "db3"
+        cluster.stored["ttl"] = 30
+        answer = cluster.settings()
+        assert answer["result"] is True
+        assert answer["changes"] == {"ttl": {"old": 30, "new": 20}}
+        assert cluster.stored == WANTED
+        assert "without a restart" in answer["comment"]
+
+    def test_a_dry_run_shows_the_same_and_does_nothing(self, cluster):
+        cluster.leader = "db3"
+        cluster.stored["ttl"] = 30
+        state.__opts__["test"] = True
+        answer = cluster.settings()
+        assert answer["result"] is None
+        assert answer["changes"] == {"ttl": {"old": 30, "new": 20}}
+        assert cluster.stored["ttl"] == 30
+
+    def test_who_needs_a_restart(self, cluster):
+        cluster.leader = "db3"
+        cluster.stored["postgresql"]["parameters"]["max_connections"] = 100
+        cluster.pending = ("db3", "db1")
+        answer = cluster.settings()
+        assert answer["result"] is True
+        assert "restart of PostgreSQL is needed on db1, db3" in answer["comment"]
+
+    def test_what_was_not_taken_is_a_failure(self, cluster):
+        cluster.leader = "db3"
+        cluster.stored.update(ttl=30, synchronous_mode="off")
+        cluster.ignores = ("ttl",)
+        answer = cluster.settings()
+        assert answer["result"] is False
+        assert answer["comment"] == "db3: Patroni did not take ttl"
+        assert answer["changes"] == {"synchronous_mode": {"old": "off", "new": "quorum"}}
+
+    def test_no_leader(self, cluster):
+        cluster.leader = None
+        answer = cluster.settings()
+        assert answer["result"] is False
+        assert "db3" in answer["comment"]
+
+    def test_answers_hold_no_secret(self, cluster):
+        cluster.leader = "db3"
+        for answer in (cluster.settings(), cluster.accepted()):
+            assert not any(secret in json.dumps(answer) for secret in SECRETS.values())

@@ -1,0 +1,238 @@
+"""Roles, passwords and the database, kept on the primary."""
+
+import json
+from unittest.mock import Mock
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_patroni, fanatico_postgres
+from _states import fanatico_postgres as state
+from _utils import fanatico_scram
+
+PASSWORD = "correct horse battery staple"
+
+
+class TestVerifier:
+    """SCRAM-SHA-256 as PostgreSQL stores it."""
+
+    def test_known_answer(self):
+        """RFC 7677's example: user `user`, password `pencil`."""
+        import base64
+
+        salt = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
+        made = fanatico_scram.verifier("pencil", salt)
+        assert made.startswith("SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$")
+        assert made.endswith(
+            "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+        )
+
+    def test_it_matches_its_password_only(self):
+        made = fanatico_scram.verifier(PASSWORD)
+        assert fanatico_scram.matches(PASSWORD, made)
+        assert not fanatico_scram.matches(PASSWORD + "!", made)
+
+    def test_salted_anew_each_time(self):
+        assert fanatico_scram.verifier(PASSWORD) != fanatico_scram.verifier(PASSWORD)
+
+    def test_other_iterations(self):
+        assert fanatico_scram.matches(PASSWORD, fanatico_scram.verifier(PASSWORD, iterations=1000))
+
+    @pytest.mark.parametrize("stored", [None, "", "md5" + "0" * 32, "SCRAM-SHA-256$x", "nonsense"])
+    def test_anything_else_matches_nothing(self, stored):
+        assert not fanatico_scram.matches(PASSWORD, stored)
+
+
+@pytest.fixture
+def configure_loader_modules(plan, all_utils):
+    return {
+        state: {
+            "__opts__": {"id": "db1", "test": False},
+            "__pillar__": {"plan": plan, "secrets": {"THE_SECRET": PASSWORD}},
+            "__utils__": all_utils,
+        }
+    }
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A primary with one role and one database in it."""
+
+    class Server:
+        def __init__(self):
+            self.leader = "db1"
+            self.recovery = False
+            self.role = {
+                "login": True,
+                "superuser": False,
+                "createrole": False,
+                "createdb": False,
+                "replication": False,
+                "verifier": fanatico_scram.verifier(PASSWORD),
+                "member_of": [],
+            }
+            self.owner = "fanatico"
+            self.executable = True
+            self.orders = []
+
+        def query(self, sql, args=None, identifiers=None, literals=None, replicated=True, timeout=5, **_):
+            assert replicated is False
+            if "pg_authid" in sql:
+                return [dict(self.role)] if self.role else []
+            if "has_function_privilege" in sql:
+                return [{"answer": self.executable}]
+            if "pg_database" in sql:
+                return [{"owner": self.owner}] if self.owner else []
+            self.orders.append((" ".join(sql.split()), identifiers, literals))
+            return []
+
+        def keep(self, **options):
+            return state.role_present("fanatico", "THE_SECRET", timeout=0, **options)
+
+        def keep_database(self):
+            return state.database_present("fanatico", "fanatico", timeout=0)
+
+    it = Server()
+    leader = Mock(spec=fanatico_patroni.leader, side_effect=lambda timeout=2: it.leader)
+    recovery = Mock(spec=fanatico_postgres.is_in_recovery, side_effect=lambda timeout=2: it.recovery)
+    salt = {
+        "fanatico_patroni.leader": leader,
+        "fanatico_postgres.is_in_recovery": recovery,
+        "fanatico_postgres.query": Mock(spec=fanatico_postgres.query, side_effect=it.query),
+    }
+    monkeypatch.setattr(state, "__salt__", salt, raising=False)
+    return it
+
+
+class TestRole:
+    """A role, with its attributes and its password."""
+
+    def test_nothing_to_do(self, server):
+        answer = server.keep()
+        assert (answer["result"], answer["changes"], server.orders) == (True, {}, [])
+
+    def test_a_replica_leaves_it_to_the_primary(self, server):
+        server.leader, server.role = "db2", None
+        answer = server.keep()
+        assert (answer["result"], answer["changes"], server.orders) == (True, {}, [])
+        assert "db2 is the primary" in answer["comment"]
+
+    @pytest.mark.parametrize(("leader", "recovery"), [(None, False), ("db1", True)])
+    def test_no_primary(self, server, leader, recovery):
+        server.leader, server.recovery = leader, recovery
+        answer = server.keep()
+        assert answer["result"] is False
+        assert answer["comment"].startswith("db1: ")
+
+    def test_made_with_a_verifier_and_never_the_password(self, server):
+        server.role = None
+        answer = server.keep(
+            attributes={"createdb": True}, member_of=["pg_monitor"], functions=["pg_ls_dir(text)"]
+        )
+        assert answer["result"] is True
+        assert answer["changes"]["password"] == "set"
+        sql, identifiers, literals = server.orders[0]
+        assert sql == (
+            "CREATE ROLE {role} WITH LOGIN NOSUPERUSER NOCREATEROLE CREATEDB NOREPLICATION PASSWORD {verifier}"
+        )
+        assert identifiers == {"role": "fanatico"}
+        assert fanatico_scram.matches(PASSWORD, literals["verifier"])
+        assert [order[0] for order in server.orders[1:]] == [
+            "GRANT {one} TO {role}",
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text) TO {role}",
+        ]
+        assert PASSWORD not in json.dumps([answer, server.orders])
+
+    def test_attributes_that_are_not_wanted_go(self, server):
+        server.role["superuser"] = True
+        answer = server.keep()
+        assert answer["changes"] == {"superuser": {"old": True, "new": False}}
+        assert server.orders[0][0] == (
+            "ALTER ROLE {role} WITH LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION"
+        )
+
+    def test_another_password_is_left_and_said(self, server):
+        server.role["verifier"] = fanatico_scram.verifier("something else")
+        answer = server.keep()
+        assert answer["result"] is False
+        assert server.orders == []
+        assert answer["comment"].startswith(
+            "db1: in the running cluster the role fanatico has another password"
+        )
+        assert "\n" not in answer["comment"]
+
+    def test_another_password_is_replaced_where_it_may_be(self, server):
+        server.role["verifier"] = fanatico_scram.verifier("something else")
+        answer = server.keep(replace_password=True)
+        assert answer["changes"] == {"password": "replaced"}
+        assert fanatico_scram.matches(PASSWORD, server.orders[0][2]["verifier"])
+
+    def test_memberships_are_added_and_none_taken(self, server):
+        server.role["member_of"] = ["reporting"]
+        answer = server.keep(member_of=["pg_monitor"])
+        assert answer["changes"] == {"member_of": {"old": ["reporting"], "new": ["pg_monitor", "reporting"]}}
+
+    def test_a_function_it_may_not_execute(self, server):
+        server.executable = False
+        answer = server.keep(functions=["pg_ls_dir(text)"])
+        assert answer["changes"] == {"functions": {"old": None, "new": ["pg_ls_dir(text)"]}}
+
+    def test_a_dry_run_shows_the_same_and_does_nothing(self, server):
+        server.role = None
+        state.__opts__["test"] = True
+        answer = server.keep()
+        assert answer["result"] is None
+        assert answer["changes"]["password"] == "set"
+        assert server.orders == []
+
+    def test_a_missing_secret_is_named(self, server):
+        del state.__pillar__["secrets"]["THE_SECRET"]
+        answer = server.keep()
+        assert answer["result"] is False
+        assert "THE_SECRET" in answer["comment"]
+
+    def test_what_the_server_refuses_is_said(self, server):
+        server.role["superuser"] = True
+        query = state.__salt__["fanatico_postgres.query"]
+
+        def refuse(sql, *args, **options):
+            if sql.startswith("ALTER"):
+                raise CommandExecutionError("db1: PostgreSQL: disk full")
+            return server.query(sql, *args, **options)
+
+        query.side_effect = refuse
+        answer = server.keep()
+        assert (answer["result"], answer["changes"]) == (False, {})
+        assert "disk full" in answer["comment"]
+
+
+class TestDatabase:
+    """A database and who owns it."""
+
+    def test_nothing_to_do(self, server):
+        answer = server.keep_database()
+        assert (answer["result"], answer["changes"], server.orders) == (True, {}, [])
+
+    @pytest.mark.parametrize(
+        ("owner", "order"),
+        [
+            (None, "CREATE DATABASE {database} OWNER {owner}"),
+            ("postgres", "ALTER DATABASE {database} OWNER TO {owner}"),
+        ],
+    )
+    def test_made_or_given_away(self, server, owner, order):
+        server.owner = owner
+        answer = server.keep_database()
+        assert answer["changes"] == {"owner": {"old": owner, "new": "fanatico"}}
+        assert server.orders[0][0] == order
+
+    def test_a_dry_run(self, server):
+        server.owner = None
+        state.__opts__["test"] = True
+        answer = server.keep_database()
+        assert answer["result"] is None
+        assert server.orders == []
+
+    def test_a_replica_leaves_it_to_the_primary(self, server):
+        server.leader, server.owner = "db2", None
+        assert server.keep_database()["changes"] == {}
