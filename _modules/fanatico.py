@@ -76,7 +76,7 @@ def journal(unit, lines=15):
     return __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True)
 
 
-def health(timeout=1):
+def health(timeout=2):
     """
     Check what this node's roles promise, all checks side by side.
 
@@ -95,7 +95,7 @@ def health(timeout=1):
     return _look(timeout)["health"]
 
 
-def report(timeout=1):
+def report(timeout=2):
     """
     Return ``health`` together with the facts it was judged from, for `salt-run fanatico.status`.
 
@@ -136,7 +136,7 @@ def _components(mine, timeout):
     looks = {name: getattr(look, "func", look) for name, look in looks.items()}
     probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}
     checks, facts = {}, {}
-    for name, (found, error) in _util("fanatico_verdict.gather")(probes, timeout * 3).items():
+    for name, (found, error) in _util("fanatico_verdict.gather")(probes, timeout * 2).items():
         if error is None:
             checks.update(found["checks"])
             facts[name] = found["facts"]

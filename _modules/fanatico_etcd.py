@@ -108,7 +108,7 @@ def _everywhere(ask, timeout):
     Ask every member of the plan at once: ``{id: answer}``, with ``{"error": reason}`` where there is none.
     """
     probes = {name: (lambda address=address: ask(address, timeout)) for name, address in _nodes().items()}
-    answers = _util("fanatico_verdict.gather")(probes, timeout * 2)
+    answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
     return {
         name: {"error": str(error)} if error is not None else value
         for name, (value, error) in sorted(answers.items())
@@ -446,7 +446,7 @@ def wait_quorum(timeout=60):
     )
 
 
-def look(timeout=1):
+def look(timeout=2):
     """
     Look at etcd on this node and at its peers once: ``{"facts": {...}, "checks": {name: check}}``. Never
     raises.
@@ -469,7 +469,7 @@ def look(timeout=1):
     }
     for name, address in nodes.items():
         probes[f"status {name}"] = lambda address=address: _status_of(address, timeout)
-    answers = _util("fanatico_verdict.gather")(probes, timeout * 2)
+    answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
     facts = {
         "status": {},
         "errors": {name: str(error) for name, (_, error) in answers.items() if error is not None},
@@ -484,7 +484,7 @@ def look(timeout=1):
     return {"facts": facts, "checks": _judge(facts, _me(), _get("etcd:quota_backend_bytes", QUOTA_BYTES))}
 
 
-def checks(timeout=1):
+def checks(timeout=2):
     """
     Return the checks of etcd on this node, ``{name: check}``.
 

@@ -131,7 +131,7 @@ def _backends(rows):
     return {name: one for name, one in found.items() if one["up"] or one["down"]}
 
 
-def look(timeout=1):
+def look(timeout=2):
     """
     Look at HAProxy once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -163,7 +163,7 @@ def look(timeout=1):
     return {"facts": facts, "checks": _judge(facts, owed)}
 
 
-def checks(timeout=1):
+def checks(timeout=2):
     """
     Return the checks of HAProxy on this node, ``{name: check}``.
 

@@ -140,7 +140,7 @@ def wait_address(timeout=30):
     )
 
 
-def look(timeout=1):
+def look(timeout=2):
     """
     Look at Keepalived once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -157,7 +157,7 @@ def look(timeout=1):
     return {"facts": facts, "checks": {"keepalived.address": _judge(facts)}}
 
 
-def checks(timeout=1):
+def checks(timeout=2):
     """
     Return the checks of Keepalived on this node, ``{name: check}``.
 

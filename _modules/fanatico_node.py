@@ -35,7 +35,7 @@ def _roles():
     return _util("fanatico_plan.roles")(__pillar__["plan"], __opts__["id"])
 
 
-def look(timeout=1):
+def look(timeout=2):
     """
     Look at this node once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -68,7 +68,7 @@ def look(timeout=1):
     return {"facts": facts, "checks": _judge(facts, _util("fanatico_plan.nodes")(__pillar__["plan"]))}
 
 
-def checks(timeout=1):
+def checks(timeout=2):
     """
     Return the checks of this node, ``{name: check}``.
 

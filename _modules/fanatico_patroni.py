@@ -420,7 +420,7 @@ def _wait(look, timeout, awaited):
     )
 
 
-def look(timeout=1):
+def look(timeout=2):
     """
     Look at Patroni once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -442,7 +442,7 @@ def look(timeout=1):
             "liveness": lambda: get(_url(address, "liveness"), timeout)[0],
             "cluster": lambda: fetch("GET", _url(address, "cluster"), timeout=timeout),
         },
-        timeout * 2,
+        timeout * 1.5,
     )
     facts = {name: value for name, (value, error) in answers.items() if error is None}
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
@@ -452,7 +452,7 @@ def look(timeout=1):
     }
 
 
-def checks(timeout=1):
+def checks(timeout=2):
     """
     Return the checks of Patroni on this node, ``{name: check}``.
 

@@ -195,7 +195,7 @@ def is_in_recovery(timeout=2):
     return query("SELECT pg_is_in_recovery() AS answer", timeout=timeout)[0]["answer"]
 
 
-def look(timeout=1):
+def look(timeout=2):
     """
     Look at PostgreSQL once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -215,7 +215,7 @@ def look(timeout=1):
     return {"facts": facts, "checks": _judge(facts)}
 
 
-def checks(timeout=1):
+def checks(timeout=2):
     """
     Return the checks of PostgreSQL on this node, ``{name: check}``.
 

@@ -200,7 +200,7 @@ def _websocket(address, timeout):
     return True
 
 
-def look(timeout=1):
+def look(timeout=2):
     """
     Look at this node's RPC and its peers' heads once: ``{"facts": {...}, "checks": {name: check}}``.
 
@@ -223,7 +223,7 @@ def look(timeout=1):
         probes[f"head {name}"] = lambda address=address: int(
             _ask(address, "eth_blockNumber", timeout=timeout), 16
         )
-    answers = _util("fanatico_verdict.gather")(probes, timeout * 2)
+    answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
     facts = {name: value for name, (value, error) in answers.items() if error is None and " " not in name}
     facts["peers"] = {
         name.removeprefix("head "): value
@@ -238,7 +238,7 @@ def look(timeout=1):
     return {"facts": facts, "checks": _judge(facts, settings, time.time())}
 
 
-def checks(timeout=1):
+def checks(timeout=2):
     """
     Return the checks of RPC on this node, ``{name: check}``.
 

@@ -11,7 +11,9 @@ import salt.output
 import salt.utils.color
 
 COLORS = {"ok": "GREEN", "unknown": "YELLOW", "degraded": "YELLOW", "critical": "LIGHT_RED"}
-WIDTH = 118
+WIDTH = 120
+NAMES = 29  # where the statuses begin
+DETAILS = NAMES + 11  # and the details
 
 
 def output(data, **kwargs):
@@ -65,10 +67,10 @@ def _node(name, one, paint):
 
 
 def _check(name, check, paint, indent=2):
-    head = " " * indent + f"{name:<{24 - indent}} {paint(check['status'], 9)} "
-    lines = textwrap.wrap(str(check["detail"]).replace("\n", " "), WIDTH - 35) or [""]
+    head = " " * indent + f"{name:<{NAMES - indent}} {paint(check['status'], 9)} "
+    lines = textwrap.wrap(str(check["detail"]).replace("\n", " "), WIDTH - DETAILS) or [""]
     yield head + lines[0]
     if check["status"] != "ok" and check["hint"]:
         lines.append(f"-> {check['hint']}")
     for line in lines[1:]:
-        yield " " * 35 + line
+        yield " " * DETAILS + line

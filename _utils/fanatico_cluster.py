@@ -190,6 +190,8 @@ def _balancers(plan, reports, say):
     hint = "salt 'haproxy*' fanatico_haproxy.backends"
     if not balancers:
         return say["critical"]([], "no HAProxy could be asked", hint)
+    if not named:
+        return say["unknown"](sorted(balancers), "Patroni names no leader to compare with", hint)
     if wrong:
         return say["degraded"](sorted(balancers), "; ".join(wrong), hint)
     return say["ok"](sorted(balancers), f"{', '.join(sorted(balancers))} see what Patroni sees")

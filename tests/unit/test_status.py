@@ -257,9 +257,10 @@ def test_the_table_of_a_status(answers):
         status="degraded", checks={"patroni.pause": SAY["degraded"](1, "paused", "resume")}
     )
     text = table.output(fanatico_status.status())
-    assert "address                ok        haproxy1 holds 10.0.0.100" in text
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "address ok haproxy1 holds 10.0.0.100" in lines
     assert "no answer from rpc1" in text
-    assert "patroni.pause        degraded  paused" in text
+    assert "patroni.pause degraded paused" in lines
     assert "-> resume" in text
     assert text.splitlines()[-1].startswith("degraded: 11 of 12 nodes answered in ")
     assert max(map(len, text.splitlines())) <= 160
