@@ -121,32 +121,6 @@ def network_of(node=None):
     return list(_ask("network_of", _or_me(node)))
 
 
-def gateway(node=None):
-    """
-    Return the default route of ``node`` (this one without one), or None where its network has none.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt db1 fanatico_plan.gateway
-    """
-    return _ask("gateway", _or_me(node))
-
-
-def prefix_length(node=None):
-    """
-    Return the prefix length of the network of ``node`` (this one without one), for example 24.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt haproxy1 fanatico_plan.prefix_length
-    """
-    return _ask("prefix_length", _or_me(node))
-
-
 def subnets(role=None):
     """
     Return the networks (cidr) in which nodes with ``role`` stand (all networks without one), in plan order.
@@ -171,16 +145,3 @@ def etcd_endpoints():
         salt db1 fanatico_plan.etcd_endpoints
     """
     return _ask("etcd_endpoints")
-
-
-def etcd_initial_cluster():
-    """
-    Return etcd's ``initial-cluster``: ``etcd1=http://10.0.3.10:2380,...``.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt etcd1 fanatico_plan.etcd_initial_cluster
-    """
-    return _ask("etcd_initial_cluster")

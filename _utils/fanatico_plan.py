@@ -96,16 +96,6 @@ def network_of(plan, node):
     raise ValueError(f"{node} ({ip}) is in none of the plan's networks")
 
 
-def gateway(plan, node):
-    """Return the default route of ``node``, or None where its network has none."""
-    return plan["networks"][network_of(plan, node)[0]].get("gateway")
-
-
-def prefix_length(plan, node):
-    """Return the prefix length of the network ``node`` stands in, for example 24."""
-    return ipaddress.ip_network(network_of(plan, node)[1]).prefixlen
-
-
 def subnets(plan, role=None):
     """Return the networks (cidr) in which nodes with ``role`` stand (all without one), in plan order."""
     if role is None:
@@ -117,12 +107,6 @@ def subnets(plan, role=None):
 def etcd_endpoints(plan):
     """Return the client URLs of all etcd members: ``["http://10.0.3.10:2379", ...]``."""
     return [f"http://{ip}:{plan['ports']['etcd_client']}" for ip in addresses(plan, "etcd").values()]
-
-
-def etcd_initial_cluster(plan):
-    """Return etcd's ``initial-cluster``: ``etcd1=http://10.0.3.10:2380,...``."""
-    port = plan["ports"]["etcd_peer"]
-    return ",".join(f"{name}=http://{ip}:{port}" for name, ip in addresses(plan, "etcd").items())
 
 
 def secret_names(node_roles):
