@@ -292,7 +292,11 @@ def _role_faults(pillar):
     if len(masters) > 1:
         yield path, f"{len(masters)} nodes have the role master ({', '.join(masters)}); use one"
     dynamic = _get(pillar, "patroni:dynamic", {})
-    strict = dynamic.get("synchronous_mode_strict") and dynamic.get("synchronous_mode") not in (None, False, "off")
+    strict = dynamic.get("synchronous_mode_strict") and dynamic.get("synchronous_mode") not in (
+        None,
+        False,
+        "off",
+    )
     if len(_nodes(pillar, "patroni")) == 1 and strict:
         text = (
             "with a single patroni node no replica can confirm a write, and every write would wait for ever"
