@@ -93,7 +93,6 @@ def _own_keys(names, masters):
         read[1:],
         tgt_type="list",
         raw_shell=True,
-        roster="fanatico",
         ssh_timeout=_SSH_TIMEOUT,
     )
     return own | {name: _answer(answers.get(name)) for name in remote}
