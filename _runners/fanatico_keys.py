@@ -3,6 +3,7 @@ The minions' keys: accepted where the host itself, asked over SSH, has the key t
 """
 
 import pathlib
+import re
 import time
 
 import salt.client.ssh.client
@@ -20,7 +21,7 @@ def __virtual__():
     return __virtualname__
 
 
-def accept_keys(timeout=30, ids=None):
+def accept_keys(timeout=60, ids=None):
     """
     Accept the waiting key of each host whose own key, read there over SSH, has the same fingerprint.
 
@@ -47,7 +48,7 @@ def accept_keys(timeout=30, ids=None):
     with salt.key.Key(__opts__) as keys:
         sent = _wait_sent(keys, wanted, timeout)
         doubtful = {name: held for name, held in sent.items() if held.keys() - {"minions"}}
-        own = _own_keys(list(doubtful), __utils__["fanatico_plan.nodes"](plan, "master"))
+        own = _own_fingers(doubtful, __utils__["fanatico_plan.nodes"](plan, "master"))
         verdicts = {name: _verdict(name, held, *own[name]) for name, held in doubtful.items()}
         accepted = [name for name, verdict in verdicts.items() if verdict is True]
         if accepted:
@@ -78,68 +79,61 @@ def _wait_sent(keys, wanted, timeout):
         time.sleep(_POLL)
 
 
-def _own_keys(names, masters):
-    """Return {id: (public key or "", why there is none)} as the hosts themselves hold it."""
-    own = {name: _local_key() for name in names if name in masters}
+def _own_fingers(names, masters):
+    """Return {id: (fingerprint or "", why there is none)} of the keys that the hosts themselves hold."""
+    own = {name: _local_finger() for name in names if name in masters}
     remote = [name for name in names if name not in masters]
     if not remote:
         return own
     read = ["cat", _OWN_KEY]
     if __opts__.get("roster_defaults", {}).get("sudo"):
         read = ["sudo", "-n", *read]  # a raw command runs as the user who logs in
-    answers = salt.client.ssh.client.SSHClient(mopts=dict(__opts__)).cmd(
-        remote,
-        read[0],
-        read[1:],
-        tgt_type="list",
-        raw_shell=True,
-        ssh_timeout=_SSH_TIMEOUT,
-    )
-    return own | {name: _answer(answers.get(name)) for name in remote}
+    client = salt.client.ssh.client.SSHClient(mopts=dict(__opts__))
+    options = {"tgt_type": "list", "raw_shell": True, "ssh_timeout": _SSH_TIMEOUT}
+    answers = client.cmd(remote, read[0], read[1:], **options)
+    return own | {name: _told_finger(answers.get(name)) for name in remote}
 
 
-def _local_key():
+def _local_finger():
     try:
-        return pathlib.Path(_OWN_KEY).read_text(encoding="ascii"), ""
+        return _finger(pathlib.Path(_OWN_KEY).read_text(encoding="ascii")), "no key in it"
     except OSError as exc:
         return "", f"{_OWN_KEY}: {exc.strerror}"
 
 
-def _answer(said):
-    if not isinstance(said, dict):
-        return "", str(said or "it is not in the plan")
-    if said.get("retcode") == 0 and "BEGIN PUBLIC KEY" in said.get("stdout", ""):
-        return said["stdout"], ""
-    words = (said.get("stderr") or said.get("stdout") or f"exit code {said.get('retcode')}").split("\n")
-    return "", " ".join(line.strip() for line in words if line.strip())
+def _told_finger(answer):
+    if not isinstance(answer, dict):
+        return "", answer or "it is not in the plan"
+    words = " ".join((answer.get("stderr") or answer.get("stdout") or "").split())
+    finger = "" if answer.get("retcode") else _finger(answer.get("stdout", ""))
+    return finger, words or f"exit code {answer.get('retcode')}"
 
 
 def _verdict(name, held, own, why):
     """Return True for a key to accept, None where there is nothing to do, else why it is not accepted."""
-    again = f"`salt-key -d {name}`, then `salt-run fanatico.accept_keys`"
     if not own:
         return f"the host could not be asked for its own key over SSH: {why}"
-    finger = _finger(own)
-    if finger == _finger(held.get("minions")):
-        return None  # what was denied or rejected beside it is not the host's
-    if finger == _finger(held.get("minions_pre")):
+    fingers = {place: _finger(held[place]) for place in ("minions", "minions_pre") if place in held}
+    if fingers.get("minions") == own:
+        return None  # what was denied beside it is not the host's
+    if fingers.get("minions_pre") == own:
         return True
+    again = f"`salt-key -d {name}`, then `salt-run fanatico.accept_keys`"
     if "minions" in held:
         return (
-            f"the host's own key is {finger}, but {_finger(held['minions'])} is accepted: if the host was made "
-            f"anew, forget the old key and accept the new: {again}"
+            f"the host's own key is {own}, but {fingers['minions']} is accepted: "
+            f"if the host was made anew, forget the old key and accept the new: {again}"
         )
     if "minions_pre" in held:
         return (
-            f"the host's own key is {finger}, the master was sent {_finger(held['minions_pre'])}: somebody else uses "
-            f"its name. Find out who; then {again}"
+            f"the host's own key is {own}, but the master was sent {fingers['minions_pre']}: "
+            f"somebody else uses its name. Find out who; then {again}"
         )
     return f"its key was rejected on this master before; if that was an error: {again}"
 
 
 def _finger(key):
-    """Return the fingerprint of a public key as `salt-call --local key.finger` prints it on the host, "" without one."""
-    # `salt-key -f` of Salt 3008 also hashes the lines around the key, so its fingerprints compare with nothing.
-    lines = [line.strip() for line in key.splitlines() if line.strip()] if isinstance(key, str) else []
-    body = "".join(f"{line}\n" for line in lines if not line.startswith("-----"))
-    return salt.utils.crypt.pem_finger(key=body) if body else ""
+    """Return the fingerprint of a public key as `salt-call --local key.finger` prints it on the host; "" without one."""
+    # `salt-key -f` of Salt 3008 hashes the lines around the key too: what it prints equals nothing printed elsewhere.
+    found = re.search(r"-----BEGIN PUBLIC KEY-----\s+(\S.*?)-----END", key, re.DOTALL)
+    return salt.utils.crypt.pem_finger(key="".join(f"{line}\n" for line in found[1].split())) if found else ""
