@@ -1,6 +1,8 @@
 """fanatico_keepalived: the address held here, elsewhere and nowhere."""
 
 import copy
+import os
+import pathlib
 import types
 
 import psutil
@@ -35,12 +37,19 @@ def held(monkeypatch):
 
 
 @pytest.fixture
-def unit():
-    return {"active": "active"}
+def pid_file(tmp_path, monkeypatch):
+    """The pid file of a process that, by its name, is Keepalived."""
+    path = tmp_path / "keepalived.pid"
+    monkeypatch.setattr(fanatico_keepalived, "PID_FILE", str(path))
+    path.write_text(f"{os.getpid()}\n")
+    before = pathlib.Path("/proc/self/comm").read_text()
+    pathlib.Path("/proc/self/comm").write_text("keepalived")
+    yield path
+    pathlib.Path("/proc/self/comm").write_text(before)
 
 
 @pytest.fixture
-def configure_loader_modules(plan, balancer, held, unit, all_utils):
+def configure_loader_modules(plan, balancer, held, pid_file, all_utils):
     plan = copy.deepcopy(plan)
     plan["virtual_ip"]["address"] = balancer.address
     plan["ports"]["haproxy_stats"] = balancer.port
@@ -49,7 +58,6 @@ def configure_loader_modules(plan, balancer, held, unit, all_utils):
         "stderr": "Keepalived v2.3.3 (04/02,2025)\n\nCopyright(C) 2001-2025 Alexandre Cassen",
     }
     salt = {
-        "fanatico_unit.states": lambda *names: dict.fromkeys(names, unit),
         "fanatico.journal": lambda name: f"last line of {name}",
         "cmd.run_all": lambda *args, **kwargs: said,
     }
@@ -87,8 +95,8 @@ def test_held_here_without_a_haproxy(balancer, held):
     assert "no HAProxy answers" in check()["detail"]
 
 
-def test_a_dead_keepalived_that_left_the_address_behind(balancer, held, unit):
-    unit["active"] = "failed"
+def test_a_dead_keepalived_that_left_the_address_behind(balancer, held, pid_file):
+    pid_file.unlink()
     assert "cannot take over" in check()["detail"]
     held["host0"].append(balancer.address)
     assert check()["status"] == "critical"
