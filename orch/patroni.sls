@@ -1,5 +1,5 @@
 # PostgreSQL under Patroni: the nodes that hold data until one leads (on a first deploy one node alone), then the others,
-# which copy from the leader, until every replica streams, then what only a leader can do.
+# which copy from the leader, until every replica streams. What only a leader can do, roles and settings, its own highstate does.
 {%- set nodes = salt["fanatico_plan.nodes"]("patroni") %}
 {%- set first = salt["saltutil.runner"]("fanatico.patroni_first") %}
 {%- if first is string %}{{ raise(first) }}{% endif %}
@@ -42,15 +42,3 @@ Every replica streams:
     - timeout: 60
     - require:
       - salt: {{ "Start Patroni on the others" if others else "There is a leader" }}
-
-Roles, database and settings of the cluster:
-  salt.state:
-    - tgt: {{ nodes | json }}
-    - tgt_type: list
-    - sls:
-      - postgresql.roles
-      - patroni.settings
-    - queue: True
-    - timeout: 60
-    - require:
-      - salt: Every replica streams
