@@ -161,11 +161,11 @@ def _stable(unit, samples, deadline):
 
 
 def _complaint(unit, state, took):
-    lines = _run("journalctl", "--unit", unit, "--lines=5", "--no-pager", "--output=cat").stdout.strip()
+    said = _run("journalctl", "--unit", unit, "--lines=5", "--no-pager", "--output=cat").stdout
+    lines = " / ".join(said.splitlines()) or "(nothing)"
     return (
         f"{unit} should be active and is {state['active']} ({state['sub']}, {state['result']}) "
-        f"after {took} s; "
-        f"its journal ends with: {lines or '(nothing)'}"
+        f"after {took} s; its journal ends with: {lines}"
     )
 
 

@@ -77,7 +77,7 @@ def heal(host, unit, why="", roles=(), settings=None):
     if outcome["running"] and not outcome["acted"]:
         return _refuse(facts, "it runs again already", conf, begun)
     if outcome["running"]:
-        return _decide("healed", facts, f"it was {why or 'down'} and was started", begun)
+        return _decide("healed", facts, f"{why or 'down'}, started again", begun)
     entry = _decide("failed", facts, outcome["detail"], begun)
     raise CommandExecutionError(f"{unit} on {host} could not be healed: {entry['reason']}")
 

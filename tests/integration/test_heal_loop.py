@@ -136,7 +136,7 @@ def test_a_stopped_unit_is_started_and_it_is_written_down(systemd, history, heal
 def test_a_failed_unit_too(systemd, history):
     systemd.set("failed")
     (entry,) = wait_until(lambda: decided(history, "healed"), 60, "the unit to be healed")
-    assert entry["why"] == "failed"
+    assert (entry["why"], entry["reason"]) == ("failed", "failed, started again")
 
 
 def test_not_while_a_deploy_runs_but_right_after_it(systemd, history, home):
