@@ -7,6 +7,9 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+# Shown to a person as one line for each node and each fault (_output/fanatico.py); --out=yaml shows it all.
+__outputter__ = {"health": "fanatico"}
+
 # Which modules look after a role. Each has `look(timeout)`; fanatico_node looks at every node.
 COMPONENTS = {
     "etcd": ["etcd"],
