@@ -3,7 +3,6 @@ etcd's membership and its service, decided from what is there: never from a flag
 """
 
 import pathlib
-import time
 
 import salt.utils.files
 import salt.utils.yaml
@@ -246,25 +245,43 @@ def _forget_first_start():
 
 
 def _restart_in_turn(name, timeout):
-    deadline = time.monotonic() + timeout
-    while True:
-        _others_healthy()
-        turn = __salt__["fanatico_etcd.lock"]("restart-etcd", ttl=2 * timeout)
-        if turn["lease"]:
-            break
-        if time.monotonic() >= deadline:
-            raise CommandExecutionError(
-                f"{_me()}: etcd is to be restarted for its new configuration, but {turn['holder']} has been doing so "
-                f"for {timeout} s. Next: see to {turn['holder']}, then run the highstate again"
-            )
-        time.sleep(1)
+    lease = _take_turn(timeout)
     try:
-        # Again: the one whose turn it was may have come back a moment ago, or not at all.
-        _others_healthy()
         _systemctl("restart", name)
         _wait_restarted(name, timeout)
     finally:
+        __salt__["fanatico_etcd.unlock"](lease)
+
+
+def _take_turn(timeout):
+    """Return the lock that lets this node restart: no other node is at it, and every other member is healthy."""
+
+    def look():
+        ill = _ill()
+        if ill:
+            return False, f"{', '.join(ill)} is not healthy"
+        turn = __salt__["fanatico_etcd.lock"]("restart-etcd", ttl=2 * timeout + 10)
+        if not turn["lease"]:
+            return False, f"{turn['holder']} is at it"
+        if not _ill():
+            return True, turn["lease"]
+        # Whoever had the turn before has not come back.
         __salt__["fanatico_etcd.unlock"](turn["lease"])
+        return False, "another member has just gone"
+
+    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=0.5)
+    if not done:
+        raise CommandExecutionError(
+            f"{_me()}: etcd still runs on its old configuration: it is restarted by one node at a time and only while "
+            f"all other members are healthy; after {timeout} s, {seen}. Next: see to that, then run the highstate again"
+        )
+    return seen
+
+
+def _ill():
+    """Return the other members that are not healthy: while there is one, the cluster cannot spare this one."""
+    health = __salt__["fanatico_etcd.health"]()
+    return [node for node, one in health.items() if node != _me() and not one.get("healthy")]
 
 
 def _wait_restarted(name, timeout):
@@ -275,14 +292,3 @@ def _wait_restarted(name, timeout):
     if not done:
         raise CommandExecutionError(f"{_me()}: systemd has not restarted {name} within {timeout} s")
     _wait_healthy(name, timeout)
-
-
-def _others_healthy():
-    """Raise where the cluster cannot spare this member for a moment."""
-    health = __salt__["fanatico_etcd.health"]()
-    ill = [node for node, one in health.items() if node != _me() and not one.get("healthy")]
-    if ill:
-        raise CommandExecutionError(
-            f"{_me()}: etcd runs on its old configuration still: it is restarted only while all other members are "
-            f"healthy, and {', '.join(ill)} is not. Next: bring it back, then run the highstate again"
-        )

@@ -342,7 +342,7 @@ class TestRunning:
         answer = node.running()
         assert answer["result"] is False
         assert answer["changes"] == {}
-        assert "etcd2 is not" in answer["comment"]
+        assert "etcd2 is not healthy" in answer["comment"]
         assert node.systemctl == []
 
     def test_no_restart_while_it_is_another_nodes_turn(self, node):
@@ -351,8 +351,23 @@ class TestRunning:
         node.holder = "etcd1"
         answer = node.running()
         assert answer["result"] is False
-        assert "etcd1 has been doing so" in answer["comment"]
+        assert "etcd1 is at it" in answer["comment"]
         assert node.systemctl == []
+
+    def test_the_turn_is_given_back_where_a_member_goes_meanwhile(self, node):
+        node.health["etcd3"] = HEALTHY
+        node.unit["ExecMainStartTimestamp"] = "@1"
+        take = node.lock
+
+        def lock(name, ttl=60, timeout=5):
+            node.health["etcd1"] = SILENT
+            return take(name, ttl, timeout)
+
+        fanatico_etcd.__salt__["fanatico_etcd.lock"].side_effect = lock
+        answer = node.running()
+        assert answer["result"] is False
+        assert node.systemctl == []
+        assert node.told == [("lock", "restart-etcd"), ("unlock", 7)]
 
     def test_a_dry_run_shows_the_restart(self, node):
         fanatico_etcd.__opts__["test"] = True
