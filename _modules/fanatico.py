@@ -175,6 +175,11 @@ def proof(timeout=30):
 
         salt db1 fanatico.proof
     """
+    if not _util("fanatico_plan.get")(__pillar__, "secrets:POSTGRES_FANATICO_PASSWORD"):
+        raise CommandExecutionError(
+            f"{__opts__['id']} has no POSTGRES_FANATICO_PASSWORD in its pillar, so it cannot prove a write: "
+            "run this on a node with the role patroni, or see `salt-run fanatico.secrets_init`"
+        )
     ip, ports = _plan()["virtual_ip"]["address"], _plan()["ports"]
     token = secrets.token_hex(8)
     database = _util("fanatico_plan.get")(__pillar__, "postgresql:database", "fanatico")

@@ -61,12 +61,6 @@ def overall(checks):
     return worst(one["status"] for one in checks.values())
 
 
-def failing(checks):
-    """Return those of ``checks`` that do not hold, worst first."""
-    bad = [(name, one) for name, one in checks.items() if one["status"] != "ok"]
-    return dict(sorted(bad, key=lambda item: -STATUSES.index(item[1]["status"])))
-
-
 def gather(probes, timeout):
     """
     Call every probe in a thread of its own and wait for them together.

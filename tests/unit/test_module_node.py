@@ -47,7 +47,8 @@ def configure_loader_modules(plan, all_utils, opts, units, looks, tmp_path, monk
     for name in ("etcd", "patroni", "postgres", "haproxy", "keepalived", "rpc"):
         salt[f"fanatico_{name}.look"] = lambda timeout, name=name: looks[name](timeout)
     monkeypatch.setattr(fanatico_node, "MASTER_KEYS", str(tmp_path))
-    dunders = {"__pillar__": {"plan": plan}, "__opts__": opts, "__utils__": all_utils, "__salt__": salt}
+    pillar = {"plan": plan, "secrets": {"POSTGRES_FANATICO_PASSWORD": "fan"}}
+    dunders = {"__pillar__": pillar, "__opts__": opts, "__utils__": all_utils, "__salt__": salt}
     return {fanatico_node: dunders, fanatico: {**dunders, "__context__": {}}}
 
 
@@ -248,3 +249,10 @@ def test_the_proof_wants_health_to_say_yes(proof):
     proof.health = (503, {"status": "unavailable"})
     with pytest.raises(CommandExecutionError, match="GET /health on 8545.*HTTP 503"):
         fanatico.proof(timeout=0.2)
+
+
+def test_a_node_without_the_password_cannot_prove_a_write(proof):
+    fanatico.__pillar__["secrets"].clear()
+    with pytest.raises(CommandExecutionError, match="db1 has no POSTGRES_FANATICO_PASSWORD"):
+        fanatico.proof()
+    assert proof.asked == []
