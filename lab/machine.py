@@ -66,7 +66,8 @@ class Machine:
         (self.cgroup / "exec").mkdir(parents=True)
         (self.cgroup / "nspawn").mkdir()
         command = [
-            "systemd-nspawn", "--quiet", "--boot", f"--machine={self.lab}-{self.name}", f"--hostname={self.name}", f"--directory={self.root}",
+            "systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}",
+            f"--machine={self.lab}-{self.name}", f"--hostname={self.name}",
             "--register=no", "--keep-unit", "--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
             f"--network-namespace-path=/run/netns/{network.namespace(self.lab, self.name)}",
             f"--capability={CAPABILITIES}", "--kill-signal=SIGRTMIN+3", *self.binds,

@@ -17,6 +17,7 @@ from lab.paths import CACHE, LABS, REPO
 from lab.shell import run
 
 TREE = "/srv/fanatico"
+INOTIFY_INSTANCES = 2048  # for several labs at once
 
 
 class Lab:
@@ -155,6 +156,7 @@ class Lab:
 
     def power_on_all(self):
         """Start every machine."""
+        _raise_limits()
         for machine in self.machines.values():
             machine.power_on()
 
@@ -279,6 +281,13 @@ class Lab:
     def root(self, machine):
         """Return the path of a machine's file system on the real machine. Only for reading while it runs."""
         return self.machine(machine).root
+
+
+def _raise_limits():
+    """Lift the real machine's limit of inotify instances, until its next start: each systemd takes several of the usual 128."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    if int(limit.read_text()) < INOTIFY_INSTANCES:
+        limit.write_text(str(INOTIFY_INSTANCES))
 
 
 def names():
