@@ -158,12 +158,13 @@ def settings_present(name, settings, timeout=30):
             return _answer(name, True, "the settings in etcd are as wanted")
         if __opts__["test"]:
             return _answer(name, None, "the settings in etcd would be changed", changes)
+        before = _members()
         __salt__["fanatico_patroni.patch_config"](patch)
         left, _ = diff(settings, __salt__["fanatico_patroni.config"]())
         if left:
             taken = {key: one for key, one in changes.items() if key not in left}
             return _answer(name, False, f"{_me()}: Patroni did not take {', '.join(left)}", taken)
-        return _answer(name, True, f"the settings in etcd were changed. {_restarts()}", changes)
+        return _answer(name, True, f"the settings in etcd were changed. {_restarts(before)}", changes)
     except CommandExecutionError as exc:
         return _answer(name, False, str(exc))
 
@@ -182,20 +183,32 @@ def _leader(timeout):
     return seen
 
 
-def _restarts():
-    """Say which members have to be restarted for what was changed, once all of them have read it."""
-    settle = 2 * _get("plan:timing:patroni:loop_wait", 10)
+def _members():
+    """Return ``{id: what Patroni there says of itself}`` of the nodes where it answers."""
+    nodes = __utils__["fanatico_plan.nodes"](__pillar__["plan"], "patroni")
+    answers = {node: _try("fanatico_patroni.status", node) for node in nodes}
+    return {node: answer for node, answer in answers.items() if answer}
+
+
+def _restarts(before):
+    """Say which members have to be restarted for what was changed, once each of them has been through two rounds."""
+    rounds = 2 * _get("plan:timing:patroni:loop_wait", 10)
     seen = {}
 
     def look():
-        members = __salt__["fanatico_patroni.cluster"]()["members"]
-        seen["pending"] = sorted(one["name"] for one in members if one.get("pending_restart"))
-        return len(seen["pending"]) == len(members), None
+        seen.update(_members())
+        late = [
+            node
+            for node, old in before.items()
+            if seen.get(node, {}).get("dcs_last_seen", 0) < old.get("dcs_last_seen", 0) + rounds
+        ]
+        return not late, None
 
-    __utils__["fanatico_wait.until"](look, settle)
-    if not seen.get("pending"):
+    __utils__["fanatico_wait.until"](look, 2 * rounds)
+    pending = sorted(node for node, one in seen.items() if one.get("pending_restart"))
+    if not pending:
         return "They are in force without a restart"
     return (
-        f"A restart of PostgreSQL is needed on {', '.join(seen['pending'])} before all of them are in force; next, "
+        f"A restart of PostgreSQL is needed on {', '.join(pending)} before all of them are in force; next, "
         "replicas first and one at a time: salt NODE fanatico_patroni.restart pending=True"
     )

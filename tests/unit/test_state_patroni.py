@@ -191,6 +191,7 @@ def cluster(monkeypatch, tmp_path):
             self.stored = copy.deepcopy(WANTED)
             self.ignores = ()
             self.pending = ()
+            self.clock = 100
             self.configuration = tmp_path / "patroni.yml"
             self.configuration.write_text(yaml.safe_dump(CONFIGURED))
             self.data = tmp_path / "main"
@@ -198,7 +199,12 @@ def cluster(monkeypatch, tmp_path):
         def status(self, node=None, timeout=2):
             if self.state is None:
                 raise CommandExecutionError("connection refused")
-            return {"state": self.state}
+            self.clock += 1
+            return {
+                "state": self.state,
+                "dcs_last_seen": self.clock,
+                **({"pending_restart": True} if node in self.pending else {}),
+            }
 
         def get(self, key, timeout=5):
             if self.etcd_down:
@@ -219,14 +225,6 @@ def cluster(monkeypatch, tmp_path):
             self.stored = apply(kept, self.stored)
             return self.stored
 
-        def view(self, timeout=2):
-            return {
-                "members": [
-                    {"name": name, "pending_restart": True} if name in self.pending else {"name": name}
-                    for name in ("db1", "db2", "db3")
-                ]
-            }
-
         def accepted(self):
             return state.accepted("fanatico-l1", str(self.data), "/bin", timeout=0)
 
@@ -239,7 +237,6 @@ def cluster(monkeypatch, tmp_path):
     salt = {
         "fanatico_patroni.status": Mock(spec=fanatico_patroni.status, side_effect=it.status),
         "fanatico_patroni.leader": leader,
-        "fanatico_patroni.cluster": Mock(spec=fanatico_patroni.cluster, side_effect=it.view),
         "fanatico_patroni.config": Mock(
             spec=fanatico_patroni.config, side_effect=lambda timeout=2: copy.deepcopy(it.stored)
         ),
