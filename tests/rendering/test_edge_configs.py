@@ -133,6 +133,22 @@ def test_arguments_reach_the_rpc_node_as_they_stand_in_the_pillar(with_site):
     assert line.endswith(r'anvil "--host=10.0.1.10" "say \"hi\"" "100%%" "$$HOME" "a\\b" "7"')
 
 
+def test_a_package_is_pinned_to_its_version(with_site):
+    package = {
+        "name": "fanatico-l1",
+        "version": "0.5.0.0",
+        "repo": "deb https://packages.example.org stable main",
+    }
+    artifact = {"kind": "package", "package": package, "bin": "/usr/bin/fanatico"}
+    minion = with_site("rpc1", SITE | {"rpc": SITE["rpc"] | {"artifact": artifact}})
+    chunks = minion.compile("rpc")
+    installed = next(chunk for chunk in chunks if chunk["state"] == "pkg")
+    assert (installed["name"], installed["version"]) == ("fanatico-l1", "0.5.0.0")
+    assert any(chunk["state"] == "pkgrepo" and chunk["name"] == package["repo"] for chunk in chunks)
+    unit = rendered(minion, "rpc.configured")["/etc/systemd/system/fanatico-rpc.service"]
+    assert 'ExecStart=/usr/bin/fanatico "--host"' in unit
+
+
 @pytest.mark.parametrize("lacking", ["source", "sha256", "bin"])
 def test_an_artefact_that_is_not_pinned_does_not_even_render(with_site, lacking):
     artifact = {key: value for key, value in SITE["rpc"]["artifact"].items() if key != lacking}
