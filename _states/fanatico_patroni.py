@@ -66,9 +66,7 @@ def accepted(name, data_dir, bin_dir, timeout=30):
     if state in ("running", "streaming", "in archive recovery") and _in_use() == wanted:
         return _answer(name, True, f"{_me()} is a member")
     try:
-        leader = _try("fanatico_patroni.leader")
-        if leader is None:
-            leader = _kin(name, data_dir, bin_dir, 0 if __opts__["test"] else timeout)
+        leader = _kin(name, data_dir, bin_dir, 0 if __opts__["test"] else timeout)
         if leader:
             _log_in(leader)
     except CommandExecutionError as exc:

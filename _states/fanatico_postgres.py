@@ -141,7 +141,7 @@ def _other_password(name):
     order = """state.apply postgresql.roles pillar='{"postgresql": {"replace_passwords": true}}'"""
     return (
         f"{me}: in the running cluster the role {name} has another password than in this node's pillar: the cluster was "
-        "founded with other secrets, or somebody has changed it. It was left as it is, because every member uses it. "
+        "founded with other secrets, or somebody has changed it. It was left as it is, because somebody uses it. "
         "Next: put the cluster's own password into the pillar (salt-run fanatico.secrets_import); or, where the pillar's "
         f"is to be the new one: salt {me} {order}, then a highstate of all database nodes"
     )

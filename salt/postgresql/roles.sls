@@ -1,6 +1,7 @@
 {%- from "postgresql/map.jinja" import postgresql with context %}
 
 # The first three are Patroni's: it makes them when the cluster is founded, and every member has their passwords.
+# Another password than the pillar's is never replaced in passing: somebody uses it.
 # Nothing is required of salt/patroni: new passwords have to reach the cluster before they reach patroni.yml.
 The role postgres is right:
   fanatico_postgres.role_present:
@@ -38,7 +39,7 @@ The role admin is right:
     - secret: POSTGRES_ADMIN_PASSWORD
     - attributes: {createrole: true, createdb: true}
     - member_of: [pg_monitor, pg_signal_backend]
-    - replace_password: True
+    - replace_password: {{ postgresql.replace_passwords }}
     - require:
       - fanatico_postgres: The role rewind is right
 
@@ -46,7 +47,7 @@ The role fanatico is right:
   fanatico_postgres.role_present:
     - name: fanatico
     - secret: POSTGRES_FANATICO_PASSWORD
-    - replace_password: True
+    - replace_password: {{ postgresql.replace_passwords }}
     - require:
       - fanatico_postgres: The role admin is right
 

@@ -5,7 +5,7 @@ import pytest
 from tests.support import labs
 
 TTL = {"plan": {"timing": {"patroni": {"ttl": 25}}}}
-WORK_MEM = {"patroni": {"parameters": {"work_mem": "9MB"}}}
+WORK_MEM = {"postgresql": {"parameters": {"work_mem": "9MB"}}}
 
 
 def config(lab):
