@@ -8,6 +8,7 @@ to stand when a host is dead, and soon.
 import time
 
 import salt.client
+import salt.exceptions
 
 
 def ask(opts, ids, function, args=(), timeout=5):
@@ -33,7 +34,11 @@ def ask(opts, ids, function, args=(), timeout=5):
         return answers
     with salt.client.get_local_client(mopts=opts) as client:
         deadline = time.monotonic() + timeout
-        job = client.run_job(ids, function, list(args), tgt_type="list", timeout=timeout, listen=True)
+        try:
+            job = client.run_job(ids, function, list(args), tgt_type="list", timeout=timeout, listen=True)
+        except salt.exceptions.SaltClientError:
+            # The master was too busy to pass the question on: nobody was asked, nobody answered.
+            return answers
         if not job:
             return answers
         tag = f"salt/job/{job['jid']}/ret/"
