@@ -21,11 +21,22 @@ def judge(me, key, initialize, local, leader):
     ``verdict`` is ``ok``, ``wait`` (it may get better) or ``foreign``.
     """
     if local and initialize and local != initialize:
+        if leader:
+            # Never delete keys under a cluster that is serving.
+            remedy = (
+                f"{leader} leads: where its own system identifier (salt {leader} fanatico_patroni.status) is not "
+                f"{initialize}, put that into the key; where it is, move the data directory here away, and this node copies "
+                "the cluster's"
+            )
+        else:
+            remedy = (
+                "where the data is the one to keep and nothing else uses that key, remove it "
+                f"(etcdctl del --prefix {parent(key)}); where it is not, move the data directory away, and this node copies "
+                "the cluster's"
+            )
         return "foreign", (
             f"{me}: the data on this node and the key {key} in etcd are of two different clusters (system identifiers "
-            f"{local} and {initialize}): one of them is foreign, and Patroni would not start. Next: where the data is the "
-            f"one to keep and nothing else uses that key, remove it (etcdctl del --prefix {parent(key)}); where it is not, "
-            "move the data directory away, and this node copies the cluster's"
+            f"{local} and {initialize}): one of them is foreign, and Patroni would not start. Next: {remedy}"
         )
     if local is None and initialize is not None and leader is None:
         return "wait", (

@@ -62,6 +62,11 @@ class TestJudgement:
         assert "system identifiers 8 and 7" in why
         assert "etcdctl del --prefix /service/fanatico-l1/" in why
 
+    def test_nothing_is_deleted_under_a_leader(self):
+        _, why = fanatico_patroni_plan.judge("db2", KEY, "7", "8", "db1")
+        assert "etcdctl del" not in why
+        assert "db1 leads" in why
+
     def test_system_identifier(self):
         text = "pg_control version number:            1700\nDatabase system identifier:           7553\n"
         assert fanatico_patroni_plan.system_identifier(text) == "7553"
