@@ -157,8 +157,8 @@ def settings_present(name, settings, timeout=30):
         if __opts__["test"]:
             return _answer(name, None, "the settings in etcd would be changed", changes)
         before = _members()
-        __salt__["fanatico_patroni.patch_config"](patch)
-        left, _ = diff(settings, __salt__["fanatico_patroni.config"]())
+        # Its answer is what was written; a question right after would be answered from the last loop's memory.
+        left, _ = diff(settings, __salt__["fanatico_patroni.patch_config"](patch))
         if left:
             taken = {key: one for key, one in changes.items() if key not in left}
             return _answer(name, False, f"{_me()}: Patroni did not take {', '.join(left)}", taken)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support import labs
+from tests.support import labs, wait_until
 
 TTL = {"plan": {"timing": {"patroni": {"ttl": 25}}}}
 WORK_MEM = {"postgresql": {"parameters": {"work_mem": "9MB"}}}
@@ -16,12 +16,12 @@ def refresh(lab):
     lab.salt("*", "saltutil.refresh_pillar", "wait=True")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def as_committed(lab):
     yield
     lab.site_write({})
     refresh(lab)
-    labs.highstate(lab, "db*")
+    labs.highstate(lab)
 
 
 def mentions(answers, *words):
@@ -39,11 +39,11 @@ def test_ttl_is_shown_changed_and_changed_back(healthy):
         wet = labs.highstate(healthy, "db*")
         assert labs.failures(wet) == {}
         assert mentions(wet, "ttl", "20", "25"), labs.changes(wet)
-        assert config(healthy)["ttl"] == 25
+        wait_until(lambda: config(healthy)["ttl"] == 25, 15, "Patroni to have read its new ttl")
         assert labs.changes(labs.highstate(healthy, "db*")) == {}
     refresh(healthy)
     labs.highstate(healthy, "db*")
-    assert config(healthy)["ttl"] == 20
+    wait_until(lambda: config(healthy)["ttl"] == 20, 15, "Patroni to have read its old ttl")
 
 
 def test_a_postgresql_parameter_reaches_every_server(healthy):
@@ -54,8 +54,12 @@ def test_a_postgresql_parameter_reaches_every_server(healthy):
         assert mentions(labs.highstate(healthy, "db*", "test=True"), "work_mem", "9MB")
         assert healthy.salt("db*", *ask) == before
         assert labs.failures(labs.highstate(healthy, "db*")) == {}
-        for answer in healthy.salt("db*", *ask).values():
-            assert answer == [{"setting": str(9 * 1024)}]
+        wanted = [{"setting": str(9 * 1024)}]  # kB
+        wait_until(
+            lambda: all(answer == wanted for answer in healthy.salt("db*", *ask).values()),
+            30,
+            "every server to have read its new work_mem",
+        )
 
 
 def test_an_haproxy_setting_is_reloaded_not_restarted(healthy):

@@ -57,9 +57,11 @@ def wait_healthy(lab, timeout=HEALTHY_WITHIN):
 
 def highstate(lab, target="*", *arguments, timeout=240):
     """Run a highstate and return {minion: {state: result}}; AssertionError where one did not even compile."""
-    answers = lab.salt(target, "state.highstate", *arguments, timeout=timeout)
+    # Twelve highstates at once keep two cores busy: a minion may be slow to say that it is still at work.
+    answers = lab.salt(target, "state.highstate", *arguments, "-t", "60", timeout=timeout)
     broken = {name: answer for name, answer in answers.items() if not isinstance(answer, dict)}
     assert not broken, broken
+    assert answers, f"no minion that is {target} answered"
     return answers
 
 
