@@ -162,7 +162,9 @@ class Story:
             del self._jobs[jid]
             good = len(job["minions"]) - job["failed"]
             took = now - job["begun"]
-            lines.append(self._line(now, f"  {good} of {len(job['minions'])} done in {took:.1f} s"))
+            # Steps may run side by side, so the line says whose it is.
+            done = f"{good} of {len(job['minions'])} done in {took:.1f} s"
+            lines.append(self._line(now, f"  {job['title']}: {done}"))
         return lines
 
     def _ran(self, data, now):

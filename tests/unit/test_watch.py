@@ -59,7 +59,7 @@ def test_minions_are_counted(bus):
     assert bus.story.waiting(bus.now + 3) == "Prepare every machine: waiting for db1, db2, 3 s"
     assert bus.returned("7", "db2", {}) == []
     assert bus.story.waiting(bus.now + 3) == "Prepare every machine: waiting for db1, 4 s"
-    assert bus.returned("7", "db1", {}) == ["   4.0 s    2 of 2 done in 2.0 s"]
+    assert bus.returned("7", "db1", {}) == ["   4.0 s    Prepare every machine: 2 of 2 done in 2.0 s"]
     assert bus.story.waiting(bus.now) == ""
 
 
@@ -82,7 +82,7 @@ def test_failures_in_plain_words(bus):
     assert bus.returned("7", "db1", result, retcode=2) == [
         "   3.0 s    db1: PostgreSQL is installed: No space left on device"
     ]
-    assert bus.returned("7", "db2", {}) == ["   4.0 s    1 of 2 done in 2.0 s"]
+    assert bus.returned("7", "db2", {}) == ["   4.0 s    Prepare every machine: 1 of 2 done in 2.0 s"]
 
 
 @pytest.mark.parametrize(
