@@ -20,23 +20,19 @@ Every machine answers:
     - require:
       - salt: Keep other changes away
 
-Hand out our modules:
+# All machines at once: installing packages is most of the time of a first deploy. Our modules are handed out in the same
+# job, the four kinds of them that we have: saltutil.sync_all would ask the master for eighteen.
+Prepare every machine:
   salt.function:
-    - name: saltutil.sync_all
+    - name: state.apply
     - tgt: "*"
-    - timeout: 60
+    - arg: [roles.prepared]
+    - kwarg:
+        queue: True
+        sync_mods: [utils, modules, states, beacons]
+    - timeout: 300
     - require:
       - salt: Every machine answers
-
-# All machines at once: installing packages is most of the time of a first deploy.
-Prepare every machine:
-  salt.state:
-    - tgt: "*"
-    - sls: roles.prepared
-    - queue: True
-    - timeout: 60
-    - require:
-      - salt: Hand out our modules
 
 Bring up etcd:
   salt.runner:
