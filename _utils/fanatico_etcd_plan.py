@@ -5,6 +5,8 @@ What an etcd node is to do about its membership, decided from what is seen. No I
 URLs there.
 """
 
+import hashlib
+
 # Signs in etcd's log, what they mean, and what to do.
 _SIGNS = (
     (
@@ -139,13 +141,14 @@ def first_start(configuration, state, members, token):
     members
         The result of ``initial_cluster``.
     token
-        Keeps two clusters that were founded on the same addresses apart.
+        Keeps two clusters that were founded on the same addresses apart. etcd writes what it is given into its
+        log, so it is given a hash.
     """
     return {
         **configuration,
         "initial-cluster-state": state,
         "initial-cluster": members,
-        "initial-cluster-token": token,
+        "initial-cluster-token": hashlib.sha256(token.encode()).hexdigest(),
     }
 
 

@@ -243,7 +243,7 @@ class TestMemberPresent:
         assert answer["changes"] == {"etcd3": {"old": None, "new": "found"}}
         assert node.told == []
         assert node.configuration["initial-cluster-state"] == "new"
-        assert node.configuration["initial-cluster-token"] == "t" * 32
+        assert "t" * 32 not in str(node.configuration)
         assert (node.first / "environment").read_text() == f"ETCD_CONFIG={node.first}/etcd.conf.yml\n"
         assert (node.first / "etcd.conf.yml").stat().st_mode & 0o777 == 0o640
 
