@@ -11,6 +11,7 @@ import re
 import pytest
 import yaml
 
+from lab.image import SYSTEM_PACKAGES
 from tests.rendering.conftest import KINDS, NODES
 from tests.support import REPO
 from tests.support.tree import sls_names
@@ -23,8 +24,10 @@ TEMPLATES = {
 
 
 def own_sls(minion):
-    """The SLS that concern a node: its top file's, and whatever stands beside those (absent.sls, …)."""
-    used = {chunk["__sls__"] for chunk in minion.compile(*minion.top())} | set(minion.top())
+    """The SLS that concern a node: its top file's, what a deploy begins with, and whatever stands beside those."""
+    used = (
+        {chunk["__sls__"] for chunk in minion.compile(*minion.top())} | set(minion.top()) | {"roles.prepared"}
+    )
     components = {name.split(".")[0] for name in used} - {"roles"}
     return [name for name in sls_names() if name in used or name.split(".")[0] in components]
 
@@ -33,6 +36,8 @@ def sources(chunks):
     for chunk in chunks:
         source = chunk.get("source") or []
         yield from [source] if isinstance(source, str) else source
+        if chunk["state"] == "cmd" and chunk["fun"] == "script":
+            yield chunk["name"]
 
 
 @pytest.mark.parametrize(("plan", "node"), NODES)
@@ -60,8 +65,21 @@ def test_no_sls_and_no_template_is_left_out(make_node):
         minion = make_node(plan, node)
         compiled.update(own_sls(minion))
         rendered.update(sources(minion.compile(*own_sls(minion))))
-    assert sorted(TEMPLATES - rendered) == []
+    # The roster is read where it lies, by salt-ssh on the master (tests/lab/test_fleet.py).
+    assert sorted(TEMPLATES - rendered) == ["salt://master/files/roster.py"]
     assert sorted(set(sls_names()) - compiled) == []
+
+
+@pytest.mark.parametrize("node", ["etcd1", "db1", "haproxy1", "rpc1", "salt"])
+def test_the_lab_has_the_packages_that_states_install(make_node, node):
+    """Machines have no way out: what lab/packages.txt does not name, or the image does not hold, cannot be installed."""
+    offered = (REPO / "lab" / "packages.txt").read_text().splitlines()
+    minion = make_node("default", node)
+    wanted = set()
+    for chunk in minion.compile("roles.prepared"):
+        if chunk["state"] == "pkg":
+            wanted.update(chunk.get("pkgs") or [chunk["name"]])
+    assert sorted(wanted - set(offered) - set(SYSTEM_PACKAGES)) == []
 
 
 def well_formed(name, text):
