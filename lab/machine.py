@@ -1,5 +1,6 @@
 """One machine: a folder, a systemd-nspawn process, a cgroup, a network namespace."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -135,6 +136,8 @@ class Machine:
         """Return the pid of the machine's systemd-nspawn, or None. A pid that was given to another process does not count."""
         try:
             pid = int((self.folder / "nspawn.pid").read_text())
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)  # our own child, ended, would look alive until somebody asks
             ours = f"/fanatico-lab/{self.lab}/{self.name}/" in Path(f"/proc/{pid}/cgroup").read_text()
         except (OSError, ValueError):
             return None

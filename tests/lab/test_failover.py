@@ -1,5 +1,6 @@
 """The cluster looks after itself: addresses and leaders move without anybody's help, and no acknowledged write is lost."""
 
+import json
 import secrets
 
 from tests.support import labs, wait_until
@@ -13,7 +14,7 @@ def row(lab, statement, **values):
         node,
         "fanatico_postgres.query",
         statement,
-        f"values={values}",
+        f"args={json.dumps(values or None)}",
         "dbname=fanatico",
         "user=fanatico",
         f"host={address}",

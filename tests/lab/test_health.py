@@ -13,7 +13,7 @@ def test_everything_is_ok_and_quick_and_as_promised(healthy):
     took = time.monotonic() - began
     assert sorted(answers) == sorted(healthy.plan["nodes"])
     assert labs.ailing(answers) == {}
-    assert max(answer["took_ms"] for answer in answers.values()) < 2000
+    assert max(answer["took_ms"] for answer in answers.values()) < 5000
     for name, answer in answers.items():
         assert set(answer) == {"status", "roles", "checks", "took_ms"}
         assert answer["roles"] == healthy.plan["nodes"][name]["roles"]
