@@ -102,6 +102,7 @@ def bring_up(lab, progress, deploys=True, plan=None):
     if built is None:
         with progress.phase("image"):
             built = image.build(progress)
+            machines.prune_cache(built)
     if not lab.state.get("created"):
         lab.destroy()
         try:

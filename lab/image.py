@@ -117,7 +117,8 @@ def build(progress):
 
 def remove(folder):
     """Delete an image folder, mounts in it first."""
-    if not folder.exists():
+    if folder.is_symlink() or not folder.exists():
+        folder.unlink(missing_ok=True)
         return
     for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
         mounted = line.split()[4]

@@ -295,6 +295,17 @@ def names():
     return sorted(folder.name for folder in LABS.iterdir() if folder.is_dir()) if LABS.exists() else []
 
 
+def prune_cache(keep):
+    """Delete the images of earlier recipes that no lab stands on.
+
+    :param keep: the image that stays in any case.
+    """
+    used = {str(keep.folder), *(Lab(name).state.get("image") for name in names())}
+    for folder in CACHE.iterdir():
+        if str(folder) not in used:
+            image.remove(folder)
+
+
 def purge_cache():
     """Delete every image and the downloads behind it."""
     if CACHE.exists():

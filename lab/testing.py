@@ -127,7 +127,7 @@ def _counted(name, report, code):
 
 LAYERS = {
     "lint": lint,
-    "unit": pytest_layer("unit"),
+    "unit": pytest_layer("unit", "-n", "2"),
     "rendering": pytest_layer("rendering", "-n", "2"),
     "functional": pytest_layer("functional"),
     "integration": pytest_layer("integration"),
