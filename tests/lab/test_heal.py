@@ -131,12 +131,3 @@ def test_a_unit_of_somebody_else_is_not_ours_to_start(healthy):
 
 def test_people_read_lines(healthy):
     assert "fanatico-rpc.service" in healthy.salt_run("fanatico.history").stdout
-
-
-def test_healing_takes_little(healthy):
-    """From the stop to the line that says it runs again."""
-    node, unit = labs.nodes(healthy, "haproxy")[0], "haproxy"
-    news, began = News(healthy), time.monotonic()
-    healthy.exec(node, ["systemctl", "stop", unit])
-    news.wait("healed", node, unit)
-    assert time.monotonic() - began < 30
