@@ -14,7 +14,7 @@ from lab.errors import LabError
 from lab.paths import REPO
 
 BIN = Path(sys.executable).parent
-NAME = "test"  # of the lab that the tests make for themselves
+NAME = os.environ.get("FANATICO_TEST_LAB", "test")  # the lab that the tests make for themselves
 
 
 @dataclass
