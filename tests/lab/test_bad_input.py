@@ -52,7 +52,7 @@ PLAN = [
     (duplicate_address, "plan:nodes:rpc2:address", "already that of rpc1"),
     (outside_every_network, "plan:nodes:db2:address", "outside all networks"),
     (virtual_ip_of_a_node, "plan:virtual_ip:address", "haproxy2"),
-    (even_etcd, "plan:nodes", "even number"),
+    (even_etcd, "plan:nodes", "2 nodes have the role etcd"),
     (unknown_key, "plan:virtual_ip:router", "did you mean router_id?"),
     (ttl_too_small, "plan:timing:patroni:ttl", "20"),
     (loop_does_not_fit, "plan:timing:patroni:ttl", "loop_wait + 2 * retry_timeout"),

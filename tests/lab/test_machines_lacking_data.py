@@ -24,7 +24,7 @@ def test_nodes_without_their_data_are_taken_in_again(healthy):
         healthy.salt_run("fanatico.unfreeze")
     labs.wait_healthy(healthy)
     members = healthy.salt("etcd1", "fanatico_etcd.members")["etcd1"]
-    assert sorted(member["name"] for member in members) == labs.nodes(healthy, "etcd")
+    assert sorted(members) == labs.nodes(healthy, "etcd")
 
 
 def test_a_wiped_node_is_not_mistaken_for_a_first_start(healthy):
