@@ -101,7 +101,7 @@ def bring_up(lab, progress, deploys=True, plan=None):
     built = image.cached()
     if built is None:
         with progress.phase("image"):
-            built = image.build(progress)
+            built = image.obtain(progress)
             machines.prune_cache(built)
     if not lab.state.get("created"):
         lab.destroy()

@@ -4,6 +4,7 @@ The image holds Debian 13 and the Salt minion, nothing of the components. Mirror
 the configuration of the machine that builds; none of it stays in the image.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -16,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.paths import CACHE, REPO
-from lab.shell import run
+from lab.paths import CACHE, REPO, STATE
+from lab.shell import delete, run
 
 SUITE = "trixie"
 # The operating system as a small server installation has it; nothing of the components.
@@ -88,6 +89,17 @@ def cached():
     return Image(folder) if (folder / "complete").exists() else None
 
 
+def obtain(progress):
+    """Return the image for the present recipe, built first if need be. One build at a time; the others wait for it.
+
+    :raises LabError: with the failing command's last lines.
+    """
+    STATE.mkdir(parents=True, exist_ok=True)
+    with open(STATE / "image.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return cached() or build(progress)
+
+
 def build(progress):
     """Build the image for the present recipe and return it. A failed build leaves nothing.
 
@@ -124,7 +136,7 @@ def remove(folder):
         mounted = line.split()[4]
         if mounted.startswith(f"{folder}/"):
             run(["umount", "-l", mounted])
-    shutil.rmtree(folder)
+    delete(folder)
 
 
 def sources():
@@ -171,7 +183,6 @@ def _scratch(part, name):
     layers = f"lowerdir={part}/root,upperdir={layer}/upper,workdir={layer}/work"
     run(["mount", "-t", "overlay", "overlay", "-o", layers, root])
     try:
-        run(["mount", "--bind", "/dev", root / "dev"])
         run(["mount", "-t", "proc", "proc", root / "proc"])
         for source in {"/etc/resolv.conf", "/etc/hosts", CERTIFICATES, *_certificates().values()}:
             if Path(source).is_file():
@@ -180,9 +191,9 @@ def _scratch(part, name):
                 shutil.copyfile(source, target)
         yield root
     finally:
-        for mounted in (root / "proc", root / "dev", root):
+        for mounted in (root / "proc", root):
             run(["umount", "-l", mounted], check=False)
-        shutil.rmtree(layer)
+        delete(layer)
 
 
 def _certificates():
@@ -319,7 +330,7 @@ def _finish(part):
     # Beside the environment lies what it was installed from, as the state minion.installed leaves it.
     shutil.copyfile(REPO / "requirements" / "salt.txt", root / "opt/salt/requirements.txt")
     for folder in ("venv", "npm"):
-        shutil.rmtree(part / folder, ignore_errors=True)
+        delete(part / folder)
     for command in (
         "salt",
         "salt-call",

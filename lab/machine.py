@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from lab import cgroup, network
 from lab.errors import LabError
-from lab.shell import run
+from lab.shell import delete, run
 
 # What a container lacks by default and the components need: VRRP, nftables, process priorities, locked memory.
 CAPABILITIES = "CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_NICE,CAP_IPC_LOCK"
@@ -54,7 +53,7 @@ class Machine:
         self.power_off()
         if os.path.ismount(self.root):
             run(["umount", self.root])
-        shutil.rmtree(self.folder, ignore_errors=True)
+        delete(self.folder)
         network.detach(self.lab, self.name)
 
     # --- power --------------------------------------------------------------------------------------------------

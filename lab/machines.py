@@ -14,7 +14,7 @@ from lab import plan as plans
 from lab.errors import LabError
 from lab.machine import Machine
 from lab.paths import CACHE, LABS, REPO
-from lab.shell import run
+from lab.shell import delete, run
 
 TREE = "/srv/fanatico"
 INOTIFY_INSTANCES = 2048  # for several labs at once
@@ -185,8 +185,7 @@ class Lab:
             if mounted.startswith(f"{self.folder}/"):
                 run(["umount", "-l", mounted])
         network.destroy(self.name)
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        delete(self.folder)
         (LABS / f".{self.name}.lock").unlink(missing_ok=True)
 
     # --- what tests and drills do to it ---------------------------------------------------------------------------
@@ -311,12 +310,12 @@ def purge_cache():
     if CACHE.exists():
         for folder in CACHE.iterdir():
             image.remove(folder)
-        shutil.rmtree(CACHE)
+        delete(CACHE)
 
 
 def _strip(root):
     """Make a system what a fresh real host is: no Salt, an sshd with host keys of its own."""
-    shutil.rmtree(root / "opt/salt")
+    delete(root / "opt/salt")
     for command in (root / "usr/local/bin").glob("salt*"):
         command.unlink()
     for key in (root / "etc/ssh").glob("ssh_host_*"):

@@ -37,3 +37,11 @@ def run(argv, *, timeout=120, check=True, text_input=None, env=None):
             f"`{' '.join(argv)[:200]}` failed with exit code {result.returncode}: " + " / ".join(said)
         )
     return result
+
+
+def delete(folder):
+    """Delete a folder without ever crossing into another file system: a forgotten mount below it keeps its content.
+
+    :raises LabError: when something could not be deleted, a mount for instance.
+    """
+    run(["rm", "-rf", "--one-file-system", "--", folder], timeout=600)

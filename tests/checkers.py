@@ -77,6 +77,4 @@ def machine(tmp_path_factory):
 
     if os.geteuid() != 0:
         pytest.skip("needs root: the checkers run in the lab's image, as on a machine")
-    return Machine(
-        image.cached() or image.build(Progress(stream=sys.stderr)), tmp_path_factory.mktemp("machine")
-    )
+    return Machine(image.obtain(Progress(stream=sys.stderr)), tmp_path_factory.mktemp("machine"))
