@@ -203,7 +203,7 @@ class Lab:
 
         :param timeout: seconds for the whole command.
         """
-        command = ["salt", "--out=json", "--static", "--no-color", target, *arguments]
+        command = ["salt", "--out=json", "--static", "--no-color", "--timeout=10", target, *arguments]
         said = self.exec(self.master, command, timeout=timeout, check=False)
         try:
             return json.loads(said.stdout[said.stdout.index("{") :])
