@@ -19,8 +19,12 @@ def pytest_configure(config):
 
     # Salt keeps early log records for a standard error that pytest has closed by the time they are shown.
     salt._logging.shutdown_temp_handler()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
     # pytest-salt-factories collects the daemons' logs on all interfaces unless told otherwise.
-    server = config.pluginmanager.get_plugin("saltfactories-log-server")
+    server = session.config.pluginmanager.get_plugin("saltfactories-log-server")
     if server:
         server.log_host = "127.0.0.1"
 
