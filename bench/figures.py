@@ -104,12 +104,10 @@ def wait_ok(tree, environment, timeout):
     while True:
         try:
             return health(tree, environment)
-        except RuntimeError as error:
+        except RuntimeError:
             if time.monotonic() > deadline:
                 raise
-            last = error
             time.sleep(0.5)
-            del last
 
 
 def health(tree, environment, expect_ok=True):
