@@ -14,7 +14,9 @@ from lab.progress import Progress
 
 def main(arguments=None):
     """Run one command and return its exit code. Every fault a person can cause ends in one sentence."""
-    options = parser().parse_args(arguments)
+    words, rest = split(list(sys.argv[1:] if arguments is None else arguments))
+    options = parser().parse_args(words)
+    options.rest = rest
     try:
         return options.run(options) or 0
     except LabError as error:
@@ -23,6 +25,15 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("fanatico: stopped by you; `./fanatico status` shows what stands.", file=sys.stderr)
         return 130
+
+
+def split(words):
+    """Return (our words, the words of another program): pytest's stand behind `--`, the bench's behind its name."""
+    if words[:1] == ["bench"]:
+        return words[:1], words[1:]
+    if words[:1] == ["test"] and "--" in words:
+        return words[: words.index("--")], words[words.index("--") + 1 :]
+    return words, []
 
 
 def parser():
@@ -66,13 +77,7 @@ def parser():
     one.add_argument(
         "--lab", default=None, help="let the lab's tests use this running lab instead of one of their own"
     )
-    one = command(
-        "bench",
-        bench,
-        "measure what the README promises on this machine and keep the raw numbers",
-        add_help=False,
-    )
-    one.add_argument("arguments", nargs=argparse.REMAINDER)
+    command("bench", bench, "measure what the README promises on this machine and keep the raw numbers")
     return top
 
 
@@ -239,15 +244,11 @@ def test(options):
     """Run test layers."""
     from lab import testing
 
-    arguments = []
-    if "--" in options.layers:
-        cut = options.layers.index("--")
-        options.layers, arguments = options.layers[:cut], options.layers[cut + 1 :]
-    return testing.run(options.layers, arguments, options.lab)
+    return testing.run(options.layers, options.rest, options.lab)
 
 
 def bench(options):
     """Measure; see bench/figures.py."""
     from bench import figures
 
-    return figures.main(options.arguments)
+    return figures.main(options.rest)
