@@ -18,7 +18,7 @@ SYSTEMCTL = """\
 # One unit, whose state is the content of a file.
 cd {home}
 case $1 in
-  show) printf '%s\\n' LoadState=loaded UnitFileState=enabled "ActiveState=$(cat active)" SubState=x Result=x \\
+  show) cat active > seen; printf '%s\\n' LoadState=loaded UnitFileState=enabled "ActiveState=$(cat active)" SubState=x Result=x \\
     MainPID=42 NRestarts=0 ControlGroup=/none ;;
   start) if [ -e broken ]; then echo failed > active; else echo active > active; fi ;;
   is-system-running) echo running ;;
@@ -48,6 +48,12 @@ class Systemd:
     @property
     def active(self):
         return (self.home / "active").read_text().strip()
+
+    def wait_seen(self):
+        """Wait until the beacon has looked at the unit's present state."""
+        (self.home / "seen").unlink(missing_ok=True)
+        wait_until(lambda: (self.home / "seen").exists(), 60, "the beacon to look at the unit")
+        time.sleep(1.5)  # one turn of the beacon, so that it has also judged what it saw
 
     def break_it(self, broken=True):
         if broken:
@@ -103,7 +109,7 @@ def well(systemd, home):
     """Each test begins with a running unit and an empty memory."""
     systemd.break_it(False)
     systemd.set("active")
-    time.sleep(2)  # the beacon must have seen it well
+    systemd.wait_seen()
     for name in ("guard.json", "history.jsonl"):
         (home / name).unlink(missing_ok=True)
 
