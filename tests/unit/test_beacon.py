@@ -1,8 +1,12 @@
 """The beacon speaks when a unit goes down, once, and stays silent while systemd is at it."""
 
+import subprocess
+import sys
+
 import pytest
 
 from _beacons import fanatico as beacon
+from tests.support import REPO
 
 UNIT = "etcd.service"
 
@@ -212,3 +216,9 @@ def test_control_groups_are_read(tmp_path, monkeypatch):
     (tmp_path / "cgroup.events").write_text("populated 0\nfrozen 0\n")
     assert not beacon._populated("/x.service")
     assert not beacon._populated("/gone.service")
+
+
+def test_what_jobs_need_is_loaded_once_and_grpc_never():
+    program = "import sys, _beacons.fanatico; print(sorted({'psycopg', 'websocket', 'grpc'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPO)
+    assert done.stdout == "['psycopg', 'websocket']\n"
