@@ -18,8 +18,10 @@ SYSTEMCTL = """\
 # One unit, whose state is the content of a file.
 cd {home}
 case $1 in
-  show) cat active > seen; printf '%s\\n' LoadState=loaded UnitFileState=enabled "ActiveState=$(cat active)" SubState=x Result=x \\
-    MainPID=42 NRestarts=0 ControlGroup=/none ;;
+  show)
+    cat active > seen
+    printf '%s\\n' LoadState=loaded UnitFileState=enabled "ActiveState=$(cat active)" SubState=x Result=x \\
+      MainPID=42 NRestarts=0 ControlGroup=/none ;;
   start) if [ -e broken ]; then echo failed > active; else echo active > active; fi ;;
   is-system-running) echo running ;;
   --version) echo 'systemd 257'; echo +PAM ;;

@@ -219,6 +219,10 @@ def test_control_groups_are_read(tmp_path, monkeypatch):
 
 
 def test_what_jobs_need_is_loaded_once_and_grpc_never():
-    program = "import sys, _beacons.fanatico; print(sorted({'psycopg', 'websocket', 'grpc'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPO)
+    program = (
+        "import sys, _beacons.fanatico; print(sorted({'psycopg', 'websocket', 'grpc'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPO
+    )
     assert done.stdout == "['psycopg', 'websocket']\n"
