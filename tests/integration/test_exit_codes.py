@@ -49,3 +49,10 @@ def test_a_minion_that_does_not_do_its_part(salt, minion):
 def test_nodes_that_are_not_there(salt_run, minion):
     ret = salt_run.run("fanatico.status", "timeout=2")
     assert ret.returncode != 0
+
+
+def test_a_step_that_asks_for_their_status_fails(salt_run, minion):
+    ret = salt_run.run("state.orchestrate_single", "salt.runner", "fanatico.status", timeout=2)
+    assert ret.returncode != 0
+    (step,) = ret.data.values() if "data" not in ret.data else ret.data["data"].values()
+    assert step["result"] is False
