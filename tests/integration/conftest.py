@@ -37,15 +37,21 @@ def salt_factories_config():
 
 @pytest.fixture(scope="session")
 def pillar_root(tmp_path_factory):
-    """The committed pillar with made-up secrets; site/init.sls in it may be rewritten by a test."""
-    return pillar.build(tmp_path_factory.mktemp("pillar") / "root")
+    """The committed pillar with made-up secrets; site/init.sls in it may be rewritten by a test.
+
+    Its nodes stand on the loopback: what these real daemons say to a plan's address must not leave the machine.
+    """
+    directory = tmp_path_factory.mktemp("pillar")
+    plan = directory / "plan.sls"
+    plan.write_text((REPO / "pillar" / "plan.sls").read_text().replace(" 10.", " 127."))
+    return pillar.build(directory / "root", plan=plan)
 
 
 @pytest.fixture(scope="session")
 def master_overrides(pillar_root, tmp_path_factory):
     """The master's configuration beyond the factory's own: the tree as design.md §2 wires it."""
     return {
-        "file_roots": {"base": [str(REPO / "salt")]},
+        "file_roots": {"base": [str(REPO / "salt"), str(REPO / "tests/integration/files/states")]},
         "pillar_roots": {"base": [str(pillar_root)]},
         "module_dirs": [str(REPO)],
         "open_mode": True,

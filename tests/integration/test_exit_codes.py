@@ -51,8 +51,8 @@ def test_nodes_that_are_not_there(salt_run, minion):
     assert ret.returncode != 0
 
 
-def test_a_step_that_asks_for_their_status_fails(salt_run, minion):
-    ret = salt_run.run("state.orchestrate_single", "salt.runner", "fanatico.status", timeout=2)
+def test_a_step_that_asks_for_their_status_fails(salt_run, master, minion):
+    ret = salt_run.run("state.orchestrate", "asks_for_status")
     assert ret.returncode != 0
-    (step,) = ret.data.values() if "data" not in ret.data else ret.data["data"].values()
-    assert step["result"] is False
+    (step,) = ret.data["data"][master.id].values()
+    assert step["result"] is False, step

@@ -22,7 +22,7 @@ def test_salt_does_mask_here(call):
 
 def test_our_way_of_reading_gives_the_real_value(call):
     assert call("probe.length", SECRET) == {"length": 32, "masked": False}
-    assert call("probe.read", "plan:virtual_ip:address") == "10.0.0.100"
+    assert call("probe.read", "plan:virtual_ip:address") == "127.0.0.100"
 
 
 def test_a_secret_of_another_role_is_not_there(call):
@@ -30,8 +30,8 @@ def test_a_secret_of_another_role_is_not_there(call):
 
 
 def test_our_modules_see_the_plan(call):
-    assert call("fanatico_plan.address", "db1") == "10.0.2.10"
-    assert call("fanatico_plan.etcd_endpoints")[0] == "http://10.0.3.10:2379"
+    assert call("fanatico_plan.address", "db1") == "127.0.2.10"
+    assert call("fanatico_plan.etcd_endpoints")[0] == "http://127.0.3.10:2379"
     assert call("fanatico.roles") == ["etcd"]
 
 

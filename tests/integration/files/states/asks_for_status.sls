@@ -1,0 +1,4 @@
+A step that depends on the cluster:
+  salt.runner:
+    - name: fanatico.status
+    - timeout: 2
