@@ -55,6 +55,7 @@ def look(timeout=2):
         "units": lambda: getattr(states, "func", states)(*units),
         "disk": lambda: _disks(sorted({"/", *(path for role in roles for path in DATA.get(role, []))})),
         "clock": _clock,
+        "firewall": __salt__["fanatico_firewall.state"],
     }
     if "master" in roles:
         units.append("salt-master.service")
@@ -110,11 +111,12 @@ def _clock():
 
 
 def _ports(timeout):
-    """Return which of the master's ports take a connection: ``{name: bool}``."""
+    """Return which of the master's ports take a connection at its address in the plan: ``{name: bool}``."""
+    address = _util("fanatico_plan.address")(__pillar__["plan"], __opts__["id"])
     found = {}
     for name, port in MASTER_PORTS.items():
         try:
-            socket.create_connection(("127.0.0.1", port), timeout).close()
+            socket.create_connection((address, port), timeout).close()
             found[name] = True
         except OSError:
             found[name] = False
@@ -136,6 +138,7 @@ def _judge(facts, nodes):
         "node.units": _judge_units(facts),
         "node.disk": _judge_disk(facts),
         "node.clock": _judge_clock(facts),
+        "node.firewall": _judge_firewall(facts),
     }
     if "ports" in facts or "ports" in facts["errors"]:
         found["master.ports"] = _judge_ports(facts)
@@ -183,6 +186,21 @@ def _judge_clock(facts):
     return _util("fanatico_verdict.degraded")(
         clock, "the clock is not synchronised", "timedatectl; timedatectl set-ntp true"
     )
+
+
+def _judge_firewall(facts):
+    state = facts.get("firewall")
+    if state == "in force":
+        return _util("fanatico_verdict.ok")(state, "the rules of the plan are in force")
+    hint = f"salt {__opts__['id']} state.apply firewall"
+    if state is None:
+        return _util("fanatico_verdict.unknown")(None, facts["errors"]["firewall"], hint)
+    words = {
+        "none": "no rules were ever loaded",
+        "outdated": "the plan has changed since the rules were loaded",
+        "touched": "somebody has changed the rules in the kernel",
+    }
+    return _util("fanatico_verdict.degraded")(state, words[state], hint)
 
 
 def _judge_ports(facts):

@@ -24,7 +24,7 @@ SUITE = "trixie"
 # The operating system as a small server installation has it; nothing of the components.
 SYSTEM_PACKAGES = [
     *("systemd", "systemd-sysv", "dbus", "udev", "iproute2", "iputils-ping", "procps", "ca-certificates"),
-    *("openssh-server", "python3", "python3-venv", "gnupg"),
+    *("nftables", "openssh-server", "python3", "python3-venv", "gnupg"),
 ]
 BUILD_PACKAGES = ["gcc", "libc6-dev", "python3-dev"]
 # A lab machine's power cut ends processes, never the disk: dpkg need not wait for it. Nobody reads manuals here.

@@ -6,16 +6,19 @@
 
 Check the pillar:
   salt.runner:
+    - failhard: True
     - name: fanatico.validate
 
 Keep other changes away:
   salt.runner:
+    - failhard: True
     - name: fanatico.lock
     - require:
       - salt: Check the pillar
 
 Every machine answers:
   salt.runner:
+    - failhard: True
     - name: fanatico.wait_minions
     - require:
       - salt: Keep other changes away
@@ -24,6 +27,7 @@ Every machine answers:
 # job, the four kinds of them that we have: saltutil.sync_all would ask the master for eighteen.
 Prepare every machine:
   salt.function:
+    - failhard: True
     - name: state.apply
     - tgt: "*"
     - arg: [roles.prepared]
@@ -36,6 +40,7 @@ Prepare every machine:
 
 Bring up etcd:
   salt.runner:
+    - failhard: True
     - name: state.orchestrate
     - mods: orch.etcd
     - require:
@@ -44,6 +49,7 @@ Bring up etcd:
 # The RPC nodes need nobody, so they start beside etcd.
 Bring up the RPC nodes:
   salt.state:
+    - failhard: True
     - tgt: {{ nodes("rpc") | json }}
     - tgt_type: list
     - sls: roles.rpc
@@ -55,6 +61,7 @@ Bring up the RPC nodes:
 
 Bring up PostgreSQL:
   salt.runner:
+    - failhard: True
     - name: state.orchestrate
     - mods: orch.patroni
     - require:
@@ -62,6 +69,7 @@ Bring up PostgreSQL:
 
 Bring up the balancers:
   salt.state:
+    - failhard: True
     - tgt: {{ nodes("haproxy") | json }}
     - tgt_type: list
     - sls: roles.haproxy
@@ -73,6 +81,7 @@ Bring up the balancers:
 
 The virtual address is held:
   salt.function:
+    - failhard: True
     - name: fanatico_keepalived.wait_address
     - tgt: {{ nodes("haproxy")[0] }}
     - timeout: 60
@@ -81,6 +90,7 @@ The virtual address is held:
 
 Prove it end to end:
   salt.function:
+    - failhard: True
     - name: fanatico.proof
     - tgt: {{ nodes("patroni")[0] }}
     - timeout: 60
@@ -89,6 +99,7 @@ Prove it end to end:
 
 Let other changes in again:
   salt.runner:
+    - failhard: True
     - name: fanatico.unlock
     - require:
       - salt: Prove it end to end

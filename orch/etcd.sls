@@ -5,6 +5,7 @@
 
 Configure and start etcd:
   salt.state:
+    - failhard: True
     - tgt: {{ nodes | json }}
     - tgt_type: list
     - sls: roles.etcd
@@ -16,6 +17,7 @@ Configure and start etcd:
 
 etcd has a quorum:
   salt.function:
+    - failhard: True
     - name: fanatico_etcd.wait_quorum
     - tgt: {{ nodes[0] }}
     - timeout: 60

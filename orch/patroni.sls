@@ -7,6 +7,7 @@
 
 Start Patroni where there is data, or on one node:
   salt.state:
+    - failhard: True
     - tgt: {{ first | json }}
     - tgt_type: list
     - sls: roles.patroni
@@ -15,6 +16,7 @@ Start Patroni where there is data, or on one node:
 
 There is a leader:
   salt.function:
+    - failhard: True
     - name: fanatico_patroni.wait_leader
     - tgt: {{ first[0] }}
     - timeout: 60
@@ -24,6 +26,7 @@ There is a leader:
 
 Start Patroni on the others:
   salt.state:
+    - failhard: True
     - tgt: {{ others | json }}
     - tgt_type: list
     - sls: roles.patroni
@@ -35,6 +38,7 @@ Start Patroni on the others:
 
 Every replica streams:
   salt.function:
+    - failhard: True
     - name: fanatico_patroni.wait_streaming
     - tgt: {{ first[0] }}
     - kwarg:

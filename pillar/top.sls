@@ -13,6 +13,7 @@ base:
   "*":
     - plan
     - base
+    - firewall
     - minion
     - heal
 {%- for role in roles %}

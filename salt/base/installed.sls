@@ -5,3 +5,15 @@ Packages do not start our services:
     - name: /usr/sbin/policy-rc.d
     - source: salt://base/files/policy-rc.d
     - mode: "0755"
+
+# Two more that restart or upgrade by themselves, where the operator has them installed.
+needrestart does not restart our services:
+  file.managed:
+    - name: /etc/needrestart/conf.d/fanatico.conf
+    - source: salt://base/files/needrestart.conf
+    - makedirs: True
+
+Unattended upgrades leave our packages alone:
+  file.managed:
+    - name: /etc/apt/apt.conf.d/52fanatico
+    - source: salt://base/files/apt-unattended.conf

@@ -1,10 +1,14 @@
 include:
   - base.installed
 
+{%- from "etcd/map.jinja" import etcd with context %}
+
 etcd runs on our configuration only:
   file.managed:
     - name: /etc/systemd/system/etcd.service.d/fanatico.conf
-    - source: salt://etcd/files/service.conf
+    - source: salt://etcd/files/service.conf.jinja
+    - template: jinja
+    - context: {data_dir: {{ etcd.data_dir }}}
     - makedirs: True
 
 etcd is installed:

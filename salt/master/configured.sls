@@ -8,7 +8,7 @@ Salt master is configured:
     - source: salt://master/files/master.conf.jinja
     - template: jinja
     - makedirs: True
-    - context: {{ master | json }}
+    - context: {{ dict(master, address=pillar.plan.nodes[opts.id].address) | json }}
 
 Salt master has its unit:
   file.managed:

@@ -8,6 +8,7 @@ from tests.support import labs
 ORDER = (
     "test_up",
     "test_isolation",
+    "test_firewall",
     "test_deploy_again",
     "test_status",
     "test_secrets",

@@ -31,13 +31,19 @@ def looks():
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils, opts, units, looks, tmp_path, monkeypatch):
+def firewall():
+    return {"state": "in force"}
+
+
+@pytest.fixture
+def configure_loader_modules(plan, all_utils, opts, units, looks, firewall, tmp_path, monkeypatch):
     def states(*names):
         return {name: units.get(name, {"active": "active"}) for name in names}
 
     salt = {
         "fanatico_unit.expected": lambda: ["patroni.service"],
         "fanatico_unit.states": states,
+        "fanatico_firewall.state": lambda: firewall["state"],
         "fanatico_node.look": lambda timeout: {
             "facts": {},
             "checks": {"node.units": all_utils["fanatico_verdict.ok"]()},
@@ -68,8 +74,19 @@ def room(monkeypatch):
 def test_a_node_that_is_well():
     found = fanatico_node.look()
     assert bad(found["checks"]) == {}
-    assert found["checks"].keys() == {"node.units", "node.disk", "node.clock"}
+    assert found["checks"].keys() == {"node.units", "node.disk", "node.clock", "node.firewall"}
     assert list(found["facts"]["units"]) == ["salt-minion.service", "patroni.service"]
+
+
+@pytest.mark.parametrize(
+    ("state", "word"), [("none", "no rules"), ("outdated", "plan"), ("touched", "somebody")]
+)
+def test_a_firewall_that_is_not_in_force_is_named(firewall, state, word):
+    firewall["state"] = state
+    check = fanatico_node.checks()["node.firewall"]
+    assert (check["status"], check["value"]) == ("degraded", state)
+    assert word in check["detail"]
+    assert "state.apply firewall" in check["hint"]
 
 
 def test_a_unit_that_does_not_run_is_critical(units):

@@ -12,8 +12,9 @@ def test_the_master_runs_and_starts_at_boot(host):
 
 
 @pytest.mark.parametrize("port", [4505, 4506])
-def test_minions_can_reach_it(host, port):
-    assert host.socket(f"tcp://0.0.0.0:{port}").is_listening or host.socket(f"tcp://:::{port}").is_listening
+def test_it_listens_on_the_plans_address_and_on_no_other(host, port):
+    assert host.socket(f"tcp://10.0.0.205:{port}").is_listening
+    assert not host.socket(f"tcp://127.0.0.1:{port}").is_listening
 
 
 def test_it_serves_states_and_nothing_else(host):

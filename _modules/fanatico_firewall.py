@@ -1,0 +1,245 @@
+"""
+This node's firewall: the rules that follow from the plan, loaded so that nobody is locked out by them.
+
+Only the table ``inet fanatico`` is ours; other tables on the host stay as they are.
+"""
+
+import ipaddress
+import pathlib
+import socket
+import subprocess
+
+from salt.exceptions import CommandExecutionError
+
+CONFIRMED = "/etc/fanatico/firewall.nft"  # what fanatico-firewall.service loads at boot
+WORK = "/run/fanatico-firewall"
+# As the kernel lists the rules it was given; written after every load, here and by the unit.
+LISTED = f"{WORK}/listed"
+TIMER = "fanatico-firewall-rollback"
+EMPTY = "table inet fanatico\ndelete table inet fanatico\n"
+MASTER_PORT = 4506
+
+
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
+def _me():
+    return __opts__["id"]
+
+
+def _settings():
+    return dict(_util("fanatico_plan.get")(__pillar__, "firewall", {}))
+
+
+def flows():
+    """
+    Return every connection the plan allows between hosts, ``[{"name", "protocol", "port", "to", "from"}]``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_firewall.flows
+    """
+    return _util("fanatico_firewall.flows")(__pillar__["plan"], _settings())
+
+
+def wanted():
+    """
+    Return this node's rules as the text of an nftables file.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_firewall.wanted
+    """
+    return _util("fanatico_firewall.ruleset")(__pillar__["plan"], _settings(), _me())
+
+
+def present():
+    """
+    Return the rules that were loaded last and proved harmless, as text; empty where there were none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_firewall.present
+    """
+    path = pathlib.Path(CONFIRMED)
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def state():
+    """
+    Return how the firewall is: ``in force``; ``none`` (never loaded), ``outdated`` (the plan wants others by now),
+    ``touched`` (the kernel does not hold what was loaded).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_firewall.state
+    """
+    confirmed = present()
+    if not confirmed:
+        return "none"
+    if confirmed != wanted():
+        return "outdated"
+    listed = pathlib.Path(LISTED)
+    untouched = listed.exists() and listed.read_text(encoding="utf-8") == _listed()
+    return "in force" if untouched else "touched"
+
+
+def apply(timeout=10):
+    """
+    Load this node's rules; return True. What was loaded before comes back by itself unless the master answers.
+
+    timeout
+        Seconds in which a new connection to the master must succeed.
+
+    A timer of systemd puts the old rules back should this process, or the whole minion, not live to say that all is
+    well. Raises ``CommandExecutionError`` with the old rules in force: where nftables refuses the new ones, where they
+    would cut off somebody who is logged in by ssh, and where the master could not be reached through them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_firewall.apply
+    """
+    rules = wanted()
+    _refuse_to_lock_out()
+    work = pathlib.Path(WORK)
+    work.mkdir(mode=0o700, exist_ok=True)
+    candidate, rollback = work / "candidate.nft", work / "rollback.nft"
+    candidate.write_text(rules, encoding="utf-8")
+    rollback.write_text(EMPTY + _listed(), encoding="utf-8")
+    _nft("-c", "-f", str(candidate))
+    _arm(rollback, timeout + 20)
+    try:
+        _nft("-f", str(candidate))
+        unreachable = _unreachable_masters(timeout)
+        if unreachable:
+            raise CommandExecutionError(
+                f"{_me()}: with the new firewall rules the master at {', '.join(unreachable)} could not be reached "
+                f"within {timeout} s, so the old ones are back in force. "
+                f"Next: compare `salt-call --local fanatico_firewall.wanted` with the plan's addresses"
+            )
+    except CommandExecutionError:
+        _nft("-f", str(rollback))
+        raise
+    finally:
+        _disarm()
+    _confirm(rules)
+    return True
+
+
+def _confirm(rules):
+    """Make the rules those of the next boot, and remember how the kernel lists them."""
+    target = pathlib.Path(CONFIRMED)
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    new = target.with_suffix(".new")
+    new.write_text(rules, encoding="utf-8")
+    new.chmod(0o644)
+    new.replace(target)
+    pathlib.Path(LISTED).write_text(_listed(), encoding="utf-8")
+
+
+def _nft(*words):
+    return _run(["nft", *words])
+
+
+def _listed():
+    """Return our table without its counters, empty where it is not loaded."""
+    try:
+        return _nft("--stateless", "list", "table", "inet", "fanatico")
+    except CommandExecutionError as exc:
+        if "No such file or directory" in str(exc):
+            return ""
+        raise
+
+
+def _run(argv):
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise CommandExecutionError(f"{_me()}: `{argv[0]}` could not be run: {exc}") from exc
+    if done.returncode:
+        raise CommandExecutionError(f"{_me()}: `{' '.join(argv)}` failed: {done.stderr.strip()[:600]}")
+    return done.stdout
+
+
+def _arm(rollback, seconds):
+    _disarm()
+    _run(
+        [
+            "systemd-run",
+            "--quiet",
+            f"--unit={TIMER}",
+            f"--on-active={seconds}",
+            "--timer-property=AccuracySec=1s",
+            "/usr/sbin/nft",
+            "-f",
+            str(rollback),
+        ]
+    )
+
+
+def _disarm():
+    subprocess.run(
+        ["systemctl", "stop", f"{TIMER}.timer"], capture_output=True, timeout=20, check=False
+    )  # not there: nothing to stop
+
+
+def _unreachable_masters(timeout):
+    """Return the masters' addresses that take no new connection; this node's own do not count."""
+    plan = __pillar__["plan"]
+    if __opts__.get("file_client") == "local":
+        return []  # no master put these rules here, so none can be lost with them
+    masters = {
+        address for name, address in _util("fanatico_plan.addresses")(plan, "master").items() if name != _me()
+    }
+
+    def look():
+        silent = sorted(address for address in masters if not _connects(address, MASTER_PORT))
+        return not silent, silent
+
+    done, silent = _util("fanatico_wait.until")(look, timeout, interval=0.5)
+    return [] if done else silent
+
+
+def _connects(address, port, timeout=2):
+    try:
+        socket.create_connection((address, port), timeout).close()
+    except OSError:
+        return False
+    return True
+
+
+def _refuse_to_lock_out():
+    """Raise where a person is logged in by ssh from where the new rules would not let them in again."""
+    settings = _settings()
+    admins = [
+        ipaddress.ip_network(one) for one in _util("fanatico_firewall.admins")(__pillar__["plan"], settings)
+    ]
+    port = settings.get("ssh_port", 22)
+    strangers = sorted(
+        peer for peer in _ssh_peers(port) if not any(ipaddress.ip_address(peer) in one for one in admins)
+    )
+    if strangers:
+        raise CommandExecutionError(
+            f"{_me()}: somebody is logged in by ssh from {', '.join(strangers)}, which the firewall would shut out; "
+            "nothing was changed. Next: add their network to firewall:admin in the pillar, or end that session"
+        )
+
+
+def _ssh_peers(port):
+    """Return the IPv4 addresses, not this machine's own, that have an ssh session here."""
+    told = _run(["ss", "-4Htn", "state", "established", f"sport = :{port}"])
+    peers = {line.split()[3].rpartition(":")[0] for line in told.splitlines() if len(line.split()) > 3}
+    return {peer for peer in peers if not ipaddress.ip_address(peer).is_loopback}

@@ -1,0 +1,237 @@
+"""Who may talk to whom, as flows and as nftables rules; and that loading rules locks nobody out."""
+
+import copy
+import subprocess
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_firewall as module
+from _states import fanatico_firewall as state
+from _utils import fanatico_firewall as firewall
+
+
+def senders(plan, name, to, settings=None):
+    """Return who may open the named flow to an address."""
+    return {
+        sender
+        for flow in firewall.flows(plan, settings or {})
+        if flow["name"] == name and to in flow["to"]
+        for sender in flow["from"]
+    }
+
+
+def test_patronis_rest_interface_is_for_balancers_databases_and_the_master(plan):
+    expected = {"10.0.0.5", "10.0.0.10", "10.0.0.11", "10.0.2.10", "10.0.2.11", "10.0.2.12"}
+    assert senders(plan, "patroni_rest", "10.0.2.10") == expected
+
+
+def test_etcd_is_for_etcd_and_databases(plan):
+    members = {"10.0.3.10", "10.0.3.11", "10.0.3.12"}
+    assert senders(plan, "etcd_client", "10.0.3.10") == {*members, "10.0.2.10", "10.0.2.11", "10.0.2.12"}
+    assert senders(plan, "etcd_peer", "10.0.3.10") == members
+    assert senders(plan, "etcd_metrics", "10.0.3.10") == set(), (
+        "nobody reads metrics until monitoring is named"
+    )
+
+
+def test_only_the_public_ports_are_public(plan):
+    public = {
+        (flow["name"], address)
+        for flow in firewall.flows(plan, {})
+        for address in flow["to"]
+        if firewall.ANYBODY in flow["from"]
+    }
+    balancers = ("10.0.0.10", "10.0.0.11", "10.0.0.100")
+    assert public == {(name, address) for name in ("rpc_http", "rpc_ws") for address in balancers}
+
+
+def test_the_pillar_adds_networks_and_flows(plan):
+    settings = {
+        "clients": ["192.0.2.0/24"],
+        "monitoring": ["198.51.100.7"],
+        "admin": ["203.0.113.0/24"],
+        "allow": [{"name": "p2p", "roles": ["rpc"], "port": 30303, "from": ["0.0.0.0/0"]}],
+    }
+    assert "192.0.2.0/24" in senders(plan, "postgres_primary", "10.0.0.100", settings)
+    assert senders(plan, "etcd_metrics", "10.0.3.10", settings) == {"198.51.100.7"}
+    assert senders(plan, "ssh", "10.0.2.10", settings) == {"203.0.113.0/24", "10.0.0.5"}
+    assert senders(plan, "p2p", "10.0.1.11", settings) == {"0.0.0.0/0"}
+    assert "tcp dport 30303 accept" in firewall.ruleset(plan, settings, "rpc1")
+    assert "dport 30303" not in firewall.ruleset(plan, settings, "db1").partition("chain output")[0]
+
+
+def test_the_way_in_for_people_is_the_first_rule(plan):
+    rules = firewall.ruleset(plan, {}, "db1").partition("chain input")[2].splitlines()
+    first = next(rule for rule in rules if "dport" in rule)
+    assert "tcp dport 22 accept" in first
+
+
+def test_vrrp_is_between_balancers_only(plan):
+    for node in plan["nodes"]:
+        rules = [
+            line.strip() for line in firewall.ruleset(plan, {}, node).splitlines() if "l4proto 112" in line
+        ]
+        balancers = "{ 10.0.0.10/31 }"  # .10 and .11
+        expected = [f"ip {way} {balancers} meta l4proto 112 accept" for way in ("saddr", "daddr")]
+        assert rules == (expected if node.startswith("haproxy") else []), node
+
+
+def test_the_standby_reaches_the_virtual_address(plan):
+    out = firewall.ruleset(plan, {}, "haproxy2").partition("chain output")[2]
+    assert any("10.0.0.100" in line and "dport 8404" in line for line in out.splitlines())
+
+
+def test_a_single_balancer_and_a_single_host_have_rules_too(plan):
+    alone = copy.deepcopy(plan)
+    alone["nodes"] = {
+        "one": {"address": "10.0.0.5", "roles": ["master", "etcd", "patroni", "haproxy", "rpc"]}
+    }
+    assert "policy drop" in firewall.ruleset(alone, {}, "one")
+
+
+def test_a_node_that_is_not_in_the_plan(plan):
+    with pytest.raises(ValueError, match="db9 is not in the plan"):
+        firewall.ruleset(plan, {}, "db9")
+
+
+# --- loading
+
+
+class Kernel:
+    """nft, systemd-run, systemctl and ss as the module calls them."""
+
+    def __init__(self):
+        self.loaded = "old rules\n"
+        self.armed = False
+        self.refuses = ""
+        self.ssh = ""
+        self.said = []
+
+    def run(self, argv, **_):
+        self.said.append(argv)
+        out, code = "", 0
+        if argv[0] == "nft":
+            if "list" in argv:
+                out = self.loaded
+            elif "-c" not in argv:
+                with open(argv[-1], encoding="utf-8") as file:
+                    self.loaded = file.read().removeprefix(module.EMPTY)
+            elif self.refuses:
+                return subprocess.CompletedProcess(argv, 1, "", self.refuses)
+        elif argv[0] == "systemd-run":
+            self.armed = True
+        elif argv[0] == "systemctl":
+            self.armed = False
+        elif argv[0] == "ss":
+            out = self.ssh
+        return subprocess.CompletedProcess(argv, code, out, "")
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    made = Kernel()
+    monkeypatch.setattr(module.subprocess, "run", made.run)
+    return made
+
+
+@pytest.fixture
+def configure_loader_modules(plan, all_utils, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "WORK", str(tmp_path / "work"))
+    monkeypatch.setattr(module, "LISTED", str(tmp_path / "work" / "listed"))
+    monkeypatch.setattr(module, "CONFIRMED", str(tmp_path / "etc" / "firewall.nft"))
+    dunders = {
+        "__pillar__": {"plan": plan},
+        "__opts__": {"id": "db1", "test": False},
+        "__utils__": {**all_utils, "fanatico_wait.until": lambda look, timeout, interval: look()},
+    }
+    salt = {
+        f"fanatico_firewall.{name}": getattr(module, name) for name in ("apply", "present", "state", "wanted")
+    }
+    return {module: dunders, state: {**dunders, "__salt__": salt}}
+
+
+@pytest.fixture
+def master(monkeypatch):
+    """Whether the master takes connections."""
+    seen = {"answers": True}
+    monkeypatch.setattr(module, "_connects", lambda address, port: seen["answers"])
+    return seen
+
+
+def test_rules_are_loaded_and_kept_for_the_next_boot(kernel, master):
+    done = state.loaded("x")
+    assert done["result"] is True, done
+    assert "+table inet fanatico" in done["changes"]["rules"]
+    assert kernel.loaded == module.wanted() == module.present()
+    assert not kernel.armed
+    assert state.loaded("x")["changes"] == {}
+
+
+def test_somebody_elses_hand_is_seen_and_undone(kernel, master):
+    state.loaded("x")
+    kernel.loaded = "flushed"
+    assert module.state() == "touched"
+    assert state.loaded("x")["changes"]
+    assert module.state() == "in force"
+
+
+def test_a_lost_master_brings_the_old_rules_back(kernel, master):
+    master["answers"] = False
+    done = state.loaded("x")
+    assert done["result"] is False
+    assert "db1: with the new firewall rules the master at 10.0.0.5 could not be reached" in done["comment"]
+    assert kernel.loaded == "old rules\n"
+    assert module.present() == ""
+    assert not kernel.armed
+
+
+def test_the_timer_runs_while_the_rules_are_on_trial(kernel, master, monkeypatch):
+    armed = []
+    monkeypatch.setattr(module, "_connects", lambda address, port: armed.append(kernel.armed) or True)
+    module.apply()
+    assert armed == [True]
+
+
+def test_rules_that_nftables_refuses_are_never_loaded(kernel, master):
+    kernel.refuses = "syntax error"
+    done = state.loaded("x")
+    assert done["result"] is False
+    assert "syntax error" in done["comment"]
+    assert kernel.loaded == "old rules\n"
+
+
+def test_nobody_who_is_logged_in_is_shut_out(kernel, master):
+    kernel.ssh = "0 0 10.0.2.10:22 192.0.2.7:50000\n0 0 10.0.2.10:22 10.0.0.5:50000\n"
+    done = state.loaded("x")
+    assert done["result"] is False
+    assert "logged in by ssh from 192.0.2.7," in done["comment"]
+    assert kernel.loaded == "old rules\n"
+
+
+def test_what_would_change_is_shown(kernel, master):
+    state.__opts__["test"] = True
+    try:
+        done = state.loaded("x")
+    finally:
+        state.__opts__["test"] = False
+    assert done["result"] is None
+    assert "tcp dport 8008" in done["changes"]["rules"]
+    assert kernel.loaded == "old rules\n"
+
+
+def test_masterless_there_is_no_master_to_lose(kernel, master):
+    master["answers"] = False
+    module.__opts__["file_client"] = "local"
+    try:
+        assert module.apply() is True
+    finally:
+        del module.__opts__["file_client"]
+
+
+def test_a_failing_command_is_named(monkeypatch):
+    monkeypatch.setattr(
+        module.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "no")
+    )
+    with pytest.raises(CommandExecutionError, match="db1: `nft list` failed: no"):
+        module._run(["nft", "list"])
