@@ -90,9 +90,13 @@ def state():
         return "none"
     if confirmed != wanted():
         return "outdated"
+    return "in force" if _untouched() else "touched"
+
+
+def _untouched():
+    """Tell whether the kernel lists our rules as it did when they were loaded."""
     listed = pathlib.Path(LISTED)
-    untouched = listed.exists() and listed.read_text(encoding="utf-8") == _listed()
-    return "in force" if untouched else "touched"
+    return listed.exists() and listed.read_text(encoding="utf-8") == _listed()
 
 
 def apply(timeout=10):
@@ -118,7 +122,9 @@ def apply(timeout=10):
     work.mkdir(mode=0o700, exist_ok=True)
     candidate, rollback = work / "candidate.nft", work / "rollback.nft"
     candidate.write_text(rules, encoding="utf-8")
-    rollback.write_text(EMPTY + _listed(), encoding="utf-8")
+    # The kernel's own listing can be loaded as well, but reads a little differently after that.
+    before = present() if _untouched() else ""
+    rollback.write_text(before or EMPTY + _listed(), encoding="utf-8")
     _nft("-c", "-f", str(candidate))
     _arm(rollback, timeout + 20)
     try:
