@@ -36,6 +36,10 @@ Salt master's history does not grow for ever:
     - source: salt://master/files/logrotate.conf
     - makedirs: True
 
+Salt master leaves no pillar on the disk:
+  file.absent:
+    - name: /var/cache/salt/master/pillar
+
 # Not while anything runs that it started, an orchestration first of all.
 Salt master takes up its configuration when it is idle:
   cmd.script:

@@ -14,7 +14,7 @@ from tests.support import REPO
 LINKS = {name: name for name in ("_beacons", "_modules", "_output", "_states", "_utils", "orch")} | {
     "minion/files/requirements.txt": "requirements/salt.txt",
 }
-NEVER_SERVED = ("pillar", "_runners", "tests", "lab", "bench", ".git")
+NEVER_SERVED = ("pillar", "_cache", "_runners", "tests", "lab", "bench", ".git")
 
 
 def tracked(*patterns):
