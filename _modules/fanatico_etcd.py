@@ -6,6 +6,7 @@ fork of a Salt job, and health must not depend on it. Learners are younger than 
 calls go through the gateway as well.
 """
 
+import base64
 import contextlib
 import os
 import pathlib
@@ -38,7 +39,7 @@ def _nodes():
 
 
 def _url(address, path=""):
-    return f"http://{address}:{_get('plan:ports:etcd_client', 2379)}{path}"
+    return f"https://{address}:{_get('plan:ports:etcd_client', 2379)}{path}"
 
 
 def _peer_url(name):
@@ -47,12 +48,55 @@ def _peer_url(name):
         raise CommandExecutionError(
             f"{name} is not an etcd node of the plan: it has {', '.join(sorted(nodes))}"
         )
-    return f"http://{nodes[name]}:{_get('plan:ports:etcd_peer', 2380)}"
+    return f"https://{nodes[name]}:{_get('plan:ports:etcd_peer', 2380)}"
 
 
-def _post(address, path, payload=None, timeout=1.0):
+def _tls():
+    return __salt__["fanatico_pki.paths"]("etcd")
+
+
+def _post(address, path, payload=None, timeout=1.0, tls=None, token=None):
     """Call the JSON gateway of one member."""
-    return _util("fanatico_http.fetch")("POST", _url(address, path), payload or {}, timeout=timeout)
+    return _util("fanatico_http.fetch")(
+        "POST",
+        _url(address, path),
+        payload or {},
+        timeout=timeout,
+        tls=tls or _tls(),
+        headers={"Authorization": token} if token else None,
+    )
+
+
+def _user():
+    """Return (name, passwords) of the user this node is to etcd: root on its own nodes, Patroni on a database node.
+
+    Two passwords while secrets are rotated: the new one and the one before.
+    """
+    for name, secret in (("root", "ETCD_ROOT_PASSWORD"), ("patroni", "ETCD_PATRONI_PASSWORD")):
+        if _get(f"secrets:{secret}"):
+            known = (_get(f"secrets:{secret}"), _get(f"secrets_former:{secret}"))
+            return name, [one for one in known if one]
+    raise CommandExecutionError(
+        f"{_me()} has no password for etcd in its pillar: run this on a node with the role etcd or patroni, "
+        "or see `salt-run fanatico.secrets_init`"
+    )
+
+
+def _token(address, timeout, tls=None, user=None):
+    """Log in at one member and return the token, or None where etcd does not ask for one yet."""
+    name, passwords = user or _user()
+    url, tls = _url(address, "/v3/auth/authenticate"), tls or _tls()
+    for password in passwords:
+        payload = {"name": name, "password": password}
+        code, body = _util("fanatico_http.call")("POST", url, payload, timeout=timeout, tls=tls)
+        said = body.get("error") or body.get("message", "") if isinstance(body, dict) else str(body)
+        if code == 200:
+            return body["token"]
+        if "authentication is not enabled" in said:
+            return None
+        if "authentication failed" not in said:
+            break
+    raise CommandExecutionError(f"{url}: user {name}: {said or f'HTTP {code}'}")
 
 
 # --- status and health, through the gateway
@@ -63,8 +107,8 @@ def _hex(number):
     return f"{int(number):x}"
 
 
-def _status_of(address, timeout):
-    answer = _post(address, "/v3/maintenance/status", timeout=timeout)
+def _status_of(address, timeout, tls=None):
+    answer = _post(address, "/v3/maintenance/status", timeout=timeout, tls=tls)
     return {
         "cluster_id": _hex(answer["header"]["cluster_id"]),
         "member_id": _hex(answer["header"]["member_id"]),
@@ -79,11 +123,12 @@ def _status_of(address, timeout):
     }
 
 
-def _members_of(address, timeout):
+def _members_of(address, timeout, tls=None, token=None):
     """Return the member list by peer URL: a member that never started has no name yet."""
+    token = token or _token(address, timeout, tls)
     names = {_peer_url(name): name for name in _nodes()}
     listed = {}
-    for member in _post(address, "/v3/cluster/member/list", timeout=timeout)["members"]:
+    for member in _post(address, "/v3/cluster/member/list", None, timeout, tls, token)["members"]:
         urls = member.get("peerURLs", [])
         name = member.get("name") or next((names[url] for url in urls if url in names), ",".join(urls))
         listed[name] = {
@@ -96,8 +141,8 @@ def _members_of(address, timeout):
     return listed
 
 
-def _health_of(address, timeout):
-    _, body = _util("fanatico_http.get")(_url(address, "/health"), timeout)
+def _health_of(address, timeout, tls=None):
+    _, body = _util("fanatico_http.get")(_url(address, "/health"), timeout, tls or _tls())
     if not isinstance(body, dict):
         raise CommandExecutionError(f"{_url(address, '/health')}: no JSON in the answer")
     return {"healthy": str(body.get("health")).lower() == "true", "reason": body.get("reason", "")}
@@ -107,7 +152,10 @@ def _everywhere(ask, timeout):
     """
     Ask every member of the plan at once: ``{id: answer}``, with ``{"error": reason}`` where there is none.
     """
-    probes = {name: (lambda address=address: ask(address, timeout)) for name, address in _nodes().items()}
+    tls = _tls()  # not in the threads, which know no dunders
+    probes = {
+        name: (lambda address=address: ask(address, timeout, tls)) for name, address in _nodes().items()
+    }
     answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
     return {
         name: {"error": str(error)} if error is not None else value
@@ -222,10 +270,24 @@ def _etcd3():
 @contextlib.contextmanager
 def _client(timeout=5):
     """Yield a client of the first member that answers, tried out first so that nothing is sent twice."""
-    etcd3 = _etcd3()
+    etcd3, tls = _etcd3(), _tls()
     failures = []
     for name, address in _nodes().items():
-        client = etcd3.client(host=address, port=_get("plan:ports:etcd_client", 2379), timeout=timeout)
+        try:
+            token = _token(address, timeout, tls)
+        except CommandExecutionError as exc:
+            failures.append(f"{name} {exc}")
+            continue
+        client = etcd3.client(
+            host=address,
+            port=_get("plan:ports:etcd_client", 2379),
+            timeout=timeout,
+            ca_cert=tls["ca"],
+            cert_cert=tls["cert"],
+            cert_key=tls["key"],
+        )
+        # python-etcd3 would log in itself, and cannot where users are not in force yet.
+        client.metadata = (("token", token),) if token else None
         try:
             client.status()
         except etcd3.Etcd3Exception as exc:
@@ -355,15 +417,112 @@ def member_promote(name, timeout=5):
         return _members(client)
 
 
+def order(path, payload=None, timeout=5):
+    """
+    Call the JSON gateway of the first member that answers, as the user this node is, and return the answer.
+
+    path
+        For example ``/v3/auth/user/list``.
+    payload
+        A dict; bytes in it base64, as the gateway wants them.
+    timeout
+        Seconds, for each call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.order /v3/auth/user/list
+    """
+    return _order(path, payload or {}, timeout)
+
+
+def access(timeout=5):
+    """
+    Return who may do what: ``{"enforced": bool, "users": {name: [roles]}, "roles": {name: [[type, key, end], ...]}}``.
+
+    timeout
+        Seconds, for each call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.access
+    """
+
+    def ask(path, payload=None):
+        return _order(f"/v3/auth/{path}", payload or {}, timeout)
+
+    def text(value):
+        return base64.b64decode(value or "").decode("utf-8", "replace")
+
+    users = {
+        name: ask("user/get", {"name": name}).get("roles", []) for name in ask("user/list").get("users", [])
+    }
+    grants = {
+        name: ask("role/get", {"role": name}).get("perm", []) for name in ask("role/list").get("roles", [])
+    }
+    return {
+        "enforced": _enforced(timeout),
+        "users": users,
+        "roles": {
+            name: [
+                [one.get("permType", "READ"), text(one.get("key")), text(one.get("range_end"))]
+                for one in found
+            ]
+            for name, found in grants.items()
+            if name != "root"  # may do everything, by its name alone
+        },
+    }
+
+
+def _enforced(timeout):
+    return any(_token(address, timeout) is not None for address in list(_nodes().values())[:1])
+
+
+def admits(user, secret, timeout=5):
+    """
+    Tell whether etcd lets ``user`` in with the password that is the secret of this name in the pillar.
+
+    user
+        A user of etcd.
+    secret
+        For example ``ETCD_PATRONI_PASSWORD``.
+    timeout
+        Seconds.
+
+    Raises ``CommandExecutionError`` where users are not in force yet, or etcd does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.admits patroni ETCD_PATRONI_PASSWORD
+    """
+    address = next(iter(_nodes().values()))
+    try:
+        token = _token(address, timeout, user=(user, [_get(f"secrets:{secret}")]))
+    except CommandExecutionError as exc:
+        if "authentication failed" in str(exc):
+            return False
+        raise
+    if token is None:
+        raise CommandExecutionError(f"{_me()}: etcd asks nobody for a password yet")
+    return True
+
+
 def _order(path, payload, timeout):
     """Call the gateway of the first member that answers."""
+    failures = []
     for address in _nodes().values():
         try:
-            _util("fanatico_http.get")(_url(address, "/version"), timeout=1)
-        except CommandExecutionError:
+            token = _token(address, min(timeout, 2))
+        except CommandExecutionError as exc:
+            failures.append(str(exc))
             continue
-        return _post(address, path, payload, timeout)
-    raise CommandExecutionError(f"{_me()}: no etcd member answers")
+        return _post(address, path, payload, timeout, token=token)
+    raise CommandExecutionError(f"{_me()}: no etcd member takes orders: {'; '.join(failures)}")
 
 
 def get(key, timeout=5):
@@ -460,15 +619,19 @@ def look(timeout=2):
 
         salt 'etcd*' fanatico_etcd.look
     """
-    nodes = _nodes()
+    nodes, tls = _nodes(), _tls()
     mine = nodes[_me()]
+
+    def alarms(token):
+        return _post(mine, "/v3/maintenance/alarm", {"action": "GET"}, timeout, tls, token).get("alarms", [])
+
     probes = {
-        "health": lambda: _health_of(mine, timeout),
-        "members": lambda: _members_of(mine, timeout),
-        "alarms": lambda: _post(mine, "/v3/maintenance/alarm", {"action": "GET"}, timeout).get("alarms", []),
+        "health": lambda: _health_of(mine, timeout, tls),
+        "members": lambda: _members_of(mine, timeout, tls),
+        "alarms": lambda: alarms(_token(mine, timeout, tls)),
     }
     for name, address in nodes.items():
-        probes[f"status {name}"] = lambda address=address: _status_of(address, timeout)
+        probes[f"status {name}"] = lambda address=address: _status_of(address, timeout, tls)
     answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
     facts = {
         "status": {},

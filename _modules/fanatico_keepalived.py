@@ -87,9 +87,9 @@ def _running():
 
 def _answers(timeout):
     """Tell whether a HAProxy behind the virtual address says that it lives."""
-    url = f"http://{_plan()['virtual_ip']['address']}:{_plan()['ports']['haproxy_stats']}/live"
+    url = f"https://{_plan()['virtual_ip']['address']}:{_plan()['ports']['haproxy_stats']}/live"
     try:
-        return _util("fanatico_http.get")(url, timeout)[0] == 200
+        return _util("fanatico_http.get")(url, timeout, __salt__["fanatico_pki.paths"]("service"))[0] == 200
     except CommandExecutionError:
         return False
 

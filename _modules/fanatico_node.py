@@ -66,7 +66,8 @@ def look(timeout=2):
             facts[name] = ask()
         except (OSError, subprocess.TimeoutExpired, CommandExecutionError) as exc:
             facts["errors"][name] = str(exc)
-    return {"facts": facts, "checks": _judge(facts, _util("fanatico_plan.nodes")(__pillar__["plan"]))}
+    judged = _judge(facts, _util("fanatico_plan.nodes")(__pillar__["plan"]))
+    return {"facts": facts, "checks": {**judged, **__salt__["fanatico_pki.checks"]()}}
 
 
 def checks(timeout=2):

@@ -38,7 +38,12 @@ def _nodes():
 
 
 def _url(address, path):
-    return f"http://{address}:{_get('plan:ports:patroni_rest', 8008)}/{path}"
+    return f"https://{address}:{_get('plan:ports:patroni_rest', 8008)}/{path}"
+
+
+def _tls():
+    """Return what this node knows Patroni by and, on a database node, what Patroni knows it by."""
+    return __salt__["fanatico_pki.paths"]("service")
 
 
 def _auth():
@@ -59,7 +64,7 @@ def _ask(path, timeout, node=None):
     failures = []
     for name in [node] if node else nodes:
         try:
-            return _util("fanatico_http.fetch")("GET", _url(nodes[name], path), timeout=timeout)
+            return _util("fanatico_http.fetch")("GET", _url(nodes[name], path), timeout=timeout, tls=_tls())
         except CommandExecutionError as exc:
             failures.append(f"{name}: {exc}")
     raise CommandExecutionError(
@@ -72,12 +77,12 @@ def _order(method, path, payload, timeout, node=None):
     nodes = _nodes()
     if node is None:
         node = next((name for name in nodes if _alive(nodes[name])), next(iter(nodes)))
-    return _util("fanatico_http.fetch")(method, _url(nodes[node], path), payload, _auth(), timeout)
+    return _util("fanatico_http.fetch")(method, _url(nodes[node], path), payload, _auth(), timeout, _tls())
 
 
 def _alive(address):
     try:
-        _util("fanatico_http.get")(_url(address, "liveness"), timeout=1)
+        _util("fanatico_http.get")(_url(address, "liveness"), 1, _tls())
     except CommandExecutionError:
         return False
     return True
@@ -104,7 +109,7 @@ def status(node=None, timeout=2):
         raise CommandExecutionError(f"{node} is not a Patroni node of the plan")
     # /patroni answers 503 with the same body while PostgreSQL is not running.
     url = _url(address, "patroni")
-    code, body = _util("fanatico_http.get")(url, timeout)
+    code, body = _util("fanatico_http.get")(url, timeout, _tls())
     if not isinstance(body, dict):
         raise CommandExecutionError(f"{url}: HTTP {code} and no status in it")
     return body
@@ -436,11 +441,12 @@ def look(timeout=2):
     address = _nodes()[_me()]
     get = _util("fanatico_http.get")
     fetch = _util("fanatico_http.fetch")
+    tls = _tls()
     answers = _util("fanatico_verdict.gather")(
         {
-            "patroni": lambda: get(_url(address, "patroni"), timeout)[1],
-            "liveness": lambda: get(_url(address, "liveness"), timeout)[0],
-            "cluster": lambda: fetch("GET", _url(address, "cluster"), timeout=timeout),
+            "patroni": lambda: get(_url(address, "patroni"), timeout, tls)[1],
+            "liveness": lambda: get(_url(address, "liveness"), timeout, tls)[0],
+            "cluster": lambda: fetch("GET", _url(address, "cluster"), timeout=timeout, tls=tls),
         },
         timeout * 1.5,
     )

@@ -58,6 +58,15 @@ def _plain(value):
     return value if value is None or isinstance(value, (bool, int, float, str, dict)) else str(value)
 
 
+def _verified(host):
+    """Return how a connection over the network makes sure of the server; a socket needs nothing."""
+    if not host:
+        return {}
+    paths = __salt__["fanatico_pki.paths"]("service")
+    verified = {"sslmode": "verify-full", "sslrootcert": paths["ca"]}
+    return verified | ({"sslcert": paths["cert"], "sslkey": paths["key"]} if paths["cert"] else {})
+
+
 def query(
     sql,
     args=None,
@@ -121,6 +130,7 @@ def query(
     where = f"{host or SOCKET_DIRECTORY} port {port}"
     try:
         with psycopg.connect(
+            **_verified(host),
             host=host or SOCKET_DIRECTORY,
             port=port,
             dbname=dbname,

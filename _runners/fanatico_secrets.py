@@ -36,9 +36,10 @@ def __virtual__():
 
 def secrets_init():
     """
-    Make a strong value for each secret that is missing, and the master's GPG key if it has none.
+    Make a strong value for each secret that is missing, the certificate authorities, and the master's GPG key.
 
-    What is there stays as it is. Returns ``{"key": fingerprint, "created": [names], "kept": [names]}``, never a value.
+    What is there stays as it is. Returns ``{"key": fingerprint, "created": [names], "kept": [names], "authorities":
+    [those made now]}``, never a value.
     Raises, with nothing changed, when a file cannot be decrypted or written.
 
     CLI Example:
@@ -49,13 +50,17 @@ def secrets_init():
     """
     with _writable_directory() as directory:
         present = _read_all(directory)
+        known = {name: value for of_role in present.values() for name, value in of_role.items()}
+        made = {
+            name: known.get(name) or __utils__["fanatico_secrets.generate"]()
+            for names in _names().values()
+            for name in names
+        }
         new = {
-            role: {
-                name: __utils__["fanatico_secrets.generate"]() for name in names if name not in present[role]
-            }
+            role: {name: made[name] for name in names if name not in present[role]}
             for role, names in _names().items()
         }
-        return _store(directory, present, new)
+        return _store(directory, present, new) | {"authorities": __salt__["fanatico.ca_init"]()}
 
 
 def secrets_import(path, replace=False):
@@ -84,6 +89,63 @@ def secrets_import(path, replace=False):
             role: {name: values[name] for name in names if name in values} for role, names in _names().items()
         }
         return _store(directory, present, new)
+
+
+def secrets_rotate(names=None):
+    """
+    Make new values for secrets that are there, and keep the old beside them; the first step of ``orch.rotate_secrets``.
+
+    names
+        A list of names; all without it.
+
+    Nothing uses the new ones yet: the orchestration brings them to the cluster. Returns ``{"rotated": [names]}``, never
+    a value. Raises, with nothing changed, where a name is unknown or missing, or a rotation has not come to its end: the
+    old values are needed until then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.secrets_rotate '[HAPROXY_STATS_PASSWORD]'
+    """
+    with _writable_directory() as directory:
+        present = _read_all(directory)
+        there = {name: value for of_role in present.values() for name, value in of_role.items()}
+        former = _former(directory)
+        if any(former.values()):
+            return {"rotated": list(dict.fromkeys(name for of_role in former.values() for name in of_role))}
+        wanted = list(names) if names else list(there)
+        missing = [name for name in wanted if name not in there]
+        if missing or not there:
+            _refuse(
+                f"There is no secret {', '.join(map(str, missing)) or 'at all'}: run `salt-run fanatico.secrets_init`."
+            )
+        made = {name: __utils__["fanatico_secrets.generate"]() for name in wanted}
+        old = {
+            role: {name: of_role[name] for name in made if name in of_role}
+            for role, of_role in present.items()
+        }
+        new = {role: {name: made[name] for name in of_role} for role, of_role in old.items()}
+        _store(directory, present, new, old)
+        return {"rotated": wanted}
+
+
+def secrets_settle():
+    """
+    Forget the values before a rotation; the last step of ``orch.rotate_secrets``. Returns ``{"forgotten": [names]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.secrets_settle
+    """
+    with _writable_directory() as directory:
+        former = _former(directory)
+        present = _read_all(directory)
+        touched = {role: present[role] for role, of_role in former.items() if of_role}
+        _store(directory, present, touched, {})
+        return {"forgotten": list(dict.fromkeys(name for of_role in former.values() for name in of_role))}
 
 
 def _names():
@@ -145,24 +207,32 @@ def _writable_directory():
 
 def _read_all(directory):
     """Return {role: {name: value}} of what is there, whatever renderers the files ask for."""
+    return _read(directory, "secrets")
+
+
+def _former(directory):
+    """Return {role: {name: value before the rotation that goes on}}."""
+    return _read(directory, "secrets_former")
+
+
+def _read(directory, kind):
     files = {role: directory / f"{role}.sls" for role in _names()}
     return {
-        role: __utils__["fanatico_master.rendered"](__opts__, path).get("secrets") or {}
-        if path.exists()
-        else {}
+        role: __utils__["fanatico_master.rendered"](__opts__, path).get(kind) or {} if path.exists() else {}
         for role, path in files.items()
     }
 
 
-def _store(directory, present, new):
-    key = _key()
+def _store(directory, present, new, former=None):
+    key, former = _key(), _former(directory) if former is None else former
     for role, values in new.items():
         if values:
             merged = present[role] | values
-            text = __utils__["fanatico_secrets.header"](merged) + _encrypted(key, merged)
+            text = __utils__["fanatico_secrets.header"](merged) + _encrypted(key, merged, former.get(role))
             _write(directory / f"{role}.sls", text)
-    created = [name for values in new.values() for name in values]
+    created = list(dict.fromkeys(name for values in new.values() for name in values))
     kept = [name for values in present.values() for name in values if name not in created]
+    kept = list(dict.fromkeys(kept))
     return {"key": key, "created": created, "kept": kept}
 
 
@@ -206,8 +276,8 @@ def _usable_key():
     return None
 
 
-def _encrypted(key, values):
-    content = __utils__["fanatico_secrets.content"](values)
+def _encrypted(key, values, former):
+    content = __utils__["fanatico_secrets.content"](values, former)
     return _gpg("--trust-model", "always", "--armor", "--recipient", key, "--encrypt", stdin=content)
 
 

@@ -83,6 +83,7 @@ def _faults(plan, samples, pillars):
         *__utils__["fanatico_secrets.misplaced"](given, allowed),
         *_overridden_topology(plan, whole),
         *_absent_artifact(whole),
+        *_absent_authorities(pillars, samples),
     ]
 
 
@@ -100,6 +101,20 @@ def _overridden_topology(plan, whole):
         f"plan:{key}: overridden outside plan.sls, where not everything would see it; change it in plan.sls"
         for key in ("networks", "virtual_ip", "nodes")
         if merged.get(key) != plan.get(key)
+    ]
+
+
+def _absent_authorities(pillars, samples):
+    """Without them no node could get a certificate, and nothing here runs without one."""
+    missing = {
+        name
+        for node, roles in samples.items()
+        for name in __utils__["fanatico_pki.authorities"](roles)
+        if not __utils__["fanatico_plan.get"](pillars[node], f"pki:trust:{name}")
+    }
+    return [
+        f"pki:trust:{name}: the master has no such certificate authority; run `salt-run fanatico.secrets_init`"
+        for name in sorted(missing)
     ]
 
 

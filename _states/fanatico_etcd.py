@@ -12,7 +12,14 @@ CONFIGURATION = "/etc/etcd/etcd.conf.yml"
 # Where a start that founds the cluster or joins it has its configuration; gone with the next boot.
 FIRST_START = "/run/fanatico-etcd"
 # A running etcd has read these when it started.
-READ_AT_START = (CONFIGURATION, "/etc/systemd/system/etcd.service.d/fanatico.conf")
+# (Certificates and keys it reads again for each connection, whom to trust and the key of its tokens it does not.)
+READ_AT_START = (
+    CONFIGURATION,
+    "/etc/systemd/system/etcd.service.d/fanatico.conf",
+    "/etc/etcd/pki/etcd-ca.crt",
+    "/etc/etcd/pki/etcd-peer-ca.crt",
+    "/etc/etcd/pki/token.key",
+)
 
 
 def _get(path, default=None):
@@ -29,7 +36,7 @@ def _answer(name, result, comment, changes=None):
 
 def _peer_urls():
     addresses = __utils__["fanatico_plan.addresses"](__pillar__["plan"], "etcd")
-    return {node: f"http://{address}:{_get('plan:ports:etcd_peer')}" for node, address in addresses.items()}
+    return {node: f"https://{address}:{_get('plan:ports:etcd_peer')}" for node, address in addresses.items()}
 
 
 # --- membership
@@ -132,6 +139,61 @@ def _write(configuration):
         target.write_text(salt.utils.yaml.safe_dump(configuration), encoding="utf-8")
     __salt__["file.chown"](str(target), "root", "etcd")
     (directory / "environment").write_text(f"ETCD_CONFIG={target}\n", encoding="utf-8")
+
+
+# --- users
+
+
+def users_present(name, timeout=30):
+    """
+    Have etcd let in its users alone: ``root``, which these nodes are, and ``patroni``, for the keys of its cluster only.
+
+    name
+        The name of Patroni's cluster.
+    timeout
+        Seconds; the other nodes may be at the same.
+    """
+    done = []
+
+    def look():
+        steps = _access_steps(name)
+        if steps and __opts__["test"]:
+            return True, [what for what, _, _ in steps]
+        for what, path, payload in steps:
+            __salt__["fanatico_etcd.order"](path, _with_password(path, payload))
+            done.append(what)
+        return not steps, []
+
+    settled, seen = __utils__["fanatico_wait.until"](look, timeout, interval=0.3)
+    if not settled:
+        return _answer(
+            name, False, f"{_me()}: etcd's users could not be settled within {timeout} s: {seen}", _said(done)
+        )
+    if seen:
+        return _answer(name, None, "", _said(seen))
+    return _answer(name, True, "etcd lets in root and patroni alone", _said(done))
+
+
+_SETS_PASSWORD = ("/v3/auth/user/add", "/v3/auth/user/changepw")
+_SECRET_OF = {"root": "ETCD_ROOT_PASSWORD", "patroni": "ETCD_PATRONI_PASSWORD"}
+
+
+def _said(steps):
+    return {"users": {"old": "", "new": "; ".join(dict.fromkeys(steps))}} if steps else {}
+
+
+def _access_steps(name):
+    seen = __salt__["fanatico_etcd.access"]()
+    admits = __salt__["fanatico_etcd.admits"]
+    known = [user for user in _SECRET_OF if user in seen["users"]] if seen["enforced"] else []
+    admitted = {user: admits(user, _SECRET_OF[user]) for user in known}
+    return __utils__["fanatico_etcd_plan.access_steps"](seen, name, admitted)
+
+
+def _with_password(path, payload):
+    if path not in _SETS_PASSWORD:
+        return payload
+    return payload | {"password": _get(f"secrets:{_SECRET_OF[payload['name']]}")}
 
 
 # --- service

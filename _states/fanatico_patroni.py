@@ -62,6 +62,11 @@ def accepted(name, data_dir, bin_dir, timeout=30):
         return _answer(
             name, False, f"{_me()} has no {names} in its pillar. Next: salt-run fanatico.secrets_init"
         )
+    known = _broken_pair()
+    if known:
+        return _answer(
+            name, False, f"{_me()}: {known}. Next: pin the version of one under etcd or patroni in the pillar"
+        )
     state = (_try("fanatico_patroni.status") or {}).get("state")
     if state in ("running", "streaming", "in archive recovery") and _in_use() == wanted:
         return _answer(name, True, f"{_me()} is a member")
@@ -72,6 +77,15 @@ def accepted(name, data_dir, bin_dir, timeout=30):
     except CommandExecutionError as exc:
         return _answer(name, False, str(exc))
     return _answer(name, True, f"{leader or 'nobody'} leads, and nothing speaks against {_me()}")
+
+
+def _broken_pair():
+    """Return why this Patroni must not meet the etcd that is there, or None."""
+    members = (_try("fanatico_etcd.status") or {}).values()
+    versions = sorted({one["version"] for one in members if one.get("version")})
+    patroni = __salt__["pkg.version"]("patroni")
+    found = (__utils__["fanatico_validate.broken_pair"](etcd, patroni) for etcd in versions)
+    return next((why for why in found if why), None)
 
 
 def _in_use():

@@ -5,6 +5,7 @@ What an etcd node is to do about its membership, decided from what is seen. No I
 URLs there.
 """
 
+import base64
 import hashlib
 
 # Signs in etcd's log, what they mean, and what to do.
@@ -173,3 +174,54 @@ def explain(journal):
             if sign in line:
                 return cause, remedy
     return None
+
+
+def access_steps(seen, scope, admitted):
+    """
+    Return what is left to do until etcd lets in its users alone, as ``[(what, gateway path, payload), ...]``, in order.
+
+    seen
+        As ``fanatico_etcd.access`` returns it.
+    scope
+        The name of Patroni's cluster; its user may touch the keys under ``/service/<scope>/`` and no other.
+    admitted
+        ``{user: bool}``: who is let in with the password in the pillar; left out where that cannot be asked yet.
+
+    A payload without its ``password`` is completed by whoever knows it.
+    """
+    start = f"/service/{scope}/"
+    grant = ["READWRITE", start, start[:-1] + chr(ord(start[-1]) + 1)]
+    steps = []
+    for user in ("root", "patroni"):
+        if user not in seen["users"]:
+            steps.append((f"user {user} is made", "/v3/auth/user/add", {"name": user}))
+        elif admitted.get(user) is False:
+            steps.append(
+                (f"user {user} gets the password in the pillar", "/v3/auth/user/changepw", {"name": user})
+            )
+    if "patroni" not in seen["roles"]:
+        steps.append(("role patroni is made", "/v3/auth/role/add", {"name": "patroni"}))
+    for kind, key, end in seen["roles"].get("patroni", []):
+        if [kind, key, end] != grant:
+            revoked = {"role": "patroni", "key": _base64(key), "range_end": _base64(end)}
+            steps.append((f"role patroni loses {key}", "/v3/auth/role/revoke", revoked))
+    if grant not in seen["roles"].get("patroni", []):
+        permission = {"permType": grant[0], "key": _base64(grant[1]), "range_end": _base64(grant[2])}
+        steps.append(
+            (f"role patroni gets {start}", "/v3/auth/role/grant", {"name": "patroni", "perm": permission})
+        )
+    for user in ("root", "patroni"):
+        if user not in seen["users"].get(user, []):
+            steps.append((f"user {user} gets its role", "/v3/auth/user/grant", {"user": user, "role": user}))
+    strange = sorted(role for role in seen["users"].get("patroni", []) if role != "patroni")
+    steps += [
+        (f"user patroni loses the role {role}", "/v3/auth/user/revoke", {"name": "patroni", "role": role})
+        for role in strange
+    ]
+    if not seen["enforced"]:
+        steps.append(("users come into force", "/v3/auth/enable", {}))
+    return steps
+
+
+def _base64(text):
+    return base64.b64encode(text.encode()).decode()

@@ -5,11 +5,13 @@ The client is ``requests``, which a running minion has loaded anyway. Proxies an
 are left out on purpose: these calls never leave the plan's networks.
 """
 
+import os
+
 import requests
 from salt.exceptions import CommandExecutionError
 
 
-def call(method, url, payload=None, auth=None, timeout=1.0):
+def call(method, url, payload=None, auth=None, timeout=1.0, tls=None, headers=None):
     """
     Send one request.
 
@@ -19,15 +21,33 @@ def call(method, url, payload=None, auth=None, timeout=1.0):
         ``(user, password)`` for basic authentication.
     timeout
         Seconds to connect and, again, between two pieces of the answer.
+    tls
+        For https: ``{"ca": file, "cert": file or None, "key": file or None}``, as ``fanatico_pki.paths`` returns it.
+    headers
+        Sent beside the usual ones.
 
     Returns ``(HTTP status, body)``: parsed where the body is JSON, text otherwise.
     Raises ``CommandExecutionError`` saying which URL and why, where there was no answer at all.
     """
+    missing = [path for path in (tls or {}).values() if path and not os.path.exists(path)]
+    if missing:
+        raise CommandExecutionError(
+            f"{url}: this node has no certificates yet: {missing[0]} is not there. Next: state.apply roles.certified"
+        )
     with requests.Session() as session:
         session.trust_env = False
+        if tls:
+            session.verify = tls["ca"]
+            session.cert = (tls["cert"], tls["key"]) if tls["cert"] else None
         try:
             answer = session.request(
-                method, url, json=payload, auth=auth, timeout=timeout, allow_redirects=False
+                method,
+                url,
+                json=payload,
+                auth=auth,
+                timeout=timeout,
+                headers=headers,
+                allow_redirects=False,
             )
         except requests.RequestException as exc:
             raise CommandExecutionError(f"{url}: {reason(exc, timeout)}") from exc
@@ -37,14 +57,14 @@ def call(method, url, payload=None, auth=None, timeout=1.0):
         return answer.status_code, answer.text
 
 
-def get(url, timeout=1.0):
+def get(url, timeout=1.0, tls=None):
     """Return ``(HTTP status, body)`` of a GET; raises ``CommandExecutionError`` where nothing answers."""
-    return call("GET", url, timeout=timeout)
+    return call("GET", url, timeout=timeout, tls=tls)
 
 
-def fetch(method, url, payload=None, auth=None, timeout=1.0):
+def fetch(method, url, payload=None, auth=None, timeout=1.0, tls=None, headers=None):
     """Return the body of an answer with status 200-299; raises ``CommandExecutionError`` for any other."""
-    status, body = call(method, url, payload, auth, timeout)
+    status, body = call(method, url, payload, auth, timeout, tls, headers)
     if not 200 <= status < 300:
         said = body.get("message") or body.get("error") or "" if isinstance(body, dict) else body
         raise CommandExecutionError(f"{url}: HTTP {status} {str(said).strip()[:300]}".rstrip())
@@ -58,6 +78,9 @@ def reason(exc, timeout):
     if isinstance(exc, requests.ConnectionError):
         text = str(exc)
         for sign, words in (
+            ("CERTIFICATE_VERIFY_FAILED", "its certificate is not to be trusted"),
+            ("CERTIFICATE_REQUIRED", "it asks for a certificate"),
+            ("TLSV1_ALERT_UNKNOWN_CA", "it does not trust this node's certificate"),
             ("Connection refused", "connection refused"),
             ("No route to host", "no route to the host"),
             ("Network is unreachable", "network unreachable"),

@@ -18,9 +18,11 @@ SECRETS = {
         "POSTGRES_REPLICATOR_PASSWORD",
         "POSTGRES_REWIND_PASSWORD",
         "POSTGRES_FANATICO_PASSWORD",
+        "ETCD_PATRONI_PASSWORD",
     ),
     "haproxy": ("HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"),
-    "etcd": ("ETCD_CLUSTER_TOKEN",),
+    # Patroni's password is in both: etcd's nodes make the user that Patroni's log in as.
+    "etcd": ("ETCD_CLUSTER_TOKEN", "ETCD_ROOT_PASSWORD", "ETCD_PATRONI_PASSWORD", "ETCD_TOKEN_KEY"),
 }
 
 
@@ -105,10 +107,10 @@ def subnets(plan, role=None):
 
 
 def etcd_endpoints(plan):
-    """Return the client URLs of all etcd members: ``["http://10.0.3.10:2379", ...]``."""
-    return [f"http://{ip}:{plan['ports']['etcd_client']}" for ip in addresses(plan, "etcd").values()]
+    """Return the client URLs of all etcd members: ``["https://10.0.3.10:2379", ...]``."""
+    return [f"https://{ip}:{plan['ports']['etcd_client']}" for ip in addresses(plan, "etcd").values()]
 
 
 def secret_names(node_roles):
     """Return the names of the secrets that a node with ``node_roles`` may see."""
-    return [name for role in SECRETS for name in SECRETS[role] if role in node_roles]
+    return list(dict.fromkeys(name for role in SECRETS for name in SECRETS[role] if role in node_roles))

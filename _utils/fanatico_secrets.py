@@ -23,7 +23,7 @@ _PLACEHOLDER = re.compile(
 
 # These are written into files with a syntax of their own (haproxy.cfg, keepalived.conf), in which quotes, # and $
 # mean something; etcd's token is also part of log lines.
-_PLAIN_ONLY = ("HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS", "ETCD_CLUSTER_TOKEN")
+_PLAIN_ONLY = ("HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS", "ETCD_CLUSTER_TOKEN", "ETCD_TOKEN_KEY")
 _PLAIN = re.compile(r"[A-Za-z0-9._~+=@:/-]*")
 _PRINTABLE = re.compile(r"[!-~]*")
 
@@ -136,10 +136,14 @@ def header(names):
     return _HEADER + "".join(f"#   {name}\n" for name in names)
 
 
-def content(values):
+def content(values, former):
     """
     Return what is encrypted into a secrets file: ``{NAME: value}`` under the pillar key ``secrets``.
 
+    former
+        While secrets are rotated, the values before, under ``secrets_former``: what still asks for them can be told.
+
     JSON is YAML that cannot fail to parse, and so never gets a value into the error message of a parser.
     """
-    return json.dumps({"secrets": values}, indent=1) + "\n"
+    held = {"secrets": values} | ({"secrets_former": former} if former else {})
+    return json.dumps(held, indent=1) + "\n"

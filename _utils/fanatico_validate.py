@@ -9,6 +9,7 @@ import copy
 import difflib
 import ipaddress
 import itertools
+import re
 
 import salt.utils.data
 
@@ -356,6 +357,45 @@ def _postgresql_faults(pillar):
             yield path, f"{value} would lose acknowledged writes in a crash; leave it out"
 
 
+def _certificate_faults(pillar):
+    days, renew = _get(pillar, "pki:days", 90), _get(pillar, "pki:renew_days", 30)
+    if renew >= days:
+        text = f"{renew} is not less than pki:days, every run would replace every certificate"
+        yield ["pki", "renew_days"], f"{text}; use at most {days - 1}"
+
+
+def _version_faults(pillar):
+    why = broken_pair(_get(pillar, "etcd:version", ""), _get(pillar, "patroni:version", ""))
+    if why:
+        yield ["etcd", "version"], f"{why}; choose another of the two"
+
+
+def broken_pair(etcd, patroni):
+    """
+    Return why these versions of etcd and Patroni must not meet, None where nothing is known against it.
+
+    etcd, patroni
+        Versions, as Debian or the programs themselves write them; empty where not known.
+    """
+    ours, theirs = _numbers(patroni), _numbers(etcd)
+    if ours and ours < (4, 1, 1) and theirs in _MEMBERS_FOR_USERS_ONLY:
+        return (
+            f"etcd {etcd} lists its members to users alone, and Patroni {patroni} asks before it has logged in: it would "
+            "find no etcd (patroni#3573; Patroni 4.1.1 and the next release of etcd have it mended)"
+        )
+    return None
+
+
+# etcd-io/etcd#21549, #21550, #21551
+_MEMBERS_FOR_USERS_ONLY = ((3, 4, 42), (3, 5, 28), (3, 6, 9))
+
+
+def _numbers(version):
+    """Return (3, 5, 16) for 1:3.5.16-4+b1; empty where there is no version."""
+    found = re.match(r"(?:\d+:)?v?(\d+)\.(\d+)(?:\.(\d+))?", str(version or ""))
+    return tuple(int(part or 0) for part in found.groups()) if found else ()
+
+
 def _rpc_faults(pillar):
     if not _nodes(pillar, "rpc"):
         return
@@ -399,5 +439,7 @@ _CHECKS = (
     _port_faults,
     _timing_faults,
     _postgresql_faults,
+    _certificate_faults,
+    _version_faults,
     _rpc_faults,
 )

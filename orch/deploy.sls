@@ -23,6 +23,27 @@ Every machine answers:
     - require:
       - salt: Keep other changes away
 
+# A minion judges itself, and the master's signs certificates, by the pillar it has in memory.
+The master knows the pillar as it is:
+  salt.function:
+    - failhard: True
+    - name: saltutil.refresh_pillar
+    - tgt: {{ nodes("master") | json }}
+    - tgt_type: list
+    - kwarg: {wait: True}
+    - timeout: 60
+    - require:
+      - salt: Every machine answers
+
+The others come to know it:
+  salt.function:
+    - failhard: True
+    - name: saltutil.refresh_pillar
+    - tgt: "*"
+    - timeout: 60
+    - require:
+      - salt: The master knows the pillar as it is
+
 # All machines at once: installing packages is most of the time of a first deploy. Our modules are handed out in the same
 # job, the four kinds of them that we have: saltutil.sync_all would ask the master for eighteen.
 Prepare every machine:
@@ -36,7 +57,7 @@ Prepare every machine:
         sync_mods: [utils, modules, states, beacons]
     - timeout: 300
     - require:
-      - salt: Every machine answers
+      - salt: The others come to know it
 
 Bring up etcd:
   salt.runner:

@@ -14,6 +14,7 @@ base:
     - plan
     - base
     - firewall
+    - pki
     - minion
     - heal
 {%- for role in roles %}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import pki
+
 ACCOUNTS = {"haproxy": 901, "keepalived_script": 902, "fanatico": 903}
 # Of a machine: its packages unpacked over its system, seen by this process alone, with one interface and no network.
 ENTER = """
@@ -46,6 +48,10 @@ class Machine:
             known = (image.root / "etc" / name).read_text()
             added = "".join(line.format(*account) + "\n" for account in ACCOUNTS.items())
             self.put(f"/etc/{name}", known + added)
+        authority = pki.Authority()
+        certificate, key = authority.issue()
+        for end, text in (("-ca.crt", authority.certificate), (".crt", certificate), (".key", key)):
+            self.put(f"/etc/haproxy/pki/service{end}", text)
 
     def put(self, path, text, mode=0o644):
         """Make a file on the machine."""

@@ -1,5 +1,5 @@
 include:
-  - etcd.installed
+  - etcd.certified
 
 {%- from "etcd/map.jinja" import etcd with context %}
 
@@ -20,4 +20,23 @@ etcd is configured:
     - context: {etcd: {{ etcd | json }}}
     - makedirs: True
     - require:
-      - pkg: etcd is installed
+      - fanatico_pki: etcd has its certificates
+
+# All members sign with it and know it again, so that any of them takes a token that another gave out.
+etcd has the key of its tokens:
+  file.managed:
+    - name: /etc/etcd/pki/token.key
+    - contents_pillar: secrets:ETCD_TOKEN_KEY
+    - contents_newline: False
+    - user: etcd
+    - group: etcd
+    - mode: "0600"
+    - show_changes: False
+    - require:
+      - fanatico_pki: etcd has its certificates
+
+etcdctl knows where to ask:
+  file.managed:
+    - name: /etc/profile.d/etcdctl.sh
+    - source: salt://etcd/files/etcdctl.sh.jinja
+    - template: jinja

@@ -14,8 +14,8 @@ etcd runs on our configuration only:
 etcd is installed:
   pkg.installed:
     - pkgs:
-      - etcd-server
-      - etcd-client
+      - etcd-server{{ ": " ~ (etcd.version | json) if etcd.version }}
+      - etcd-client{{ ": " ~ (etcd.version | json) if etcd.version }}
     - install_recommends: False
     - require:
       - file: Packages do not start our services

@@ -1,5 +1,5 @@
 include:
-  - haproxy.installed
+  - haproxy.certified
 
 # Both balancers listen on the virtual IP, also the one that does not hold it now.
 HAProxy may bind an address that is elsewhere:
@@ -30,5 +30,5 @@ HAProxy is configured:
     - show_changes: False
     - check_cmd: haproxy -c -q -f
     - require:
-      - pkg: HAProxy is installed
+      - fanatico_pki: HAProxy has its certificate
       - cmd: HAProxy may bind an address that is elsewhere

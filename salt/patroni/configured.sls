@@ -1,5 +1,5 @@
 include:
-  - patroni.installed
+  - patroni.certified
 
 {%- from "patroni/map.jinja" import patroni with context %}
 {%- from "postgresql/map.jinja" import postgresql with context %}
@@ -11,7 +11,7 @@ The cluster takes this node:
     - data_dir: {{ postgresql.data_dir }}
     - bin_dir: /usr/lib/postgresql/{{ postgresql.version }}/bin
     - require:
-      - pkg: PostgreSQL and Patroni are installed
+      - fanatico_pki: Patroni and PostgreSQL have their certificates
 
 Patroni is configured:
   file.managed:

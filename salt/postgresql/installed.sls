@@ -2,6 +2,7 @@ include:
   - base.installed
 
 {%- from "postgresql/map.jinja" import postgresql with context %}
+{%- from "patroni/map.jinja" import patroni with context %}
 
 Debian makes no cluster of its own:
   file.managed:
@@ -17,7 +18,7 @@ PostgreSQL and Patroni are installed:
   pkg.installed:
     - pkgs:
       - postgresql-{{ postgresql.version }}
-      - patroni
+      - patroni{{ ": " ~ (patroni.version | json) if patroni.version }}
       - python3-etcd
     - install_recommends: False
     - require:

@@ -1,5 +1,11 @@
-# What every machine can do before any other is ready: the base, the firewall, the minion and the packages of its roles.
-{%- set components = {"etcd": ["etcd"], "patroni": ["patroni"], "haproxy": ["haproxy", "keepalived"], "rpc": ["rpc"]} %}
+# What every machine can do before any other is ready: the base, the firewall, the minion, the packages of its roles and
+# their certificates.
+{%- set components = {
+  "etcd": ["etcd.certified"],
+  "patroni": ["patroni.certified"],
+  "haproxy": ["haproxy.certified", "keepalived.installed"],
+  "rpc": ["rpc.installed"],
+} %}
 include:
   - base
   - firewall
@@ -9,6 +15,6 @@ include:
   - roles.master
 {%-   endif %}
 {%-   for component in components.get(role, []) %}
-  - {{ component }}.installed
+  - {{ component }}
 {%-   endfor %}
 {%- endfor %}

@@ -31,7 +31,7 @@ def test_a_secret_of_another_role_is_not_there(call):
 
 def test_our_modules_see_the_plan(call):
     assert call("fanatico_plan.address", "db1") == "127.0.2.10"
-    assert call("fanatico_plan.etcd_endpoints")[0] == "http://127.0.3.10:2379"
+    assert call("fanatico_plan.etcd_endpoints")[0] == "https://127.0.3.10:2379"
     assert call("fanatico.roles") == ["etcd"]
 
 

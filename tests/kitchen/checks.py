@@ -4,6 +4,22 @@ import json
 
 HIGHSTATE = "salt-call --config-dir=/tmp/kitchen/etc/salt --local state.highstate --retcode-passthrough"
 
+GET = """
+import ssl, sys, urllib.request
+url, ca, cert, key = sys.argv[1:]
+trust = ssl.create_default_context(cafile=ca or None) if ca else None
+if trust:
+    trust.load_cert_chain(cert, key)
+print(urllib.request.urlopen(url, timeout=5, context=trust).read().decode())
+"""
+
+
+def get(host, url, folder="", authority=""):
+    """Return what a GET on the machine answers; over TLS with the certificate of *authority* in *folder*."""
+    stem = f"{folder}/{authority}"
+    files = (f"{stem}-ca.crt", f"{stem}.crt", f"{stem}.key") if folder else ("", "", "")
+    return host.check_output("python3 -c %s %s %s %s %s", GET, url, *files)
+
 
 def converge(host, suite_id):
     """Run the highstate; return {state: result} and raise AssertionError with what failed."""

@@ -9,6 +9,7 @@ ORDER = (
     "test_up",
     "test_isolation",
     "test_firewall",
+    "test_certificates",
     "test_deploy_again",
     "test_status",
     "test_secrets",

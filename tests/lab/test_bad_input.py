@@ -205,7 +205,15 @@ def test_a_wrong_password_already_in_the_cluster(healthy):
 
 
 def etcdctl(lab, *words):
-    return lab.exec("etcd1", ["etcdctl", "--endpoints=127.0.0.1:2379", *words]).stdout
+    """As root, whose password is asked for on the terminal otherwise: it goes through the environment of one process."""
+    script = (
+        ". /etc/profile.d/etcdctl.sh; read -r ETCDCTL_PASSWORD; export ETCDCTL_PASSWORD; "
+        'exec etcdctl --user root "$@"'
+    )
+    password = labs.secret(lab, "etcd1", "ETCD_ROOT_PASSWORD")
+    return (
+        lab.machine("etcd1").exec(["sh", "-c", script, "etcdctl", *words], text_input=password + "\n").stdout
+    )
 
 
 def test_a_foreign_cluster_in_etcd(healthy):

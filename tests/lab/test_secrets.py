@@ -1,7 +1,5 @@
 """Each minion holds the secrets of its roles and no other; nobody else can read them, and nothing shows them."""
 
-import json
-
 import pytest
 
 from _utils import fanatico_plan
@@ -10,16 +8,7 @@ from tests.support import labs
 
 @pytest.fixture(scope="module")
 def pillars(lab):
-    """{minion: pillar}, unmasked, as the master compiles it for each."""
-    program = (
-        "import json, salt.config, salt.pillar, sys\n"
-        "opts = salt.config.master_config('/etc/salt/master')\n"
-        "opts['file_client'] = 'local'\n"
-        "print(json.dumps({node: salt.pillar.Pillar(opts, {'id': node}, node, 'base').compile_pillar()"
-        " for node in sys.argv[1:]}))"
-    )
-    done = lab.exec(lab.master, ["/opt/salt/bin/python", "-c", program, *lab.plan["nodes"]], timeout=120)
-    return json.loads(done.stdout.splitlines()[-1])
+    return labs.pillars(lab)
 
 
 def test_every_node_holds_exactly_its_roles_secrets(lab, pillars):
@@ -42,7 +31,7 @@ def test_secrets_are_strong_and_all_different(pillars):
     values = {}
     for pillar in pillars.values():
         values.update(pillar.get("secrets", {}))
-    assert len(set(values.values())) == len(values) == 9
+    assert len(set(values.values())) == len(values) == 12
     assert {
         name for name, value in values.items() if len(value) < 20 and name != "KEEPALIVED_AUTH_PASS"
     } == set()
@@ -62,6 +51,8 @@ PLACES = {
     "POSTGRES_SUPERUSER_PASSWORD": ["/etc/patroni/patroni.yml"],
     "POSTGRES_REPLICATOR_PASSWORD": ["/etc/patroni/patroni.yml", "/var/lib/postgresql/.pgpass_patroni"],
     "POSTGRES_REWIND_PASSWORD": ["/etc/patroni/patroni.yml"],
+    "ETCD_PATRONI_PASSWORD": ["/etc/patroni/patroni.yml"],
+    "ETCD_TOKEN_KEY": ["/etc/etcd/pki/token.key"],
     "HAPROXY_STATS_PASSWORD": ["/etc/haproxy/haproxy.cfg"],
 }
 # Everything that can be written to, caches, job results and databases included (what the tree itself holds is tested above).

@@ -25,9 +25,9 @@ TEMPLATES = {
 
 def own_sls(minion):
     """The SLS that concern a node: its top file's, what a deploy begins with, and whatever stands beside those."""
-    used = (
-        {chunk["__sls__"] for chunk in minion.compile(*minion.top())} | set(minion.top()) | {"roles.prepared"}
-    )
+    used = {chunk["__sls__"] for chunk in minion.compile(*minion.top())} | {*minion.top(), "roles.prepared"}
+    if minion.functions["fanatico_pki.wanted"]():
+        used.add("roles.certified")
     components = {name.split(".")[0] for name in used} - {"roles"}
     return [name for name in sls_names() if name in used or name.split(".")[0] in components]
 

@@ -1,9 +1,29 @@
-"""Fake peers on the loopback: HTTP servers that answer what a test tells them to, one address each, one port for all."""
+"""Fake peers on the loopback: HTTP or HTTPS servers that answer what a test tells them to, one address each, one port for all."""
 
 import contextlib
+import functools
 import json
+import ssl
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support import pki
+
+
+@functools.cache
+def tls():
+    """Return {"ca", "cert", "key"}, files that any fake peer is known by and knows others by."""
+    addresses = [f"127.0.0.{number}" for number in range(1, 20)]
+    directory = tempfile.mkdtemp(prefix="fanatico-test-pki-")
+    return pki.write(directory, pki.Authority("fake peers"), addresses=addresses)
+
+
+def _context():
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls()["ca"])
+    context.load_cert_chain(tls()["cert"], tls()["key"])
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -35,10 +55,14 @@ class _Handler(BaseHTTPRequestHandler):
 class Peer:
     """One fake peer: `answers` is {"GET /path": (status, body) or callable(payload)}, `seen` what it was asked."""
 
-    def __init__(self, address, port=0):
+    def __init__(self, address, port=0, secure=False):
         self.address, self.answers, self.seen, self.over = address, {}, [], threading.Event()
         self.server = ThreadingHTTPServer((address, port), _Handler)
         self.server.daemon_threads = True
+        if secure:
+            self.server.socket = _context().wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.server.peer = self
         self.port = self.server.server_address[1]
         threading.Thread(
@@ -58,13 +82,13 @@ class Peer:
 
 
 @contextlib.contextmanager
-def peers(*names):
-    """Yield {name: Peer} on 127.0.0.2 and following, all on one port."""
+def peers(*names, secure=False):
+    """Yield {name: Peer} on 127.0.0.2 and following, all on one port; `secure` ones speak TLS and ask for `tls()`."""
     started = {}
     try:
         port = 0
         for number, name in enumerate(names, 2):
-            started[name] = Peer(f"127.0.0.{number}", port)
+            started[name] = Peer(f"127.0.0.{number}", port, secure)
             port = started[name].port
         yield started
     finally:

@@ -1,11 +1,12 @@
 """Pillar trees for tests: the committed pillar with another plan, made-up secrets, or changes of a site."""
 
+import functools
 import secrets
 from pathlib import Path
 
 import yaml
 
-from _utils import fanatico_plan
+from _utils import fanatico_pki, fanatico_plan
 from tests.support import REPO
 
 # What only an operator can know: pillar/rpc.sls leaves it open, and validation insists on it.
@@ -23,9 +24,15 @@ SITE = {
 }
 
 
+@functools.cache
+def fake_secret(name):
+    """Return a value for the secret *name*: random, long enough for any rule, and always the same."""
+    return secrets.token_hex(16)
+
+
 def fake_secrets(role):
-    """Return {NAME: value} for *role*: random, and long enough for any rule."""
-    return {name: secrets.token_hex(16) for name in fanatico_plan.SECRETS.get(role, ())}
+    """Return {NAME: value} for *role*."""
+    return {name: fake_secret(name) for name in fanatico_plan.SECRETS.get(role, ())}
 
 
 def build(directory, plan=None, site=None, with_secrets=True):
@@ -36,7 +43,7 @@ def build(directory, plan=None, site=None, with_secrets=True):
     site
         What pillar/site/init.sls holds, the overrides of one installation; without it the least that is needed.
     with_secrets
-        False leaves pillar/secrets/ empty.
+        False leaves pillar/secrets/ empty, and makes no certificate authorities.
     """
     root = Path(directory)
     root.mkdir(parents=True, exist_ok=True)
@@ -47,7 +54,14 @@ def build(directory, plan=None, site=None, with_secrets=True):
         (root / "plan.sls").unlink()
         (root / "plan.sls").symlink_to(plan)
     (root / "site").mkdir()
-    (root / "site" / "init.sls").write_text(yaml.safe_dump(SITE if site is None else site))
+    content = dict(SITE if site is None else site)
+    if with_secrets:
+        # On a real master _pillar/fanatico_pki.py tells them.
+        content["pki"] = {
+            "trust": dict.fromkeys(fanatico_pki.AUTHORITIES, "made up"),
+            "issuer": dict.fromkeys(fanatico_pki.AUTHORITIES, "00"),
+        } | content.get("pki", {})
+    (root / "site" / "init.sls").write_text(yaml.safe_dump(content))
     (root / "secrets").mkdir()
     if with_secrets:
         for role in fanatico_plan.SECRETS:

@@ -9,7 +9,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_etcd
-from tests.support.peers import peers
+from tests.support.peers import peers, tls
 
 IDS = {"etcd1": "9372538179322589801", "etcd2": "10501334649042878790", "etcd3": "18249187646912138824"}
 HEX = {name: f"{int(number):x}" for name, number in IDS.items()}
@@ -18,13 +18,13 @@ HEX = {name: f"{int(number):x}" for name, number in IDS.items()}
 @pytest.fixture
 def cluster():
     """Three members that answer as etcd 3.5 does; etcd2 leads."""
-    with peers(*IDS) as started:
+    with peers(*IDS, secure=True) as started:
         members = [
             {
                 "ID": IDS[name],
                 "name": name,
-                "peerURLs": [f"http://{peer.address}:2380"],
-                "clientURLs": [f"http://{peer.address}:{peer.port}"],
+                "peerURLs": [f"https://{peer.address}:2380"],
+                "clientURLs": [f"https://{peer.address}:{peer.port}"],
             }
             for name, peer in started.items()
         ]
@@ -44,6 +44,7 @@ def cluster():
                         "raftTerm": "4",
                     },
                 ),
+                "POST /v3/auth/authenticate": (200, {"token": "a-token"}),
                 "POST /v3/maintenance/alarm": (200, {"header": {}}),
                 "POST /v3/cluster/member/list": (200, {"header": {}, "members": copy.deepcopy(members)}),
             }
@@ -69,11 +70,16 @@ def configure_loader_modules(plan, cluster, all_utils, units, tmp_path):
     plan["ports"]["etcd_client"] = next(iter(cluster.values())).port
     salt = {
         "fanatico_unit.states": lambda *names: units,
+        "fanatico_pki.paths": lambda authority: tls(),
         "fanatico.journal": lambda unit: f"last line of {unit}",
     }
     return {
         fanatico_etcd: {
-            "__pillar__": {"plan": plan, "etcd": {"data_dir": str(tmp_path)}},
+            "__pillar__": {
+                "plan": plan,
+                "etcd": {"data_dir": str(tmp_path)},
+                "secrets": {"ETCD_ROOT_PASSWORD": "root's own"},
+            },
             "__opts__": {"id": "etcd1"},
             "__utils__": all_utils,
             "__salt__": salt,
@@ -273,7 +279,8 @@ class FakeEtcd3:
     def __init__(self, store):
         self.store, self.dead, self.clients = store, set(), []
 
-    def client(self, host, port, timeout):
+    def client(self, host, port, timeout, ca_cert, cert_cert, cert_key):
+        assert {"ca": ca_cert, "cert": cert_cert, "key": cert_key} == tls()
         self.clients.append(FakeClient(self.store, host, self.dead))
         return self.clients[-1]
 
@@ -282,7 +289,7 @@ class FakeEtcd3:
 def etcd3(cluster, monkeypatch):
     members = [
         types.SimpleNamespace(
-            id=int(IDS[name]), name=name, peer_urls=[f"http://{peer.address}:2380"], client_urls=[]
+            id=int(IDS[name]), name=name, peer_urls=[f"https://{peer.address}:2380"], client_urls=[]
         )
         for name, peer in cluster.items()
     ]

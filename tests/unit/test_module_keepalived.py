@@ -10,13 +10,13 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_keepalived
-from tests.support.peers import peers
+from tests.support.peers import peers, tls
 
 
 @pytest.fixture
 def balancer():
     """A HAProxy behind the virtual address."""
-    with peers("haproxy") as started:
+    with peers("haproxy", secure=True) as started:
         started["haproxy"].answers["GET /live"] = (200, "ok")
         yield started["haproxy"]
 
@@ -59,6 +59,7 @@ def configure_loader_modules(plan, balancer, held, pid_file, all_utils):
     }
     salt = {
         "fanatico.journal": lambda name: f"last line of {name}",
+        "fanatico_pki.paths": lambda authority: tls(),
         "cmd.run_all": lambda *args, **kwargs: said,
     }
     return {

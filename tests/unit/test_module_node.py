@@ -44,6 +44,7 @@ def configure_loader_modules(plan, all_utils, opts, units, looks, firewall, tmp_
         "fanatico_unit.expected": lambda: ["patroni.service"],
         "fanatico_unit.states": states,
         "fanatico_firewall.state": lambda: firewall["state"],
+        "fanatico_pki.checks": dict,
         "fanatico_node.look": lambda timeout: {
             "facts": {},
             "checks": {"node.units": all_utils["fanatico_verdict.ok"]()},

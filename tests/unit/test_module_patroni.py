@@ -7,7 +7,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_patroni
-from tests.support.peers import peers
+from tests.support.peers import peers, tls
 
 NODES = ("db1", "db2", "db3")
 
@@ -43,7 +43,7 @@ def view():
 
 @pytest.fixture
 def cluster(view):
-    with peers(*NODES) as started:
+    with peers(*NODES, secure=True) as started:
         for name, peer in started.items():
             role = "primary" if name == "db1" else "replica"
             peer.answers = {
@@ -76,6 +76,7 @@ def configure_loader_modules(plan, cluster, all_utils, opts, tmp_path):
     plan["ports"]["patroni_rest"] = cluster["db1"].port
     salt = {
         "fanatico.journal": lambda unit: f"last line of {unit}",
+        "fanatico_pki.paths": lambda authority: tls(),
         "fanatico_unit.states": lambda *units: {unit: {"active": "active"} for unit in units},
     }
     return {

@@ -55,6 +55,9 @@ def configure_loader_modules(plan, server, all_utils):
         fanatico_postgres: {
             "__pillar__": {"plan": plan, "secrets": secrets},
             "__opts__": {"id": "db1"},
+            "__salt__": {
+                "fanatico_pki.paths": lambda authority: {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
+            },
             "__utils__": all_utils,
         }
     }
@@ -123,6 +126,7 @@ def test_another_server_as_another_user(server):
         "SELECT 1", dbname="fanatico", user="fanatico", host="10.0.0.100", port=5433, timeout=1
     )
     asked = server.connected
+    assert (asked["sslmode"], asked["sslrootcert"], asked["sslcert"]) == ("verify-full", "ca.pem", "cert.pem")
     assert (asked["host"], asked["port"], asked["dbname"]) == ("10.0.0.100", 5433, "fanatico")
     assert (asked["password"], asked["connect_timeout"]) == ("fan", 2)
 

@@ -71,7 +71,7 @@ def test_questions(plan):
     assert fanatico_plan.network_of(plan, "db1") == ("database", "10.0.2.0/24")
     assert fanatico_plan.subnets(plan) == ["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24", "10.0.3.0/24"]
     assert fanatico_plan.subnets(plan, "haproxy") == ["10.0.0.0/24"]
-    assert fanatico_plan.etcd_endpoints(plan) == [f"http://10.0.3.{n}:2379" for n in (10, 11, 12)]
+    assert fanatico_plan.etcd_endpoints(plan) == [f"https://10.0.3.{n}:2379" for n in (10, 11, 12)]
 
 
 def test_other_plans():
@@ -79,7 +79,7 @@ def test_other_plans():
     assert fanatico_plan.roles(colocated, "data1") == ["etcd", "patroni"]
     assert fanatico_plan.nodes(colocated, "etcd") == fanatico_plan.nodes(colocated, "patroni")
     assert fanatico_plan.subnets(colocated, "etcd") == ["192.168.50.0/24"]
-    assert fanatico_plan.etcd_endpoints(ports) == ["http://172.21.15.200:12379"]
+    assert fanatico_plan.etcd_endpoints(ports) == ["https://172.21.15.200:12379"]
     assert fanatico_plan.network_of(ports, "pg-a") == ("back", "172.21.8.0/21")
 
 
@@ -104,10 +104,11 @@ def test_outside_every_network(plan):
 
 def test_secret_names():
     assert fanatico_plan.secret_names(["rpc", "master"]) == []
-    assert fanatico_plan.secret_names(["etcd"]) == ["ETCD_CLUSTER_TOKEN"]
+    assert fanatico_plan.secret_names(["haproxy"]) == ["HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"]
     everything = [name for names in fanatico_plan.SECRETS.values() for name in names]
-    assert fanatico_plan.secret_names(fanatico_plan.role_names()) == everything
-    assert len(set(everything)) == 9
+    assert sorted(fanatico_plan.secret_names(fanatico_plan.role_names())) == sorted(set(everything))
+    assert [name for name in set(everything) if everything.count(name) > 1] == ["ETCD_PATRONI_PASSWORD"]
+    assert len(set(everything)) == 12
 
 
 def test_module_knows_its_plan_and_its_node():
@@ -136,6 +137,6 @@ def test_names_agree():
     node = schema["properties"]["plan"]["properties"]["nodes"]["additionalProperties"]
     assert tuple(node["properties"]["roles"]["items"]["enum"]) == fanatico_plan.ROLES
     assert fanatico_validate._ROLES == fanatico_plan.ROLES
-    assert list(schema["properties"]["secrets"]["properties"]) == fanatico_plan.secret_names(
-        fanatico_plan.ROLES
+    assert sorted(schema["properties"]["secrets"]["properties"]) == sorted(
+        fanatico_plan.secret_names(fanatico_plan.ROLES)
     )

@@ -14,9 +14,10 @@ import salt.exceptions
 import salt.loader
 import salt.pillar
 import yaml
+from salt.exceptions import CommandExecutionError
 
-from _utils import fanatico_plan, fanatico_secrets
-from tests.support import REPO, pillar
+from _utils import fanatico_pki, fanatico_plan, fanatico_secrets
+from tests.support import REPO, pillar, pki
 
 NAMES = fanatico_plan.secret_names(fanatico_plan.ROLES)
 STRONG = "k9.Wq~3xZ_b7Tn+Rv2"
@@ -127,6 +128,8 @@ def master(tmp_path, gpg_home):
             pillar_roots={"base": [str(pillar.build(tmp_path / "pillar", plan, site, with_secrets=False))]},
             module_dirs=[str(REPO)],
             gpg_keydir=gpg_home,
+            pillar_dirs=[str(REPO / "_pillar")],
+            ext_pillar=[{"fanatico_pki": str(tmp_path / "ca")}],
         )
         runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
         return Master(opts, tmp_path / "pillar" / "secrets", runners)
@@ -170,9 +173,11 @@ def test_each_node_is_given_its_roles_secrets_and_no_other(master, name):
 
 def test_what_each_role_may_see_is_what_the_design_says():
     database = [name for name in NAMES if name.startswith(("PATRONI", "POSTGRES"))]
-    assert fanatico_plan.secret_names(["patroni"]) == database
+    assert fanatico_plan.secret_names(["patroni"]) == [*database, "ETCD_PATRONI_PASSWORD"]
     assert fanatico_plan.secret_names(["haproxy"]) == ["HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"]
-    assert fanatico_plan.secret_names(["etcd"]) == ["ETCD_CLUSTER_TOKEN"]
+    assert fanatico_plan.secret_names(["etcd"]) == sorted(
+        (name for name in NAMES if name.startswith("ETCD")), key=list(fanatico_plan.SECRETS["etcd"]).index
+    )
     assert fanatico_plan.secret_names(["rpc"]) == fanatico_plan.secret_names(["master"]) == []
 
 
@@ -363,3 +368,99 @@ def test_import_of_something_else(master, tmp_path, content, said):
     if content is not None:
         path.write_text(content)
     assert said in refused(m.runners["fanatico.secrets_import"], str(path))
+
+
+# rotating
+
+
+def former(master):
+    path = str(master.directory / "haproxy.sls")
+    return salt.template.compile_template(path, salt.loader.render(master.opts, {}), "yaml", [], []).get(
+        "secrets_former", {}
+    )
+
+
+def test_a_rotation_keeps_the_old_values_until_it_is_settled(master):
+    m = master()
+    m.runners["fanatico.secrets_init"]()
+    before = decrypted(m)
+    assert m.runners["fanatico.secrets_rotate"](["HAPROXY_STATS_PASSWORD"]) == {
+        "rotated": ["HAPROXY_STATS_PASSWORD"]
+    }
+    after = decrypted(m)
+    assert {name for name in before if before[name] != after[name]} == {"HAPROXY_STATS_PASSWORD"}
+    assert former(m) == {"HAPROXY_STATS_PASSWORD": before["HAPROXY_STATS_PASSWORD"]}
+    # Broken off and begun again: the values it had made are the ones to bring to the cluster.
+    assert m.runners["fanatico.secrets_rotate"]() == {"rotated": ["HAPROXY_STATS_PASSWORD"]}
+    assert decrypted(m) == after
+    m.runners["fanatico.secrets_init"]()
+    assert former(m) != {}
+    assert m.runners["fanatico.secrets_settle"]() == {"forgotten": ["HAPROXY_STATS_PASSWORD"]}
+    assert (decrypted(m), former(m)) == (after, {})
+
+
+def test_a_rotation_of_everything_leaves_nothing_as_it_was(master):
+    m = master()
+    m.runners["fanatico.secrets_init"]()
+    before = decrypted(m)
+    m.runners["fanatico.secrets_rotate"]()
+    after = decrypted(m)
+    assert set(before) == set(after)
+    assert not set(before.values()) & set(after.values())
+    shared = [read_role(m, role)["ETCD_PATRONI_PASSWORD"] for role in ("etcd", "patroni")]
+    assert shared[0] == shared[1], "one secret in two files is one secret"
+
+
+def read_role(master, role):
+    path = str(master.directory / f"{role}.sls")
+    return salt.template.compile_template(path, salt.loader.render(master.opts, {}), "yaml", [], [])[
+        "secrets"
+    ]
+
+
+def test_a_rotation_of_what_is_not_there_is_refused(master):
+    m = master()
+    m.runners["fanatico.secrets_init"]()
+    before = decrypted(m)
+    with pytest.raises(CommandExecutionError, match="no secret NONE"):
+        m.runners["fanatico.secrets_rotate"](["NONE"])
+    assert decrypted(m) == before
+
+
+# the authorities
+
+
+def test_the_authorities_are_made_with_the_secrets_and_their_keys_stay(master):
+    m = master()
+    made = m.runners["fanatico.secrets_init"]()
+    assert made["authorities"] == ["etcd", "etcd-peer", "service"]
+    assert m.runners["fanatico.secrets_init"]()["authorities"] == []
+    keys = [path.read_text() for path in (m.directory.parent.parent / "ca").glob("*.key")]
+    assert len(keys) == 3
+    plan = yaml.safe_load((REPO / "pillar" / "plan.sls").read_text())["plan"]
+    for node in plan["nodes"]:
+        compiled = salt.pillar.Pillar(m.opts, {"id": "db1"}, node, "base").compile_pillar()
+        assert not any(key.strip() in str(compiled) for key in keys), node
+        due = fanatico_pki.authorities(plan["nodes"][node]["roles"])
+        assert sorted(compiled["pki"]["trust"]) == sorted(due), node
+        assert ("x509_signing_policies" in compiled) == ("master" in plan["nodes"][node]["roles"]), node
+
+
+def test_an_authority_of_ones_own(master, tmp_path):
+    m = master()
+    own = pki.Authority("our company")
+    (tmp_path / "k").write_text(own.key)
+    (tmp_path / "c").write_text(own.certificate)
+    m.runners["fanatico.secrets_init"]()
+    said = m.runners["fanatico.ca_import"]("service", str(tmp_path / "k"), str(tmp_path / "c"))
+    assert "orch.rotate_certs" in said
+    assert m.runners["fanatico.ca_status"]()["service"] == "next is trusted"
+    assert m.runners["fanatico.ca_prepare"]() == ["etcd", "etcd-peer"]
+    assert m.runners["fanatico.ca_switch"]() == ["etcd", "etcd-peer", "service"]
+    assert m.runners["fanatico.ca_prepare"]() == [], "begun again, nobody changes hands twice"
+    m.runners["fanatico.ca_retire"]()
+    assert set(m.runners["fanatico.ca_status"]().values()) == {"signs"}
+    with pytest.raises(CommandExecutionError, match="none of the authorities"):
+        m.runners["fanatico.ca_import"]("web", str(tmp_path / "k"), str(tmp_path / "c"))
+    with pytest.raises(CommandExecutionError, match="cannot be read"):
+        m.runners["fanatico.ca_import"]("etcd", str(tmp_path / "none"), str(tmp_path / "c"))

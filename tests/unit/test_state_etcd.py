@@ -1,6 +1,8 @@
 """etcd's membership: what is decided from what is seen, and what the states then do."""
 
+import base64
 import json
+import typing
 from unittest.mock import Mock
 
 import pytest
@@ -11,7 +13,7 @@ from _modules import fanatico_etcd as module
 from _states import fanatico_etcd
 from _utils import fanatico_etcd_plan as decision
 
-URLS = {f"etcd{n}": f"http://10.0.3.{9 + n}:2380" for n in (1, 2, 3)}
+URLS = {f"etcd{n}": f"https://10.0.3.{9 + n}:2380" for n in (1, 2, 3)}
 STEADY = {"name": "etcd3", "initial-cluster-state": "existing", "heartbeat-interval": 100}
 
 
@@ -58,7 +60,7 @@ class TestDecision:
         )
 
     def test_growing_beyond_the_quorum_waits(self):
-        five = {**URLS, "etcd4": "http://10.0.3.13:2380"}
+        five = {**URLS, "etcd4": "https://10.0.3.13:2380"}
         live = cluster("etcd1", "etcd2", "etcd3")
         assert decision.decide("etcd4", five, live, ["etcd1", "etcd2"], False)["action"] == "wait"
         assert decision.decide("etcd4", five, live, ["etcd1", "etcd2", "etcd3"], False)["action"] == "add"
@@ -91,13 +93,13 @@ class TestFirstStart:
 
     def test_founders_are_the_plan(self):
         assert decision.initial_cluster("etcd1", URLS, None) == (
-            "etcd1=http://10.0.3.10:2380,etcd2=http://10.0.3.11:2380,etcd3=http://10.0.3.12:2380"
+            "etcd1=https://10.0.3.10:2380,etcd2=https://10.0.3.11:2380,etcd3=https://10.0.3.12:2380"
         )
 
     def test_joining_names_the_members_that_are_there(self):
         live = {"etcd1": member("etcd1"), "etcd3": member("etcd3", ran=False)}
         assert decision.initial_cluster("etcd3", URLS, live) == (
-            "etcd1=http://10.0.3.10:2380,etcd3=http://10.0.3.12:2380"
+            "etcd1=https://10.0.3.10:2380,etcd3=https://10.0.3.12:2380"
         )
 
     def test_everything_else_stays_as_configured(self):
@@ -234,7 +236,7 @@ class TestMemberPresent:
         assert answer["changes"] == {"etcd3": {"old": None, "new": "replace"}}
         assert node.told == [("remove", "etcd3"), ("add", "etcd3")]
         assert node.configuration["initial-cluster-state"] == "existing"
-        assert node.configuration["initial-cluster"].count("http://") == 3
+        assert node.configuration["initial-cluster"].count("https://") == 3
         assert "stop" in node.systemctl
 
     def test_founding(self, node):
@@ -376,3 +378,50 @@ class TestRunning:
         assert answer["result"] is None
         assert answer["changes"] == {"restarted for": [fanatico_etcd.CONFIGURATION]}
         assert node.systemctl == []
+
+
+class TestUsers:
+    """What is left to do until etcd lets in its users alone."""
+
+    GRANT: typing.ClassVar = ["READWRITE", "/service/fanatico/", "/service/fanatico0"]
+    DONE: typing.ClassVar = {
+        "enforced": True,
+        "users": {"root": ["root"], "patroni": ["patroni"]},
+        "roles": {"patroni": [GRANT]},
+    }
+
+    def steps(self, admitted=None, **seen):
+        return decision.access_steps(self.DONE | seen, "fanatico", admitted or {})
+
+    def test_nothing_is_left_where_all_is_done(self):
+        assert self.steps({"root": True, "patroni": True}) == []
+
+    def test_from_nothing_users_come_into_force_last(self):
+        steps = self.steps(enforced=False, users={}, roles={})
+        assert [path.removeprefix("/v3/auth/") for _, path, _ in steps] == [
+            "user/add",
+            "user/add",
+            "role/add",
+            "role/grant",
+            "user/grant",
+            "user/grant",
+            "enable",
+        ]
+        assert not any("password" in payload for _, _, payload in steps), "whoever knows it puts it in"
+
+    def test_patroni_gets_its_own_keys_and_loses_all_others(self):
+        wide = ["READWRITE", "/", "0"]
+        steps = self.steps(roles={"patroni": [wide]})
+        assert [path for _, path, _ in steps] == ["/v3/auth/role/revoke", "/v3/auth/role/grant"]
+        assert base64.b64decode(steps[1][2]["perm"]["key"]) == b"/service/fanatico/"
+        assert base64.b64decode(steps[1][2]["perm"]["range_end"]) == b"/service/fanatico0"
+
+    def test_a_role_too_many_is_taken_away(self):
+        steps = self.steps(users={"root": ["root"], "patroni": ["patroni", "root"]})
+        assert [(path, payload["role"]) for _, path, payload in steps] == [("/v3/auth/user/revoke", "root")]
+
+    def test_another_password_is_replaced(self):
+        steps = self.steps({"root": True, "patroni": False})
+        assert [(path, payload) for _, path, payload in steps] == [
+            ("/v3/auth/user/changepw", {"name": "patroni"})
+        ]

@@ -191,6 +191,7 @@ def cluster(monkeypatch, tmp_path):
             self.state = "streaming"
             self.initialize = "7"
             self.etcd_down = False
+            self.etcd = "3.5.16"
             self.refuses = ()
             self.asked = []
             self.stored = copy.deepcopy(WANTED)
@@ -246,6 +247,10 @@ def cluster(monkeypatch, tmp_path):
             spec=fanatico_patroni.config, side_effect=lambda timeout=2: copy.deepcopy(it.stored)
         ),
         "fanatico_patroni.patch_config": Mock(spec=fanatico_patroni.patch_config, side_effect=it.patch),
+        "fanatico_etcd.status": Mock(
+            spec=fanatico_etcd.status, side_effect=lambda timeout=1: {"etcd1": {"version": it.etcd}}
+        ),
+        "pkg.version": lambda name: "4.0.5-1",
         "fanatico_etcd.get": Mock(spec=fanatico_etcd.get, side_effect=it.get),
         "fanatico_postgres.query": Mock(spec=fanatico_postgres.query, side_effect=it.query),
         "cmd.run_stdout": lambda command, **_: "Database system identifier:  8\n",
@@ -304,6 +309,12 @@ class TestAccepted:
         answer = cluster.accepted()
         assert answer["result"] is False
         assert "system identifiers 8 and 7" in answer["comment"]
+
+    def test_an_etcd_it_must_not_meet(self, cluster):
+        cluster.etcd = "3.5.28"
+        answer = cluster.accepted()
+        assert answer["result"] is False
+        assert "etcd 3.5.28 lists its members to users alone" in answer["comment"]
 
     def test_no_etcd(self, cluster):
         cluster.state = cluster.leader = None

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from _utils import fanatico_plan, fanatico_validate
+from _utils import fanatico_pki, fanatico_plan, fanatico_validate
 from tests.support import REPO, pillar
 
 SCHEMA = json.loads((REPO / "pillar" / "schema.json").read_text())
@@ -278,9 +278,9 @@ ONE_FAULT = [
     ),
     ({"ttl": 20}, "ttl: unknown; its place is plan:timing:patroni:ttl"),
     ({"patroni:dynamic:ttl": 20}, "patroni:dynamic:ttl: unknown; its place is plan:timing:patroni:ttl"),
-    ({"master:colour": "red"}, "master:colour: unknown; known here: tree, worker_threads"),
+    ({"master:colour": "red"}, "master:colour: unknown; known here: tree, ca_dir, worker_threads"),
     ({"plan:nodes:db1:role": "x"}, "plan:nodes:db1:role: unknown; did you mean roles?"),
-    ({"etcd:bootstrap": True}, "etcd:bootstrap: unknown; known here: data_dir"),
+    ({"etcd:bootstrap": True}, "etcd:bootstrap: unknown; known here: version, data_dir"),
     # settings
     (
         {"patroni:dynamic:synchronous_mode": "qourum"},
@@ -546,7 +546,7 @@ def test_validate_accepts_every_plan(validate, name):
         "plan": plan["name"],
         "nodes": len(plan["nodes"]),
         "roles": {role: len(fanatico_plan.nodes(plan, role)) for role in fanatico_plan.ROLES},
-        "secrets": 9,
+        "secrets": 12,
     }
 
 
@@ -557,6 +557,7 @@ def test_committed_pillar_lacks_what_only_an_operator_knows(validate):
         "  - rpc:chain:id",
         "  - rpc:artifact:kind",
         *(f"  - secrets:{name}" for name in fanatico_plan.secret_names(fanatico_plan.ROLES)),
+        *(f"  - pki:trust:{name}" for name in fanatico_pki.AUTHORITIES),
     ]
 
 
@@ -658,3 +659,28 @@ def test_secrets_file_that_does_not_parse_is_not_quoted(validate, caplog, capfd)
     assert "etcd.sls: not valid once decrypted; write it with `salt-run fanatico.secrets_import`" in said
     shown = said + caplog.text + "".join(capfd.readouterr())
     assert "k9Wq3xZb7" not in shown
+
+
+@pytest.mark.parametrize(
+    ("etcd", "patroni", "broken"),
+    [
+        ("3.5.28-1", "4.0.5-1", True),
+        ("3.6.9", "4.1.0", True),
+        ("1:3.4.42", "3.3.0", True),
+        ("3.5.28-1", "4.1.1-1", False),
+        ("3.5.29", "4.0.5", False),
+        ("3.5.16-4+b1", "4.0.5-1", False),
+        ("", "4.0.5", False),
+        ("3.5.28", "", False),
+    ],
+)
+def test_versions_that_must_not_meet(etcd, patroni, broken):
+    assert bool(fanatico_validate.broken_pair(etcd, patroni)) == broken
+    found = faults({"etcd:version": etcd, "patroni:version": patroni})
+    assert [line.partition(":")[0] for line in found] == (["etcd"] if broken else [])
+
+
+def test_renewing_sooner_than_they_last():
+    assert faults({"pki:renew_days": 90}) == [
+        "pki:renew_days: 90 is not less than pki:days, every run would replace every certificate; use at most 89"
+    ]

@@ -4,17 +4,9 @@ import json
 
 import pytest
 
-from tests.kitchen.checks import test_converging_again_changes_nothing  # noqa: F401
+from tests.kitchen.checks import get, test_converging_again_changes_nothing  # noqa: F401
 
 ADDRESS = "10.0.3.210"
-GET = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
-
-
-def get(host, url):
-    program = (
-        "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
-    )
-    return host.check_output(f"python3 -c '{program}' {url}")
 
 
 def test_it_runs_and_starts_at_boot(host):
@@ -33,7 +25,9 @@ def test_no_client_port_is_open_to_the_world(host):
 
 
 def test_it_answers(host):
-    assert json.loads(get(host, f"http://{ADDRESS}:2379/health"))["health"] == "true"
+    assert (
+        json.loads(get(host, f"https://{ADDRESS}:2379/health", "/etc/etcd/pki", "etcd"))["health"] == "true"
+    )
 
 
 def test_it_has_metrics(host):

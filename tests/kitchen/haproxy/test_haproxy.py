@@ -8,9 +8,12 @@ from tests.kitchen.checks import test_converging_again_changes_nothing  # noqa: 
 
 VIRTUAL = "10.0.0.220"
 FETCH = """
-import sys, urllib.error, urllib.request
+import ssl, sys, urllib.error, urllib.request
+trust = None
+if sys.argv[1].startswith("https:"):
+    trust = ssl.create_default_context(cafile="/etc/haproxy/pki/service-ca.crt")
 try:
-    answer = urllib.request.urlopen(sys.argv[1], timeout=5)
+    answer = urllib.request.urlopen(sys.argv[1], timeout=5, context=trust)
 except urllib.error.HTTPError as error:
     answer = error
 print(answer.status)
@@ -65,11 +68,11 @@ def test_health_says_in_json_that_no_rpc_node_is_there(host):
 
 
 def test_statistics_ask_for_a_password(host):
-    assert fetch(host, "http://10.0.0.210:8404/")[0] == 401
+    assert fetch(host, "https://10.0.0.210:8404/")[0] == 401
 
 
 def test_it_has_metrics(host):
-    status, body = fetch(host, "http://10.0.0.210:8404/metrics")
+    status, body = fetch(host, "https://10.0.0.210:8404/metrics")
     assert status in (200, 401)
     assert status == 401 or "haproxy_process_uptime_seconds" in body
 

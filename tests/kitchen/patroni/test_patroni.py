@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from tests.kitchen.checks import test_converging_again_changes_nothing  # noqa: F401
+from tests.kitchen.checks import get, test_converging_again_changes_nothing  # noqa: F401
 
 ADDRESS = "10.0.2.210"
-GET = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 
 
 def sql(host, statement):
@@ -16,10 +15,7 @@ def sql(host, statement):
 
 
 def patroni(host, path):
-    program = (
-        "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
-    )
-    return host.check_output(f"python3 -c '{program}' http://{ADDRESS}:8008{path}")
+    return get(host, f"https://{ADDRESS}:8008{path}", "/etc/patroni/pki", "service")
 
 
 def test_it_runs_and_starts_at_boot(host):

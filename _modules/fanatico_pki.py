@@ -1,0 +1,184 @@
+"""
+This node's certificates: what they say, whether they are right, and when they end.
+"""
+
+import pathlib
+import time
+
+from salt.exceptions import CommandExecutionError
+
+RENEW_DAYS = 30
+
+
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
+def _get(path, default=None):
+    return _util("fanatico_plan.get")(__pillar__, path, default)
+
+
+def wanted(role=None):
+    """
+    Return the certificates that the plan gives this node, as ``fanatico_pki.certificates`` of ``_utils`` does.
+
+    role
+        Only those of this role.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_pki.wanted
+    """
+    return _util("fanatico_pki.certificates")(__pillar__["plan"], __opts__["id"], role)
+
+
+def look(role=None):
+    """
+    Return how each certificate of this node is, ``{"role/authority": {"path", "ends", "days", "reasons", "trust"}}``.
+
+    ``ends`` is a date, ``days`` how many are left, ``reasons`` why it has to be made anew: none while it is right.
+    ``trust`` tells whether the file of authorities beside it is the master's.
+
+    role
+        Only those of this role.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_pki.look
+    """
+    now = time.time()
+    return {f"{one['role']}/{one['authority']}": _look(one, now) for one in wanted(role)}
+
+
+def _look(one, now):
+    found = _parsed("fanatico_pki.facts", one["cert"])
+    key = _parsed("fanatico_pki.key_hash", one["key"])
+    reasons = _util("fanatico_pki.reasons")(
+        one, found, key, _get(f"pki:issuer:{one['authority']}", ""), now, _get("pki:renew_days", RENEW_DAYS)
+    )
+    there = _read(one["ca"])
+    trust = trusted(one["authority"]) or there
+    return {
+        "path": one["cert"],
+        "ends": _util("fanatico_pki.day")(found["not_after"]) if found else None,
+        "days": _util("fanatico_pki.days_left")(found, now) if found else None,
+        "reasons": reasons,
+        "trust": there is not None and there == trust and pathlib.Path(pinned(one["ca"])).exists(),
+    }
+
+
+def _parsed(function, path):
+    text = _read(path)
+    try:
+        return _util(function)(text) if text else None
+    except (ValueError, TypeError):
+        return None
+
+
+def _read(path):
+    try:
+        return pathlib.Path(path).read_text(encoding="ascii")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+def trusted(authority):
+    """
+    Return what is to be trusted as ``authority``, PEM; "" where the master has told nothing.
+
+    authority
+        ``etcd``, ``etcd-peer`` or ``service``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_pki.trusted service
+    """
+    return _get(f"pki:trust:{authority}", "")
+
+
+def paths(authority):
+    """
+    Return ``{"ca", "cert", "key"}``: the files this node speaks with to servers of ``authority``.
+
+    ``cert`` and ``key`` are None where its roles only have to know the server. Raises ``CommandExecutionError`` where
+    they have nothing to do with it.
+
+    authority
+        ``etcd``, ``etcd-peer`` or ``service``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_pki.paths etcd
+    """
+    found = _util("fanatico_pki.paths")(__pillar__["plan"], __opts__["id"], authority)
+    if found is None:
+        raise CommandExecutionError(
+            f"{__opts__['id']} has no part in what the authority '{authority}' protects: ask on a node whose role has"
+        )
+    return found
+
+
+def pinned(path):
+    """
+    Return the name of the link to a file of authorities that tells its content, for daemons that read a file again only
+    when its name is another. The state ``fanatico_pki.issued`` makes it.
+
+    path
+        The file, as ``paths`` returns it under ``ca``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_pki.pinned /etc/patroni/pki/service-ca.crt
+    """
+    return str(_util("fanatico_pki.pin")(path, _read(path) or ""))
+
+
+def checks():
+    """
+    Return the check of this node's certificates, ``{name: check}``; empty where it has none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_pki.checks
+    """
+    return _judge(look(), __opts__["id"])
+
+
+def _judge(seen, me):
+    if not seen:
+        return {}
+    ok, degraded, critical = (_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
+    hint = f"salt {me} state.apply roles.certified"
+    ended = [name for name, one in seen.items() if one["days"] is None or one["days"] < 0]
+    stale = "what is trusted is not what the master says"
+    wrong = {
+        name: "; ".join([*one["reasons"], *([] if one["trust"] else [stale])])
+        for name, one in seen.items()
+        if one["reasons"] or not one["trust"]
+    }
+    first = min(
+        (one for one in seen.values() if one["days"] is not None), key=lambda one: one["days"], default=None
+    )
+    if ended:
+        verdict = critical(ended, "; ".join(f"{name}: {wrong[name]}" for name in ended), hint)
+    elif wrong:
+        verdict = degraded(sorted(wrong), "; ".join(f"{name}: {why}" for name, why in wrong.items()), hint)
+    else:
+        verdict = ok(
+            first["days"], f"{len(seen)} right, the first ends on {first['ends']}, in {first['days']} days"
+        )
+    return {"node.certificates": verdict}

@@ -1,0 +1,37 @@
+"""
+The authorities of the master as pillar: to each node what its roles have to trust, to the master how it signs.
+
+The keys stay where they are; only their paths are told, to the master's own minion, which signs with them.
+"""
+
+import pathlib
+from collections.abc import Mapping
+
+
+def ext_pillar(minion_id, pillar, directory):
+    """
+    Return ``{"pki": {"trust", "issuer"}}`` for a node, and ``x509_signing_policies`` beside it for the master.
+
+    ``trust`` is ``{authority: PEM}``, more than one certificate while an authority is being replaced; ``issuer`` is
+    ``{authority: key id}`` of the one that signs.
+
+    minion_id
+        The node.
+    pillar
+        What the SLS files gave it.
+    directory
+        Where the authorities lie (``salt-run fanatico.secrets_init`` makes them).
+    """
+    plan = pillar.get("plan")
+    nodes = plan.get("nodes") if isinstance(plan, Mapping) else None
+    node = nodes.get(minion_id) if isinstance(nodes, Mapping) else None
+    if not isinstance(node, Mapping) or not pathlib.Path(directory).is_dir():
+        return {}
+    roles = node.get("roles") or []
+    used = __utils__["fanatico_pki.authorities"](roles)
+    read = __utils__["fanatico_authority.read"](directory, used, __utils__["fanatico_pki.facts"])
+    given = {"pki": {kind: read[kind] for kind in ("trust", "issuer")}}
+    if "master" in roles:
+        days = __utils__["fanatico_plan.get"](pillar, "pki:days", 90)
+        given["x509_signing_policies"] = __utils__["fanatico_pki.policies"](plan, directory, days)
+    return given

@@ -1,0 +1,293 @@
+"""
+Who holds which certificate, signed by which authority, for which names: out of the plan. No I/O.
+
+There is an authority for each boundary of trust. A daemon that trusts an authority lets in whoever shows a certificate
+of it, so what opens one door must not come from the authority of another.
+"""
+
+import datetime
+import hashlib
+import pathlib
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITIES = {
+    "etcd": "who may speak to etcd's client port",
+    "etcd-peer": "who may be a member of etcd",
+    "service": "what Patroni, PostgreSQL and HAProxy's statistics are known by",
+}
+
+SERVER, CLIENT = "serverAuth", "clientAuth"
+# role: {authority: what its certificate is good for}
+CERTIFICATES = {
+    "etcd": {"etcd": (SERVER, CLIENT), "etcd-peer": (SERVER, CLIENT)},
+    "patroni": {"etcd": (CLIENT,), "service": (SERVER, CLIENT)},
+    "haproxy": {"service": (SERVER,)},
+}
+FOLDERS = {"etcd": "/etc/etcd/pki", "patroni": "/etc/patroni/pki", "haproxy": "/etc/haproxy/pki"}
+# Whoever reads the key. HAProxy does it as root, before it gives up being root.
+OWNERS = {"etcd": "etcd", "patroni": "postgres", "haproxy": "root"}
+
+_USES = {ExtendedKeyUsageOID.SERVER_AUTH: SERVER, ExtendedKeyUsageOID.CLIENT_AUTH: CLIENT}
+
+_KEY_USES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+
+def authorities(roles=None):
+    """Return the names of the authorities that a node with ``roles`` has to do with; of all without roles."""
+    if roles is None:
+        return list(AUTHORITIES)
+    used = {authority for role in roles for authority in CERTIFICATES.get(role, {})}
+    return [authority for authority in AUTHORITIES if authority in used]
+
+
+def certificates(plan, node, role=None):
+    """
+    Return the certificates of ``node``, a list of dicts with what each has to be and where it lies.
+
+    plan
+        The dict under the pillar key ``plan``.
+    role
+        Only those of this role.
+
+    Each is ``{"role", "authority", "policy", "uses", "names", "addresses", "owner", "ca", "cert", "key"}``; the last
+    three are paths. ``policy`` is the name of the signing policy on the master.
+    """
+    roles = [one for one in plan["nodes"].get(node, {}).get("roles", []) if role in (None, one)]
+    return [
+        _certificate(plan, node, one, authority, uses)
+        for one in roles
+        for authority, uses in CERTIFICATES.get(one, {}).items()
+    ]
+
+
+def _certificate(plan, node, role, authority, uses):
+    stem = f"{FOLDERS[role]}/{authority}"
+    return {
+        "role": role,
+        "authority": authority,
+        "policy": f"{node}.{role}.{authority}",
+        "uses": list(uses),
+        "names": [node],
+        "addresses": _addresses(plan, node, authority) if SERVER in uses else [],
+        "owner": OWNERS[role],
+        "ca": f"{stem}-ca.crt",
+        "cert": f"{stem}.crt",
+        "key": f"{stem}.key",
+    }
+
+
+def _addresses(plan, node, authority):
+    """Return where clients look for the server: its own address and, through the balancers, the virtual one."""
+    own = [plan["nodes"][node]["address"]]
+    return [*own, plan["virtual_ip"]["address"]] if authority == "service" else own
+
+
+def paths(plan, node, authority):
+    """Return ``{"ca", "cert", "key"}``, what ``node`` speaks with to servers of ``authority``; None where it may not."""
+    held = [one for one in certificates(plan, node) if one["authority"] == authority]
+    # A certificate for servers alone opens nothing: it would be refused where one is optional.
+    best = next((one for one in held if CLIENT in one["uses"]), None)
+    if best:
+        return {key: best[key] for key in ("ca", "cert", "key")}
+    return {"ca": held[0]["ca"], "cert": None, "key": None} if held else None
+
+
+def policies(plan, directory, days):
+    """
+    Return Salt's ``x509_signing_policies``: one for each certificate of the plan, for its node alone.
+
+    plan
+        The dict under the pillar key ``plan``.
+    directory
+        Where the master keeps its authorities.
+    days
+        How long a certificate is good.
+
+    What a policy says wins over what the node asks for, names and addresses first of all.
+    """
+    return {
+        one["policy"]: {
+            "minions": node,
+            "signing_private_key": f"{directory}/{one['authority']}.key",
+            "signing_cert": f"{directory}/{one['authority']}.crt",
+            # As text it takes the place of whatever subject a node asks for. etcd would take a common name for a user's, and
+            # refuse every call of its JSON gateway with one.
+            "subject": f"{'OU' if one['authority'] == 'etcd' else 'CN'}={node}",
+            "subjectAltName": [
+                *(f"DNS:{name}" for name in one["names"]),
+                *(f"IP:{ip}" for ip in one["addresses"]),
+            ],
+            "basicConstraints": "critical, CA:FALSE",
+            "keyUsage": "critical, digitalSignature",
+            "extendedKeyUsage": ", ".join(one["uses"]),
+            "subjectKeyIdentifier": "hash",
+            "authorityKeyIdentifier": "keyid:always",
+            "days_valid": days,
+            # What a node could otherwise ask for: another span of time, or a copy somewhere on the master's disk.
+            "not_before": None,
+            "not_after": None,
+            "copypath": None,
+        }
+        for node in plan["nodes"]
+        for one in certificates(plan, node)
+    }
+
+
+def new_authority(name):
+    """
+    Return (key, certificate), both PEM, of a new authority that signs end entities only, for ten years.
+
+    name
+        Its common name.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    signs = {use: use in ("key_cert_sign", "crl_sign") for use in _KEY_USES}
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))  # for a host whose clock is a little behind
+        .not_valid_after(now + datetime.timedelta(days=3650))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.KeyUsage(**signs), critical=True)
+        .add_extension(key_id, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(pem, *private).decode(), certificate.public_bytes(pem).decode()
+
+
+def facts(pem):
+    """
+    Return what a certificate says, as plain data; raises ``ValueError`` where ``pem`` is none.
+
+    ``{"names", "addresses", "uses", "not_after" (seconds since 1970), "key" (a hash), "authority" (the key id of who
+    signed it), "id" (its own), "is_ca"}``.
+    """
+    return _facts(x509.load_pem_x509_certificate(pem.encode()))
+
+
+def bundle_facts(pem):
+    """Return the facts of each certificate of a bundle."""
+    return [_facts(one) for one in x509.load_pem_x509_certificates(pem.encode())] if pem.strip() else []
+
+
+def _facts(certificate):
+    alternatives = _extension(certificate, x509.SubjectAlternativeName)
+    uses = _extension(certificate, x509.ExtendedKeyUsage) or ()
+    signer = _extension(certificate, x509.AuthorityKeyIdentifier)
+    own = _extension(certificate, x509.SubjectKeyIdentifier)
+    constraints = _extension(certificate, x509.BasicConstraints)
+    return {
+        "names": sorted(alternatives.get_values_for_type(x509.DNSName)) if alternatives else [],
+        "addresses": sorted(map(str, alternatives.get_values_for_type(x509.IPAddress)))
+        if alternatives
+        else [],
+        "uses": sorted(_USES.get(use, use.dotted_string) for use in uses),
+        "not_after": int(certificate.not_valid_after_utc.timestamp()),
+        "key": _hash(certificate.public_key()),
+        "authority": signer.key_identifier.hex() if signer and signer.key_identifier else "",
+        "id": own.digest.hex() if own else "",
+        "is_ca": bool(constraints and constraints.ca),
+    }
+
+
+def _extension(certificate, kind):
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _hash(public_key):
+    digest = hashes.Hash(hashes.SHA256())
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    digest.update(public_key.public_bytes(serialization.Encoding.DER, form))
+    return digest.finalize().hex()
+
+
+def key_hash(pem):
+    """Return the hash of the public half of a private key, to be held against a certificate's; raises ``ValueError``."""
+    return _hash(serialization.load_pem_private_key(pem.encode(), None).public_key())
+
+
+def authority_fault(key, certificate):
+    """Return why a key and a certificate (PEM) cannot be an authority here, as a sentence; None where they can."""
+    try:
+        told, held = facts(certificate), key_hash(key)
+    except (ValueError, TypeError):
+        return "the key or the certificate cannot be read as PEM without a passphrase"
+    if not told["is_ca"]:
+        return "the certificate is not one of an authority (basicConstraints CA:TRUE)"
+    if not told["id"]:
+        return "the certificate has no subjectKeyIdentifier, by which the nodes would know it"
+    if told["key"] != held:
+        return "the key is not that of the certificate"
+    return None
+
+
+def pin(path, content):
+    """Return the name that tells the ``content`` of the file ``path``, beside it."""
+    path = pathlib.Path(path)
+    return path.with_name(f"{path.stem}.{hashlib.sha256(content.encode()).hexdigest()[:8]}{path.suffix}")
+
+
+def reasons(wanted, found, key, issuer, now, renew_days):
+    """
+    Return why a certificate has to be made anew, as short texts; empty while it is right.
+
+    wanted
+        One of ``certificates``.
+    found
+        Its ``facts``, or None where there is none that can be read.
+    key
+        The hash of the private key beside it, or None.
+    issuer
+        The key id of the authority that signs now; "" where that is not known.
+    now
+        Seconds since 1970.
+    renew_days
+        A certificate that ends within so many days is replaced.
+    """
+    if found is None or key is None:
+        return ["there is none"]
+    said = []
+    for kind in ("names", "addresses", "uses"):
+        if sorted(wanted[kind]) != found[kind]:
+            said.append(
+                f"{kind} {', '.join(found[kind]) or 'none'} instead of {', '.join(sorted(wanted[kind]))}"
+            )
+    if found["key"] != key:
+        said.append("the key beside it is another's")
+    if issuer and found["authority"] != issuer:
+        said.append("signed by an authority that signs no more")
+    left = days_left(found, now)
+    if left < renew_days:
+        said.append("has ended" if left < 0 else f"ends in {left} days")
+    return said
+
+
+def days_left(found, now):
+    """Return the whole days until a certificate ends, negative once it has; ``now`` in seconds since 1970."""
+    return (found["not_after"] - int(now)) // 86400
+
+
+def day(seconds):
+    """Return the date of a moment (seconds since 1970) as ``2026-11-23``, UTC."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")

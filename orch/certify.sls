@@ -1,0 +1,55 @@
+# What the authorities on the master say now, on every node that holds a certificate, and in every daemon that reads one.
+# etcd restarts for it where whom to trust has changed, one node at a time; everything else reloads.
+{%- set nodes = salt["fanatico_plan.nodes"] %}
+
+The master knows the pillar as it is:
+  salt.function:
+    - failhard: True
+    - name: saltutil.refresh_pillar
+    - tgt: {{ nodes("master") | json }}
+    - tgt_type: list
+    - kwarg: {wait: True}
+    - timeout: 60
+
+etcd takes it up:
+  salt.state:
+    - failhard: True
+    - tgt: {{ nodes("etcd") | json }}
+    - tgt_type: list
+    - sls: roles.etcd
+    - queue: True
+    - timeout: 120
+    - require:
+      - salt: The master knows the pillar as it is
+
+The databases take it up:
+  salt.state:
+    - failhard: True
+    - tgt: {{ nodes("patroni") | json }}
+    - tgt_type: list
+    - sls: roles.patroni
+    - queue: True
+    - timeout: 120
+    - require:
+      - salt: etcd takes it up
+
+The balancers take it up:
+  salt.state:
+    - failhard: True
+    - tgt: {{ nodes("haproxy") | json }}
+    - tgt_type: list
+    - sls: roles.haproxy
+    - queue: True
+    - timeout: 120
+    - require:
+      - salt: The databases take it up
+
+Every node knows the pillar as it is:
+  salt.function:
+    - failhard: True
+    - name: saltutil.refresh_pillar
+    - tgt: "*"
+    - kwarg: {wait: True}
+    - timeout: 60
+    - require:
+      - salt: The balancers take it up

@@ -1,0 +1,232 @@
+"""Who gets in with which certificate, tried from every machine at every port that speaks TLS."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.support import labs, pki, wait_until
+
+# What is tried runs on the machines themselves. It says in one word how far somebody came.
+PROBE = Path(__file__).parent / "files" / "knock.py"
+FOLDER = "/run/fanatico-test-pki"
+PYTHON = "/opt/salt/bin/python"
+
+SHUT = "unreachable"  # the firewall's: no certificate was ever asked for
+REFUSED = "refused"  # by TLS itself
+
+# door -> {source role -> {who one claims to be -> how far one comes}}. Who is not named as a source does not reach the port.
+#   nobody: no certificate · foreign: right names, another authority · other: a real one of another role · right
+#   ended: of the right authority, and its time is over
+INSIDE = {"nobody": REFUSED, "foreign": REFUSED, "other": REFUSED, "ended": REFUSED, "right": "in"}
+READING = {
+    **INSIDE,
+    "nobody": "in",
+}  # everybody may ask Patroni who leads; a bad certificate is worse than none
+CHANGING = {**INSIDE, "nobody": "certificate required", "right": "password required"}
+CHANGING_ELSEWHERE = {**CHANGING, "nobody": "not from there", "right": "not from there"}
+REPLICATING = {**INSIDE, "nobody": "certificate required", "right": "password required"}
+BALANCED = {**REPLICATING, "nobody": "not from there", "right": "not from there"}
+ASKED_FOR_NONE = dict.fromkeys(INSIDE, "password required")
+TABLE = {
+    "etcd": {"etcd": INSIDE, "patroni": INSIDE},
+    "etcd-peer": {"etcd": INSIDE},
+    "patroni": {"haproxy": READING, "patroni": READING, "master": READING},
+    # The allow-list comes first: not even a certificate is looked at from anywhere else.
+    "patroni-change": {
+        "patroni": CHANGING,
+        "haproxy": CHANGING_ELSEWHERE,
+        "master": CHANGING_ELSEWHERE,
+    },
+    "postgres": {"patroni": REPLICATING, "haproxy": BALANCED},
+    "statistics": {"haproxy": ASKED_FOR_NONE, "master": ASKED_FOR_NONE},
+}
+DOORS = {
+    "etcd": ("etcd", 2379),
+    "etcd-peer": ("etcd", 2380),
+    "patroni": ("patroni", 8008),
+    "patroni-change": ("patroni", 8008),
+    "postgres": ("patroni", 5432),
+    "statistics": ("haproxy", 8404),
+}
+# door -> (whose real certificate is the right one, which of another role is the wrong one)
+CLAIMS = {
+    "etcd": ("db1:/etc/patroni/pki/etcd", "haproxy1:/etc/haproxy/pki/service"),
+    "etcd-peer": ("etcd1:/etc/etcd/pki/etcd-peer", "db1:/etc/patroni/pki/etcd"),
+    "patroni": ("db1:/etc/patroni/pki/service", "haproxy1:/etc/haproxy/pki/service"),
+    "patroni-change": ("db1:/etc/patroni/pki/service", "etcd1:/etc/etcd/pki/etcd"),
+    "postgres": ("db1:/etc/patroni/pki/service", "haproxy1:/etc/haproxy/pki/service"),
+    "statistics": ("db1:/etc/patroni/pki/service", "etcd1:/etc/etcd/pki/etcd"),
+}
+AUTHORITY = {"etcd": "etcd", "etcd-peer": "etcd-peer"}  # "service" for all others
+
+
+def put(lab, machine, path, text):
+    """Write a file on a machine, for root alone."""
+    words = f"umask 077; mkdir -p {shlex.quote(str(Path(path).parent))}; cat > {shlex.quote(path)}"
+    lab.machine(machine).exec(["sh", "-c", words], text_input=text)
+
+
+def read(lab, machine, path):
+    return lab.exec(machine, ["cat", path]).stdout
+
+
+def authority(lab, name):
+    """The master's authority, as somebody had it who had stolen its key."""
+    stolen = pki.Authority()
+    stolen.key = read(lab, lab.master, f"/etc/fanatico/ca/{name}.key")
+    stolen.certificate = read(lab, lab.master, f"/etc/fanatico/ca/{name}.crt")
+    return stolen
+
+
+@pytest.fixture(scope="module")
+def claims(lab):
+    """{door: {claim: (certificate, key) or None}}."""
+    found = {}
+    for door, (right, other) in CLAIMS.items():
+        real = {
+            claim: tuple(read(lab, machine, f"{path}.{end}") for end in ("crt", "key"))
+            for claim, (machine, _, path) in (
+                ("right", right.partition(":")),
+                ("other", other.partition(":")),
+            )
+        }
+        named = {"name": "db1", "addresses": ["10.0.2.10"]}
+        found[door] = {
+            "nobody": None,
+            "foreign": pki.Authority("fanatico etcd").issue(**named),
+            "ended": authority(lab, AUTHORITY.get(door, "service")).issue(**named, days=-1),
+            **real,
+        }
+    return found
+
+
+@pytest.fixture(scope="module")
+def knocking(lab, claims):
+    """Have every machine ready to try everything."""
+    program = PROBE.read_text()
+    for machine in lab.plan["nodes"]:
+        put(lab, machine, f"{FOLDER}/knock.py", program)
+        for door, of_door in claims.items():
+            for claim, pair in of_door.items():
+                if claim == "right" and door == "etcd-peer" and machine.startswith("etcd"):
+                    # Its own: members look at the address in it too, another member's would be refused.
+                    pair = tuple(
+                        read(lab, machine, f"/etc/etcd/pki/etcd-peer.{end}") for end in ("crt", "key")
+                    )
+                if pair:
+                    put(lab, machine, f"{FOLDER}/{door}.{claim}.pem", "".join(pair))
+                    for end, text in zip(("crt", "key"), pair, strict=True):
+                        put(lab, machine, f"{FOLDER}/{door}.{claim}.{end}", text)
+    yield
+    for machine in lab.plan["nodes"]:
+        lab.exec(machine, ["rm", "-rf", FOLDER])
+
+
+def tried(lab, source, doors=DOORS):
+    """{door: {target: {claim: how far}}} as a machine finds it."""
+    attempts = [
+        [door, node["address"], port, claim]
+        for door, (role, port) in doors.items()
+        for target, node in lab.plan["nodes"].items()
+        if role in node["roles"] and target != source
+        for claim in INSIDE
+    ]
+    said = lab.machine(source).exec(
+        [PYTHON, f"{FOLDER}/knock.py", FOLDER], text_input=json.dumps(attempts), timeout=120
+    )
+    names = {node["address"]: name for name, node in lab.plan["nodes"].items()}
+    found = {}
+    for (door, address, _, claim), far in zip(attempts, json.loads(said.stdout), strict=True):
+        found.setdefault(door, {}).setdefault(names[address], {})[claim] = far
+    return found
+
+
+def expected(lab, source):
+    (own,) = lab.plan["nodes"][source]["roles"]
+    shut = dict.fromkeys(INSIDE, SHUT)
+    return {
+        door: {
+            target: TABLE[door].get(own, shut)
+            for target, node in lab.plan["nodes"].items()
+            if role in node["roles"] and target != source
+        }
+        for door, (role, _) in DOORS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("salt", "haproxy1", "haproxy2", "rpc1", "rpc2", "rpc3"),
+        *("db1", "db2", "db3", "etcd1", "etcd2", "etcd3"),
+    ],
+)
+def test_who_gets_in_is_what_the_table_says(lab, knocking, source):
+    assert tried(lab, source) == expected(lab, source)
+
+
+def test_a_member_takes_no_other_members_certificate(lab, knocking):
+    """Stolen from etcd1 and shown by etcd2, it is of the right authority and still refused."""
+    for end in ("crt", "key"):
+        put(lab, "etcd2", f"{FOLDER}/stolen.{end}", read(lab, "etcd1", f"/etc/etcd/pki/etcd-peer.{end}"))
+    words = f"cd {FOLDER}; cat stolen.crt stolen.key > etcd-peer.other.pem"
+    lab.exec("etcd2", ["sh", "-c", words])
+    assert tried(lab, "etcd2", {"etcd-peer": DOORS["etcd-peer"]})["etcd-peer"]["etcd3"]["other"] == REFUSED
+
+
+def test_a_server_with_a_foreign_certificate_is_believed_by_nobody(healthy):
+    """Somebody in the place of db2's Patroni: the balancers must not send a single session there."""
+    node = next(name for name in labs.nodes(healthy, "patroni") if name != labs.leader(healthy))
+    address = healthy.plan["nodes"][node]["address"]
+    certificate, key = pki.Authority("fanatico service").issue(name=node, addresses=[address])
+    kept = {end: read(healthy, node, f"/etc/patroni/pki/service.{end}") for end in ("crt", "key")}
+    healthy.salt_run("fanatico.freeze", "a test puts a foreign certificate on a database", "5m")
+
+    def lay(pair):
+        for end, text in pair.items():
+            words = f"cat > /etc/patroni/pki/service.{end}"
+            healthy.machine(node).exec(["sh", "-c", words], text_input=text)
+        healthy.exec(node, ["systemctl", "reload", "patroni"])
+
+    def down():
+        backends = healthy.salt("haproxy*", "fanatico_haproxy.backends")
+        return all(node in one["postgres_replica"]["down"] for one in backends.values())
+
+    try:
+        lay({"crt": certificate, "key": key})
+        wait_until(down, 30, f"both balancers to take {node} for down")
+        assert "node.certificates" in labs.ailing(labs.health(healthy, node))[node]
+    finally:
+        lay(kept)
+        healthy.salt_run("fanatico.unfreeze")
+
+
+# --- protocol and ciphers
+
+
+@pytest.mark.parametrize(
+    ("door", "role"), [(door, role) for door, (role, _) in DOORS.items() if door != "patroni-change"]
+)
+def test_old_protocols_and_weak_ciphers_are_refused(lab, knocking, door, role):
+    source = {"etcd": "etcd2", "etcd-peer": "etcd2"}.get(door, "haproxy2" if role == "haproxy" else "db2")
+    target = next(name for name in labs.nodes(lab, role) if name != source)
+    argv = [
+        PYTHON,
+        f"{FOLDER}/knock.py",
+        FOLDER,
+        "offers",
+        door,
+        lab.plan["nodes"][target]["address"],
+        str(DOORS[door][1]),
+    ]
+    offers = json.loads(lab.exec(source, argv, timeout=120).stdout)
+    assert set(offers["protocols"]) == {"TLSv1.2", "TLSv1.3"}
+    assert offers["ciphers"], "the probe found none at all"
+    weak = [
+        name
+        for name in offers["ciphers"]
+        if not (name.startswith("ECDHE") and ("GCM" in name or "CHACHA" in name))
+    ]
+    assert weak == []

@@ -1,0 +1,204 @@
+"""Who holds which certificate, and when one has to be made anew; the authorities on the master's disk."""
+
+import stat
+import time
+
+import pytest
+
+from _utils import fanatico_authority, fanatico_pki
+from tests.support import pki
+
+DAY = 86400
+
+
+def test_every_certificate_is_good_for_its_own_node_only(plan):
+    for node, settings in plan["nodes"].items():
+        for one in fanatico_pki.certificates(plan, node):
+            assert one["names"] == [node]
+            assert set(one["addresses"]) <= {settings["address"], plan["virtual_ip"]["address"]}
+            assert bool(one["addresses"]) == ("serverAuth" in one["uses"])
+
+
+def test_who_has_no_business_with_an_authority_holds_nothing_of_it(plan):
+    held = {
+        node: sorted(one["authority"] for one in fanatico_pki.certificates(plan, node))
+        for node in plan["nodes"]
+    }
+    assert held["etcd1"] == ["etcd", "etcd-peer"]
+    assert held["db1"] == ["etcd", "service"]
+    assert held["haproxy1"] == ["service"]
+    assert held["rpc1"] == held["salt"] == []
+
+
+def test_a_balancers_certificate_opens_no_door(plan):
+    """It is of the authority that Patroni and PostgreSQL trust, so it must not be good for clients."""
+    (one,) = fanatico_pki.certificates(plan, "haproxy1")
+    assert one["uses"] == ["serverAuth"]
+    assert fanatico_pki.paths(plan, "haproxy1", "service")["cert"] is None
+
+
+def test_paths_are_those_of_the_role_that_may(plan):
+    assert fanatico_pki.paths(plan, "db1", "etcd")["key"] == "/etc/patroni/pki/etcd.key"
+    assert fanatico_pki.paths(plan, "etcd1", "etcd")["ca"] == "/etc/etcd/pki/etcd-ca.crt"
+    assert fanatico_pki.paths(plan, "rpc1", "etcd") is None
+
+
+def test_a_policy_says_everything_that_could_be_asked_for(plan):
+    policies = fanatico_pki.policies(plan, "/ca", 90)
+    assert len(policies) == 3 * 2 + 3 * 2 + 2
+    db1 = policies["db1.patroni.service"]
+    assert db1["minions"] == "db1"
+    assert db1["subject"] == "CN=db1"
+    assert policies["db1.patroni.etcd"]["subject"] == "OU=db1", "etcd would take a CN for a user"
+    assert db1["subjectAltName"] == ["DNS:db1", "IP:10.0.2.10", "IP:10.0.0.100"]
+    assert db1["signing_private_key"] == "/ca/service.key"
+    assert all(
+        policy[key] is None for policy in policies.values() for key in ("not_after", "not_before", "copypath")
+    )
+
+
+# --- when one is made anew
+
+
+@pytest.fixture
+def authority():
+    return pki.Authority("ours")
+
+
+@pytest.fixture
+def wanted(plan):
+    return next(one for one in fanatico_pki.certificates(plan, "db1") if one["authority"] == "service")
+
+
+def why(wanted, authority, now=None, issuer=None, other_key=None, **given):
+    given = {"name": "db1", "addresses": ["10.0.2.10", "10.0.0.100"]} | given
+    certificate, key = authority.issue(**given)
+    return fanatico_pki.reasons(
+        wanted,
+        fanatico_pki.facts(certificate),
+        fanatico_pki.key_hash(other_key or key),
+        issuer or fanatico_pki.facts(authority.certificate)["id"],
+        now or time.time(),
+        30,
+    )
+
+
+def test_a_right_one_stays(wanted, authority):
+    assert why(wanted, authority) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"name": "db2"}, "names db2 instead of db1"),
+        ({"addresses": ["10.0.2.10"]}, "addresses 10.0.2.10 instead of 10.0.0.100, 10.0.2.10"),
+        ({"uses": ("serverAuth",)}, "uses serverAuth instead of clientAuth, serverAuth"),
+        ({"days": 29}, "ends in 29 days"),
+        ({"days": -1}, "has ended"),
+        ({"issuer": "beef"}, "signed by an authority that signs no more"),
+    ],
+)
+def test_a_wrong_one_is_made_anew(wanted, authority, given, said):
+    assert why(wanted, authority, **given) == [said]
+
+
+def test_a_strange_key_beside_it_counts(wanted, authority):
+    assert why(wanted, authority, other_key=pki.Authority("x").key) == ["the key beside it is another's"]
+
+
+def test_none_at_all_is_made(wanted):
+    assert fanatico_pki.reasons(wanted, None, None, "", time.time(), 30) == ["there is none"]
+
+
+def test_time_alone_makes_one_due(wanted, authority):
+    assert why(wanted, authority, now=time.time() + 60.5 * DAY) == ["ends in 29 days"]
+
+
+# --- the authorities
+
+NAMES = ["etcd", "service"]
+
+
+def make(name):
+    return fanatico_pki.new_authority(f"test {name}")
+
+
+def read(directory):
+    return fanatico_authority.read(directory, NAMES, fanatico_pki.facts)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    folder = tmp_path / "ca"
+    assert fanatico_authority.ensure(folder, NAMES, make) == NAMES
+    return folder
+
+
+def test_they_are_made_once_and_for_root_alone(directory):
+    before = read(directory)
+    assert fanatico_authority.ensure(directory, NAMES, make) == []
+    assert read(directory) == before
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in directory.glob("*.key")} == {0o600}
+
+
+def test_replacing_one_is_never_a_jump(directory):
+    """At each step everybody trusts whoever may have signed the others' certificates."""
+    old = read(directory)
+    assert fanatico_authority.prepare(directory, NAMES, make) == NAMES
+    both = read(directory)
+    assert both["issuer"] == old["issuer"]
+    assert all(old["trust"][name] in both["trust"][name] for name in NAMES)
+    assert {len(fanatico_pki.bundle_facts(both["trust"][name])) for name in NAMES} == {2}
+    assert fanatico_authority.switch(directory, NAMES) == NAMES
+    switched = read(directory)
+    assert switched["trust"] == both["trust"], "no daemon restarts for this step"
+    assert not set(switched["issuer"].values()) & set(old["issuer"].values())
+    assert fanatico_authority.retire(directory, NAMES) == NAMES
+    new = read(directory)
+    assert all(old["trust"][name] not in new["trust"][name] for name in NAMES)
+    assert new["issuer"] == switched["issuer"]
+    assert not list(directory.glob("*.next.*")) + list(directory.glob("*.former.*"))
+
+
+def test_every_step_can_be_taken_again(directory):
+    fanatico_authority.prepare(directory, NAMES, make)
+    assert fanatico_authority.prepare(directory, NAMES, make) == []
+    fanatico_authority.switch(directory, NAMES)
+    after = read(directory)
+    assert fanatico_authority.switch(directory, NAMES) == []
+    assert read(directory) == after
+
+
+def test_a_switch_that_broke_off_is_finished(directory, monkeypatch):
+    fanatico_authority.prepare(directory, NAMES, make)
+    due = fanatico_pki.facts((directory / "etcd.next.crt").read_text())
+    (directory / "etcd.next.key").replace(directory / "etcd.key")  # as far as it came
+    fanatico_authority.switch(directory, NAMES)
+    assert read(directory)["issuer"]["etcd"] == due["id"]
+    assert fanatico_pki.key_hash((directory / "etcd.key").read_text()) == due["key"]
+
+
+def test_ones_own_is_taken(tmp_path, directory):
+    own = pki.Authority("our company")
+    fault = fanatico_pki.authority_fault
+    assert fanatico_authority.bring(tmp_path / "new", "etcd", own.key, own.certificate, fault) is True
+    assert fanatico_authority.bring(directory, "etcd", own.key, own.certificate, fault) is False
+    assert own.certificate.strip() in read(directory)["trust"]["etcd"]
+    fanatico_authority.prepare(directory, NAMES, make)
+    fanatico_authority.switch(directory, NAMES)
+    assert read(directory)["issuer"]["etcd"] == fanatico_pki.facts(own.certificate)["id"]
+
+
+def test_what_is_no_authority_is_not(directory):
+    own, other = pki.Authority("our company"), pki.Authority("another")
+    leaf, key = own.issue()
+    fault = fanatico_pki.authority_fault
+    for pair, said in (
+        ((other.key, own.certificate), "not that of the certificate"),
+        ((key, leaf), "not one of an authority"),
+        (("rubbish", own.certificate), "cannot be read"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            fanatico_authority.bring(directory, "etcd", *pair, fault)
+    assert read(directory)["stage"] == {"etcd": "", "service": ""}
