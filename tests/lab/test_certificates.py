@@ -230,3 +230,43 @@ def test_old_protocols_and_weak_ciphers_are_refused(lab, knocking, door, role):
         if not (name.startswith("ECDHE") and ("GCM" in name or "CHACHA" in name))
     ]
     assert weak == []
+
+
+# --- replacing them all
+
+
+def orchestrate(lab, *words, timeout=400):
+    said = lab.salt_run("state.orchestrate", *words, timeout=timeout, check=False)
+    assert said.returncode == 0, said.stdout[-4000:]
+
+
+@pytest.fixture(scope="module")
+def rotated(lab, knocking):
+    """Every certificate and authority replaced under a session that writes; how that session fared."""
+    labs.wait_healthy(lab)
+    before = {"leader": labs.leader(lab), "id": read(lab, lab.master, "/etc/fanatico/ca/service.crt")}
+    with labs.writing(lab, "db2") as told:
+        orchestrate(lab, "orch.rotate_certs")
+    return {**before, "session": told}
+
+
+def test_rotating_everything_cuts_no_session_and_moves_no_leader(lab, rotated):
+    assert rotated["session"]["error"] is None
+    assert rotated["session"]["written"] > 100
+    assert labs.leader(lab) == rotated["leader"]
+    assert read(lab, lab.master, "/etc/fanatico/ca/service.crt") != rotated["id"]
+    labs.wait_healthy(lab)
+
+
+@pytest.mark.parametrize("source", ["salt", "haproxy1", "db1", "etcd1"])
+def test_what_was_right_before_is_refused_now(lab, rotated, source):
+    """That is how a certificate is revoked: its authority is replaced, and nobody trusts the former one any more."""
+    found = tried(lab, source)
+    reached = {
+        (door, target, far["right"])
+        for door, of_door in found.items()
+        for target, far in of_door.items()
+        if door != "statistics"  # asks for no certificate
+    }
+    assert {far for _, _, far in reached} <= {REFUSED, SHUT}
+    assert REFUSED in {far for _, _, far in reached}

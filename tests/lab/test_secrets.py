@@ -109,3 +109,53 @@ def test_no_log_shows_one(lab, pillars):
 def test_files_that_hold_one_are_not_for_everybody(lab, role, path):
     for name in labs.nodes(lab, role):
         assert lab.exec(name, ["stat", "-c", "%a", path]).stdout.strip()[-1] == "0", name
+
+
+# --- rotating them
+
+
+@pytest.fixture(scope="module")
+def rotated(lab, pillars):
+    """All of them replaced under a session that writes: the values before, and how that session fared."""
+    labs.wait_healthy(lab)
+    before = {"values": values(pillars), "leader": labs.leader(lab)}
+    with labs.writing(lab, "db2") as told:
+        said = lab.salt_run("state.orchestrate", "orch.rotate_secrets", timeout=400, check=False)
+        assert said.returncode == 0, said.stdout[-4000:]
+    return {**before, "session": told, "pillars": labs.pillars(lab)}
+
+
+def test_rotating_all_cuts_no_session_and_moves_no_leader(lab, rotated):
+    assert rotated["session"]["error"] is None
+    assert rotated["session"]["written"] > 50
+    assert labs.leader(lab) == rotated["leader"]
+    labs.wait_healthy(lab)
+
+
+def test_every_value_is_another_one_and_the_old_are_gone(lab, rotated):
+    now = values(rotated["pillars"])
+    assert set(now) == set(rotated["values"])
+    assert not set(now.values()) & set(rotated["values"].values())
+    assert all("secrets_former" not in pillar for pillar in rotated["pillars"].values())
+    text = "\n".join(rotated["values"].values()) + "\n"
+    for name in lab.plan["nodes"]:
+        assert (
+            lab.machine(name).exec(["sh", "-c", SCAN], text_input=text, timeout=120).stdout.split() == []
+        ), name
+
+
+def test_the_old_password_opens_nothing(lab, rotated):
+    address, password = lab.plan["virtual_ip"]["address"], rotated["values"]["POSTGRES_FANATICO_PASSWORD"]
+    script = (
+        f"read -r PGPASSWORD; export PGPASSWORD; exec psql -h {address} -U fanatico -d fanatico -c 'select 1'"
+    )
+    done = lab.machine("db1").exec(["sh", "-c", script], text_input=password + "\n", check=False)
+    assert "password authentication failed" in done.stderr
+
+
+def test_no_log_shows_the_new_ones_either(lab, rotated):
+    for name in lab.plan["nodes"]:
+        written = lab.exec(name, ["journalctl", "--no-pager", "-o", "cat"]).stdout
+        assert [secret for secret, value in values(rotated["pillars"]).items() if value in written] == [], (
+            name
+        )

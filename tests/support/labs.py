@@ -3,10 +3,11 @@
 import contextlib
 import json
 import re
+import subprocess
 
 import yaml
 
-from tests.support import wait_until
+from tests.support import REPO, wait_until
 
 HEALTHY_WITHIN = 90  # seconds, after whatever a test did
 
@@ -186,3 +187,36 @@ def pillars(lab, *names):
 def secret(lab, node, name):
     """The value of a secret in a node's pillar."""
     return pillars(lab, node)[node]["secrets"][name]
+
+
+@contextlib.contextmanager
+def writing(lab, node, folder="/run/fanatico-test-writer"):
+    """Yield a dict while one session writes from a database node through the virtual address; then it says how that went.
+
+    ``{"written": n, "longest": seconds of one write, "error": text or None}``
+    """
+    told, program = {}, (REPO / "tests" / "lab" / "files" / "write.py").read_text()
+    machine, address = lab.machine(node), lab.plan["virtual_ip"]["address"]
+    machine.exec(
+        ["sh", "-c", f"rm -rf {folder}; mkdir -p {folder}; cat > {folder}/write.py"], text_input=program
+    )
+    # The authority as it is now: what a client was given once.
+    machine.exec(["cp", "/etc/patroni/pki/service-ca.crt", f"{folder}/ca.crt"])
+    argv = ["/opt/salt/bin/python", f"{folder}/write.py", address, f"{folder}/ca.crt", f"{folder}/stop"]
+    writer = subprocess.Popen(
+        machine.exec_argv(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        writer.stdin.write(secret(lab, node, "POSTGRES_FANATICO_PASSWORD") + "\n")
+        writer.stdin.flush()
+        yield told
+    finally:
+        machine.exec(["touch", f"{folder}/stop"])
+        said, complaint = writer.communicate(timeout=60)
+        machine.exec(["rm", "-rf", folder])
+    assert writer.returncode == 0, complaint
+    told.update(json.loads(said.splitlines()[-1]))

@@ -1,0 +1,39 @@
+"""Run on a lab machine: hold one session and write through it until told to stop; say how that went.
+
+    write.py ADDRESS CA STOP < password      prints {"written": n, "longest": seconds, "error": text or null}
+
+STOP is a file; the session ends once it is there, after fifteen minutes in any case.
+"""
+
+import json
+import os
+import sys
+import time
+
+import psycopg
+
+address, ca, stop = sys.argv[1:]
+told = {"written": 0, "longest": 0.0, "error": None}
+over = time.monotonic() + 900
+try:
+    with psycopg.connect(
+        host=address,
+        port=5432,
+        dbname="fanatico",
+        user="fanatico",
+        password=sys.stdin.readline().strip(),
+        sslmode="verify-full",
+        sslrootcert=ca,
+        autocommit=True,
+    ) as session:
+        session.execute("CREATE TABLE IF NOT EXISTS written (at timestamptz)")
+        while not os.path.exists(stop) and time.monotonic() < over:
+            before = time.monotonic()
+            session.execute("INSERT INTO written VALUES (now())")
+            told["longest"] = max(told["longest"], time.monotonic() - before)
+            told["written"] += 1
+            time.sleep(0.02)
+        session.execute("DROP TABLE written")
+except psycopg.Error as exc:
+    told["error"] = str(exc)
+print(json.dumps(told))
