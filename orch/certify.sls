@@ -2,7 +2,7 @@
 # etcd restarts for it where whom to trust has changed, one node at a time; everything else reloads.
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 
-The master knows the pillar as it is:
+The master's minion knows the pillar as it is:
   salt.function:
     - failhard: True
     - name: saltutil.refresh_pillar
@@ -20,7 +20,7 @@ etcd takes it up:
     - queue: True
     - timeout: 120
     - require:
-      - salt: The master knows the pillar as it is
+      - salt: The master's minion knows the pillar as it is
 
 The databases take it up:
   salt.state:

@@ -20,11 +20,12 @@ Every machine answers:
   salt.runner:
     - failhard: True
     - name: fanatico.wait_minions
+    - refresh: True
     - require:
       - salt: Keep other changes away
 
-# A minion judges itself, and the master's signs certificates, by the pillar it has in memory.
-The master knows the pillar as it is:
+# It signs certificates by what its pillar says.
+The master's minion knows the pillar as it is:
   salt.function:
     - failhard: True
     - name: saltutil.refresh_pillar
@@ -34,15 +35,6 @@ The master knows the pillar as it is:
     - timeout: 60
     - require:
       - salt: Every machine answers
-
-The others come to know it:
-  salt.function:
-    - failhard: True
-    - name: saltutil.refresh_pillar
-    - tgt: "*"
-    - timeout: 60
-    - require:
-      - salt: The master knows the pillar as it is
 
 # All machines at once: installing packages is most of the time of a first deploy. Our modules are handed out in the same
 # job, the four kinds of them that we have: saltutil.sync_all would ask the master for eighteen.
@@ -57,7 +49,7 @@ Prepare every machine:
         sync_mods: [utils, modules, states, beacons]
     - timeout: 300
     - require:
-      - salt: The others come to know it
+      - salt: The master's minion knows the pillar as it is
 
 Bring up etcd:
   salt.runner:
