@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.support import labs
+from tests.support import labs, wait_until
 
 NODE = "rpc3"
 SSH_KEY = "/etc/salt/pki/master/ssh/salt-ssh.rsa"
@@ -18,6 +18,16 @@ def bare(lab):
     """NODE with an empty disk, and forgotten by the master."""
     lab.renew(NODE, bare=True)
     forget(lab)
+    address = lab.plan["nodes"][NODE]["address"]
+    wait_until(lambda: greeting(lab, address).startswith("SSH-"), 120, f"{NODE}'s sshd to greet")
+
+
+def greeting(lab, address):
+    """What a host's sshd says first; it listens on a new host before it has made its keys, and says nothing then."""
+    program = (
+        "import socket, sys; s = socket.create_connection((sys.argv[1], 22), 5); print(s.recv(99).decode())"
+    )
+    return lab.exec(lab.master, ["python3", "-c", program, address], check=False).stdout
 
 
 def forget(lab):
