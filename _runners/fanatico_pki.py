@@ -72,6 +72,27 @@ def ca_status():
     return {name: words[stage] for name, stage in _read()["stage"].items()}
 
 
+def ca_trust(name):
+    """
+    Return what is to be trusted as an authority, PEM: what a client needs to be sure of the server it speaks to.
+
+    More than one certificate while the authority is being replaced: give clients both before the rotation ends.
+
+    name
+        ``service`` for PostgreSQL and HAProxy's statistics; ``etcd``, ``etcd-peer``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run --out=newline_values_only fanatico.ca_trust service > service-ca.crt
+    """
+    _need()
+    if name not in _names():
+        _refuse(f"{name} is none of the authorities {', '.join(_names())}.")
+    return _read()["trust"][name]
+
+
 def ca_prepare():
     """
     Have a successor ready for each authority, trusted before it signs; the first step of ``orch.rotate_certs``.

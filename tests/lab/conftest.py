@@ -10,6 +10,7 @@ ORDER = (
     "test_isolation",
     "test_firewall",
     "test_certificates",
+    "test_hardening",
     "test_deploy_again",
     "test_status",
     "test_secrets",

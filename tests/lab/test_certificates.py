@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from _utils import fanatico_pki
 from tests.support import labs, pki, wait_until
 
 # What is tried runs on the machines themselves. It says in one word how far somebody came.
@@ -230,6 +231,73 @@ def test_old_protocols_and_weak_ciphers_are_refused(lab, knocking, door, role):
         if not (name.startswith("ECDHE") and ("GCM" in name or "CHACHA" in name))
     ]
     assert weak == []
+
+
+# --- renewing
+
+
+SERVED = """
+import socket, ssl, sys
+door, address, port = sys.argv[1:]
+tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+raw = socket.create_connection((address, int(port)), 5)
+if door == "postgres":
+    raw.sendall(bytes([0, 0, 0, 8, 4, 210, 22, 47]))
+    raw.recv(1)
+print(ssl.DER_cert_to_PEM_cert(tls.wrap_socket(raw).getpeercert(True)))
+"""
+
+
+def served(lab, door, target):
+    """The facts of the certificate that a door really shows."""
+    role, port = DOORS[door]
+    source = {"etcd": "etcd3", "patroni": "db3", "haproxy": "salt"}[role]
+    address = lab.plan["nodes"][target]["address"]
+    return fanatico_pki.facts(lab.exec(source, [PYTHON, "-c", SERVED, door, address, str(port)]).stdout)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "doors"),
+    [
+        ("etcd2", "/etc/etcd/pki/etcd", ["etcd"]),
+        ("etcd2", "/etc/etcd/pki/etcd-peer", ["etcd-peer"]),
+        ("db2", "/etc/patroni/pki/service", ["patroni", "postgres"]),
+        ("haproxy2", "/etc/haproxy/pki/service", ["statistics"]),
+    ],
+)
+def test_one_that_ends_soon_is_replaced_and_taken_up(healthy, target, path, doors):
+    old = [served(healthy, door, target)["key"] for door in doors]
+    name = path.rpartition("/")[2]
+    addresses = [healthy.plan["nodes"][target]["address"]]
+    if name == "service":
+        addresses.append(healthy.plan["virtual_ip"]["address"])
+    uses = ("serverAuth",) if target == "haproxy2" else ("serverAuth", "clientAuth")
+    soon = authority(healthy, name).issue(name=target, addresses=addresses, uses=uses, days=10)
+    for end, text in zip(("crt", "key"), soon, strict=True):
+        healthy.machine(target).exec(["sh", "-c", f"cat > {path}.{end}"], text_input=text)
+    assert labs.ailing(labs.health(healthy, target))[target].keys() == {"node.certificates"}
+    # What the minion does every night.
+    answers = healthy.salt(target, "state.apply", "roles.certified")[target]
+    assert all(one["result"] for one in answers.values()), answers
+    for door, key in zip(doors, old, strict=True):
+
+        def renewed(door=door, key=key):
+            now = served(healthy, door, target)
+            return now["key"] not in (key, fanatico_pki.facts(soon[0])["key"])
+
+        wait_until(renewed, 20, f"{door} of {target} to show its new certificate")
+    assert labs.ailing(labs.health(healthy, target)) == {}
+
+
+def test_that_happens_every_night(lab):
+    listed = lab.salt("*", "schedule.list", "return_yaml=False")
+    due = {
+        name
+        for name, node in lab.plan["nodes"].items()
+        if {"etcd", "patroni", "haproxy"} & set(node["roles"])
+    }
+    assert {name for name, jobs in listed.items() if "certificates" in jobs} == due
 
 
 # --- replacing them all

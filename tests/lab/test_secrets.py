@@ -1,5 +1,8 @@
 """Each minion holds the secrets of its roles and no other; nobody else can read them, and nothing shows them."""
 
+import subprocess
+import tempfile
+
 import pytest
 
 from _utils import fanatico_plan
@@ -119,10 +122,24 @@ def rotated(lab, pillars):
     """All of them replaced under a session that writes: the values before, and how that session fared."""
     labs.wait_healthy(lab)
     before = {"values": values(pillars), "leader": labs.leader(lab)}
-    with labs.writing(lab, "db2") as told:
-        said = lab.salt_run("state.orchestrate", "orch.rotate_secrets", timeout=400, check=False)
-        assert said.returncode == 0, said.stdout[-4000:]
-    return {**before, "session": told, "pillars": labs.pillars(lab)}
+    listen = lab.machine(lab.master).exec_argv(["timeout", "400", "salt-run", "state.event", "pretty=True"])
+    with tempfile.TemporaryFile("w+") as heard:
+        events = subprocess.Popen(listen, stdout=heard, stderr=subprocess.STDOUT)
+        try:
+            with labs.writing(lab, "db2") as told:
+                said = lab.salt_run("state.orchestrate", "orch.rotate_secrets", timeout=400, check=False)
+                assert said.returncode == 0, said.stdout[-4000:]
+        finally:
+            events.terminate()
+            events.wait(30)
+        heard.seek(0)
+        return {
+            **before,
+            "session": told,
+            "pillars": labs.pillars(lab),
+            "events": heard.read(),
+            "said": said.stdout,
+        }
 
 
 def test_rotating_all_cuts_no_session_and_moves_no_leader(lab, rotated):
@@ -151,6 +168,14 @@ def test_the_old_password_opens_nothing(lab, rotated):
     )
     done = lab.machine("db1").exec(["sh", "-c", script], text_input=password + "\n", check=False)
     assert "password authentication failed" in done.stderr
+
+
+def test_no_event_and_no_answer_tells_one(rotated):
+    """The master's event bus carries every job's arguments and results, to whoever subscribes."""
+    assert "orch.rotate_secrets" in rotated["events"]
+    assert "salt/job/" in rotated["events"]
+    both = [*rotated["values"].items(), *values(rotated["pillars"]).items()]
+    assert [name for name, value in both if value in rotated["events"] + rotated["said"]] == []
 
 
 def test_no_log_shows_the_new_ones_either(lab, rotated):

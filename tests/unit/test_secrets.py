@@ -455,6 +455,7 @@ def test_an_authority_of_ones_own(master, tmp_path):
     said = m.runners["fanatico.ca_import"]("service", str(tmp_path / "k"), str(tmp_path / "c"))
     assert "orch.rotate_certs" in said
     assert m.runners["fanatico.ca_status"]()["service"] == "next is trusted"
+    assert own.certificate.strip() in m.runners["fanatico.ca_trust"]("service")
     assert m.runners["fanatico.ca_prepare"]() == ["etcd", "etcd-peer"]
     assert m.runners["fanatico.ca_switch"]() == ["etcd", "etcd-peer", "service"]
     assert m.runners["fanatico.ca_prepare"]() == [], "begun again, nobody changes hands twice"

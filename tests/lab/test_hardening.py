@@ -1,0 +1,179 @@
+"""What somebody can do who is in already: as a user of etcd, as a minion, as one of the daemons."""
+
+import json
+import time
+
+import pytest
+
+from _utils import fanatico_pki
+from tests.support import labs
+
+# Of `systemd-analyze security`: 0 is a unit that can do nothing, 10 one without any sandbox. HAProxy starts as root to take
+# its ports; Keepalived changes addresses and sends raw packets.
+MOST = {"etcd": 1.9, "patroni": 2.9, "haproxy": 3.5, "keepalived": 5.9, "fanatico-rpc": 1.9}
+UNITS = {
+    "etcd": ["etcd"],
+    "patroni": ["patroni"],
+    "haproxy": ["haproxy", "keepalived"],
+    "rpc": ["fanatico-rpc"],
+}
+SERVICE_USERS = {
+    "etcd": ["etcd"],
+    "patroni": ["postgres"],
+    "haproxy": ["haproxy", "keepalived_script"],
+    "rpc": ["fanatico"],
+}
+
+
+def as_user(lab, user, *words):
+    """(exit code, everything printed) of etcdctl on etcd1 as a user of etcd, or as nobody with None."""
+    if user is None:
+        script, text = '. /etc/profile.d/etcdctl.sh; exec etcdctl "$@"', ""
+    else:
+        script = (
+            ". /etc/profile.d/etcdctl.sh; read -r ETCDCTL_PASSWORD; export ETCDCTL_PASSWORD; "
+            f'exec etcdctl --user {user} "$@"'
+        )
+        text = labs.secret(lab, "etcd1", f"ETCD_{user.upper()}_PASSWORD") + "\n"
+    done = lab.machine("etcd1").exec(["sh", "-c", script, "etcdctl", *words], text_input=text, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+# --- etcd
+
+
+def test_patroni_reads_and_writes_its_own_keys(healthy):
+    scope = f"/service/{healthy.plan['name']}/"
+    code, printed = as_user(healthy, "patroni", "get", scope + "leader", "--print-value-only")
+    assert (code, printed.split()) == (0, [labs.leader(healthy)])
+    assert as_user(healthy, "patroni", "put", scope + "test", "1")[0] == 0
+    assert as_user(healthy, "patroni", "del", scope + "test")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("put", "/service/other/leader", "me"),
+        ("get", "/service/", "--prefix"),
+        ("get", "/fanatico/lock", "--prefix"),
+        ("put", "/fanatico/lock/restart-etcd", "me"),
+        ("member", "remove", "1"),
+        ("user", "list"),
+        ("auth", "disable"),
+    ],
+)
+def test_patroni_can_do_nothing_else(healthy, words):
+    code, printed = as_user(healthy, "patroni", *words)
+    assert code != 0
+    assert "permission denied" in printed
+
+
+@pytest.mark.parametrize("words", [("get", "/", "--prefix"), ("put", "/a", "1"), ("user", "list")])
+def test_a_certificate_without_a_user_is_not_enough(healthy, words):
+    code, printed = as_user(healthy, None, *words)
+    assert code != 0
+    assert "user name is empty" in printed or "permission denied" in printed
+
+
+# --- Salt
+
+
+@pytest.mark.parametrize("function", ["cmd.run", "cmd.script", "test.ping", "pillar.items", "state.apply"])
+def test_no_minion_gives_orders_to_another(lab, function):
+    said = lab.exec(
+        "rpc1", ["salt-call", "--out=json", "publish.publish", "*", function, "id"], timeout=60
+    ).stdout
+    assert json.loads(said[said.index("{") :])["local"] in ({}, None, [])
+
+
+SIGN = ["salt-call", "--out=json", "x509.create_certificate", "ca_server=salt"]
+
+
+def signed(lab, node, policy, **asked):
+    """(exit code, what came of it) of a node that asks for a certificate by itself."""
+    lab.exec(node, ["sh", "-c", "umask 077; openssl ecparam -name prime256v1 -genkey -out /run/asked.key"])
+    words = [f"{key}={value}" for key, value in asked.items()]
+    try:
+        done = lab.exec(
+            node,
+            [*SIGN, f"signing_policy={policy}", "private_key=/run/asked.key", *words],
+            timeout=90,
+            check=False,
+        )
+    finally:
+        lab.exec(node, ["rm", "-f", "/run/asked.key"])
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_no_node_gets_another_nodes_certificate(lab):
+    code, printed = signed(lab, "rpc1", "db1.patroni.service")
+    assert code != 0
+    assert "not permitted" in printed
+    assert "BEGIN CERTIFICATE" not in printed
+
+
+def test_a_node_cannot_ask_for_more_than_its_own(lab):
+    """Another name, another's address, for ever, an authority: what the policy says is what it gets."""
+    code, printed = signed(
+        lab,
+        "db1",
+        "db1.patroni.service",
+        CN="root",
+        subjectAltName="DNS:db2",
+        days_valid="9999",
+        basicConstraints="CA:TRUE",
+        copypath="/etc/salt",
+    )
+    assert code == 0, printed
+    pem = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])["local"]
+    found = fanatico_pki.facts(pem)
+    assert (found["names"], found["is_ca"]) == (["db1"], False)
+    assert found["addresses"] == ["10.0.0.100", "10.0.2.10"]
+    assert fanatico_pki.days_left(found, time.time()) <= 90
+    assert lab.exec(lab.master, ["sh", "-c", "ls /etc/salt/*.crt 2>/dev/null; true"]).stdout == ""
+
+
+# --- the machine
+
+
+@pytest.mark.parametrize("role", UNITS)
+def test_units_stand_in_a_sandbox(lab, role):
+    node = labs.nodes(lab, role)[0]
+    for unit in UNITS[role]:
+        argv = ["systemd-analyze", "security", "--json=short", f"--threshold={round(MOST[unit] * 10)}", unit]
+        done = lab.exec(node, argv, check=False)
+        assert done.returncode == 0, f"{unit}: more exposed than {MOST[unit]}: {done.stderr}"
+
+
+@pytest.mark.parametrize("role", SERVICE_USERS)
+def test_service_users_are_nobody_else(lab, role):
+    node = labs.nodes(lab, role)[0]
+    for user in SERVICE_USERS[role]:
+        groups = lab.exec(node, ["id", "-Gn", user]).stdout.split()
+        assert not {"sudo", "root", "adm", "wheel"} & set(groups), (user, groups)
+        allowed = lab.exec(node, ["sh", "-c", f"grep -rs '{user}' /etc/sudoers /etc/sudoers.d; true"]).stdout
+        assert allowed == ""
+
+
+def test_no_key_is_for_everybody(lab):
+    words = (
+        "find /etc/etcd /etc/patroni /etc/haproxy /etc/fanatico /etc/salt /run/fanatico-etcd"
+        " -type f ( -name '*.key' -o -name '*.pem' -o -name patroni.yml -o -name haproxy.cfg ) -perm /007"
+    )
+    for name in lab.plan["nodes"]:
+        found = lab.exec(name, words.replace("'", "").split(), check=False).stdout.split()
+        assert [path for path in found if not path.endswith(".pub")] == [], name
+
+
+def test_upgrades_restart_nothing_by_surprise(lab):
+    for name in labs.nodes(lab, "patroni") + labs.nodes(lab, "etcd"):
+        settings = lab.exec(
+            name,
+            [
+                "sh",
+                "-c",
+                "cat /etc/needrestart/conf.d/* /etc/apt/apt.conf.d/*fanatico* 2>/dev/null; true",
+            ],
+        ).stdout
+        assert "patroni" in settings, name
+        assert "etcd" in settings, name
