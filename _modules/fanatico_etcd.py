@@ -123,9 +123,9 @@ def _status_of(address, timeout, tls=None):
     }
 
 
-def _members_of(address, timeout, tls=None, token=None):
+def _members_of(address, timeout, tls=None):
     """Return the member list by peer URL: a member that never started has no name yet."""
-    token = token or _token(address, timeout, tls)
+    token = _token(address, timeout, tls)
     names = {_peer_url(name): name for name in _nodes()}
     listed = {}
     for member in _post(address, "/v3/cluster/member/list", None, timeout, tls, token)["members"]:
@@ -478,7 +478,14 @@ def access(timeout=5):
 
 
 def _enforced(timeout):
-    return any(_token(address, timeout) is not None for address in list(_nodes().values())[:1])
+    """Tell whether etcd asks for a user: the first member that answers does, or does not."""
+    failures = []
+    for address in _nodes().values():
+        try:
+            return _token(address, timeout) is not None
+        except CommandExecutionError as exc:
+            failures.append(str(exc))
+    raise CommandExecutionError(f"{_me()}: no etcd member answers: {'; '.join(failures)}")
 
 
 def admits(user, secret, timeout=5):

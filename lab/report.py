@@ -57,7 +57,7 @@ def services(plan):
         f"JSON-RPC           http://{vip}:{ports['rpc_http']}      (/health answers too)",
         f"WebSocket          ws://{vip}:{ports['rpc_ws']}",
         f"PostgreSQL         {vip}:{ports['postgres_primary']} (primary), {vip}:{ports['postgres_replica']} (replicas)",
-        f"HAProxy statistics http://{vip}:{ports['haproxy_stats']}/",
+        f"HAProxy statistics https://{vip}:{ports['haproxy_stats']}/",
     ]
 
 

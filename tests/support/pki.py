@@ -24,10 +24,14 @@ class Authority:
     def __init__(self, name="somebody"):
         self.key, self.certificate = fanatico_pki.new_authority(name)
 
-    def issue(self, name="node", addresses=(), uses=("serverAuth", "clientAuth"), days=90):
-        """Return (certificate, key), both PEM; with negative `days` one that has ended."""
+    def issue(self, name="node", addresses=(), uses=("serverAuth", "clientAuth"), days=90, key=None):
+        """Return (certificate, key), both PEM: for `key` or a new one; with negative `days` one that has ended."""
         issuer = x509.load_pem_x509_certificate(self.certificate.encode())
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = (
+            serialization.load_pem_private_key(key.encode(), None)
+            if key
+            else ec.generate_private_key(ec.SECP256R1())
+        )
         now = datetime.datetime.now(datetime.UTC)
         alternatives = [
             x509.DNSName(name),

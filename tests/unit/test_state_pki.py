@@ -1,0 +1,156 @@
+"""The state that has certificates issued, and what is said of them: real files, and a signer in place of the master."""
+
+import getpass
+import pathlib
+import stat
+from unittest.mock import Mock
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_pki as module
+from _states import fanatico_pki as state
+from _utils import fanatico_pki
+from tests.support import pki
+
+NODE, ROLE = "db1", "patroni"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setitem(fanatico_pki.FOLDERS, ROLE, str(tmp_path / "pki"))
+    monkeypatch.setitem(fanatico_pki.OWNERS, ROLE, getpass.getuser())
+    return tmp_path / "pki"
+
+
+@pytest.fixture
+def authorities():
+    return {name: pki.Authority(name) for name in ("etcd", "service")}
+
+
+@pytest.fixture
+def opts():
+    return {"id": NODE, "test": False, "file_client": "remote"}
+
+
+@pytest.fixture
+def pillar(plan, authorities):
+    facts = {name: fanatico_pki.facts(one.certificate) for name, one in authorities.items()}
+    return {
+        "plan": plan,
+        "pki": {
+            "trust": {name: one.certificate for name, one in authorities.items()},
+            "issuer": {name: found["id"] for name, found in facts.items()},
+        },
+    }
+
+
+@pytest.fixture
+def master(plan, authorities):
+    """What the master's minion does: sign what the policy says."""
+
+    def sign(ca_server, signing_policy, public_key, days_valid):
+        assert ca_server == "salt"
+        name = signing_policy.rpartition(".")[2]
+        wanted = {one["authority"]: one for one in fanatico_pki.certificates(plan, NODE)}[name]
+        certificate, _ = authorities[name].issue(
+            name=NODE, addresses=wanted["addresses"], uses=wanted["uses"], key=public_key
+        )
+        return certificate
+
+    return Mock(side_effect=sign)
+
+
+@pytest.fixture
+def configure_loader_modules(plan, all_utils, opts, pillar, master, folder):
+    keys = {}
+
+    def new_key(algo, keysize):
+        authority = pki.Authority("throwaway")
+        keys[authority.key] = authority
+        return authority.key
+
+    salt = {
+        "fanatico_pki.look": module.look,
+        "fanatico_pki.wanted": module.wanted,
+        "fanatico_pki.pinned": module.pinned,
+        "x509.create_private_key": new_key,
+        "x509.get_public_key": lambda key: key,
+        "x509.create_certificate": master,
+    }
+    dunders = {"__opts__": opts, "__pillar__": pillar, "__utils__": all_utils, "__salt__": salt}
+    return {state: dunders, module: dunders}
+
+
+def test_what_is_missing_is_made_and_for_its_daemon_alone(folder, master):
+    answer = state.issued(ROLE)
+    assert answer["result"] is True, answer
+    assert sorted(answer["changes"]) == ["patroni/etcd", "patroni/service"]
+    assert stat.S_IMODE((folder / "service.key").stat().st_mode) == 0o600
+    assert module.checks()["node.certificates"]["status"] == "ok"
+    assert not list(folder.glob(".new-*"))
+
+
+def test_nothing_is_asked_of_the_master_while_all_is_right(master):
+    state.issued(ROLE)
+    master.reset_mock()
+    assert (state.issued(ROLE)["result"], state.issued(ROLE)["changes"]) == (True, {})
+    assert not master.called
+
+
+def test_a_test_run_says_what_it_would_do_and_does_nothing(opts, folder, master):
+    opts["test"] = True
+    answer = state.issued(ROLE)
+    assert answer["result"] is None
+    assert "there is none" in str(answer["changes"])
+    assert not folder.exists()
+    assert not master.called
+
+
+def test_no_answer_and_no_change_holds_a_key(folder):
+    answer = state.issued(ROLE)
+    assert (folder / "service.key").read_text().splitlines()[1] not in str(answer)
+
+
+def test_new_authorities_are_trusted_before_they_sign(pillar, folder, master):
+    state.issued(ROLE)
+    before = (folder / "service.crt").read_text()
+    pin = pathlib.Path(module.pinned(str(folder / "service-ca.crt")))
+    master.reset_mock()
+    pillar["pki"]["trust"]["service"] += pki.Authority("next").certificate
+    assert module.checks()["node.certificates"]["status"] == "degraded"
+    assert list(state.issued(ROLE)["changes"]) == ["patroni/service"]
+    assert not master.called
+    assert (folder / "service.crt").read_text() == before
+    now = pathlib.Path(module.pinned(str(folder / "service-ca.crt")))
+    assert now != pin, "daemons that go by the name see another"
+    assert now.read_text() == (folder / "service-ca.crt").read_text()
+    assert pin.exists(), "and the name in their present configuration still leads somewhere"
+
+
+def test_a_master_that_does_not_sign(master, folder):
+    master.side_effect = CommandExecutionError("ca_server did not respond.")
+    answer = state.issued(ROLE, timeout=0)
+    assert answer["result"] is False
+    for word in (NODE, "salt has not signed", "did not respond", "test.ping"):
+        assert word in answer["comment"]
+    assert not (folder / "service.key").exists(), (
+        "a key without its certificate would be a pair that does not fit"
+    )
+
+
+def test_a_master_without_authorities(pillar, folder):
+    pillar["pki"]["trust"].clear()
+    answer = state.issued(ROLE)
+    assert answer["result"] is False
+    assert "secrets_init" in answer["comment"]
+
+
+def test_one_that_has_ended_is_critical(folder, authorities):
+    state.issued(ROLE)
+    certificate, key = authorities["service"].issue(name=NODE, addresses=["10.0.2.10", "10.0.0.100"], days=-1)
+    (folder / "service.crt").write_text(certificate)
+    (folder / "service.key").write_text(key)
+    check = module.checks()["node.certificates"]
+    assert (check["status"], check["value"]) == ("critical", ["patroni/service"])
+    assert "has ended" in check["detail"]
