@@ -7,14 +7,14 @@ import time
 
 __virtualname__ = "fanatico"
 
-_SWEEP = 3  # seconds each question has
+_SWEEP = 3  # seconds each test.ping has
 
 
 def __virtual__():
     return __virtualname__
 
 
-def wait_minions(timeout=60, ids=None, refresh=False):
+def wait_minions(timeout=60, ids=None):
     """
     Wait until every minion of the plan answers, and return their ids.
 
@@ -22,8 +22,6 @@ def wait_minions(timeout=60, ids=None, refresh=False):
         Seconds.
     ids
         The minions awaited; all of the plan without them.
-    refresh
-        Also have each fetch the pillar as it is now into its memory, by which it judges itself between two runs of states.
 
     Raises when the time is over, naming each missing host, what is known of it, and what to do next.
 
@@ -35,14 +33,13 @@ def wait_minions(timeout=60, ids=None, refresh=False):
     """
     if ids is None:
         ids = __utils__["fanatico_plan.nodes"](__utils__["fanatico_master.plan"](__opts__))
-    question = "saltutil.refresh_pillar" if refresh else "test.ping"
     missing, deadline = list(ids), time.monotonic() + timeout
     while missing:
         began = time.monotonic()
         # Salt prints a complaint for a target without a single accepted key.
         known = [name for name in missing if _key("minions", name).exists()]
         answers = __utils__["fanatico_sweep.ask"](
-            __opts__, known, question, (), max(1.0, min(_SWEEP, deadline - began))
+            __opts__, known, "test.ping", (), max(1.0, min(_SWEEP, deadline - began))
         )
         missing = [name for name in missing if answers.get(name) is not True]
         if missing and time.monotonic() >= deadline:

@@ -20,7 +20,6 @@ Every machine answers:
   salt.runner:
     - failhard: True
     - name: fanatico.wait_minions
-    - refresh: True
     - require:
       - salt: Keep other changes away
 
