@@ -7,10 +7,19 @@ The keys stay where they are; only their paths are told, to the master's own min
 import pathlib
 from collections.abc import Mapping
 
+# Certificates that end soon are replaced by any highstate; and at night, should none come.
+NIGHTLY = {
+    "function": "state.apply",
+    "args": ["roles.certified"],
+    "when": "3:00am",
+    "splay": 3600,
+    "maxrunning": 1,
+}
+
 
 def ext_pillar(minion_id, pillar, directory):
     """
-    Return ``{"pki": {"trust", "issuer"}}`` for a node, and ``x509_signing_policies`` beside it for the master.
+    Return ``{"pki": {"trust", "issuer"}}`` and the nightly job that renews certificates; the master's ``x509_signing_policies``.
 
     ``trust`` is ``{authority: PEM}``, more than one certificate while an authority is being replaced; ``issuer`` is
     ``{authority: key id}`` of the one that signs.
@@ -31,6 +40,8 @@ def ext_pillar(minion_id, pillar, directory):
     used = __utils__["fanatico_pki.authorities"](roles)
     read = __utils__["fanatico_authority.read"](directory, used, __utils__["fanatico_pki.facts"])
     given = {"pki": {kind: read[kind] for kind in ("trust", "issuer")}}
+    if used:
+        given["schedule"] = {"certificates": NIGHTLY}
     if "master" in roles:
         days = __utils__["fanatico_plan.get"](pillar, "pki:days", 90)
         given["x509_signing_policies"] = __utils__["fanatico_pki.policies"](plan, directory, days)

@@ -63,7 +63,7 @@ def certificates(plan, node, role=None):
     role
         Only those of this role.
 
-    Each is ``{"role", "authority", "policy", "uses", "names", "addresses", "owner", "ca", "cert", "key"}``; the last
+    Each is ``{"role", "authority", "policy", "uses", "subject", "names", "addresses", "owner", "ca", "cert", "key"}``; the last
     three are paths. ``policy`` is the name of the signing policy on the master.
     """
     roles = [one for one in plan["nodes"].get(node, {}).get("roles", []) if role in (None, one)]
@@ -81,6 +81,8 @@ def _certificate(plan, node, role, authority, uses):
         "authority": authority,
         "policy": f"{node}.{role}.{authority}",
         "uses": list(uses),
+        # etcd would take a common name for a user's, and refuse every call of its JSON gateway with one.
+        "subject": f"{'OU' if authority == 'etcd' else 'CN'}={node}",
         "names": [node],
         "addresses": _addresses(plan, node, authority) if SERVER in uses else [],
         "owner": OWNERS[role],
@@ -124,9 +126,8 @@ def policies(plan, directory, days):
             "minions": node,
             "signing_private_key": f"{directory}/{one['authority']}.key",
             "signing_cert": f"{directory}/{one['authority']}.crt",
-            # As text it takes the place of whatever subject a node asks for. etcd would take a common name for a user's, and
-            # refuse every call of its JSON gateway with one.
-            "subject": f"{'OU' if one['authority'] == 'etcd' else 'CN'}={node}",
+            # As text it takes the place of whatever subject a node asks for.
+            "subject": one["subject"],
             "subjectAltName": [
                 *(f"DNS:{name}" for name in one["names"]),
                 *(f"IP:{ip}" for ip in one["addresses"]),
@@ -177,7 +178,7 @@ def facts(pem):
     """
     Return what a certificate says, as plain data; raises ``ValueError`` where ``pem`` is none.
 
-    ``{"names", "addresses", "uses", "not_after" (seconds since 1970), "key" (a hash), "authority" (the key id of who
+    ``{"subject", "names", "addresses", "uses", "not_after" (seconds since 1970), "key" (a hash), "authority" (the key id of who
     signed it), "id" (its own), "is_ca"}``.
     """
     return _facts(x509.load_pem_x509_certificate(pem.encode()))
@@ -195,6 +196,7 @@ def _facts(certificate):
     own = _extension(certificate, x509.SubjectKeyIdentifier)
     constraints = _extension(certificate, x509.BasicConstraints)
     return {
+        "subject": certificate.subject.rfc4514_string(),
         "names": sorted(alternatives.get_values_for_type(x509.DNSName)) if alternatives else [],
         "addresses": sorted(map(str, alternatives.get_values_for_type(x509.IPAddress)))
         if alternatives
@@ -273,6 +275,8 @@ def reasons(wanted, found, key, issuer, now, renew_days):
             said.append(
                 f"{kind} {', '.join(found[kind]) or 'none'} instead of {', '.join(sorted(wanted[kind]))}"
             )
+    if found["subject"] != wanted["subject"]:
+        said.append(f"subject {found['subject']} instead of {wanted['subject']}")
     if found["key"] != key:
         said.append("the key beside it is another's")
     if issuer and found["authority"] != issuer:

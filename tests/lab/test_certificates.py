@@ -273,7 +273,9 @@ def test_one_that_ends_soon_is_replaced_and_taken_up(healthy, target, path, door
     if name == "service":
         addresses.append(healthy.plan["virtual_ip"]["address"])
     uses = ("serverAuth",) if target == "haproxy2" else ("serverAuth", "clientAuth")
-    soon = authority(healthy, name).issue(name=target, addresses=addresses, uses=uses, days=10)
+    soon = authority(healthy, name).issue(
+        name=target, addresses=addresses, uses=uses, days=10, unit=name == "etcd"
+    )
     for end, text in zip(("crt", "key"), soon, strict=True):
         healthy.machine(target).exec(["sh", "-c", f"cat > {path}.{end}"], text_input=text)
     assert labs.ailing(labs.health(healthy, target))[target].keys() == {"node.certificates"}

@@ -24,14 +24,21 @@ class Authority:
     def __init__(self, name="somebody"):
         self.key, self.certificate = fanatico_pki.new_authority(name)
 
-    def issue(self, name="node", addresses=(), uses=("serverAuth", "clientAuth"), days=90, key=None):
-        """Return (certificate, key), both PEM: for `key` or a new one; with negative `days` one that has ended."""
+    def issue(
+        self, name="node", addresses=(), uses=("serverAuth", "clientAuth"), days=90, key=None, unit=False
+    ):
+        """Return (certificate, key), both PEM: for `key` or a new one; with negative `days` one that has ended.
+
+        unit
+            The name is that of a unit, not a common name, as etcd wants it.
+        """
         issuer = x509.load_pem_x509_certificate(self.certificate.encode())
         key = (
             serialization.load_pem_private_key(key.encode(), None)
             if key
             else ec.generate_private_key(ec.SECP256R1())
         )
+        kind = NameOID.ORGANIZATIONAL_UNIT_NAME if unit else NameOID.COMMON_NAME
         now = datetime.datetime.now(datetime.UTC)
         alternatives = [
             x509.DNSName(name),
@@ -40,7 +47,7 @@ class Authority:
         signer = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         certificate = (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .subject_name(x509.Name([x509.NameAttribute(kind, name)]))
             .issuer_name(issuer.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())

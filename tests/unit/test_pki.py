@@ -90,7 +90,7 @@ def test_a_right_one_stays(wanted, authority):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"name": "db2"}, "names db2 instead of db1"),
+        ({"unit": True}, "subject OU=db1 instead of CN=db1"),
         ({"addresses": ["10.0.2.10"]}, "addresses 10.0.2.10 instead of 10.0.0.100, 10.0.2.10"),
         ({"uses": ("serverAuth",)}, "uses serverAuth instead of clientAuth, serverAuth"),
         ({"days": 29}, "ends in 29 days"),
@@ -100,6 +100,13 @@ def test_a_right_one_stays(wanted, authority):
 )
 def test_a_wrong_one_is_made_anew(wanted, authority, given, said):
     assert why(wanted, authority, **given) == [said]
+
+
+def test_another_name(wanted, authority):
+    assert why(wanted, authority, name="db2") == [
+        "names db2 instead of db1",
+        "subject CN=db2 instead of CN=db1",
+    ]
 
 
 def test_a_strange_key_beside_it_counts(wanted, authority):

@@ -54,7 +54,7 @@ def master(plan, authorities):
         name = signing_policy.rpartition(".")[2]
         wanted = {one["authority"]: one for one in fanatico_pki.certificates(plan, NODE)}[name]
         certificate, _ = authorities[name].issue(
-            name=NODE, addresses=wanted["addresses"], uses=wanted["uses"], key=public_key
+            name=NODE, addresses=wanted["addresses"], uses=wanted["uses"], key=public_key, unit=name == "etcd"
         )
         return certificate
 
