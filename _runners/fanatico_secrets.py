@@ -10,7 +10,6 @@ import fcntl
 import os
 import pathlib
 import subprocess
-import tempfile
 
 import salt.utils.path
 import salt.utils.yaml
@@ -229,25 +228,11 @@ def _store(directory, present, new, former=None):
         if values:
             merged = present[role] | values
             text = __utils__["fanatico_secrets.header"](merged) + _encrypted(key, merged, former.get(role))
-            _write(directory / f"{role}.sls", text)
+            __utils__["fanatico_file.replace"](directory / f"{role}.sls", text, 0o640)
     created = list(dict.fromkeys(name for values in new.values() for name in values))
     kept = [name for values in present.values() for name in values if name not in created]
     kept = list(dict.fromkeys(kept))
     return {"key": key, "created": created, "kept": kept}
-
-
-def _write(path, text):
-    """Replace ``path`` in one step, readable for its owner and group only."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), 0o640)
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
 
 
 # GPG

@@ -5,7 +5,6 @@ A role's certificates: made where they are missing, wrong or about to end; signe
 import os
 import pathlib
 import pwd
-import tempfile
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -137,19 +136,9 @@ def _pin(path):
 
 
 def _write(path, text, owner, mode):
-    """Replace ``path`` in one step, readable for its owner from its first byte on."""
+    """Replace ``path``, in a directory that its owner may enter."""
     folder = pathlib.Path(path).parent
     user = pwd.getpwnam(owner)
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     os.chown(folder, 0, user.pw_gid)
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".new-", delete=False) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fchown(file.fileno(), user.pw_uid, user.pw_gid)
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    __utils__["fanatico_file.replace"](path, text, mode, user.pw_uid, user.pw_gid)
