@@ -186,22 +186,17 @@ def fingerprint_of_the_living(lab):
     return {name: lab.exec(name, ["sh", "-c", program]).stdout for name in lab.running()}
 
 
-def sql(lab, node, statement):
-    """As PostgreSQL's own user, beside all passwords."""
-    return lab.exec(node, ["runuser", "-u", "postgres", "--", "psql", "-XAtqc", statement]).stdout
-
-
 def test_a_wrong_password_already_in_the_cluster(healthy):
     """Somebody has changed it by hand: the deploy must not quietly put its own in the place of it, nor go on."""
     leader = labs.leader(healthy)
-    before = sql(healthy, leader, "select rolpassword from pg_authid where rolname = 'fanatico'").strip()
-    sql(healthy, leader, "alter role fanatico password 'by-hand-9f2K8s7Qw3'")
+    before = labs.sql(healthy, leader, "select rolpassword from pg_authid where rolname = 'fanatico'").strip()
+    labs.sql(healthy, leader, "alter role fanatico password 'by-hand-9f2K8s7Qw3'")
     try:
         code, _, printed = labs.deploy(healthy)
         assert code != 0
         paragraph(printed, leader, "fanatico", "password")
     finally:
-        sql(healthy, leader, f"alter role fanatico password '{before}'")
+        labs.sql(healthy, leader, f"alter role fanatico password '{before}'")
 
 
 def etcdctl(lab, *words):

@@ -6,7 +6,7 @@ import tempfile
 import pytest
 
 from _utils import fanatico_plan
-from tests.support import labs
+from tests.support import labs, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +168,17 @@ def test_the_old_password_opens_nothing(lab, rotated):
     )
     done = lab.machine("db1").exec(["sh", "-c", script], text_input=password + "\n", check=False)
     assert "password authentication failed" in done.stderr
+
+
+def test_a_replica_that_has_to_connect_anew_is_let_in(lab, rotated):
+    count = "select count(*) from pg_stat_replication where state = 'streaming'"
+    assert labs.sql(lab, rotated["leader"], count).strip() == "2"
+    cut = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_replication"
+    assert labs.sql(lab, rotated["leader"], cut).strip() == "2"
+    wait_until(
+        lambda: labs.sql(lab, rotated["leader"], count).strip() == "2", 30, "both replicas to stream again"
+    )
+    labs.wait_healthy(lab)
 
 
 def test_no_event_and_no_answer_tells_one(rotated):

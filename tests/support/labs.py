@@ -189,6 +189,11 @@ def secret(lab, node, name):
     return pillars(lab, node)[node]["secrets"][name]
 
 
+def sql(lab, node, statement):
+    """As PostgreSQL's own user, beside all passwords."""
+    return lab.exec(node, ["runuser", "-u", "postgres", "--", "psql", "-XAtqc", statement]).stdout
+
+
 @contextlib.contextmanager
 def writing(lab, node, folder="/run/fanatico-test-writer"):
     """Yield a dict while one session writes from a database node through the virtual address; then it says how that went.

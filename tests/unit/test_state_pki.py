@@ -1,6 +1,7 @@
 """The state that has certificates issued, and what is said of them: real files, and a signer in place of the master."""
 
 import getpass
+import os
 import pathlib
 import stat
 from unittest.mock import Mock
@@ -88,7 +89,7 @@ def test_what_is_missing_is_made_and_for_its_daemon_alone(folder, master):
     assert sorted(answer["changes"]) == ["patroni/etcd", "patroni/service"]
     assert stat.S_IMODE((folder / "service.key").stat().st_mode) == 0o600
     assert module.checks()["node.certificates"]["status"] == "ok"
-    assert not list(folder.glob(".new-*"))
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
 def test_nothing_is_asked_of_the_master_while_all_is_right(master):
@@ -137,6 +138,18 @@ def test_a_master_that_does_not_sign(master, folder):
     assert not (folder / "service.key").exists(), (
         "a key without its certificate would be a pair that does not fit"
     )
+
+
+def test_a_full_disk(folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    answer = state.issued(ROLE)
+    assert answer["result"] is False
+    for word in (NODE, str(folder), "No space left on device", "make room"):
+        assert word in answer["comment"]
+    assert [path.name for path in folder.iterdir()] == []
 
 
 def test_a_master_without_authorities(pillar, folder):
