@@ -95,7 +95,7 @@ def secrets_rotate(names=None):
     Make new values for secrets that are there, and keep the old beside them; the first step of ``orch.rotate_secrets``.
 
     names
-        A list of names; all without it.
+        A list of names; all without it. With a password of etcd goes the key of its tokens, so that none from before counts.
 
     Nothing uses the new ones yet: the orchestration brings them to the cluster. Returns ``{"rotated": [names]}``, never
     a value. Raises, with nothing changed, where a name is unknown or missing, or a rotation has not come to its end: the
@@ -113,7 +113,7 @@ def secrets_rotate(names=None):
         former = _former(directory)
         if any(former.values()):
             return {"rotated": list(dict.fromkeys(name for of_role in former.values() for name in of_role))}
-        wanted = list(names) if names else list(there)
+        wanted = __utils__["fanatico_secrets.together"](list(names)) if names else list(there)
         missing = [name for name in wanted if name not in there]
         if missing or not there:
             _refuse(

@@ -148,12 +148,21 @@ def users_present(name, timeout=30):
     """
     Have etcd let in its users alone: ``root``, which these nodes are, and ``patroni``, for the keys of its cluster only.
 
+    Done by one node, the first of the plan that answers: with every change etcd takes no token from before any more, and
+    Patroni 4.0 does not understand why it is refused until its token has ended. Patroni's password comes last of all.
+
     name
         The name of Patroni's cluster.
     timeout
-        Seconds; the other nodes may be at the same.
+        Seconds.
     """
     done = []
+    try:
+        keeper = _keeper(timeout)
+    except CommandExecutionError as exc:
+        return _answer(name, False, str(exc))
+    if keeper != _me():
+        return _answer(name, True, f"{keeper} keeps the users")
 
     def look():
         steps = _access_steps(name)
@@ -172,6 +181,23 @@ def users_present(name, timeout=30):
     if seen:
         return _answer(name, None, "", _said(seen))
     return _answer(name, True, "etcd lets in root and patroni alone", _said(done))
+
+
+def _keeper(timeout):
+    """Return the first node of the plan whose member answers."""
+
+    def look():
+        members = __salt__["fanatico_etcd.status"]()
+        nodes = __utils__["fanatico_plan.nodes"](__pillar__["plan"], "etcd")
+        keeper = next((node for node in nodes if "error" not in members.get(node, {"error": ""})), None)
+        return keeper is not None, keeper
+
+    done, seen = __utils__["fanatico_wait.until"](look, 0 if __opts__["test"] else timeout)
+    if not done:
+        raise CommandExecutionError(
+            f"{_me()}: no etcd member answers ({seen}), so its users cannot be settled. Next: salt {_me()} fanatico_etcd.status"
+        )
+    return seen
 
 
 _SETS_PASSWORD = ("/v3/auth/user/add", "/v3/auth/user/changepw")

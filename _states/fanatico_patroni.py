@@ -144,37 +144,6 @@ def _log_in(leader):
         )
 
 
-# --- the file a replica's connection reads its password from
-
-
-def passfile_current(name, user="replicator", secret="POSTGRES_REPLICATOR_PASSWORD"):
-    """
-    Keep the password in Patroni's password file the one in the pillar.
-
-    Patroni writes that file when a member begins to follow another. It does not look into it again after a change of
-    passwords, and a replica that has to connect anew would be refused. Where there is no such file, there need not be.
-
-    name
-        The file, ``postgresql.pgpass`` of patroni.yml.
-    user
-        Whose lines.
-    secret
-        The name of the password in the pillar.
-    """
-    path = pathlib.Path(name)
-    if not path.exists():
-        return _answer(name, True, "Patroni has written none")
-    before = path.read_text(encoding="utf-8")
-    after = __utils__["fanatico_patroni_plan.passfile"](before, user, _get(f"secrets:{secret}"))
-    if after == before:
-        return _answer(name, True, "it holds the password in the pillar")
-    if __opts__["test"]:
-        return _answer(name, None, "its password would be replaced", {"password": "another"})
-    owner = path.stat()
-    __utils__["fanatico_file.replace"](path, after, 0o600, owner.st_uid, owner.st_gid)
-    return _answer(name, True, "its password was replaced", {"password": "another"})
-
-
 # --- the settings in etcd
 
 

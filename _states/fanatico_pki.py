@@ -55,8 +55,12 @@ def issued(name, timeout=90):
             return _answer(name, False, str(exc), done)
         except OSError as exc:
             why = exc.strerror or str(exc)
-            comment = f"{__opts__['id']}: the certificate {path} could not be stored under {one['cert']}: {why}."
-            return _answer(name, False, f"{comment} Next: make room there, then a highstate of this node", done)
+            comment = (
+                f"{__opts__['id']}: the certificate {path} could not be stored under {one['cert']}: {why}."
+            )
+            return _answer(
+                name, False, f"{comment} Next: make room there, then a highstate of this node", done
+            )
         done[path] = changes[path]
     left = [path for path, one in __salt__["fanatico_pki.look"](name).items() if _due(one)]
     if left:

@@ -72,9 +72,11 @@ def compiled(opts, node):
 
     A fault is a line that names the file. Nothing is logged, and no fault quotes a secrets file.
     """
-    opts = dict(opts, pillar_safe_render_error=False)
+    # What an orchestration was given as pillar={...} stands in its runners' options, and is no part of any node's.
+    opts = dict(opts, pillar_safe_render_error=False, pillar={})
     with _silence():
         pillar = salt.pillar.Pillar(opts, {}, node, "base").compile_pillar()
+    pillar.pop("unsound", None)  # whoever asks looks for himself, at more than one node's
     errors = pillar.pop("_errors", [])
     return pillar, [_readable(str(error), opts) for error in errors]
 

@@ -2,8 +2,6 @@
 Whether a Patroni node and the cluster it finds belong together, decided from what is seen. No I/O.
 """
 
-import re
-
 
 def judge(me, key, initialize, local, leader):
     """
@@ -68,14 +66,3 @@ def passwords(configuration):
     """Return ``{"superuser": ..., "replication": ..., "rewind": ...}`` of a patroni.yml as far as they are there."""
     roles = ((configuration or {}).get("postgresql") or {}).get("authentication") or {}
     return {name: (one or {}).get("password") for name, one in roles.items()}
-
-
-def passfile(text, user, password):
-    """
-    Return a libpq password file's text with another password in the lines of a user.
-
-    Format: https://www.postgresql.org/docs/17/libpq-pgpass.html (colons and backslashes are escaped).
-    """
-    escaped = re.sub(r"([:\\])", r"\\\1", password)
-    line = re.compile(rf"^((?:(?:[^:\\\n]|\\.)*:){{3}}{re.escape(user)}:).*$", re.MULTILINE)
-    return line.sub(lambda match: match[1] + escaped, text)

@@ -136,6 +136,18 @@ def header(names):
     return _HEADER + "".join(f"#   {name}\n" for name in names)
 
 
+def together(names):
+    """
+    Return the names of the secrets that have to change when these do.
+
+    etcd refuses all tokens once a user's password is another one, but Patroni 4.0 logs in again only where a token is
+    not valid any more: which it is when the key is another one too.
+    """
+    passwords = {"ETCD_ROOT_PASSWORD", "ETCD_PATRONI_PASSWORD"}
+    also = ["ETCD_TOKEN_KEY"] if passwords & set(names) else []
+    return list(dict.fromkeys([*names, *also]))
+
+
 def content(values, former):
     """
     Return what is encrypted into a secrets file: ``{NAME: value}`` under the pillar key ``secrets``.

@@ -68,6 +68,17 @@ Patroni has them:
     - require:
       - salt: PostgreSQL has them
 
+# One node for all. The others' restart for another token key comes after it: Patroni knows by that to log in again.
+etcd lets in by them:
+  salt.state:
+    - failhard: True
+    - tgt: {{ nodes("etcd")[0] }}
+    - sls: etcd.users
+    - queue: True
+    - timeout: 120
+    - require:
+      - salt: Patroni has them
+
 etcd has them:
   salt.state:
     - failhard: True
@@ -77,7 +88,7 @@ etcd has them:
     - queue: True
     - timeout: 120
     - require:
-      - salt: Patroni has them
+      - salt: etcd lets in by them
 
 The balancers have them:
   salt.state:

@@ -1,6 +1,8 @@
 # Every machine, whatever its roles.
+# base.sound        nothing is done by a pillar that is not sound
 # base.installed    packages do not start our services; every *.installed includes it
 # base.configured   name, hosts file, kernel settings, journal, clock
 include:
+  - base.sound
   - base.installed
   - base.configured

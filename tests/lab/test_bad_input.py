@@ -152,6 +152,21 @@ def test_all_faults_are_named_at_once_and_a_deploy_changes_nothing(healthy):
     assert labs.ailing(labs.health(healthy)) == {}
 
 
+def test_a_highstate_refuses_such_a_plan_too(healthy):
+    """One comes by itself at every boot, and an editor may be open on the plan then."""
+    before = fingerprint(healthy)
+    with labs.plan(healthy, virtual_ip_of_a_node):
+        answers = labs.highstate(healthy, "haproxy*")
+    for name in labs.nodes(healthy, "haproxy"):
+        (said,) = labs.failures(answers)[name].values()
+        assert said.startswith(
+            f"{name}: the pillar is not sound, nothing was changed: plan:virtual_ip:address: "
+        )
+        assert "fanatico.validate" in said
+    assert labs.changes(answers) == {}
+    assert fingerprint(healthy) == before
+
+
 def test_a_sound_pillar_is_sound_again(lab):
     assert lab.salt_run("fanatico.validate").returncode == 0
 

@@ -94,6 +94,15 @@ def test_faults_names_all_at_once():
     ]
 
 
+def test_tokens_of_a_former_password_do_not_count():
+    assert fanatico_secrets.together(["ETCD_PATRONI_PASSWORD"]) == ["ETCD_PATRONI_PASSWORD", "ETCD_TOKEN_KEY"]
+    assert fanatico_secrets.together(["HAPROXY_STATS_PASSWORD"]) == ["HAPROXY_STATS_PASSWORD"]
+    assert fanatico_secrets.together(["ETCD_TOKEN_KEY", "ETCD_ROOT_PASSWORD"]) == [
+        "ETCD_TOKEN_KEY",
+        "ETCD_ROOT_PASSWORD",
+    ]
+
+
 def test_misplaced():
     given = {"rpc1": ["ETCD_CLUSTER_TOKEN"], "db1": ["ETCD_CLUSTER_TOKEN", "PATRONI_REST_PASSWORD"]}
     allowed = {"rpc1": [], "db1": ["PATRONI_REST_PASSWORD"]}
@@ -129,7 +138,10 @@ def master(tmp_path, gpg_home):
             module_dirs=[str(REPO)],
             gpg_keydir=gpg_home,
             pillar_dirs=[str(REPO / "_pillar")],
-            ext_pillar=[{"fanatico_pki": str(tmp_path / "ca")}],
+            ext_pillar=[
+                {"fanatico_pki": str(tmp_path / "ca")},
+                {"fanatico_sound": str(REPO / "pillar" / "schema.json")},
+            ],
         )
         runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
         return Master(opts, tmp_path / "pillar" / "secrets", runners)
@@ -158,17 +170,33 @@ def decrypted(master):
 
 @pytest.mark.parametrize("name", PLANS)
 def test_each_node_is_given_its_roles_secrets_and_no_other(master, name):
-    m = master(PLANS[name])
+    m = master(PLANS[name], pillar.SITE)
     m.runners["fanatico.secrets_init"]()
     everything = decrypted(m)
     plan = yaml.safe_load(PLANS[name].read_text())["plan"]
     for node in [*plan["nodes"], "stranger", "salt_master"]:
         compiled = salt.pillar.Pillar(m.opts, {"id": "db1"}, node, "base").compile_pillar()
         assert "_errors" not in compiled
+        assert compiled.get("unsound") is None
         names = fanatico_plan.secret_names(fanatico_plan.roles(plan, node))
         assert compiled.get("secrets", {}) == {name: everything[name] for name in names}, node
         shown = str({key: value for key, value in compiled.items() if key != "secrets"})
         assert [name for name, value in everything.items() if value in shown] == []
+
+
+def test_a_node_is_told_what_is_wrong_with_its_pillar(master, tmp_path):
+    """A highstate stops at that (salt/base/sound.sls)."""
+    plan = yaml.safe_load(PLANS["plan"].read_text())
+    plan["plan"]["nodes"]["rpc2"]["address"] = plan["plan"]["nodes"]["rpc1"]["address"]
+    path = tmp_path / "broken.sls"
+    path.write_text(yaml.safe_dump(plan))
+    m = master(path, pillar.SITE)
+    (m.directory.parent / "secrets").mkdir(exist_ok=True)
+    for node, missing in (("rpc1", 0), ("haproxy1", 2)):  # secrets_init was not run yet
+        found = salt.pillar.Pillar(m.opts, {}, node, "base").compile_pillar()["unsound"]
+        assert len([line for line in found if line.startswith("secrets:")]) == missing, found
+        assert any("plan:nodes:rpc2:address: " in line for line in found)
+    assert "unsound" not in salt.pillar.Pillar(m.opts, {}, "stranger", "base").compile_pillar()
 
 
 def test_what_each_role_may_see_is_what_the_design_says():

@@ -390,6 +390,43 @@ class TestUsers:
         "roles": {"patroni": [GRANT]},
     }
 
+    def test_one_node_keeps_them(self, node, monkeypatch):
+        """etcd1 answers: etcd3, where this runs, orders nothing."""
+        answer = fanatico_etcd.users_present("fanatico", timeout=0)
+        assert (answer["result"], answer["changes"]) == (True, {})
+        assert answer["comment"] == "etcd1 keeps the users"
+
+    def test_the_next_one_where_that_is_down(self, node):
+        ordered = []
+        seen = {
+            "enforced": False,
+            "users": {"patroni": ["patroni"], "root": ["root"]},
+            "roles": {"patroni": []},
+        }
+
+        def order(path, payload, timeout=5):
+            ordered.append(path)
+            seen.update(self.DONE)
+            seen["roles"] = {"patroni": [["READWRITE", "/service/fanatico/", "/service/fanatico0"]]}
+
+        fanatico_etcd.__salt__.update(
+            {
+                "fanatico_etcd.status": lambda timeout=1: {"etcd1": SILENT, "etcd2": SILENT, "etcd3": {}},
+                "fanatico_etcd.access": lambda timeout=5: dict(seen),
+                "fanatico_etcd.admits": lambda user, secret, timeout=5: True,
+                "fanatico_etcd.order": order,
+            }
+        )
+        answer = fanatico_etcd.users_present("fanatico", timeout=1)
+        assert answer["result"] is True, answer
+        assert ordered == ["/v3/auth/role/grant", "/v3/auth/enable"]
+
+    def test_no_member_answers(self, node):
+        fanatico_etcd.__salt__["fanatico_etcd.status"] = lambda timeout=1: {"etcd1": SILENT, "etcd2": SILENT}
+        answer = fanatico_etcd.users_present("fanatico", timeout=0)
+        assert answer["result"] is False
+        assert "etcd3: no etcd member answers" in answer["comment"]
+
     def steps(self, admitted=None, **seen):
         return decision.access_steps(self.DONE | seen, "fanatico", admitted or {})
 

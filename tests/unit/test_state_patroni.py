@@ -2,7 +2,6 @@
 
 import copy
 import json
-import re
 from unittest.mock import Mock
 
 import pytest
@@ -391,48 +390,3 @@ class TestSettings:
         cluster.leader = "db3"
         for answer in (cluster.settings(), cluster.accepted()):
             assert not any(secret in json.dumps(answer) for secret in SECRETS.values())
-
-
-class TestPassfile:
-    """What Patroni wrote for a replica's connection, after the password has become another."""
-
-    OLD = "10.0.2.10:5432:*:replicator:old\\:one\n10.0.2.10:5432:*:rewind:kept\n"
-
-    @pytest.fixture
-    def passfile(self, tmp_path):
-        path = tmp_path / ".pgpass_patroni"
-        path.write_text(self.OLD)
-        path.chmod(0o600)
-        return path
-
-    def test_its_users_lines_get_the_password_in_the_pillar(self, passfile):
-        answer = state.passfile_current(str(passfile))
-        assert answer["result"] is True
-        assert passfile.read_text() == self.OLD.replace("old\\:one", "r" * 20)
-        assert passfile.stat().st_mode & 0o777 == 0o600
-        assert "r" * 20 not in json.dumps(answer)
-
-    def test_a_second_time_there_is_nothing_to_do(self, passfile):
-        state.passfile_current(str(passfile))
-        written = passfile.stat().st_mtime_ns, passfile.stat().st_ino
-        assert state.passfile_current(str(passfile))["changes"] == {}
-        assert (passfile.stat().st_mtime_ns, passfile.stat().st_ino) == written
-
-    def test_a_dry_run_tells_and_does_nothing(self, passfile, monkeypatch):
-        monkeypatch.setitem(state.__opts__, "test", True)
-        answer = state.passfile_current(str(passfile))
-        assert answer["result"] is None
-        assert answer["changes"]
-        assert passfile.read_text() == self.OLD
-
-    def test_a_node_that_never_followed(self, tmp_path):
-        answer = state.passfile_current(str(tmp_path / "none"))
-        assert (answer["result"], answer["changes"]) == (True, {})
-
-    @given(password=st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1))
-    def test_what_is_written_is_read_as_the_password(self, password):
-        text = fanatico_patroni_plan.passfile(self.OLD, "replicator", password)
-        first, second = text.removesuffix("\n").split("\n")
-        assert second == "10.0.2.10:5432:*:rewind:kept"
-        written = first.removeprefix("10.0.2.10:5432:*:replicator:")
-        assert re.sub(r"\\(.)", r"\1", written) == password
