@@ -90,12 +90,13 @@ def secrets_import(path, replace=False):
         return _store(directory, present, new)
 
 
-def secrets_rotate(names=None):
+def secrets_rotate(only=None):
     """
     Make new values for secrets that are there, and keep the old beside them; the first step of ``orch.rotate_secrets``.
 
-    names
-        A list of names; all without it. With a password of etcd goes the key of its tokens, so that none from before counts.
+    only
+        A list of names, all without it (not "names": an SLS means something else by that). With a password of etcd goes
+        the key of its tokens, so that none from before counts.
 
     Nothing uses the new ones yet: the orchestration brings them to the cluster. Returns ``{"rotated": [names]}``, never
     a value. Raises, with nothing changed, where a name is unknown or missing, or a rotation has not come to its end: the
@@ -113,7 +114,7 @@ def secrets_rotate(names=None):
         former = _former(directory)
         if any(former.values()):
             return {"rotated": list(dict.fromkeys(name for of_role in former.values() for name in of_role))}
-        wanted = __utils__["fanatico_secrets.together"](list(names)) if names else list(there)
+        wanted = __utils__["fanatico_secrets.together"](list(only)) if only else list(there)
         missing = [name for name in wanted if name not in there]
         if missing or not there:
             _refuse(

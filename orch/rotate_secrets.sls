@@ -28,7 +28,7 @@ New values are made:
   salt.runner:
     - failhard: True
     - name: fanatico.secrets_rotate
-    - names: {{ pillar.get("rotate", []) | json }}
+    - only: {{ pillar.get("rotate", []) | json }}
     - require:
       - salt: Every machine answers
 
