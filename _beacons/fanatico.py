@@ -106,7 +106,7 @@ def _judge(known, state, now, settings):
     now
         Seconds of a clock that never jumps.
     """
-    memory = dict(known or {"up": False, "down_since": None, "told": None})
+    memory = dict(known or {"up": False, "down_since": None, "told": None, "entered": 0})
     why = ""
     if state["active"] == "active":
         memory.update(up=True, down_since=None)
@@ -114,7 +114,8 @@ def _judge(known, state, now, settings):
         told = memory["told"]
         if memory["down_since"] is None:
             memory["down_since"] = now
-        if memory["up"]:
+        # It may have been started and have gone down again between two looks.
+        if memory["up"] or (told is not None and state["entered"] > memory["entered"]):
             # Otherwise it is still remembered as up, and judged again at the next look.
             if told is None or now - told >= settings["gap"]:
                 why = "failed" if state["active"] == "failed" else "stopped"
@@ -128,7 +129,7 @@ def _judge(known, state, now, settings):
         ):
             why = "did not come up"
         if why:
-            memory.update(up=False, told=now)
+            memory.update(up=False, told=now, entered=state["entered"])
     # While a unit is in trouble every look counts: it may be started and fall again within a second.
     settled = state["active"] == "active" or (not memory["up"] and memory["told"] is None)
     memory["look"] = now + settings["resync"] if settled else now

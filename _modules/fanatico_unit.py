@@ -18,6 +18,7 @@ _PROPERTIES = {
     "MainPID": "pid",
     "NRestarts": "restarts",
     "InactiveExitTimestampMonotonic": "tried",
+    "ActiveEnterTimestampMonotonic": "entered",
     "ControlGroup": "cgroup",
     "Job": "job",
 }
@@ -49,8 +50,9 @@ def states(*units):
     units
         Their full names; without any, those of ``fanatico_unit.expected``.
 
-    Returns ``{unit: {"load", "enabled", "active", "sub", "result", "cgroup": str, "pid", "restarts": int,
-    "tried", "down": bool}}``. ``tried``: it was started at least once since the machine has booted. ``down``
+    Returns ``{unit: {"load", "enabled", "active", "sub", "result", "cgroup": str, "pid", "restarts",
+    "entered": int, "tried", "down": bool}}``. ``entered``: microseconds after the boot when it last became active.
+    ``tried``: it was started at least once since the machine has booted. ``down``
     means that nothing but us will start it again: it is stopped or failed, systemd is not about to start it,
     and nobody has masked it. A unit that does not exist has load ``not-found``.
 
@@ -133,7 +135,7 @@ def _parse(text, units):
     for unit, block in zip(units, text.strip().split("\n\n"), strict=True):
         told = dict(line.partition("=")[::2] for line in block.splitlines())
         state = {name: told.get(key, "") for key, name in _PROPERTIES.items()}
-        state.update({key: int(state[key] or 0) for key in ("pid", "restarts")})
+        state.update({key: int(state[key] or 0) for key in ("pid", "restarts", "entered")})
         state["tried"] = state["tried"] not in ("", "0")
         # `<id> <path>` while a start or stop is queued.
         busy = state.pop("job").split(" ")[0] not in ("", "0")

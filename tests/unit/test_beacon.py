@@ -21,6 +21,7 @@ def state(active="active", **more):
         "cgroup": f"/system.slice/{UNIT}",
         "pid": 42,
         "restarts": 0,
+        "entered": 1000,
         "tried": True,
         "down": active in ("inactive", "failed"),
     }
@@ -80,6 +81,22 @@ def test_it_goes_down(host, active, why):
     host.tick()
     assert host.tick(active=active) == [why], "at the next look, not at the next question to systemd"
     assert host.tick() == []
+
+
+def test_it_is_started_and_goes_down_again_between_two_looks(host):
+    host.tick()
+    assert host.tick(active="inactive") == ["stopped"]
+    assert host.tick(active="inactive", entered=2000, seconds=2) == [], "not more often than the gap"
+    assert host.tick(active="inactive", entered=2000, seconds=3) == ["stopped"]
+    assert host.tick(active="inactive", entered=2000, seconds=10) == []
+
+
+def test_a_start_that_fails_is_told_of_as_before(host):
+    """It never became active: the next attempt has time."""
+    host.tick()
+    assert host.tick(active="inactive") == ["stopped"]
+    assert host.tick(active="failed", seconds=10) == []
+    assert host.tick(active="failed", seconds=60) == ["still down"]
 
 
 def test_the_event_holds_the_facts(host):
