@@ -77,6 +77,14 @@ def parser():
     one.add_argument(
         "--lab", default=None, help="let the lab's tests use this running lab instead of one of their own"
     )
+    one = command("drill", drill, "break something under load and measure what a client sees of it")
+    one.add_argument("fault", metavar="FAULT", help="one of `drill list`, or all")
+    one.add_argument("--runs", type=int, default=1, help="how often (default: 1)")
+    one.add_argument(
+        "--report",
+        default=None,
+        help="a new folder for the report and the raw lines (default: drills/<time>)",
+    )
     command("bench", bench, "measure what the README promises on this machine and keep the raw numbers")
     return top
 
@@ -245,6 +253,13 @@ def test(options):
     from lab import testing
 
     return testing.run(options.layers, options.rest, options.lab)
+
+
+def drill(options):
+    """Break something under load; see the parser's help."""
+    from lab.drill import command  # its packages are installed for this command alone
+
+    return command.main(options)
 
 
 def bench(options):

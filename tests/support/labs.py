@@ -172,16 +172,8 @@ def said(text):
 
 
 def pillars(lab, *names):
-    """{minion: pillar} of the named nodes, or all, unmasked, as the master compiles it for each."""
-    program = (
-        "import json, salt.config, salt.pillar, sys\n"
-        "opts = salt.config.master_config('/etc/salt/master')\n"
-        "opts['file_client'] = 'local'\n"
-        "print(json.dumps({node: salt.pillar.Pillar(opts, {'id': node}, node, 'base').compile_pillar()"
-        " for node in sys.argv[1:]}))"
-    )
-    argv = ["/opt/salt/bin/python", "-c", program, *(names or lab.plan["nodes"])]
-    return json.loads(lab.exec(lab.master, argv, timeout=120).stdout.splitlines()[-1])
+    """{minion: pillar} of the named nodes, or all, unmasked."""
+    return lab.pillars(*names)
 
 
 def secret(lab, node, name):

@@ -1,0 +1,152 @@
+"""What an application is: writes and reads through the virtual address, at a fixed pace, and everything it was told.
+
+    python client.py ADDRESS CA SECONDS RUN OUT < password
+
+Open loop: every attempt has its time from the start, whatever became of the ones before, so that an outage is not hidden
+by a client that waits for it to end (coordinated omission). OUT gets one JSON line an attempt:
+
+    {"kind": "write" or "read", "worker", "seq", "due", "done", "outcome", "server", "why"}
+
+``due`` and ``done`` are seconds of the monotonic clock, which all machines of the lab share. ``outcome`` is ``ok``
+(acknowledged), ``failed`` (never sent, or refused) or ``unknown`` (sent, no answer: it may have been committed). Runs by
+itself, without the rest of the lab.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+
+import psycopg
+
+WRITERS, WRITES_A_SECOND = 8, 25  # each: 200 a second together
+READERS, READS_A_SECOND = 2, 10
+CONNECT_WITHIN, ANSWER_WITHIN, AGAIN_AFTER = 0.5, 1.0, 0.05  # seconds
+
+TABLE = "CREATE TABLE IF NOT EXISTS drill_ledger (run text, worker int, seq int, server inet, PRIMARY KEY (run, worker, seq))"
+WRITE = "INSERT INTO drill_ledger VALUES (%s, %s, %s, inet_server_addr()) RETURNING host(inet_server_addr())"
+READ = (
+    "SELECT host(inet_server_addr()) FROM "
+    "(SELECT count(*) FROM drill_ledger WHERE run = %s AND worker = %s AND seq = %s) AS one"
+)
+
+
+class Session:
+    """One connection at a time, made anew where it broke."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.connection = None
+        self.next_try = 0.0
+
+    async def ready(self):
+        """Return None once there is a connection, or why there is none."""
+        if self.connection:
+            return None
+        if time.monotonic() < self.next_try:
+            return "not connected"
+        try:
+            connecting = psycopg.AsyncConnection.connect(**self.settings, autocommit=True)
+            self.connection = await asyncio.wait_for(connecting, CONNECT_WITHIN)
+        except (TimeoutError, psycopg.Error) as exc:
+            self.next_try = time.monotonic() + AGAIN_AFTER
+            return reason(exc)
+        return None
+
+    async def ask(self, statement, values):
+        """Return (server, None), or (None, why) with the connection gone."""
+        asked = asyncio.ensure_future(self.connection.execute(statement, values))
+        late = not (await asyncio.wait({asked}, timeout=ANSWER_WITHIN))[0]
+        if late:
+            # The line goes dead. Not a cancelled query: a commit that waits for replicas would be acknowledged without them.
+            with socket.socket(fileno=os.dup(self.connection.fileno())) as line, contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+        try:
+            cursor = await asked
+            return (await cursor.fetchone())[0], None
+        except psycopg.Error as exc:
+            await self.drop()
+            return None, "no answer" if late else reason(exc)
+
+    async def drop(self):
+        """Have no connection any more."""
+        connection, self.connection = self.connection, None
+        if connection:
+            await connection.close()
+
+
+def reason(exc):
+    """Return a short cause: the SQLSTATE where the server gave one."""
+    return getattr(exc, "sqlstate", None) or type(exc).__name__
+
+
+async def attempt(session, statement, values):
+    """Try once; return (outcome, server, why)."""
+    why = await session.ready()
+    if why:
+        return "failed", None, why
+    server, why = await session.ask(statement, values)
+    if server:
+        return "ok", server, None
+    # 25006: a standby refused it; nothing was written. Of all else nobody can know.
+    return ("failed" if why == "25006" else "unknown"), None, why
+
+
+async def pace(kind, worker, rate, start, end, session, statement, run, out):
+    """Make attempts at their times until the end."""
+    seq = 0
+    while (due := start + seq / rate) < end:
+        now = time.monotonic()
+        if now < due:
+            await asyncio.sleep(due - now)
+        if now > due + 1 / rate and not session.connection:
+            outcome, server, why = (
+                "failed",
+                None,
+                "not connected",
+            )  # its time went by while there was no connection
+        else:
+            outcome, server, why = await attempt(session, statement, (run, worker, seq))
+        line = {"kind": kind, "worker": worker, "seq": seq, "due": due, "done": time.monotonic()}
+        out.write(json.dumps(line | {"outcome": outcome, "server": server, "why": why}) + "\n")
+        seq += 1
+    await session.drop()
+
+
+async def main(address, authority, seconds, run, out, password):
+    """Make the table, say when it begins and ends, and do it."""
+    settings = {
+        "host": address,
+        "dbname": "fanatico",
+        "user": "fanatico",
+        "password": password,
+        "sslmode": "verify-full",
+        "sslrootcert": authority,
+        "tcp_user_timeout": 1000,
+        "keepalives_idle": 1,
+        "keepalives_interval": 1,
+        "keepalives_count": 3,
+    }
+    async with await psycopg.AsyncConnection.connect(**settings, port=5432, autocommit=True) as connection:
+        await connection.execute(TABLE)
+    start = time.monotonic() + 1
+    end = start + seconds
+    print(json.dumps({"start": start, "end": end}), flush=True)
+
+    def worker(kind, number, count, rate, port, statement):
+        session = Session(settings | {"port": port})
+        return pace(kind, number, rate, start + number / rate / count, end, session, statement, run, out)
+
+    await asyncio.gather(
+        *(worker("write", n, WRITERS, WRITES_A_SECOND, 5432, WRITE) for n in range(WRITERS)),
+        *(worker("read", n, READERS, READS_A_SECOND, 5433, READ) for n in range(READERS)),
+    )
+
+
+if __name__ == "__main__":
+    virtual_address, ca, duration, name, path = sys.argv[1:]
+    with open(path, "w") as file:
+        asyncio.run(main(virtual_address, ca, float(duration), name, file, sys.stdin.readline().strip()))

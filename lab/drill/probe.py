@@ -1,0 +1,58 @@
+"""Run on a database machine: ask PostgreSQL there, by its socket, ten times a second whether it takes writes.
+
+    python probe.py NODE          prints one JSON line an answer: {"node", "sent", "done", "writable"}
+
+Ends with its standard input. A write counts once it is acknowledged: a former primary that waits for replicas it has lost
+takes none. Runs by itself.
+"""
+
+import json
+import os
+import pwd
+import select
+import sys
+import time
+
+import psycopg
+
+SETTINGS = {
+    "dbname": "postgres",
+    "user": "postgres",
+    "host": "/var/run/postgresql",
+    "application_name": "drill",
+}
+STANDBY = "25006"
+
+
+def ask(connection):
+    """Return whether the server took a write."""
+    try:
+        connection.execute("SELECT pg_logical_emit_message(true, 'drill', '')")
+    except psycopg.Error as exc:
+        if exc.sqlstate == STANDBY or "recovery" in str(exc):
+            return False
+        raise
+    return True
+
+
+def main(node):
+    """Ask until told to end."""
+    os.setgid(pwd.getpwnam("postgres").pw_gid)
+    os.setuid(pwd.getpwnam("postgres").pw_uid)
+    connection, due = None, time.monotonic()
+    while not select.select([sys.stdin], [], [], max(0.0, due - time.monotonic()))[0]:
+        due = max(due + 0.1, time.monotonic())
+        sent, writable = time.monotonic(), False
+        try:
+            connection = connection or psycopg.connect(**SETTINGS, autocommit=True, connect_timeout=2)
+            writable = ask(connection)
+        except psycopg.Error:
+            connection = None
+        print(
+            json.dumps({"node": node, "sent": sent, "done": time.monotonic(), "writable": writable}),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
