@@ -149,7 +149,7 @@ def users_present(name, timeout=30):
     Have etcd let in its users alone: ``root``, which these nodes are, and ``patroni``, for the keys of its cluster only.
 
     Done by one node, the first of the plan that answers: with every change etcd takes no token from before any more, and
-    Patroni 4.0 does not understand why it is refused until its token has ended. Patroni's password comes last of all.
+    Patroni 4.0 does not understand why it is refused until its token has ended. Patroni's password is set after root's.
 
     name
         The name of Patroni's cluster.

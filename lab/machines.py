@@ -212,6 +212,24 @@ class Lab:
                 f"`{' '.join(command)}` answered no data: {said.stdout[-500:]} {said.stderr[-1500:]}"
             ) from error
 
+    def nodes(self, role=None):
+        """Return the ids of the plan's nodes, of those with a role if one is named."""
+        return [name for name, node in self.plan["nodes"].items() if role is None or role in node["roles"]]
+
+    def virtual_ip_holders(self):
+        """Return which balancers hold the virtual address, asked of the machines themselves."""
+        shown, on = f" {self.plan['virtual_ip']['address']}/", set(self.running())
+        look = ["ip", "-4", "-o", "address", "show"]
+        return [
+            name for name in self.nodes("haproxy") if name in on and shown in self.exec(name, look).stdout
+        ]
+
+    def sql(self, node, statement, database="postgres"):
+        """Run a statement as PostgreSQL's own user, beside all passwords; return what psql printed."""
+        return self.exec(
+            node, ["runuser", "-u", "postgres", "--", "psql", "-XAtqc", statement, database]
+        ).stdout
+
     def pillars(self, *names):
         """Return {minion: pillar} of the named nodes, or all, unmasked, as the master compiles it for each."""
         program = (

@@ -103,11 +103,8 @@ async def pace(kind, worker, rate, start, end, session, statement, run, out):
         if now < due:
             await asyncio.sleep(due - now)
         if now > due + 1 / rate and not session.connection:
-            outcome, server, why = (
-                "failed",
-                None,
-                "not connected",
-            )  # its time went by while there was no connection
+            # Its time went by while there was no connection.
+            outcome, server, why = "failed", None, "not connected"
         else:
             outcome, server, why = await attempt(session, statement, (run, worker, seq))
         line = {"kind": kind, "worker": worker, "seq": seq, "due": due, "done": time.monotonic()}

@@ -12,17 +12,10 @@ from lab.shell import run
 TABLE = "fanatico_drill"
 
 
-def signal(part, unit, name):
-    """Send a signal to a unit's main process."""
+def signal(part, unit, name, whom="main"):
+    """Send a signal to a unit's main process, or to all of its processes."""
     return lambda scene: scene.each(
-        part, "systemctl", "kill", "--kill-whom=main", f"--signal={name}", f"{unit}.service"
-    )
-
-
-def whole(part, unit, name):
-    """Send a signal to every process of a unit."""
-    return lambda scene: scene.each(
-        part, "systemctl", "kill", "--kill-whom=all", f"--signal={name}", f"{unit}.service"
+        part, "systemctl", "kill", f"--kill-whom={whom}", f"--signal={name}", f"{unit}.service"
     )
 
 
@@ -174,15 +167,21 @@ FAULTS = {
     ),
     # the balancers
     "haproxy-kill": Fault(
-        "38", "HAProxy is killed where the virtual address is", whole("holder", "haproxy", "KILL")
+        "38",
+        "HAProxy is killed where the virtual address is",
+        signal("holder", "haproxy", "KILL", whom="all"),
     ),
     "haproxy-stop": Fault(
         *("38", "HAProxy is stopped where the virtual address is", unit("holder", "stop", "haproxy")),
         heal=unit("holder", "start", "haproxy"),
     ),
     "haproxy-pause": Fault(
-        *("39", "HAProxy stands still where the virtual address is", whole("holder", "haproxy", "STOP")),
-        heal=whole("holder", "haproxy", "CONT"),
+        *(
+            "39",
+            "HAProxy stands still where the virtual address is",
+            signal("holder", "haproxy", "STOP", whom="all"),
+        ),
+        heal=signal("holder", "haproxy", "CONT", whom="all"),
         write_gap=3,
     ),
     "balancer-power": Fault(
@@ -193,7 +192,7 @@ FAULTS = {
     "keepalived-kill": Fault(
         "42",
         "Keepalived is killed where the virtual address is",
-        whole("holder", "keepalived", "KILL"),
+        signal("holder", "keepalived", "KILL", whom="all"),
         write_gap=1.5,
     ),
 }

@@ -27,12 +27,10 @@ class Scene:
     def __init__(self, lab):
         self.lab = lab
         self.switch = network.switch(lab.name)
-        self.databases, etcd, balancers = (self._nodes(role) for role in ("patroni", "etcd", "haproxy"))
+        self.databases, etcd = (lab.nodes(role) for role in ("patroni", "etcd"))
         self.leader = next(iter(lab.salt(self.databases[0], "fanatico_patroni.leader").values()))
         members = lab.salt(etcd[0], "fanatico_etcd.status")[etcd[0]]
         leading = {one.get("leader_id") for one in members.values()}
-        shown = f" {lab.plan['virtual_ip']['address']}/"
-        addresses = {node: lab.exec(node, ["ip", "-4", "-o", "address", "show"]).stdout for node in balancers}
         # Whom a fault strikes; afterwards others may have these parts.
         self.struck = {
             "leader": [self.leader],
@@ -40,11 +38,8 @@ class Scene:
             "etcd_leader": [node for node, one in members.items() if one.get("member_id") in leading],
             "etcd_majority": etcd[: len(etcd) // 2 + 1],
             "etcd": etcd,
-            "holder": [node for node, text in addresses.items() if shown in text],
+            "holder": lab.virtual_ip_holders(),
         }
-
-    def _nodes(self, role):
-        return [name for name, node in self.lab.plan["nodes"].items() if role in node["roles"]]
 
     def address(self, node):
         """Return a node's address."""
@@ -54,11 +49,6 @@ class Scene:
         """Run a command on all that have a part."""
         for node in self.struck[part]:
             self.lab.exec(node, list(argv))
-
-    def sql(self, node, statement):
-        """Run a statement as PostgreSQL's own user; return the lines of its answer."""
-        argv = ["runuser", "-u", "postgres", "--", "psql", "-XAtqc", statement, "fanatico"]
-        return self.lab.exec(node, argv).stdout.splitlines()
 
 
 def drill(lab, fault, folder, progress, rng=random):
@@ -101,9 +91,9 @@ def drill(lab, fault, folder, progress, rng=random):
     after = Scene(lab)
     lines = [json.loads(line) for line in (folder / "client.jsonl").read_text().splitlines()]
     answers = [answer for probe in probes for answer in probe.answers()]
-    held = [ledger(after, node, name) for node in after.databases]
+    held = [ledger(lab, node, name) for node in after.databases]
     figures = measure.run(lines, answers, struck, min(held, key=len), RATE)
-    after.sql(after.leader, f"DELETE FROM drill_ledger WHERE run = '{name}'")
+    lab.sql(after.leader, f"DELETE FROM drill_ledger WHERE run = '{name}'", "fanatico")
     return {
         "run": name,
         "parts": scene.struck,
@@ -116,9 +106,11 @@ def drill(lab, fault, folder, progress, rng=random):
     }
 
 
-def ledger(scene, node, name):
+def ledger(lab, node, name):
     """Return the [(worker, seq)] that a node holds of a run."""
-    rows = scene.sql(node, f"SELECT worker, seq FROM drill_ledger WHERE run = '{name}'")
+    rows = lab.sql(
+        node, f"SELECT worker, seq FROM drill_ledger WHERE run = '{name}'", "fanatico"
+    ).splitlines()
     return [tuple(int(part) for part in row.split("|")) for row in rows]
 
 

@@ -204,14 +204,14 @@ def fingerprint_of_the_living(lab):
 def test_a_wrong_password_already_in_the_cluster(healthy):
     """Somebody has changed it by hand: the deploy must not quietly put its own in the place of it, nor go on."""
     leader = labs.leader(healthy)
-    before = labs.sql(healthy, leader, "select rolpassword from pg_authid where rolname = 'fanatico'").strip()
-    labs.sql(healthy, leader, "alter role fanatico password 'by-hand-9f2K8s7Qw3'")
+    before = healthy.sql(leader, "select rolpassword from pg_authid where rolname = 'fanatico'").strip()
+    healthy.sql(leader, "alter role fanatico password 'by-hand-9f2K8s7Qw3'")
     try:
         code, _, printed = labs.deploy(healthy)
         assert code != 0
         paragraph(printed, leader, "fanatico", "password")
     finally:
-        labs.sql(healthy, leader, f"alter role fanatico password '{before}'")
+        healthy.sql(leader, f"alter role fanatico password '{before}'")
 
 
 def etcdctl(lab, *words):

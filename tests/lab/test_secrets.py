@@ -1,5 +1,6 @@
 """Each minion holds the secrets of its roles and no other; nobody else can read them, and nothing shows them."""
 
+import functools
 import subprocess
 import tempfile
 
@@ -11,7 +12,7 @@ from tests.support import labs, wait_until
 
 @pytest.fixture(scope="module")
 def pillars(lab):
-    return labs.pillars(lab)
+    return lab.pillars()
 
 
 def test_every_node_holds_exactly_its_roles_secrets(lab, pillars):
@@ -62,6 +63,16 @@ PLACES = {
 SCAN = "grep -rlaF -f - /etc /home /opt /root /run /tmp /usr/local /var 2>/dev/null; true"
 
 
+def files_with(lab, name, values):
+    """The files of a node that hold one of these values (a line each)."""
+    done = lab.machine(name).exec(["sh", "-c", SCAN], text_input=values, timeout=120)
+    return done.stdout.splitlines()
+
+
+def nothing_holds(lab, name, values):
+    return not files_with(lab, name, values)
+
+
 def values(pillars):
     return {
         secret: value for pillar in pillars.values() for secret, value in pillar.get("secrets", {}).items()
@@ -72,9 +83,7 @@ def test_no_file_of_any_machine_holds_one_that_need_not(lab, pillars):
     found = {}
     for name, node in lab.plan["nodes"].items():
         everything = "\n".join(values(pillars).values()) + "\n"
-        files = (
-            lab.machine(name).exec(["sh", "-c", SCAN], text_input=everything, timeout=120).stdout.splitlines()
-        )
+        files = files_with(lab, name, everything)
         due = {
             place for secret in fanatico_plan.secret_names(node["roles"]) for place in PLACES.get(secret, [])
         }
@@ -136,7 +145,7 @@ def rotated(lab, pillars):
         return {
             **before,
             "session": told,
-            "pillars": labs.pillars(lab),
+            "pillars": lab.pillars(),
             "events": heard.read(),
             "said": said.stdout,
         }
@@ -155,10 +164,7 @@ def test_every_value_is_another_one_and_the_old_are_gone(lab, rotated):
     assert not set(now.values()) & set(rotated["values"].values())
     assert all("secrets_former" not in pillar for pillar in rotated["pillars"].values())
     text = "\n".join(rotated["values"].values()) + "\n"
-    found = {
-        name: lab.machine(name).exec(["sh", "-c", SCAN], text_input=text, timeout=120).stdout.split()
-        for name in lab.plan["nodes"]
-    }
+    found = {name: files_with(lab, name, text) for name in lab.plan["nodes"]}
     # Patroni writes what it once followed with again, and the new one as soon as the connection is another (tested below).
     for name in labs.nodes(lab, "patroni"):
         found[name] = sorted(set(found[name]) - {"/var/lib/postgresql/.pgpass_patroni"})
@@ -176,13 +182,19 @@ def test_the_old_password_opens_nothing(lab, rotated):
 
 def test_a_replica_that_has_to_connect_anew_is_let_in(lab, rotated):
     count = "select count(*) from pg_stat_replication where state = 'streaming'"
-    assert labs.sql(lab, rotated["leader"], count).strip() == "2"
+    assert lab.sql(rotated["leader"], count).strip() == "2"
     cut = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_replication"
-    assert labs.sql(lab, rotated["leader"], cut).strip() == "2"
-    wait_until(
-        lambda: labs.sql(lab, rotated["leader"], count).strip() == "2", 30, "both replicas to stream again"
-    )
+    assert lab.sql(rotated["leader"], cut).strip() == "2"
+    wait_until(lambda: lab.sql(rotated["leader"], count).strip() == "2", 30, "both replicas to stream again")
     labs.wait_healthy(lab)
+    # By now Patroni has written the new password where a replica reads it, and the former one is nowhere.
+    text = "\n".join(rotated["values"].values()) + "\n"
+    for name in set(labs.nodes(lab, "patroni")) - {rotated["leader"]}:
+        wait_until(
+            functools.partial(nothing_holds, lab, name, text),
+            30,
+            f"the former values to be gone from {name}",
+        )
 
 
 def test_no_event_and_no_answer_tells_one(rotated):
@@ -205,7 +217,7 @@ def test_no_log_shows_the_new_ones_either(lab, rotated):
     ("name", "also"), [("HAPROXY_STATS_PASSWORD", []), ("ETCD_ROOT_PASSWORD", ["ETCD_TOKEN_KEY"])]
 )
 def test_one_alone_can_be_rotated(lab, rotated, name, also):
-    before = values(labs.pillars(lab))
+    before = values(lab.pillars())
     done = lab.salt_run(
         "state.orchestrate",
         "orch.rotate_secrets",
@@ -214,7 +226,7 @@ def test_one_alone_can_be_rotated(lab, rotated, name, also):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
-    now = values(labs.pillars(lab))
+    now = values(lab.pillars())
     assert {secret for secret in now if now[secret] != before[secret]} == {name, *also}
     assert labs.leader(lab) == rotated["leader"]
     labs.wait_healthy(lab)

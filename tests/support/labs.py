@@ -14,7 +14,7 @@ HEALTHY_WITHIN = 90  # seconds, after whatever a test did
 
 def nodes(lab, role=None):
     """Ids of the plan's nodes, of those with a role if one is named."""
-    return [name for name, node in lab.plan["nodes"].items() if role is None or role in node["roles"]]
+    return lab.nodes(role)
 
 
 def health(lab, target="*"):
@@ -125,13 +125,7 @@ def history(lab, limit=50):
 
 def virtual_ip_holders(lab):
     """Which balancers hold the virtual address, asked of the machines themselves."""
-    address = lab.plan["virtual_ip"]["address"]
-    on = set(lab.running())
-    return [
-        name
-        for name in nodes(lab, "haproxy")
-        if name in on and f" {address}/" in lab.exec(name, ["ip", "-4", "-o", "address", "show"]).stdout
-    ]
+    return lab.virtual_ip_holders()
 
 
 def leader(lab):
@@ -171,19 +165,9 @@ def said(text):
     return re.sub(r"\s+", " ", text)
 
 
-def pillars(lab, *names):
-    """{minion: pillar} of the named nodes, or all, unmasked."""
-    return lab.pillars(*names)
-
-
 def secret(lab, node, name):
     """The value of a secret in a node's pillar."""
-    return pillars(lab, node)[node]["secrets"][name]
-
-
-def sql(lab, node, statement):
-    """As PostgreSQL's own user, beside all passwords."""
-    return lab.exec(node, ["runuser", "-u", "postgres", "--", "psql", "-XAtqc", statement]).stdout
+    return lab.pillars(node)[node]["secrets"][name]
 
 
 @contextlib.contextmanager
