@@ -27,6 +27,10 @@ def _get(path, default=None):
     return _util("fanatico_plan.get")(__pillar__, path, default)
 
 
+def _timing():
+    return _util("fanatico_timing.resolved")(_get("plan:timing"))["patroni"]
+
+
 def _me():
     return __opts__["id"]
 
@@ -454,7 +458,7 @@ def look(timeout=2):
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
     return {
         "facts": facts,
-        "checks": _judge(facts, _me(), sorted(_nodes()), time.time(), _get("plan:timing:patroni:ttl", 20)),
+        "checks": _judge(facts, _me(), sorted(_nodes()), time.time(), _timing()["ttl"]),
     }
 
 

@@ -6,11 +6,15 @@ The same questions as ``_utils/fanatico_plan.py``, with the plan and this node's
 """
 
 
-def _ask(question, *args):
+def _plan():
     plan = __pillar__.get("plan")
     if not plan:
         raise ValueError(f"{__opts__['id']} has no plan in its pillar: see `salt-run fanatico.validate`")
-    return __utils__[f"fanatico_plan.{question}"](plan, *args)
+    return plan
+
+
+def _ask(question, *args):
+    return __utils__[f"fanatico_plan.{question}"](_plan(), *args)
 
 
 def _or_me(node):
@@ -132,6 +136,21 @@ def subnets(role=None):
         salt db1 fanatico_plan.subnets patroni
     """
     return _ask("subnets", role)
+
+
+def timing():
+    """
+    Return the timing in force: that of the plan's preset, with what the plan sets itself on top.
+
+    Seconds under ``patroni`` and ``vrrp``, milliseconds under ``etcd`` and ``haproxy``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.timing
+    """
+    return __utils__["fanatico_timing.resolved"](_plan().get("timing"))
 
 
 def etcd_endpoints():

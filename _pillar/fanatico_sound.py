@@ -28,7 +28,8 @@ def ext_pillar(minion_id, pillar, schema):
         return {}
     secrets = pillar.get("secrets")
     secrets = secrets if isinstance(secrets, Mapping) else {}
-    whole = dict(pillar) | {"secrets": secrets}  # a node whose roles have none is given none
+    # A node whose roles have no secrets is given none.
+    whole = __utils__["fanatico_timing.completed"](dict(pillar) | {"secrets": secrets})
     needed = __utils__["fanatico_plan.secret_names"](node.get("roles") or [])
     found = [
         *__utils__["fanatico_validate.faults"](whole, json.loads(pathlib.Path(schema).read_text())),

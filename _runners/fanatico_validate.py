@@ -71,7 +71,7 @@ def _faults(plan, samples, pillars):
     for pillar in pillars.values():
         whole |= pillar | {"secrets": _secrets(whole) | _secrets(pillar)}
     schema = json.loads((__utils__["fanatico_master.root"](__opts__) / "schema.json").read_text())
-    found = __utils__["fanatico_validate.faults"](whole, schema)
+    found = __utils__["fanatico_validate.faults"](__utils__["fanatico_timing.completed"](whole), schema)
     if not pillars:  # no node could be asked: nothing is known beyond the plan
         return [fault for fault in found if fault.startswith("plan")]
     allowed = {node: __utils__["fanatico_plan.secret_names"](roles) for node, roles in samples.items()}

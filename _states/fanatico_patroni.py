@@ -204,7 +204,7 @@ def _members():
 
 def _restarts(before):
     """Say which members have to be restarted for what was changed, once each of them has been through two rounds."""
-    rounds = 2 * _get("plan:timing:patroni:loop_wait", 10)
+    rounds = 2 * __utils__["fanatico_timing.resolved"](_get("plan:timing"))["patroni"]["loop_wait"]
     seen = {}
 
     def look():

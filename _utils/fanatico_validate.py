@@ -33,6 +33,7 @@ _PARAMETERS_ELSEWHERE = {
 }
 _NO = ("off", "false", "no", "0")
 _PARAMETERS_THAT_LOSE_WRITES = {"fsync": _NO, "full_page_writes": _NO, "synchronous_commit": (*_NO, "local")}
+_WATCHDOG_MARGIN = 5  # seconds by which the watchdog bites before the lease ends (Patroni's own default)
 _SSH = {22: "sshd"}
 _MASTER = {4505: "salt-master", 4506: "salt-master"}
 
@@ -328,11 +329,18 @@ def _timing_faults(pillar):
     patroni = _get(pillar, "plan:timing:patroni", {})
     if {"ttl", "loop_wait", "retry_timeout"} <= patroni.keys():
         needed = patroni["loop_wait"] + 2 * patroni["retry_timeout"]
+        left = patroni["ttl"] - _WATCHDOG_MARGIN - patroni["loop_wait"] - patroni["retry_timeout"]
         if needed > patroni["ttl"]:
             text = (
                 f"{patroni['ttl']} is less than loop_wait + 2 * retry_timeout ({needed}), Patroni's own limit"
             )
             yield ["plan", "timing", "patroni", "ttl"], f"{text}; raise ttl or lower the others"
+        elif patroni.get("primary_stop_timeout", 0) > left and _get(pillar, "patroni:watchdog") != "off":
+            text = (
+                f"{patroni['primary_stop_timeout']} is more than ttl - loop_wait - retry_timeout - {_WATCHDOG_MARGIN} "
+                f"({left}), so the watchdog would reset a host whose PostgreSQL is still stopping"
+            )
+            yield ["plan", "timing", "patroni", "primary_stop_timeout"], f"{text}; raise ttl or lower it"
     advert = _get(pillar, "plan:timing:vrrp:advert", 1)
     if _get(pillar, "keepalived:vrrp_version") == 2 and advert != int(advert):
         text = f"{advert} is not whole, and VRRPv2 (keepalived:vrrp_version) knows whole seconds only"
@@ -341,6 +349,13 @@ def _timing_faults(pillar):
     if {"heartbeat_ms", "election_ms"} <= etcd.keys() and etcd["election_ms"] < 5 * etcd["heartbeat_ms"]:
         text = f"{etcd['election_ms']} is less than five heartbeats, etcd refuses to start"
         yield ["plan", "timing", "etcd", "election_ms"], f"{text}; use at least {5 * etcd['heartbeat_ms']}"
+    patience = 1000 * patroni.get("retry_timeout", 300)
+    if 2 * etcd.get("election_ms", 0) > patience:
+        text = (
+            f"{etcd['election_ms']}: an election may take twice that, longer than Patroni asks again "
+            "(plan:timing:patroni:retry_timeout), and losing one etcd host would cost the primary its lead"
+        )
+        yield ["plan", "timing", "etcd", "election_ms"], f"{text}; use at most {patience // 2}"
     haproxy = _get(pillar, "plan:timing:haproxy", {})
     for key in ("fastinter_ms", "downinter_ms"):
         if haproxy.get(key, 0) > haproxy.get("inter_ms", 60000):

@@ -45,11 +45,7 @@ plan:
     etcd_metrics: 2381
 
   timing:
-    # Seconds. Patroni holds loop_wait + 2 * retry_timeout <= ttl, and ttl >= 20: a dead host costs about ttl,
-    # a crashed PostgreSQL about loop_wait (primary_start_timeout 0: fail over instead of waiting for recovery).
-    patroni: {ttl: 20, loop_wait: 2, retry_timeout: 7, primary_start_timeout: 0, primary_stop_timeout: 5}
-    # Milliseconds. Election at least five heartbeats; slower values lengthen every failover that involves the etcd leader.
-    etcd: {heartbeat_ms: 100, election_ms: 1000}
-    haproxy: {inter_ms: 1000, fastinter_ms: 250, downinter_ms: 500, rise: 2, fall: 4}
-    # Seconds. A dead balancer is replaced after about three of these.
-    vrrp: {advert: 0.3}
+    # How fast a fault is noticed, all parts together: swift (one site), norm (several rooms, or machines that are moved
+    # while they run), wide (several regions). A value of your own goes beside it: {preset: norm, vrrp: {advert: 1}}.
+    # What each means and costs: docs/failover.md; the values in force: `salt db1 fanatico_plan.timing`.
+    preset: swift

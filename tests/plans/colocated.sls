@@ -16,8 +16,4 @@ plan:
     chain1: {address: 192.168.50.31, roles: [rpc]}
   ports: {rpc_http: 8545, rpc_ws: 8546, haproxy_stats: 8404, postgres_primary: 5432, postgres_replica: 5433,
           postgres: 5432, patroni_rest: 8008, etcd_client: 2379, etcd_peer: 2380, etcd_metrics: 2381}
-  timing:
-    patroni: {ttl: 30, loop_wait: 5, retry_timeout: 10, primary_start_timeout: 10, primary_stop_timeout: 10}
-    etcd: {heartbeat_ms: 100, election_ms: 1000}
-    haproxy: {inter_ms: 2000, fastinter_ms: 500, downinter_ms: 1000, rise: 2, fall: 4}
-    vrrp: {advert: 0.5}
+  timing: {preset: norm}

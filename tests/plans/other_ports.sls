@@ -18,8 +18,4 @@ plan:
     store: {address: 172.21.15.200, roles: [etcd]}
   ports: {rpc_http: 18545, rpc_ws: 18546, haproxy_stats: 18404, postgres_primary: 15432, postgres_replica: 15433,
           postgres: 6432, patroni_rest: 18008, etcd_client: 12379, etcd_peer: 12380, etcd_metrics: 12381}
-  timing:
-    patroni: {ttl: 60, loop_wait: 10, retry_timeout: 20, primary_start_timeout: 30, primary_stop_timeout: 30}
-    etcd: {heartbeat_ms: 200, election_ms: 2000}
-    haproxy: {inter_ms: 3000, fastinter_ms: 1000, downinter_ms: 2000, rise: 3, fall: 3}
-    vrrp: {advert: 0.8}
+  timing: {preset: wide, haproxy: {rise: 3, fall: 3}}

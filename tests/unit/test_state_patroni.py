@@ -171,7 +171,7 @@ class TestDifference:
 @pytest.fixture
 def configure_loader_modules(plan, all_utils):
     plan = copy.deepcopy(plan)
-    plan["timing"]["patroni"]["loop_wait"] = 0
+    plan["timing"] = {"patroni": {"loop_wait": 0}}
     return {
         state: {
             "__opts__": {"id": "db3", "test": False},

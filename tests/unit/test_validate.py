@@ -15,7 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from _utils import fanatico_pki, fanatico_plan, fanatico_validate
+from _utils import fanatico_pki, fanatico_plan, fanatico_timing, fanatico_validate
 from tests.support import REPO, pillar
 
 SCHEMA = json.loads((REPO / "pillar" / "schema.json").read_text())
@@ -49,7 +49,9 @@ def whole(plan=PLANS["plan"]):
     secrets = {
         name: value for role in fanatico_plan.SECRETS for name, value in pillar.fake_secrets(role).items()
     }
-    return merge(data | load(plan), copy.deepcopy(pillar.SITE) | {"secrets": secrets})
+    return fanatico_timing.completed(
+        merge(data | load(plan), copy.deepcopy(pillar.SITE) | {"secrets": secrets})
+    )
 
 
 def changed(data, changes):
@@ -251,6 +253,18 @@ ONE_FAULT = [
         "plan:timing:etcd:election_ms: 400 is less than five heartbeats, etcd refuses to start; "
         "use at least 500",
     ),
+    (
+        {"plan:timing:etcd:election_ms": 4000},
+        "plan:timing:etcd:election_ms: 4000: an election may take twice that, longer than Patroni asks again "
+        "(plan:timing:patroni:retry_timeout), and losing one etcd host would cost the primary its lead; "
+        "use at most 3500",
+    ),
+    (
+        {"plan:timing:patroni:primary_stop_timeout": 7},
+        "plan:timing:patroni:primary_stop_timeout: 7 is more than ttl - loop_wait - retry_timeout - 5 (6), "
+        "so the watchdog would reset a host whose PostgreSQL is still stopping; raise ttl or lower it",
+    ),
+    ({"plan:timing:preset": "swfit"}, "plan:timing:preset: 'swfit' is not known; did you mean swift?"),
     (
         {"plan:timing:vrrp:advert": 41},
         "plan:timing:vrrp:advert: 41 is too large; should be seconds, 0.01 to 40.95 (VRRPv3), in steps of 0.01",

@@ -24,8 +24,4 @@ plan:
     etcd_client: 2379
     etcd_peer: 2380
     etcd_metrics: 2381
-  timing:
-    patroni: {ttl: 20, loop_wait: 2, retry_timeout: 7, primary_start_timeout: 0, primary_stop_timeout: 5}
-    etcd: {heartbeat_ms: 100, election_ms: 1000}
-    haproxy: {inter_ms: 1000, fastinter_ms: 250, downinter_ms: 500, rise: 2, fall: 4}
-    vrrp: {advert: 0.3}
+  timing: {preset: swift}
