@@ -532,6 +532,39 @@ def _order(path, payload, timeout):
     raise CommandExecutionError(f"{_me()}: no etcd member takes orders: {'; '.join(failures)}")
 
 
+def stand_apart(timeout=5):
+    """
+    Hand etcd's lead over where this node leads it and Patroni's leader shares its host or failure domain.
+
+    Run by the minions of such nodes themselves (``_pillar/fanatico_apart.py``), with or without a master.
+
+    timeout
+        Seconds, for each call.
+
+    Returns ``{"moved": node or None, "why": text}``. Raises ``CommandExecutionError`` where etcd does not answer or refuses.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.stand_apart
+    """
+    plan, statuses = __pillar__["plan"], status(timeout)
+    leader = _leader_of(statuses)
+    if leader != _me():
+        return {"moved": None, "why": f"{leader or 'nobody'} leads etcd, not {_me()}"}
+    key = f"/service/{plan['name']}/leader"
+    held = _order("/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()}, timeout).get("kvs")
+    primary = base64.b64decode(held[0]["value"]).decode() if held else None
+    successor, why = _util("fanatico_etcd_plan.stand_apart")(plan, leader, primary, statuses)
+    if successor:
+        member = str(int(statuses[successor]["member_id"], 16))
+        address = _nodes()[leader]  # only the leader takes this order
+        token = _token(address, timeout)
+        _post(address, "/v3/maintenance/transfer-leadership", {"targetID": member}, timeout, token=token)
+    return {"moved": successor, "why": why}
+
+
 def get(key, timeout=5):
     """
     Return the value of a key as text, or None where there is none.

@@ -60,6 +60,23 @@ def _auth():
     return REST_USER, password
 
 
+def synchronous_mode(wanted):
+    """
+    Return ``wanted``, or what comes nearest to it with the Patroni of this node: before 4.0 there is no ``quorum``, but ``on``.
+
+    wanted
+        The setting ``synchronous_mode``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_patroni.synchronous_mode quorum
+    """
+    version = __salt__["pkg.version"]("patroni")
+    return _util("fanatico_patroni_plan.synchronous_mode")(wanted, version)
+
+
 def _ask(path, timeout, node=None):
     """GET ``path`` from ``node``, or from the first node that answers."""
     nodes = _nodes()

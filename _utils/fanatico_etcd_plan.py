@@ -225,3 +225,46 @@ def access_steps(seen, scope, admitted):
 
 def _base64(text):
     return base64.b64encode(text.encode()).decode()
+
+
+def stand_apart(plan, leader, primary, statuses):
+    """
+    Return ``(member, why)``: who should lead etcd instead of ``leader``, or ``(None, why)`` where all is well or nobody can.
+
+    A host that takes both leaders with it costs an election more: a new etcd leader gives every lease its whole time again.
+
+    plan
+        The plan. ``failure_domain`` of a node is what it may go down together with; the node itself without one.
+    leader
+        The node that leads etcd, or None.
+    primary
+        The node that leads Patroni, or None.
+    statuses
+        What each member says of itself, ``{node: {"learner": bool, ...} or {"error": text}}``.
+    """
+    nodes = plan["nodes"]
+
+    def domain(node):
+        return nodes.get(node, {}).get("failure_domain", node)
+
+    if leader is None or primary is None:
+        return None, f"{'etcd' if leader is None else 'Patroni'} has no leader at the moment"
+    if domain(leader) != domain(primary):
+        return None, f"{leader} leads etcd, {primary} leads Patroni: apart"
+    where = f"on the host {leader}" if leader == primary else f"in the failure domain {domain(leader)}"
+    answering = {
+        node
+        for node, one in statuses.items()
+        if "error" not in one and not one.get("learner") and node in nodes
+    }
+    if len(answering) < len(statuses):
+        return (
+            None,
+            f"both lead {where}, but not every member of etcd is there: not a moment for an election",
+        )
+    others = [node for node in nodes if node in answering and domain(node) != domain(primary)]
+    # Best where none of PostgreSQL's is either: the next failover changes nothing then.
+    others.sort(key=lambda node: "patroni" in nodes[node]["roles"])
+    if not others:
+        return None, f"both lead {where}, and every member of etcd stands there"
+    return others[0], f"both lead {where}"

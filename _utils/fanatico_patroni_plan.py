@@ -66,3 +66,16 @@ def passwords(configuration):
     """Return ``{"superuser": ..., "replication": ..., "rewind": ...}`` of a patroni.yml as far as they are there."""
     roles = ((configuration or {}).get("postgresql") or {}).get("authentication") or {}
     return {name: (one or {}).get("password") for name, one in roles.items()}
+
+
+def synchronous_mode(wanted, version):
+    """
+    Return the setting ``synchronous_mode`` that a Patroni understands: ``quorum`` is new in 4.0, before it ``True`` (on).
+
+    wanted
+        What the pillar says.
+    version
+        The package's version; empty where it is not installed yet.
+    """
+    major = version.rpartition(":")[2].partition(".")[0]
+    return True if wanted == "quorum" and major.isdecimal() and int(major) < 4 else wanted

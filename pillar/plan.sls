@@ -18,7 +18,9 @@ plan:
     address: 10.0.0.100           # in the network of the haproxy nodes, used by nothing else
     router_id: 51                 # VRRP router id, 1-255, unique in that network
 
-  nodes:                          # minion id: address, roles (master, etcd, patroni, haproxy, rpc; one node may hold several)
+  # minion id: address, roles (master, etcd, patroni, haproxy, rpc; one node may hold several) and, where hosts may go down
+  # together, failure_domain: the leaders of etcd and of Patroni are kept out of the same one.
+  nodes:
     salt:     {address: 10.0.0.5,  roles: [master]}
     haproxy1: {address: 10.0.0.10, roles: [haproxy]}
     haproxy2: {address: 10.0.0.11, roles: [haproxy]}

@@ -1,5 +1,6 @@
 """fanatico_etcd against fake gateways, and its members and keys against a fake python-etcd3."""
 
+import base64
 import copy
 import sys
 import time
@@ -364,3 +365,42 @@ def test_the_other_etcd3_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "etcd3", types.SimpleNamespace(Client=object))
     with pytest.raises(CommandExecutionError, match="etcd3-py"):
         fanatico_etcd.members()
+
+
+@pytest.fixture
+def together(cluster):
+    """etcd2, which leads etcd, and db1, which leads Patroni, may go down together."""
+    value = base64.b64encode(b"db1").decode()
+    for peer in cluster.values():
+        peer.answers["POST /v3/kv/range"] = (200, {"kvs": [{"value": value}]})
+        peer.answers["POST /v3/maintenance/transfer-leadership"] = (200, {})
+    nodes = fanatico_etcd.__pillar__["plan"]["nodes"]
+    nodes["etcd2"]["failure_domain"] = nodes["db1"]["failure_domain"] = "room"
+    return nodes
+
+
+def transfers(cluster):
+    return [
+        (name, payload)
+        for name, peer in cluster.items()
+        for _, path, payload, _ in peer.seen
+        if path.endswith("transfer-leadership")
+    ]
+
+
+def test_a_leader_beside_patronis_hands_over(together, cluster):
+    fanatico_etcd.__opts__["id"] = "etcd2"
+    assert fanatico_etcd.stand_apart() == {"moved": "etcd1", "why": "both lead in the failure domain room"}
+    assert transfers(cluster) == [("etcd2", {"targetID": IDS["etcd1"]})]
+
+
+def test_a_member_that_does_not_lead_leaves_it_alone(together, cluster):
+    assert fanatico_etcd.stand_apart() == {"moved": None, "why": "etcd2 leads etcd, not etcd1"}
+    assert transfers(cluster) == []
+
+
+def test_leaders_that_stand_apart_stay(together, cluster):
+    fanatico_etcd.__opts__["id"] = "etcd2"
+    del together["db1"]["failure_domain"]
+    assert fanatico_etcd.stand_apart()["moved"] is None
+    assert transfers(cluster) == []

@@ -140,6 +140,7 @@ def master(tmp_path, gpg_home):
             pillar_dirs=[str(REPO / "_pillar")],
             ext_pillar=[
                 {"fanatico_pki": str(tmp_path / "ca")},
+                {"fanatico_apart": {}},
                 {"fanatico_sound": str(REPO / "pillar" / "schema.json")},
             ],
         )

@@ -168,6 +168,21 @@ class TestDifference:
                 assert after.get(key) == present.get(key)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "version", "understood"),
+    [
+        ("quorum", "4.0.7-1", "quorum"),
+        ("quorum", "1:4.1.4-2", "quorum"),
+        ("quorum", "3.3.6-1.pgdg12+1", True),
+        ("quorum", "1:3.0-1", True),
+        ("quorum", "", "quorum"),  # not installed yet
+        (False, "3.3.6-1", False),
+    ],
+)
+def test_a_patroni_without_quorum_commit_is_given_what_comes_nearest(wanted, version, understood):
+    assert fanatico_patroni_plan.synchronous_mode(wanted, version) == understood
+
+
 @pytest.fixture
 def configure_loader_modules(plan, all_utils):
     plan = copy.deepcopy(plan)

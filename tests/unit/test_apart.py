@@ -1,0 +1,79 @@
+"""etcd's leader is kept away from Patroni's: who should lead, and on which nodes that is looked after."""
+
+import pytest
+import yaml
+
+from _pillar import fanatico_apart
+from _utils.fanatico_etcd_plan import stand_apart
+from tests.support import REPO
+
+COLOCATED = yaml.safe_load((REPO / "tests" / "plans" / "colocated.sls").read_text())["plan"]
+WELL = {f"data{number}": {"learner": False} for number in (1, 2, 3)}
+ROOMS = {
+    "nodes": {
+        "etcd1": {"roles": ["etcd"], "failure_domain": "a"},
+        "etcd2": {"roles": ["etcd"], "failure_domain": "a"},
+        "etcd3": {"roles": ["etcd"], "failure_domain": "b"},
+        "db1": {"roles": ["patroni"], "failure_domain": "a"},
+        "db2": {"roles": ["patroni"], "failure_domain": "b"},
+    }
+}
+
+
+class TestDecision:
+    """Who should lead etcd."""
+
+    def test_apart_they_stay(self):
+        assert stand_apart(COLOCATED, "data1", "data2", WELL)[0] is None
+
+    def test_on_one_host_another_leads_etcd(self):
+        assert stand_apart(COLOCATED, "data1", "data1", WELL) == ("data2", "both lead on the host data1")
+
+    def test_in_one_room_one_elsewhere_leads(self):
+        there = {name: {"learner": False} for name in ("etcd1", "etcd2", "etcd3")}
+        assert stand_apart(ROOMS, "etcd1", "db1", there)[0] == "etcd3"
+        assert stand_apart(ROOMS, "etcd3", "db1", there)[0] is None
+
+    def test_a_host_of_its_own_is_preferred(self):
+        plan = {"nodes": {**COLOCATED["nodes"], "witness": {"roles": ["etcd"]}}}
+        assert stand_apart(plan, "data1", "data1", {**WELL, "witness": {}})[0] == "witness"
+
+    @pytest.mark.parametrize(("leader", "primary"), [(None, "data1"), ("data1", None)])
+    def test_without_a_leader_nothing_moves(self, leader, primary):
+        assert stand_apart(COLOCATED, leader, primary, WELL)[0] is None
+
+    def test_with_a_member_missing_nothing_moves(self):
+        successor, why = stand_apart(COLOCATED, "data1", "data1", {**WELL, "data3": {"error": "timed out"}})
+        assert successor is None
+        assert "not every member" in why
+
+    def test_a_learner_does_not_lead(self):
+        assert stand_apart(COLOCATED, "data1", "data1", {**WELL, "data3": {"learner": True}})[0] is None
+
+    def test_where_nobody_can_it_is_said(self):
+        plan = {
+            "nodes": {name: {**node, "failure_domain": "one"} for name, node in COLOCATED["nodes"].items()}
+        }
+        assert "every member of etcd stands there" in stand_apart(plan, "data1", "data2", WELL)[1]
+
+
+class TestWhere:
+    """On which nodes the job runs."""
+
+    def scheduled(self, plan):
+        return {node for node in plan["nodes"] if fanatico_apart.ext_pillar(node, {"plan": plan})}
+
+    def test_with_hosts_of_their_own_nowhere(self, plan):
+        assert self.scheduled(plan) == set()
+
+    def test_where_hosts_are_shared(self):
+        assert self.scheduled(COLOCATED) == {"data1", "data2", "data3"}
+
+    def test_where_a_failure_domain_is(self):
+        nodes = {name: dict(node) for name, node in ROOMS["nodes"].items()}
+        nodes["db2"]["failure_domain"] = "c"
+        assert self.scheduled({"nodes": nodes}) == {"etcd1", "etcd2"}
+
+    @pytest.mark.parametrize("broken", [None, [], {}, {"nodes": None}, {"nodes": {"etcd1": 1}}])
+    def test_a_plan_that_is_none_yields_nothing(self, broken):
+        assert fanatico_apart.ext_pillar("etcd1", {"plan": broken}) == {}
