@@ -1,6 +1,6 @@
 """What an application is: writes and reads through the virtual address, at a fixed pace, and everything it was told.
 
-    python client.py ADDRESS CA SECONDS RUN OUT < password
+    (cat password; sleep 60) | python client.py ADDRESS CA SECONDS RUN OUT
 
 Open loop: every attempt has its time from the start, whatever became of the ones before, so that an outage is not hidden
 by a client that waits for it to end (coordinated omission). OUT gets one JSON line an attempt:
@@ -9,7 +9,7 @@ by a client that waits for it to end (coordinated omission). OUT gets one JSON l
 
 ``due`` and ``done`` are seconds of the monotonic clock, which all machines of the lab share. ``outcome`` is ``ok``
 (acknowledged), ``failed`` (never sent, or refused) or ``unknown`` (sent, no answer: it may have been committed). Runs by
-itself, without the rest of the lab.
+itself, without the rest of the lab. It ends with its standard input, or after so many SECONDS.
 """
 
 import asyncio
@@ -95,10 +95,10 @@ async def attempt(session, statement, values):
     return ("failed" if why == "25006" else "unknown"), None, why
 
 
-async def pace(kind, worker, rate, start, end, session, statement, run, out):
-    """Make attempts at their times until the end."""
+async def pace(kind, worker, rate, start, until, session, statement, run, out):
+    """Make attempts at their times until the end: ``until()`` tells when that is."""
     seq = 0
-    while (due := start + seq / rate) < end:
+    while (due := start + seq / rate) < until():
         now = time.monotonic()
         if now < due:
             await asyncio.sleep(due - now)
@@ -130,12 +130,21 @@ async def main(address, authority, seconds, run, out, password):
     async with await psycopg.AsyncConnection.connect(**settings, port=5432, autocommit=True) as connection:
         await connection.execute(TABLE)
     start = time.monotonic() + 1
-    end = start + seconds
-    print(json.dumps({"start": start, "end": end}), flush=True)
+    ends = [start + seconds]
+    loop = asyncio.get_running_loop()
+
+    def stop():
+        loop.remove_reader(sys.stdin)
+        ends.append(time.monotonic())
+
+    loop.add_reader(sys.stdin, stop)
+    print(json.dumps({"start": start}), flush=True)
 
     def worker(kind, number, count, rate, port, statement):
         session = Session(settings | {"port": port})
-        return pace(kind, number, rate, start + number / rate / count, end, session, statement, run, out)
+        return pace(
+            kind, number, rate, start + number / rate / count, lambda: min(ends), session, statement, run, out
+        )
 
     await asyncio.gather(
         *(worker("write", n, WRITERS, WRITES_A_SECOND, 5432, WRITE) for n in range(WRITERS)),
@@ -145,5 +154,14 @@ async def main(address, authority, seconds, run, out, password):
 
 if __name__ == "__main__":
     virtual_address, ca, duration, name, path = sys.argv[1:]
-    with open(path, "w") as file:
-        asyncio.run(main(virtual_address, ca, float(duration), name, file, sys.stdin.readline().strip()))
+    with open(path, "w", buffering=1) as file:
+        asyncio.run(
+            main(
+                virtual_address,
+                ca,
+                float(duration),
+                name,
+                file,
+                sys.stdin.buffer.raw.readline().decode().strip(),
+            )
+        )

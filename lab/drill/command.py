@@ -7,7 +7,7 @@ from pathlib import Path
 from lab import preflight, report
 from lab.drill import report as reports
 from lab.drill.faults import FAULTS, named
-from lab.drill.run import complaints, drill
+from lab.drill.run import complaints, drill, wait_healthy
 from lab.errors import LabError
 from lab.machines import Lab
 
@@ -39,7 +39,10 @@ def carry_out(lab, faults, runs, folder):
     if not lab.state.get("deployed"):
         raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
     folder.mkdir(parents=True)
-    facts = {"timing": lab.plan["timing"], "versions": versions(lab)}
+    print("waiting for everything to be healthy", flush=True)
+    wait_healthy(lab)
+    timing = next(iter(lab.salt(lab.nodes("patroni")[0], "fanatico_plan.timing").values()))
+    facts = {"timing": timing, "versions": versions(lab)}
     records, timelines, bad = {}, {}, 0
     for name, fault in faults.items():
         one = records[name] = {

@@ -1,12 +1,13 @@
 """What drills measured, for programs (JSON) and for people (one HTML file that needs nothing else)."""
 
 import json
+import math
 import platform
 from pathlib import Path
 
 import jinja2
 
-from lab.drill import measure
+from lab.drill import measure, phases
 
 FIGURES = ("write_gap", "read_gap", "unavailable", "to_full_redundancy")
 COUNTS = ("acknowledged", "failed", "unknown", "lost", "recovered", "duplicate", "nowhere")
@@ -30,10 +31,24 @@ def content(records, timing, versions):
             "figures": {key: measure.summary(runs, key) for key in FIGURES},
             "counts": {key: sum(run[key] for run in runs) for key in COUNTS},
             "two_writable": max(run["two_writable"] for run in runs),
+            "phases": _phases(runs),
             "failovers": sum(run["failover"] for run in runs),
             "complaints": [f"{run['run']}: {text}" for run in runs for text in run["complaints"]],
         }
     return {"timing": timing, "versions": versions, "machine": platform.platform(), "faults": faults}
+
+
+def _phases(runs):
+    """Return ``{mark: {"n", "p50", "max"}}``: seconds from the fault until something was said, in how many runs."""
+    found = {}
+    for run in runs:
+        for mark, one in run["phases"].items():
+            found.setdefault(mark, []).append(one["after"])
+    return {
+        mark: {"n": len(found[mark]), "p50": measure.percentile(found[mark], 0.5), "max": max(found[mark])}
+        for mark in phases.MARKS
+        if mark in found
+    }
 
 
 def write(folder, told, timelines):
@@ -53,10 +68,11 @@ def write(folder, told, timelines):
 
 
 def steps(values):
-    """Return an empirical distribution as an SVG path and the value at its right edge."""
-    edge = max(*values, 0.001) * 1.05
+    """Return an empirical distribution as an SVG path and the value at its right edge; what never ended is beyond it."""
+    ended = [value for value in values if math.isfinite(value)]
+    edge = max([0.001, *ended]) * 1.05
     path, height = f"M 0 {HEIGHT}", HEIGHT
-    for count, value in enumerate(sorted(values), 1):
+    for count, value in enumerate(sorted(ended), 1):
         path += f" L {value / edge * WIDTH:.1f} {height:.1f}"
         height = HEIGHT - count / len(values) * HEIGHT
         path += f" L {value / edge * WIDTH:.1f} {height:.1f}"

@@ -11,13 +11,18 @@ from pathlib import Path
 
 from lab import network
 from lab import plan as plans
-from lab.drill import client, measure
+from lab.drill import client, measure, phases
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
+from lab.shell import run
 
 HERE = Path(__file__).parent
-BEFORE, AFTER = 5.0, 10.0  # seconds of load before the fault, and after it was healed
+BEFORE, AFTER = (
+    3.0,
+    3.0,
+)  # seconds of load before the fault, and after it was healed and a write was acknowledged
 HEALTHY_WITHIN = 180
+LONGEST = 1800  # seconds, should nobody tell the client to end
 RATE = client.WRITERS * client.WRITES_A_SECOND
 
 
@@ -28,18 +33,13 @@ class Scene:
         self.lab = lab
         self.switch = network.switch(lab.name)
         self.databases, etcd = (lab.nodes(role) for role in ("patroni", "etcd"))
-        self.leader = next(iter(lab.salt(self.databases[0], "fanatico_patroni.leader").values()))
+        self.leader = leader(lab)
+        self.password = lab.pillars(self.leader)[self.leader]["secrets"]["POSTGRES_FANATICO_PASSWORD"]
         members = lab.salt(etcd[0], "fanatico_etcd.status")[etcd[0]]
         leading = {one.get("leader_id") for one in members.values()}
+        (etcd_leader,) = (node for node, one in members.items() if one.get("member_id") in leading)
         # Whom a fault strikes; afterwards others may have these parts.
-        self.struck = {
-            "leader": [self.leader],
-            "replica": [node for node in self.databases if node != self.leader][:1],
-            "etcd_leader": [node for node, one in members.items() if one.get("member_id") in leading],
-            "etcd_majority": etcd[: len(etcd) // 2 + 1],
-            "etcd": etcd,
-            "holder": lab.virtual_ip_holders(),
-        }
+        self.struck = parts(lab.plan["nodes"], lab.master, self.leader, etcd_leader, lab.virtual_ip_holders())
 
     def address(self, node):
         """Return a node's address."""
@@ -50,60 +50,127 @@ class Scene:
         for node in self.struck[part]:
             self.lab.exec(node, list(argv))
 
+    def rules(self, text):
+        """Load nftables rules on the switch, with the program that the machines have."""
+        root = self.lab.root(self.lab.master)
+        run(["ip", "netns", "exec", self.switch, "chroot", root, "/usr/sbin/nft", "-f", "-"], text_input=text)
+
+    def qdisc(self, node, verb, *words):
+        """Change how fast a node's cable carries what goes to it, on the switch's side."""
+        run(["ip", "netns", "exec", self.switch, "tc", "qdisc", verb, "dev", node, *words])
+
+
+def parts(nodes, master, leader, etcd_leader, holders):
+    """Return ``{part: [node, ...]}``: all that faults know hosts by.
+
+    nodes
+        Those of the plan.
+    master, leader, etcd_leader, holders
+        Who is Salt's master, leads Patroni, leads etcd, and holds the virtual address.
+    """
+    databases, etcd, balancers = (
+        [name for name, node in nodes.items() if role in node["roles"]]
+        for role in ("patroni", "etcd", "haproxy")
+    )
+    replicas = [node for node in databases if node != leader]
+    followers = [node for node in etcd if node != etcd_leader]
+    return {
+        "leader": [leader],
+        "replica": replicas[:1],
+        "replicas": replicas,
+        "databases": databases,
+        "etcd_leader": [etcd_leader],
+        "etcd_follower": followers[:1],
+        "etcd_followers": followers,
+        "etcd_majority": etcd[: len(etcd) // 2 + 1],
+        "etcd": etcd,
+        "holder": holders,
+        "spare": [node for node in balancers if node not in holders],
+        "balancers": balancers,
+        "master": [master],
+        "nodes": [node for node in nodes if node != master],
+        "all": list(nodes),
+    }
+
+
+def leader(lab):
+    """Return the database node that takes writes; raises LabError where none does, or two."""
+    asked = "SELECT NOT pg_is_in_recovery()"
+    leading = [node for node in lab.nodes("patroni") if lab.sql(node, asked).strip() == "t"]
+    if len(leading) != 1:
+        raise LabError(f"{' and '.join(leading) or 'No database'} leads: look with `patronictl list`.")
+    return leading[0]
+
 
 def drill(lab, fault, folder, progress, rng=random):
     """
-    Run one fault once and return its record; raw lines are kept under ``folder``.
+    Run one fault once on a healthy lab and return its record; raw lines are kept under ``folder``.
 
-    Raises LabError where the lab is not healthy before, or not again afterwards.
+    Raises LabError where the lab is not healthy again afterwards.
     """
     folder.mkdir(parents=True)
-    progress("waiting for everything to be healthy")
-    wait_healthy(lab)
     scene = Scene(lab)
-    timing = lab.plan["timing"]["patroni"]
-    pause = rng.uniform(0, timing["loop_wait"] * 2)  # a lease has any age when a fault strikes
-    total = BEFORE + pause + fault.hold + AFTER
-    parts = {name: " ".join(nodes) for name, nodes in scene.struck.items()}
-    progress(f"{parts['leader']} leads, {parts['holder']} holds the virtual address; load for {total:.0f} s")
+    loop_wait = next(iter(lab.salt(scene.leader, "fanatico_plan.timing").values()))["patroni"]["loop_wait"]
+    pause = rng.uniform(0, loop_wait * 2)  # a lease has any age when a fault strikes
+    progress(f"{scene.leader} leads, {' and '.join(scene.struck['holder'])} holds the virtual address")
     name = folder.name
     with contextlib.ExitStack() as stack:
         probes = [Probe(lab.machine(node), folder) for node in scene.databases]
         for probe in probes:
             stack.callback(probe.stop)
-        span = stack.enter_context(loading(scene, total, name, folder))
-        sleep_until(span["start"] + BEFORE + pause)
-        struck = time.monotonic()
         try:
+            if fault.prepare:
+                fault.prepare(scene)
+            load = stack.enter_context(loading(scene, name, folder))
+            sleep_until(load.start + BEFORE + pause)
+            struck = time.monotonic()
             fault.strike(scene)
             progress("struck")
-            sleep_until(struck + fault.hold)
+            time.sleep(fault.hold)
         finally:  # whatever else fails, nothing stays broken
-            healed = time.monotonic()
+            begun = time.monotonic()
             if fault.heal:
                 fault.heal(scene)
                 progress("healed")
+            healed = time.monotonic()
         for probe in probes:
             probe.revive()
-        sleep_until(span["end"])
+        load.wait_written(healed)
+        sleep_until(time.monotonic() + AFTER)
+        load.stop()
     wait_healthy(lab)
     whole = time.monotonic()
-    after = Scene(lab)
-    lines = [json.loads(line) for line in (folder / "client.jsonl").read_text().splitlines()]
+    now_leading = leader(lab)
+    lines = load.lines()
     answers = [answer for probe in probes for answer in probe.answers()]
-    held = [ledger(lab, node, name) for node in after.databases]
+    held = [ledger(lab, node, name) for node in scene.databases]
     figures = measure.run(lines, answers, struck, min(held, key=len), RATE)
-    lab.sql(after.leader, f"DELETE FROM drill_ledger WHERE run = '{name}'", "fanatico")
+    lab.sql(now_leading, f"DELETE FROM drill_ledger WHERE run = '{name}'", "fanatico")
     return {
         "run": name,
         "parts": scene.struck,
-        "leader_after": after.leader,
-        "failover": after.leader != scene.leader,
+        "leader_after": now_leading,
+        "failover": now_leading != scene.leader,
         "etcd_leader_with_primary": scene.leader in scene.struck["etcd_leader"],
-        "to_full_redundancy": whole - healed,
-        "at": {"start": span["start"], "struck": struck, "healed": healed, "end": span["end"]},
+        "to_full_redundancy": whole - begun,
+        "at": {"start": load.start, "struck": struck, "healed": healed},
+        "phases": phases.marks(journals(lab, struck), struck, whole),
         **figures,
     }
+
+
+def journals(lab, since):
+    """Return what the machines' units have said since a time of the monotonic clock, as ``phases.entry`` does."""
+    seconds = round(time.monotonic() - since) + 1
+    units = [word for unit in ("patroni", "etcd", "haproxy", "keepalived") for word in ("-u", unit)]
+    fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,__MONOTONIC_TIMESTAMP"
+    argv = ["journalctl", "-q", "--no-pager", "-o", "json", fields, f"--since=-{seconds}", *units]
+    return [
+        phases.entry(node, json.loads(line))
+        for role in ("patroni", "etcd", "haproxy")
+        for node in lab.nodes(role)
+        for line in lab.exec(node, argv).stdout.splitlines()
+    ]
 
 
 def ledger(lab, node, name):
@@ -189,31 +256,56 @@ class Probe:
         return [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
 
 
+class Load:
+    """The client, on a host of its own."""
+
+    def __init__(self, process, path):
+        self.process, self.path = process, path
+        said = process.stdout.readline()
+        if not said:
+            raise LabError(f"The client did not start: {process.stderr.read()[-1000:]}")
+        self.start = json.loads(said)["start"]
+
+    def lines(self):
+        """Return all that it was told."""
+        whole = self.path.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def wait_written(self, after):
+        """Wait until a write was acknowledged after a time of the monotonic clock, or for as long as that may take."""
+        deadline = time.monotonic() + HEALTHY_WITHIN
+        while time.monotonic() < deadline:
+            for line in reversed(self.lines()[-RATE * 5 :]):
+                if line["kind"] == "write" and line["outcome"] == "ok" and line["done"] > after:
+                    return
+            time.sleep(1)
+
+    def stop(self):
+        """Let it end its attempts, and wait for it."""
+        self.process.stdin.close()
+        if self.process.wait(30):
+            raise LabError(f"The client failed: {self.process.stderr.read()[-1000:]}")
+
+
 @contextlib.contextmanager
-def loading(scene, seconds, name, folder):
-    """Run the client on a host of its own; yield when it starts and ends, and wait for it."""
+def loading(scene, name, folder):
+    """Run the client on a host of its own and yield a Load."""
     lab = scene.lab
-    password = lab.pillars(scene.databases[0])[scene.databases[0]]["secrets"]["POSTGRES_FANATICO_PASSWORD"]
-    authority = folder / "ca.crt"
+    authority, told = folder / "ca.crt", folder / "client.jsonl"
     authority.write_text(lab.exec(scene.databases[0], ["cat", "/etc/patroni/pki/service-ca.crt"]).stdout)
     address = free_address(lab.plan)
     network.detach(lab.name, "client")
     network.attach(lab.name, lab.plan, "client", address)
     space = network.namespace(lab.name, "client")
-    words = [lab.plan["virtual_ip"]["address"], authority, seconds, name, folder / "client.jsonl"]
+    words = [lab.plan["virtual_ip"]["address"], authority, LONGEST, name, told]
     process = subprocess.Popen(
         ["ip", "netns", "exec", space, sys.executable, HERE / "client.py", *map(str, words)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        process.stdin.write(password + "\n")
+        process.stdin.write(scene.password + "\n")
         process.stdin.flush()
-        said = process.stdout.readline()
-        if not said:
-            raise LabError(f"The client did not start: {process.stderr.read()[-1000:]}")
-        yield json.loads(said)
-        if process.wait(30):
-            raise LabError(f"The client failed: {process.stderr.read()[-1000:]}")
+        yield Load(process, told)
     finally:
         process.kill()
         process.wait()

@@ -1,12 +1,13 @@
 """What is made of a drill's raw lines: gaps, losses, and whether two nodes took writes."""
 
+import contextlib
 import itertools
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.drill import faults, measure, report
+from lab.drill import faults, measure, phases, report
 from lab.drill import run as drill
 
 RATE = 10  # writes a second in these tests
@@ -151,6 +152,87 @@ class TestComplaints:
         assert "as before" in text
 
 
+class TestPhases:
+    """What the journals tell of a failover."""
+
+    def said(self, *entries):
+        return phases.marks(entries, 100.0, 130.0)
+
+    def test_each_is_the_first_after_the_fault(self):
+        found = self.said(
+            ("haproxy1", "haproxy", 99.0, "Server postgres_primary/db1 is UP, reason: Layer7 check passed"),
+            ("haproxy1", "haproxy", 103.5, "Server postgres_primary/db2 is UP, reason: Layer7 check passed"),
+            ("haproxy2", "haproxy", 103.2, "Server postgres_primary/db2 is UP, reason: Layer7 check passed"),
+            ("db2", "patroni", 102.0, "INFO: promoted self to leader by acquiring session lock"),
+            ("db2", "patroni", 102.3, "LOG:  selected new timeline ID: 2"),
+            ("db3", "patroni", 140.0, "INFO: promoted self to leader by acquiring session lock"),
+        )
+        assert {mark: (round(one["after"], 1), one["node"]) for mark, one in found.items()} == {
+            "lock_taken": (2.0, "db2"),
+            "promoted": (2.3, "db2"),
+            "haproxy_up": (3.2, "haproxy2"),
+        }
+
+    def test_a_unit_does_not_speak_for_another(self):
+        assert self.said(("db1", "etcd", 101.0, "Entering MASTER STATE")) == {}
+
+    @pytest.mark.parametrize("message", ["(fanatico) Entering MASTER STATE", [40, 102], None])
+    def test_an_entry_of_the_journal(self, message):
+        line = {
+            "MESSAGE": message,
+            "_SYSTEMD_UNIT": "keepalived.service",
+            "__MONOTONIC_TIMESTAMP": "1500000",
+        }
+        text = message if isinstance(message, str) else ""
+        assert phases.entry("haproxy1", line) == ("haproxy1", "keepalived", 1.5, text)
+
+
+class TestFaults:
+    """The table of what can be broken."""
+
+    def test_it_covers_most_of_the_matrix(self):
+        rows = {row for fault in faults.FAULTS.values() for row in fault.number.split(", ")}
+        assert all(row.isdecimal() and 1 <= int(row) <= 53 for row in rows)
+        assert len(rows) >= 35
+
+    @pytest.mark.parametrize("name", faults.FAULTS)
+    def test_its_rules_name_parts_and_ports_that_there_are(self, name, plan):
+        """Steps that only load rules are carried out against a scene that writes them down."""
+        scene = FakeScene(plan)
+        with contextlib.suppress(NotInTest):
+            faults.FAULTS[name].strike(scene)
+        assert all("%" not in text and "{  }" not in text for text in scene.loaded)
+
+    def test_the_short_set_and_lists_of_names(self):
+        assert list(faults.named("short")) == list(faults.SHORT)
+        assert list(faults.named("switchover,haproxy-kill")) == ["switchover", "haproxy-kill"]
+        assert faults.named("all") == faults.FAULTS
+        with pytest.raises(KeyError):
+            faults.named("haproxy")
+
+
+class NotInTest(Exception):
+    """A step wants a machine."""
+
+
+class FakeScene:
+    """Knows who has which part, and takes down the rules it is given."""
+
+    def __init__(self, plan):
+        self.plan, self.lab, self.loaded = plan, self, []
+        self.leader, self.password = "db1", ""
+        self.struck = drill.parts(plan["nodes"], "salt", "db1", "etcd2", ["haproxy1"])
+
+    def address(self, node):
+        return self.plan["nodes"][node]["address"]
+
+    def rules(self, text):
+        self.loaded.append(text)
+
+    def __getattr__(self, name):
+        raise NotInTest(name)
+
+
 def test_a_timeline_has_every_tenth_of_a_second():
     line = report.timeline(writes(["ok"] * 5 + ["failed"] * 10 + ["ok"] * 5), struck=0.5)
     assert all(round(later - sooner, 1) == 0.1 for (sooner, _), (later, _) in itertools.pairwise(line))
@@ -159,13 +241,21 @@ def test_a_timeline_has_every_tenth_of_a_second():
 
 def test_the_report_shows_every_fault(tmp_path):
     run = TestComplaints.RECORD | dict.fromkeys(report.COUNTS, 0) | dict.fromkeys(report.FIGURES, 0.2)
-    run |= {"run": "haproxy-kill-001", "complaints": ["<b>"]}
-    records = {"haproxy-kill": {"what": "x", "number": "38", "write_gap": 0.5, "runs": [run]}}
+    run |= {
+        "run": "haproxy-kill-001",
+        "complaints": ["<b>"],
+        "phases": {"virtual_ip": {"after": 0.2, "node": "x"}},
+    }
+    never = run | {"run": "haproxy-kill-002", "write_gap": float("inf"), "complaints": [], "phases": {}}
+    records = {"haproxy-kill": {"what": "x", "number": "38", "write_gap": 0.5, "runs": [run, never]}}
     told = report.content(records, {"ttl": 20}, {"haproxy": "3.0"})
-    report.write(tmp_path, told, {"haproxy-kill-001": [(-0.1, 20), (0.0, 0), (0.1, 20)]})
+    line = [(-0.1, 20), (0.0, 0), (0.1, 20)]
+    report.write(tmp_path, told, {"haproxy-kill-001": line, "haproxy-kill-002": line})
     page = (tmp_path / "report.html").read_text()
     assert "haproxy-kill" in page
     assert "&lt;b&gt;" in page
+    assert "nan" not in page
+    assert "<td>virtual ip</td><td>1</td><td>0.20</td>" in page
     assert (tmp_path / "report.json").exists()
 
 

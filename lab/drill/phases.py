@@ -1,0 +1,50 @@
+"""What happened when, out of the machines' journals: which part of an outage was whose. No I/O."""
+
+import re
+
+# In the order in which a failover goes through them. What is said, by which unit.
+MARKS = {
+    "stopped": ("patroni", r"database system is shut down|received (fast|immediate) shutdown request"),
+    "released": ("patroni", r"[Dd]emot(ed|ing) self|released leader key|Releasing leader"),
+    "lock_taken": ("patroni", r"promoted self to leader|acquired session lock as a leader"),
+    "promoted": ("patroni", r"selected new timeline ID|database system is ready to accept connections"),
+    "etcd_leader": ("etcd", r"became leader at term"),
+    "haproxy_down": ("haproxy", r"Server postgres_primary/\S+ is DOWN"),
+    "haproxy_up": ("haproxy", r"Server postgres_primary/\S+ is UP"),
+    "virtual_ip": ("keepalived", r"Entering MASTER STATE"),
+}
+
+
+def marks(entries, struck, until):
+    """
+    Return ``{mark: {"after": seconds from the fault, "node": where}}``, of each the first after the fault.
+
+    entries
+        ``[(node, unit, monotonic seconds, message), ...]``.
+    struck, until
+        Seconds of the monotonic clock: when the fault was injected, and when it no longer matters what is said.
+    """
+    found = {}
+    for node, unit, when, message in sorted(entries, key=lambda entry: entry[2]):
+        if not struck <= when <= until:
+            continue
+        for mark, (of, said) in MARKS.items():
+            if mark not in found and unit == of and re.search(said, message):
+                found[mark] = {"after": when - struck, "node": node}
+    return found
+
+
+def entry(node, line):
+    """
+    Return (node, unit, monotonic seconds, message) of one entry of a journal.
+
+    line
+        ``{"MESSAGE", "_SYSTEMD_UNIT", "__MONOTONIC_TIMESTAMP"}``, as ``journalctl -o json`` has it.
+    """
+    message = line.get("MESSAGE")
+    return (
+        node,
+        line.get("_SYSTEMD_UNIT", "").removesuffix(".service"),
+        int(line["__MONOTONIC_TIMESTAMP"]) / 1e6,
+        message if isinstance(message, str) else "",  # what is no text comes as a list of bytes
+    )
