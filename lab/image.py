@@ -55,6 +55,8 @@ ANVIL = {
     "sha256": "5727dd8f08f3bf6dde4ec1d9832e87c43f9315ef824bff1ab18486bf51bc7af3",
 }
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+# Where pip finds packages and whom it trusts. What to install is locked, and other settings name files of this machine.
+PIP_SETTINGS = ("cert", "extra-index-url", "index-url", "proxy", "retries", "timeout", "trusted-host")
 
 
 class Image:
@@ -220,7 +222,7 @@ def _build_environment():
     ).stdout
     for line in settings.splitlines():
         found = re.fullmatch(r"(?:global|:env:|install)\.([a-z-]+)='(.*)'", line)
-        if found and "file:" not in found[2] and found[1] != "find-links":
+        if found and found[1] in PIP_SETTINGS:
             environment["PIP_" + found[1].upper().replace("-", "_")] = found[2].replace("\\n", " ")
     return environment
 

@@ -36,11 +36,11 @@ def unknown_key(content):
 
 
 def ttl_too_small(content):
-    content["plan"]["timing"]["patroni"]["ttl"] = 15
+    content["plan"]["timing"]["patroni"] = {"ttl": 15}
 
 
 def loop_does_not_fit(content):
-    content["plan"]["timing"]["patroni"]["retry_timeout"] = 12
+    content["plan"]["timing"]["patroni"] = {"retry_timeout": 12}
 
 
 def ports_in_conflict(content):
