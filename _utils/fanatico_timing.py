@@ -10,6 +10,9 @@ from collections.abc import Mapping
 DEFAULT = "swift"
 
 # patroni: seconds. etcd, haproxy: milliseconds, and numbers of checks. vrrp: seconds.
+#
+# rise 1: Patroni's answer is not a matter of chance, whoever says it is primary has the lock. fall: long enough, at
+# fastinter, for a Patroni that died to be back (it takes under two seconds), since PostgreSQL goes on meanwhile.
 PRESETS = {
     # One site, less than a millisecond between hosts.
     "swift": {
@@ -21,7 +24,7 @@ PRESETS = {
             "primary_stop_timeout": 5,
         },
         "etcd": {"heartbeat_ms": 100, "election_ms": 1000},
-        "haproxy": {"inter_ms": 1000, "fastinter_ms": 250, "downinter_ms": 500, "rise": 2, "fall": 4},
+        "haproxy": {"inter_ms": 1000, "fastinter_ms": 500, "downinter_ms": 500, "rise": 1, "fall": 6},
         "vrrp": {"advert": 0.3},
     },
     # Several rooms, or virtual machines that are moved while they run.
@@ -34,7 +37,7 @@ PRESETS = {
             "primary_stop_timeout": 10,
         },
         "etcd": {"heartbeat_ms": 100, "election_ms": 1000},
-        "haproxy": {"inter_ms": 2000, "fastinter_ms": 500, "downinter_ms": 1000, "rise": 2, "fall": 4},
+        "haproxy": {"inter_ms": 2000, "fastinter_ms": 500, "downinter_ms": 1000, "rise": 1, "fall": 6},
         "vrrp": {"advert": 0.5},
     },
     # Several regions, up to some 50 ms between hosts.
@@ -47,7 +50,7 @@ PRESETS = {
             "primary_stop_timeout": 20,
         },
         "etcd": {"heartbeat_ms": 300, "election_ms": 3000},
-        "haproxy": {"inter_ms": 3000, "fastinter_ms": 1000, "downinter_ms": 2000, "rise": 2, "fall": 4},
+        "haproxy": {"inter_ms": 3000, "fastinter_ms": 1000, "downinter_ms": 2000, "rise": 1, "fall": 4},
         "vrrp": {"advert": 0.8},
     },
 }

@@ -29,10 +29,11 @@ def create_switch(lab, plan):
     name = switch(lab)
     run(["ip", "netns", "add", name])
     lines = ["link set lo up"]
-    for network, settings in plan["networks"].items():
+    for number, (network, settings) in enumerate(plan["networks"].items()):
         _, gateway = plans.network_for(plan, settings["gateway"])
         lines += [
-            f"link add br-{network} type bridge forward_delay 0 stp_state 0",
+            # Without an address of its own a bridge takes that of one port, and changes it as cables come and go.
+            f"link add br-{network} address 02:fa:00:00:00:{number:02x} type bridge forward_delay 0 stp_state 0",
             f"addr add {gateway} dev br-{network}",
             f"link set br-{network} up",
         ]

@@ -113,9 +113,9 @@ async def pace(kind, worker, rate, start, until, session, statement, run, out):
     await session.drop()
 
 
-async def main(address, authority, seconds, run, out, password):
-    """Make the table, say when it begins and ends, and do it."""
-    settings = {
+def settings(address, authority, password):
+    """Return what a careful application connects with: a peer that vanished is found out within seconds."""
+    return {
         "host": address,
         "dbname": "fanatico",
         "user": "fanatico",
@@ -127,8 +127,17 @@ async def main(address, authority, seconds, run, out, password):
         "keepalives_interval": 1,
         "keepalives_count": 3,
     }
-    async with await psycopg.AsyncConnection.connect(**settings, port=5432, autocommit=True) as connection:
-        await connection.execute(TABLE)
+
+
+@contextlib.asynccontextmanager
+async def ending(connect, table, seconds):
+    """
+    Make the table, say when work begins, and yield (start, a function that tells when it ends).
+
+    That is after so many seconds, or as soon as the standard input ends.
+    """
+    async with await psycopg.AsyncConnection.connect(**connect, port=5432, autocommit=True) as connection:
+        await connection.execute(table)
     start = time.monotonic() + 1
     ends = [start + seconds]
     loop = asyncio.get_running_loop()
@@ -139,29 +148,31 @@ async def main(address, authority, seconds, run, out, password):
 
     loop.add_reader(sys.stdin, stop)
     print(json.dumps({"start": start}), flush=True)
+    yield start, lambda: min(ends)
 
-    def worker(kind, number, count, rate, port, statement):
-        session = Session(settings | {"port": port})
-        return pace(
-            kind, number, rate, start + number / rate / count, lambda: min(ends), session, statement, run, out
+
+async def main(address, authority, seconds, name, out, password):
+    """Write and read until the end."""
+    connect = settings(address, authority, password)
+    async with ending(connect, TABLE, seconds) as (start, until):
+
+        def worker(kind, number, count, rate, port, statement):
+            session, first = Session(connect | {"port": port}), start + number / rate / count
+            return pace(kind, number, rate, first, until, session, statement, name, out)
+
+        await asyncio.gather(
+            *(worker("write", n, WRITERS, WRITES_A_SECOND, 5432, WRITE) for n in range(WRITERS)),
+            *(worker("read", n, READERS, READS_A_SECOND, 5433, READ) for n in range(READERS)),
         )
 
-    await asyncio.gather(
-        *(worker("write", n, WRITERS, WRITES_A_SECOND, 5432, WRITE) for n in range(WRITERS)),
-        *(worker("read", n, READERS, READS_A_SECOND, 5433, READ) for n in range(READERS)),
-    )
+
+def run(work):
+    """Take the arguments and the password, and work."""
+    address, authority, seconds, name, path = sys.argv[1:]
+    password = sys.stdin.buffer.raw.readline().decode().strip()
+    with open(path, "w", buffering=1) as out:
+        asyncio.run(work(address, authority, float(seconds), name, out, password))
 
 
 if __name__ == "__main__":
-    virtual_address, ca, duration, name, path = sys.argv[1:]
-    with open(path, "w", buffering=1) as file:
-        asyncio.run(
-            main(
-                virtual_address,
-                ca,
-                float(duration),
-                name,
-                file,
-                sys.stdin.buffer.raw.readline().decode().strip(),
-            )
-        )
+    run(main)

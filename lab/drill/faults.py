@@ -32,7 +32,12 @@ def shell(part, script):
 
 def signal(part, unit, name, whom="main"):
     """Send a signal to a unit's main process, or to all of its processes."""
-    return shell(part, f"systemctl kill --kill-whom={whom} --signal={name} {unit}.service")
+    # Not by `systemctl kill`: that ends what systemd runs after the unit's end as well.
+    processes = {
+        "main": f"systemctl show -P MainPID {unit}",
+        "all": f'cat "/sys/fs/cgroup$(systemctl show -P ControlGroup {unit})/cgroup.procs"',
+    }
+    return shell(part, f"kill -{name} $({processes[whom]})")
 
 
 def unit(part, verb, name):
