@@ -24,7 +24,7 @@ PRESETS = {
             "primary_stop_timeout": 5,
         },
         "etcd": {"heartbeat_ms": 100, "election_ms": 1000},
-        "haproxy": {"inter_ms": 1000, "fastinter_ms": 500, "downinter_ms": 500, "rise": 1, "fall": 6},
+        "haproxy": {"inter_ms": 1000, "fastinter_ms": 500, "downinter_ms": 300, "rise": 1, "fall": 6},
         "vrrp": {"advert": 0.3},
     },
     # Several rooms, or virtual machines that are moved while they run.

@@ -1,0 +1,72 @@
+"""Append to lists, and read them, through the virtual address: what a check of consistency is made of.
+
+    (cat password; sleep 60) | python append.py ADDRESS CA SECONDS RUN OUT
+
+Every append puts a number that occurs once into one of many lists. OUT gets one JSON line an attempt:
+
+    {"kind": "append", "key", "id", "sent", "done", "outcome", "why"}
+    {"kind": "read", "key", "length", "crc", "sent", "done"}
+
+``sent`` and ``done`` are seconds of the monotonic clock. Ends with its standard input, or after so many SECONDS. Runs by
+itself, beside client.py.
+"""
+
+import asyncio
+import json
+import random
+import time
+import zlib
+
+import client
+
+KEYS = 64
+WORKERS, A_SECOND = 8, 8  # each: 64 a second together, one in four a read
+PER_WORKER = 10**7  # numbers that a worker may use
+
+TABLE = "CREATE TABLE IF NOT EXISTS drill_append (run text, key int, list bigint[], PRIMARY KEY (run, key))"
+APPEND = (
+    "INSERT INTO drill_append VALUES (%s, %s, ARRAY[%s::bigint]) "
+    "ON CONFLICT (run, key) DO UPDATE SET list = drill_append.list || excluded.list RETURNING cardinality(drill_append.list)"
+)
+READ = "SELECT coalesce((SELECT list FROM drill_append WHERE run = %s AND key = %s), '{}')"
+
+
+def crc(numbers):
+    """Return a checksum of a list."""
+    return zlib.crc32(json.dumps(numbers).encode())
+
+
+async def work(worker, start, until, session, run, out):
+    """Append and read at a fixed pace until the end."""
+    rng, seq = random.Random(f"{run}-{worker}"), 0
+    while (due := start + seq / A_SECOND) < until():
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        key, reads = rng.randrange(KEYS), rng.random() < 0.25
+        line = {"kind": "read" if reads else "append", "key": key, "sent": time.monotonic()}
+        if reads:
+            outcome, found, _ = await client.attempt(session, READ, (run, key))
+            line |= {"length": len(found), "crc": crc(found)} if outcome == "ok" else {}
+        else:
+            number = worker * PER_WORKER + seq
+            outcome, _, why = await client.attempt(session, APPEND, (run, key, number))
+            line |= {"id": number, "why": why}
+        out.write(json.dumps(line | {"outcome": outcome, "done": time.monotonic()}) + "\n")
+        seq += 1
+    await session.drop()
+
+
+async def main(address, authority, seconds, run, out, password):
+    """Make the table, say when it begins, and do it."""
+    settings = client.settings(address, authority, password)
+    async with client.ending(settings, TABLE, seconds) as (start, until):
+        sessions = [client.Session(settings | {"port": 5432}) for _ in range(WORKERS)]
+        await asyncio.gather(
+            *(
+                work(worker, start + worker / WORKERS / A_SECOND, until, session, run, out)
+                for worker, session in enumerate(sessions)
+            )
+        )
+
+
+if __name__ == "__main__":
+    client.run(main)
