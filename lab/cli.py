@@ -78,8 +78,15 @@ def parser():
         "--lab", default=None, help="let the lab's tests use this running lab instead of one of their own"
     )
     one = command("drill", drill, "break something under load and measure what a client sees of it")
-    one.add_argument("fault", metavar="FAULT", help="one of `drill list`, or all")
+    one.add_argument(
+        "fault", metavar="FAULT", help="one of `drill list`, several with commas, short, all, or nemesis"
+    )
     one.add_argument("--runs", type=int, default=1, help="how often (default: 1)")
+    one.add_argument("--hold", type=float, help="seconds until it is healed, other than the fault's own")
+    one.add_argument(
+        "--minutes", type=float, default=20, help="how long a nemesis breaks things (default: 20)"
+    )
+    one.add_argument("--seed", type=int, help="of the nemesis, to have the same faults again")
     one.add_argument(
         "--report",
         default=None,

@@ -15,9 +15,9 @@ import asyncio
 import json
 import random
 import time
-import zlib
 
 import client
+from history import crc
 
 KEYS = 64
 WORKERS, A_SECOND = 8, 8  # each: 64 a second together, one in four a read
@@ -29,11 +29,6 @@ APPEND = (
     "ON CONFLICT (run, key) DO UPDATE SET list = drill_append.list || excluded.list RETURNING cardinality(drill_append.list)"
 )
 READ = "SELECT coalesce((SELECT list FROM drill_append WHERE run = %s AND key = %s), '{}')"
-
-
-def crc(numbers):
-    """Return a checksum of a list."""
-    return zlib.crc32(json.dumps(numbers).encode())
 
 
 async def work(worker, start, until, session, run, out):

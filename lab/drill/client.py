@@ -57,7 +57,7 @@ class Session:
         return None
 
     async def ask(self, statement, values):
-        """Return (server, None), or (None, why) with the connection gone."""
+        """Return (what was told, None), or (None, why) with the connection gone."""
         asked = asyncio.ensure_future(self.connection.execute(statement, values))
         late = not (await asyncio.wait({asked}, timeout=ANSWER_WITHIN))[0]
         if late:
@@ -84,13 +84,13 @@ def reason(exc):
 
 
 async def attempt(session, statement, values):
-    """Try once; return (outcome, server, why)."""
+    """Try once; return (outcome, what was told, why)."""
     why = await session.ready()
     if why:
         return "failed", None, why
-    server, why = await session.ask(statement, values)
-    if server:
-        return "ok", server, None
+    told, why = await session.ask(statement, values)
+    if why is None:
+        return "ok", told, None
     # 25006: a standby refused it; nothing was written. Of all else nobody can know.
     return ("failed" if why == "25006" else "unknown"), None, why
 

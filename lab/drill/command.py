@@ -1,13 +1,16 @@
 """`./fanatico drill`: faults by name, so many runs each, and a report."""
 
 import json
+import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from lab import preflight, report
+from lab.drill import nemesis
 from lab.drill import report as reports
 from lab.drill.faults import FAULTS, named
-from lab.drill.run import complaints, drill, wait_healthy
+from lab.drill.run import Scene, complaints, drill, password, wait_healthy
 from lab.errors import LabError
 from lab.machines import Lab
 
@@ -22,27 +25,61 @@ def main(options):
         return 0
     preflight.check_root()
     try:
-        faults = named(options.fault)
+        faults = {} if options.fault == "nemesis" else named(options.fault)
     except KeyError:
         raise LabError(f"There is no fault {options.fault!r}; `./fanatico drill list` names them.") from None
     if not 1 <= options.runs <= 1000:
         raise LabError("A drill has 1 to 1000 runs.")
+    if not 0.1 <= options.minutes <= 600 or not 0 <= (options.hold or 0) <= 36000:
+        raise LabError("A nemesis works for 0.1 to 600 minutes, and a fault is held for 0 to 36000 seconds.")
     lab = Lab(options.name)
     with lab.locked():
-        return carry_out(
-            lab, faults, options.runs, Path(options.report or f"drills/{time.strftime('%Y%m%d-%H%M%S')}")
-        )
+        if not lab.state.get("deployed"):
+            raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
+        folder = Path(options.report or f"drills/{time.strftime('%Y%m%d-%H%M%S')}")
+        folder.mkdir(parents=True)
+        say("waiting for everything to be healthy")
+        wait_healthy(lab)
+        if not faults:
+            return torment(lab, options, folder)
+        if options.hold is not None:
+            faults = {name: replace(fault, hold=options.hold) for name, fault in faults.items()}
+        return carry_out(lab, faults, options.runs, folder)
+
+
+def say(text):
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+def torment(lab, options, folder):
+    """Let the nemesis loose, write down what it found, and return 1 where something was lost or out of order."""
+    seed = options.seed if options.seed is not None else random.randrange(10**6)
+    say(f"nemesis: {options.minutes:g} minutes, --seed {seed}")
+    record = nemesis.nemesis(lab, password(lab), options.minutes, folder / "nemesis", say, seed)
+    record["complaints"] = nemesis.complaints(record)
+    (folder / "nemesis.json").write_text(json.dumps({**record, **facts(lab)}, indent=2) + "\n")
+    for node, counts in record["nodes"].items():
+        say(f"{node}: " + ", ".join(f"{count} {key}" for key, count in counts.items()))
+    say(
+        f"{len(record['faults'])} faults in {record['seconds'] / 60:.0f} minutes, the lead moved "
+        f"{len(record['leaders']) - 1} times, timeline {record['timeline']}"
+    )
+    for complaint in record["complaints"]:
+        say(f"NOT AS IT MUST BE: {complaint}")
+    say(f"\n{folder}/nemesis.json")
+    return 1 if record["complaints"] else 0
+
+
+def facts(lab):
+    """Return what a report says of the lab itself, ``{"timing", "versions"}``."""
+    timing = next(iter(lab.salt(lab.nodes("patroni")[0], "fanatico_plan.timing").values()))
+    return {"timing": timing, "versions": versions(lab)}
 
 
 def carry_out(lab, faults, runs, folder):
     """Run everything, one after the other; the report is written anew after each run, so that nothing measured is lost."""
-    if not lab.state.get("deployed"):
-        raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
-    folder.mkdir(parents=True)
-    print("waiting for everything to be healthy", flush=True)
-    wait_healthy(lab)
-    timing = next(iter(lab.salt(lab.nodes("patroni")[0], "fanatico_plan.timing").values()))
-    facts = {"timing": timing, "versions": versions(lab)}
+    known, secret = facts(lab), password(lab)
     records, timelines, bad = {}, {}, 0
     for name, fault in faults.items():
         one = records[name] = {
@@ -54,19 +91,20 @@ def carry_out(lab, faults, runs, folder):
         for number in range(1, runs + 1):
             raw = folder / f"{name}-{number:03}"
             record = drill(
-                lab,
+                Scene(lab, secret),
                 fault,
                 raw,
-                lambda text, title=f"{name} {number}/{runs}": print(f"{title}: {text}", flush=True),
+                lambda text, title=f"{name} {number}/{runs}": say(f"{title}: {text}"),
+                known["timing"]["patroni"]["loop_wait"],
             )
             record["complaints"] = complaints(fault, record)
             one["runs"].append(record)
             lines = [json.loads(line) for line in (raw / "client.jsonl").read_text().splitlines()]
             timelines[record["run"]] = reports.timeline(lines, record["at"]["struck"])
-            reports.write(folder, reports.content(records, **facts), timelines)
+            reports.write(folder, reports.content(records, **known), timelines)
             bad += bool(record["complaints"])
-            print(f"{name} {number}/{runs}: {sentence(record)}", flush=True)
-    print(f"\n{folder}/report.html and report.json, {bad} of {runs * len(faults)} runs not as they must be.")
+            say(f"{name} {number}/{runs}: {sentence(record)}")
+    say(f"\n{folder}/report.html and report.json, {bad} of {runs * len(faults)} runs not as they must be.")
     return 1 if bad else 0
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-TABLE = "fanatico_drill"
+TABLE, BUSY = "fanatico_drill", "fanatico-drill-busy"
 
 
 # --- what steps are made of
@@ -141,6 +141,17 @@ def fast(part):
     return lambda scene: [scene.qdisc(node, "del", "root") for node in scene.struck[part]]
 
 
+def busy(part, processes=2, longest=7200):
+    """Let so many processes of hosts compute, as a neighbour's do, for so many seconds at most."""
+    unit = f"systemd-run -q -p RuntimeMaxSec={longest} --unit {BUSY}"
+    return shell(part, "; ".join(f"{unit}-{n} sh -c 'while :; do :; done'" for n in range(processes)))
+
+
+def idle(part):
+    """Let them rest again."""
+    return shell(part, f"systemctl stop '{BUSY}-*'")
+
+
 def switchover(scene):
     """Hand the lead over, as an operator does."""
     scene.lab.salt(scene.leader, "fanatico_patroni.switchover")
@@ -238,6 +249,21 @@ def _crash(number, what, strike, heal=None, **settings):
 def _lost(number, what, strike, heal, **settings):
     """The primary is gone without a word: its lease has to end."""
     return Fault(number, what, strike, heal, **{"failover": True, "write_gap": 30, "hold": 32} | settings)
+
+
+def halves(rng):
+    """Divide the databases and etcd's nodes in two at random; nothing gets from one half to the other."""
+
+    def step(scene):
+        nodes = [*scene.struck["databases"], *scene.struck["etcd"]]
+        rng.shuffle(nodes)
+        middle = rng.randint(1, len(nodes) - 1)
+        scene.struck.update(half=nodes[:middle], other_half=nodes[middle:])
+        cut("half", "other_half")(scene)
+
+    return Fault(
+        "24", "the databases and etcd's nodes are divided in two at random", step, mend, failover=None
+    )
 
 
 WITHOUT_SALT = sequence(unit("all", "stop", "salt-minion"), unit("master", "stop", "salt-master"))
@@ -483,6 +509,12 @@ FAULTS = {
     "events-forged": Fault("46", "the master is told that the primary's Patroni is down, which it is not", forged(1), hold=15),
     "events-storm": Fault("45", "the master is told so a thousand times", forged(1000), hold=30),
     # --- everything
+    "cpu-saturated": Fault(
+        *("soak", "two processes on each database and etcd host do nothing but compute, for a minute",
+          sequence(busy("databases"), busy("etcd")), sequence(idle("databases"), idle("etcd"))),
+        write_gap=5,
+        hold=60,
+    ),
     "all-power": Fault(
         *("52", "every host but Salt's loses its power at once", power("nodes", on=False), power("nodes", on=True)),
         failover=None,

@@ -1,8 +1,13 @@
 """Is a history of appends and reads one that a single, reliable database could have given? No I/O."""
 
 import collections
+import json
+import zlib
 
-from lab.drill.append import crc
+
+def crc(numbers):
+    """Return a checksum of a list."""
+    return zlib.crc32(json.dumps(numbers).encode())
 
 
 def check(lines, final):

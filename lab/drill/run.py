@@ -29,12 +29,11 @@ RATE = client.WRITERS * client.WRITES_A_SECOND
 class Scene:
     """Who had which part in the lab when a run began, and the hands that faults work with."""
 
-    def __init__(self, lab):
-        self.lab = lab
+    def __init__(self, lab, password):
+        self.lab, self.password = lab, password
         self.switch = network.switch(lab.name)
         self.databases, etcd = (lab.nodes(role) for role in ("patroni", "etcd"))
         self.leader = leader(lab)
-        self.password = lab.pillars(self.leader)[self.leader]["secrets"]["POSTGRES_FANATICO_PASSWORD"]
         members = lab.salt(etcd[0], "fanatico_etcd.status")[etcd[0]]
         leading = {one.get("leader_id") for one in members.values()}
         (etcd_leader,) = (node for node, one in members.items() if one.get("member_id") in leading)
@@ -93,6 +92,12 @@ def parts(nodes, master, leader, etcd_leader, holders):
     }
 
 
+def password(lab):
+    """Return what the client logs in with."""
+    node = lab.nodes("patroni")[0]
+    return lab.pillars(node)[node]["secrets"]["POSTGRES_FANATICO_PASSWORD"]
+
+
 def leader(lab):
     """Return the database node that takes writes; raises LabError where none does, or two."""
     asked = "SELECT NOT pg_is_in_recovery()"
@@ -102,15 +107,17 @@ def leader(lab):
     return leading[0]
 
 
-def drill(lab, fault, folder, progress, rng=random):
+def drill(scene, fault, folder, progress, loop_wait, rng=random):
     """
     Run one fault once on a healthy lab and return its record; raw lines are kept under ``folder``.
+
+    loop_wait
+        Patroni's, in seconds.
 
     Raises LabError where the lab is not healthy again afterwards.
     """
     folder.mkdir(parents=True)
-    scene = Scene(lab)
-    loop_wait = next(iter(lab.salt(scene.leader, "fanatico_plan.timing").values()))["patroni"]["loop_wait"]
+    lab = scene.lab
     pause = rng.uniform(0, loop_wait * 2)  # a lease has any age when a fault strikes
     progress(f"{scene.leader} leads, {' and '.join(scene.struck['holder'])} holds the virtual address")
     name = folder.name
@@ -271,11 +278,18 @@ class Load:
         whole = self.path.read_text().rpartition("\n")[0]
         return [json.loads(line) for line in whole.splitlines()]
 
+    def newest(self, size=2**18):
+        """Return what it was told last, as far as that fits into so many bytes."""
+        with self.path.open("rb") as file:
+            file.seek(max(0, self.path.stat().st_size - size))
+            whole = file.read().rpartition(b"\n")[0]
+        return [json.loads(line) for line in whole.splitlines()[1:]]
+
     def wait_written(self, after):
         """Wait until a write was acknowledged after a time of the monotonic clock, or for as long as that may take."""
         deadline = time.monotonic() + HEALTHY_WITHIN
         while time.monotonic() < deadline:
-            for line in reversed(self.lines()[-RATE * 5 :]):
+            for line in reversed(self.newest()):
                 if line["kind"] == "write" and line["outcome"] == "ok" and line["done"] > after:
                     return
             time.sleep(1)
@@ -288,8 +302,8 @@ class Load:
 
 
 @contextlib.contextmanager
-def loading(scene, name, folder):
-    """Run the client on a host of its own and yield a Load."""
+def loading(scene, name, folder, program="client.py"):
+    """Run the client, or another one, on a host of its own and yield a Load."""
     lab = scene.lab
     authority, told = folder / "ca.crt", folder / "client.jsonl"
     authority.write_text(lab.exec(scene.databases[0], ["cat", "/etc/patroni/pki/service-ca.crt"]).stdout)
@@ -299,7 +313,7 @@ def loading(scene, name, folder):
     space = network.namespace(lab.name, "client")
     words = [lab.plan["virtual_ip"]["address"], authority, LONGEST, name, told]
     process = subprocess.Popen(
-        ["ip", "netns", "exec", space, sys.executable, HERE / "client.py", *map(str, words)],
+        ["ip", "netns", "exec", space, sys.executable, HERE / program, *map(str, words)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
