@@ -8,7 +8,7 @@ Every append puts a number that occurs once into one of many lists. OUT gets one
     {"kind": "read", "key", "length", "crc", "sent", "done"}
 
 ``sent`` and ``done`` are seconds of the monotonic clock. Ends with its standard input, or after so many SECONDS. Runs by
-itself, beside client.py.
+itself, with _utils/ on its path.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import json
 import random
 import time
 
-import client
+import fanatico_client as client
 from history import crc
 
 KEYS = 64
@@ -50,11 +50,11 @@ async def work(worker, start, until, session, run, out):
     await session.drop()
 
 
-async def main(address, authority, seconds, run, out, password):
+async def main(connect, seconds, run, out, stdin):
     """Make the table, say when it begins, and do it."""
-    settings = client.settings(address, authority, password)
-    async with client.ending(settings, TABLE, seconds) as (start, until):
-        sessions = [client.Session(settings | {"port": 5432}) for _ in range(WORKERS)]
+    connect = connect | {"port": 5432}
+    async with client.ending(connect, TABLE, seconds, stdin) as (start, until):
+        sessions = [client.Session(connect) for _ in range(WORKERS)]
         await asyncio.gather(
             *(
                 work(worker, start + worker / WORKERS / A_SECOND, until, session, run, out)

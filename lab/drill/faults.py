@@ -9,6 +9,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+# A replica is back within a blink and takes its slot again, so that it may need several tries.
+DROP_SLOT = """
+    DO $$
+    DECLARE slot record;
+    BEGIN
+        SELECT * INTO STRICT slot FROM pg_replication_slots WHERE active LIMIT 1;
+        FOR try IN 1..500 LOOP
+            BEGIN
+                PERFORM pg_terminate_backend(active_pid, 1000) FROM pg_replication_slots
+                  WHERE slot_name = slot.slot_name AND active;
+                PERFORM pg_drop_replication_slot(slot.slot_name);
+                RETURN;
+            EXCEPTION WHEN object_in_use THEN NULL;
+            END;
+        END LOOP;
+        RAISE 'the slot % could not be dropped', slot.slot_name;
+    END $$
+"""
 TABLE, BUSY = "fanatico_drill", "fanatico-drill-busy"
 
 
@@ -298,11 +316,7 @@ FAULTS = {
     "slot-dropped": Fault(
         "10",
         "a replica's slot is dropped under it",
-        statement(
-            "leader",
-            "WITH one AS (SELECT slot_name, active_pid FROM pg_replication_slots WHERE active LIMIT 1) "
-            "SELECT pg_terminate_backend(active_pid, 5000), pg_drop_replication_slot(slot_name) FROM one",
-        ),
+        statement("leader", DROP_SLOT),
     ),
     # --- Patroni
     "patroni-kill": Fault(

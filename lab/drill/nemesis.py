@@ -6,7 +6,7 @@ import time
 
 from lab.drill import history
 from lab.drill.faults import FAULTS, halves
-from lab.drill.run import HEALTHY_WITHIN, Scene, leader, loading, wait_healthy
+from lab.drill.run import HEALTHY_WITHIN, HERE, Scene, leader, loading, wait_healthy
 from lab.errors import LabError
 
 # What can lose, repeat or reorder a write: whatever moves the lead, cuts the primary off, or ends it in mid-commit.
@@ -34,7 +34,7 @@ def nemesis(lab, secret, minutes, folder, progress, seed):
     rng, name, faults = random.Random(seed), folder.name, []
     scene = Scene(lab, secret)
     begun, leaders = time.monotonic(), [scene.leader]
-    with loading(scene, name, folder, "append.py") as load:
+    with loading(scene, name, folder, HERE / "append.py") as load:
         while time.monotonic() - begun < minutes * 60:
             faults.append(one(scene, rng, progress, begun))
             time.sleep(rng.uniform(*REST))

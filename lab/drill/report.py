@@ -7,7 +7,8 @@ from pathlib import Path
 
 import jinja2
 
-from lab.drill import measure, phases
+from _utils import fanatico_measure as measure
+from lab.drill import phases
 
 FIGURES = ("write_gap", "read_gap", "unavailable", "to_full_redundancy")
 COUNTS = ("acknowledged", "failed", "unknown", "lost", "recovered", "duplicate", "nowhere")

@@ -3,20 +3,25 @@
 import contextlib
 import ipaddress
 import json
+import os
 import random
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from _utils import fanatico_client as client
+from _utils import fanatico_measure as measure
 from lab import network
 from lab import plan as plans
-from lab.drill import client, measure, phases
+from lab.drill import phases
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
+from lab.paths import REPO
 from lab.shell import run
 
 HERE = Path(__file__).parent
+CLIENT = REPO / "_utils" / "fanatico_client.py"
 BEFORE, AFTER = (
     3.0,
     3.0,
@@ -302,7 +307,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def loading(scene, name, folder, program="client.py"):
+def loading(scene, name, folder, program=CLIENT):
     """Run the client, or another one, on a host of its own and yield a Load."""
     lab = scene.lab
     authority, told = folder / "ca.crt", folder / "client.jsonl"
@@ -313,8 +318,9 @@ def loading(scene, name, folder, program="client.py"):
     space = network.namespace(lab.name, "client")
     words = [lab.plan["virtual_ip"]["address"], authority, LONGEST, name, told]
     process = subprocess.Popen(
-        ["ip", "netns", "exec", space, sys.executable, HERE / program, *map(str, words)],
+        ["ip", "netns", "exec", space, sys.executable, program, *map(str, words)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(CLIENT.parent)},
     )  # fmt: skip
     try:
         process.stdin.write(scene.password + "\n")

@@ -1,55 +1,81 @@
-"""What was done is read back, newest first."""
+"""Whether a history of appends and reads is one that a single, reliable database could have given."""
 
-import stat
+import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from _runners import fanatico_history as runner
-from _utils import fanatico_history as history
-from tests.support import utils
+from lab.drill import history
 
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "log" / "history.jsonl"
+FAULTS = ("lost", "nowhere", "duplicate", "disorder", "torn", "stale")
 
 
-@pytest.fixture
-def configure_loader_modules(path):
-    return {
-        runner: {"__opts__": {"fanatico_history": str(path)}, "__utils__": utils("fanatico_history")},
-    }
+def append(number, sent, done, outcome="ok", key=0):
+    return {"kind": "append", "key": key, "id": number, "sent": sent, "done": done, "outcome": outcome}
 
 
-def write(path, *hosts):
-    for host in hosts:
-        history.append(path, "heal", "healed", host=host, unit="etcd.service", reason="it stopped", took=1.24)
+def read(numbers, sent, key=0, outcome="ok"):
+    told = {"length": len(numbers), "crc": history.crc(numbers)} if outcome == "ok" else {}
+    return {"kind": "read", "key": key, "sent": sent, "done": sent + 0.1, "outcome": outcome, **told}
 
 
-def test_newest_first(path):
-    write(path, "etcd1", "etcd2", "etcd3")
-    assert [entry["host"] for entry in history.newest(path, 2)] == ["etcd3", "etcd2"]
-    assert [entry["host"] for entry in history.newest(path, 9, host="etcd1")] == ["etcd1"]
+# Three appends, one after the other.
+ROW = [append(1, 0, 1), append(2, 2, 3), append(3, 4, 5)]
 
 
-def test_a_line_cut_off_is_passed_over(path):
-    write(path, "etcd1")
-    with open(path, "a") as handle:
-        handle.write('{"time": "2026-01-')
-    assert [entry["host"] for entry in history.newest(path, 5)] == ["etcd1"]
+def faults(lines, final):
+    return {key: count for key, count in history.check(lines, final).items() if key in FAULTS and count}
 
 
-def test_it_is_not_for_everyone(path):
-    write(path, "etcd1")
-    assert not path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP)
+@pytest.mark.parametrize(
+    ("lines", "final", "found"),
+    [
+        (ROW, [1, 2, 3], {}),
+        (ROW, [1, 3], {"lost": 1}),
+        (ROW, [1, 2, 2, 3], {"duplicate": 1}),
+        (ROW, [1, 2, 3, 9], {"nowhere": 1}),
+        ([*ROW, append(4, 6, 7, "failed")], [1, 2, 3, 4], {"nowhere": 1}),
+        ([*ROW, append(4, 6, 7, "unknown")], [1, 2, 3, 4], {}),
+        ([*ROW, append(4, 6, 7, "unknown")], [1, 2, 3], {}),
+        (ROW, [2, 1, 3], {"disorder": 1}),
+        # Sent while the other was on its way: either may be first.
+        ([append(1, 0, 2), append(2, 1, 3)], [2, 1], {}),
+        ([*ROW, read([1, 2], 3.5)], [1, 2, 3], {}),
+        ([*ROW, read([1, 2], 5.5)], [1, 2, 3], {"stale": 1}),
+        ([*ROW, read([], 1.5)], [1, 2, 3], {"stale": 1}),
+        ([*ROW, read([2], 3.5)], [1, 2, 3], {"torn": 1, "stale": 1}),
+        # What a former primary showed and nobody else ever had.
+        ([*ROW, append(4, 6, 7, "unknown"), read([1, 2, 3, 4], 7)], [1, 2, 3], {"torn": 1}),
+        ([*ROW, read([], 9, outcome="failed")], [1, 2, 3], {}),
+    ],
+)
+def test_each_fault_is_found(lines, final, found):
+    assert faults(lines, {0: final}) == found
 
 
-def test_lines_for_people_and_data_for_programs(path, monkeypatch):
-    assert "Nothing yet" in runner.history()
-    write(path, "etcd1", "db1")
-    newest, oldest = runner.history()
-    assert newest.endswith("  heal   healed   db1/etcd.service: it stopped (1.2 s)")
-    assert "etcd1/etcd.service" in oldest
-    assert runner.history(limit="1") == [newest]
-    monkeypatch.setitem(runner.__opts__, "output", "json")
-    assert [entry["host"] for entry in runner.history(host="db1")] == ["db1"]
+def test_one_that_stands_in_another_list():
+    assert faults(ROW, {0: [1, 2], 1: [3]}) == {"lost": 1, "nowhere": 1}
+
+
+def test_what_was_done_is_counted():
+    counts = history.check([*ROW, append(4, 6, 7, "unknown"), read([1], 1.5)], {0: [1, 2, 3]})
+    assert (counts["appended"], counts["unknown"], counts["read"]) == (3, 1, 1)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 60))
+def test_a_reliable_database_is_never_accused(seed, number):
+    """Appends and reads take effect at one moment each, anywhere between being sent and being answered."""
+    rng, database, lines = random.Random(seed), {0: [], 1: []}, []
+    moments = sorted(rng.random() * 10 for _ in range(number))
+    for count, moment in enumerate(moments):
+        key, outcome = rng.randrange(2), rng.choice(("ok", "ok", "unknown", "failed"))
+        sent, done = moment - rng.random(), moment + rng.random()
+        if rng.random() < 0.3:
+            lines.append(read(list(database[key]), sent, key) | {"done": done})
+            continue
+        if outcome == "ok" or (outcome == "unknown" and rng.random() < 0.5):
+            database[key].append(count)
+        lines.append(append(count, sent, done, outcome, key))
+    rng.shuffle(lines)
+    assert faults(lines, database) == {}

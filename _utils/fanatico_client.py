@@ -1,6 +1,6 @@
 """What an application is: writes and reads through the virtual address, at a fixed pace, and everything it was told.
 
-    (cat password; sleep 60) | python client.py ADDRESS CA SECONDS RUN OUT
+    (cat password; sleep 60) | python fanatico_client.py ADDRESS CA SECONDS RUN OUT
 
 Open loop: every attempt has its time from the start, whatever became of the ones before, so that an outage is not hidden
 by a client that waits for it to end (coordinated omission). OUT gets one JSON line an attempt:
@@ -9,7 +9,7 @@ by a client that waits for it to end (coordinated omission). OUT gets one JSON l
 
 ``due`` and ``done`` are seconds of the monotonic clock, which all machines of the lab share. ``outcome`` is ``ok``
 (acknowledged), ``failed`` (never sent, or refused) or ``unknown`` (sent, no answer: it may have been committed). Runs by
-itself, without the rest of the lab. It ends with its standard input, or after so many SECONDS.
+itself, without the rest of the tree. It ends with its standard input, or after so many SECONDS.
 """
 
 import asyncio
@@ -113,11 +113,11 @@ async def pace(kind, worker, rate, start, until, session, statement, run, out):
     await session.drop()
 
 
-def settings(address, authority, password):
+def settings(address, authority, password, database="fanatico"):
     """Return what a careful application connects with: a peer that vanished is found out within seconds."""
     return {
         "host": address,
-        "dbname": "fanatico",
+        "dbname": database,
         "user": "fanatico",
         "password": password,
         "sslmode": "verify-full",
@@ -130,48 +130,70 @@ def settings(address, authority, password):
 
 
 @contextlib.asynccontextmanager
-async def ending(connect, table, seconds):
+async def ending(connect, table, seconds, stdin=None):
     """
     Make the table, say when work begins, and yield (start, a function that tells when it ends).
 
-    That is after so many seconds, or as soon as the standard input ends.
+    connect
+        What ``settings`` returned, with the port of the primary.
+    stdin
+        That is after so many seconds, or as soon as this ends, where there is one.
     """
-    async with await psycopg.AsyncConnection.connect(**connect, port=5432, autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(**connect, autocommit=True) as connection:
         await connection.execute(table)
     start = time.monotonic() + 1
     ends = [start + seconds]
     loop = asyncio.get_running_loop()
 
     def stop():
-        loop.remove_reader(sys.stdin)
+        loop.remove_reader(stdin)
         ends.append(time.monotonic())
 
-    loop.add_reader(sys.stdin, stop)
-    print(json.dumps({"start": start}), flush=True)
+    if stdin:
+        loop.add_reader(stdin, stop)
+        sys.stdout.write(json.dumps({"start": start}) + "\n")
+        sys.stdout.flush()
     yield start, lambda: min(ends)
 
 
-async def main(address, authority, seconds, name, out, password):
-    """Write and read until the end."""
-    connect = settings(address, authority, password)
-    async with ending(connect, TABLE, seconds) as (start, until):
+async def main(connect, seconds, name, out, stdin=None, ports=(5432, 5433), writers=WRITERS, readers=READERS):
+    """
+    Write and read until the end.
+
+    connect
+        What ``settings`` returned.
+    seconds
+        How long at most.
+    name
+        Of the run: what it writes has this name.
+    out
+        A text file that gets the lines.
+    stdin
+        Something whose end ends it too.
+    ports
+        Of the primary and of the replicas.
+    writers, readers
+        How many; each has its pace.
+    """
+    primary, replicas = ports
+    async with ending(connect | {"port": primary}, TABLE, seconds, stdin) as (start, until):
 
         def worker(kind, number, count, rate, port, statement):
             session, first = Session(connect | {"port": port}), start + number / rate / count
             return pace(kind, number, rate, first, until, session, statement, name, out)
 
         await asyncio.gather(
-            *(worker("write", n, WRITERS, WRITES_A_SECOND, 5432, WRITE) for n in range(WRITERS)),
-            *(worker("read", n, READERS, READS_A_SECOND, 5433, READ) for n in range(READERS)),
+            *(worker("write", n, writers, WRITES_A_SECOND, primary, WRITE) for n in range(writers)),
+            *(worker("read", n, readers, READS_A_SECOND, replicas, READ) for n in range(readers)),
         )
 
 
 def run(work):
-    """Take the arguments and the password, and work."""
+    """Take the arguments and the password, and work: ``work`` is ``main``, or is called as it is."""
     address, authority, seconds, name, path = sys.argv[1:]
     password = sys.stdin.buffer.raw.readline().decode().strip()
     with open(path, "w", buffering=1) as out:
-        asyncio.run(work(address, authority, float(seconds), name, out, password))
+        asyncio.run(work(settings(address, authority, password), float(seconds), name, out, sys.stdin))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def run(lines, probes, struck, held, rate):
     Return the figures of one run.
 
     lines
-        The client's attempts, as ``client.py`` writes them.
+        The client's attempts, as ``fanatico_client`` writes them.
     probes
         The probes' answers, as ``probe.py`` prints them.
     struck
