@@ -2,6 +2,8 @@
 The systemd units this node has to keep running: which they are, how they are, and how one is started again.
 """
 
+import os
+import signal
 import subprocess
 import time
 
@@ -112,6 +114,30 @@ def start(unit, samples=3, timeout=30):
         "took": took,
         "detail": detail,
     }
+
+
+def kill(unit):
+    """
+    End a unit's main process with SIGKILL, as a crash would, and return its pid. For drills.
+
+    unit
+        The unit's full name.
+
+    Raises ``CommandExecutionError`` where it has none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc1 fanatico_unit.kill fanatico-rpc.service
+    """
+    pid = int(_systemctl("show", "-P", "MainPID", unit).strip() or 0)
+    if not pid:
+        raise CommandExecutionError(
+            f"{__opts__['id']}: {unit} has no main process. Next: systemctl status {unit}"
+        )
+    os.kill(pid, signal.SIGKILL)
+    return pid
 
 
 def shutting_down():

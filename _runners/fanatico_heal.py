@@ -110,12 +110,14 @@ def lock(purpose="deploy", wait=60):
     return holder
 
 
-def unlock(force=False):
+def unlock(force=False, reason="", host=""):
     """
     Give the lock back. The last step of an orchestration; one that fails earlier gives it back by ending.
 
     force
         Take it from whoever has it. Only for a holder that hangs and cannot be ended.
+    reason, host
+        What came of it, and where, for the history.
 
     Returns the holder that lost it, or None.
 
@@ -127,9 +129,9 @@ def unlock(force=False):
     """
     holder = __utils__["fanatico_lock.release"](_home(), force=force)
     if holder:
-        _note(
-            holder["purpose"], "forced" if force else "finished", took=round(time.time() - holder["since"], 1)
-        )
+        facts = {name: value for name, value in (("host", host), ("reason", reason)) if value}
+        took = round(time.time() - holder["since"], 1)
+        _note(holder["purpose"], "forced" if force else "finished", **facts, took=took)
     return holder
 
 

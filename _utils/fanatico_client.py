@@ -78,6 +78,11 @@ class Session:
             await connection.close()
 
 
+def rate(writers=WRITERS):
+    """Return the writes a second that so many writers make."""
+    return writers * WRITES_A_SECOND
+
+
 def reason(exc):
     """Return a short cause: the SQLSTATE where the server gave one."""
     return getattr(exc, "sqlstate", None) or type(exc).__name__

@@ -24,7 +24,7 @@ PRESETS = {
             "primary_stop_timeout": 5,
         },
         "etcd": {"heartbeat_ms": 100, "election_ms": 1000},
-        "haproxy": {"inter_ms": 1000, "fastinter_ms": 500, "downinter_ms": 300, "rise": 1, "fall": 6},
+        "haproxy": {"inter_ms": 1000, "fastinter_ms": 500, "downinter_ms": 300, "rise": 1, "fall": 8},
         "vrrp": {"advert": 0.3},
     },
     # Several rooms, or virtual machines that are moved while they run.
@@ -37,7 +37,7 @@ PRESETS = {
             "primary_stop_timeout": 10,
         },
         "etcd": {"heartbeat_ms": 100, "election_ms": 1000},
-        "haproxy": {"inter_ms": 2000, "fastinter_ms": 500, "downinter_ms": 1000, "rise": 1, "fall": 6},
+        "haproxy": {"inter_ms": 2000, "fastinter_ms": 500, "downinter_ms": 1000, "rise": 1, "fall": 8},
         "vrrp": {"advert": 0.5},
     },
     # Several regions, up to some 50 ms between hosts.

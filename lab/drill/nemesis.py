@@ -2,6 +2,7 @@
 
 import json
 import random
+import secrets
 import time
 
 from lab.drill import history
@@ -31,7 +32,7 @@ def nemesis(lab, secret, minutes, folder, progress, seed):
     Raises LabError where the cluster does not come back.
     """
     folder.mkdir(parents=True)
-    rng, name, faults = random.Random(seed), folder.name, []
+    rng, name, faults = random.Random(seed), f"nemesis-{secrets.token_hex(3)}", []
     scene = Scene(lab, secret)
     begun, leaders = time.monotonic(), [scene.leader]
     with loading(scene, name, folder, HERE / "append.py") as load:

@@ -5,6 +5,7 @@ import ipaddress
 import json
 import os
 import random
+import secrets
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ BEFORE, AFTER = (
 )  # seconds of load before the fault, and after it was healed and a write was acknowledged
 HEALTHY_WITHIN = 180
 LONGEST = 1800  # seconds, should nobody tell the client to end
-RATE = client.WRITERS * client.WRITES_A_SECOND
+RATE = client.rate()
 
 
 class Scene:
@@ -125,7 +126,7 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
     lab = scene.lab
     pause = rng.uniform(0, loop_wait * 2)  # a lease has any age when a fault strikes
     progress(f"{scene.leader} leads, {' and '.join(scene.struck['holder'])} holds the virtual address")
-    name = folder.name
+    name = f"{folder.name}-{secrets.token_hex(3)}"  # one that was broken off may have left rows behind
     with contextlib.ExitStack() as stack:
         probes = [Probe(lab.machine(node), folder) for node in scene.databases]
         for probe in probes:

@@ -1,0 +1,82 @@
+"""
+A client of the cluster, for as long as a drill takes (``salt-run fanatico.drill``).
+"""
+
+import asyncio
+import io
+import json
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+
+from salt.exceptions import CommandExecutionError
+
+WRITERS, READERS = 2, 1  # of 25 writes and 10 reads a second each: a fleet has other work to do
+_HELD = "SELECT worker, seq FROM drill_ledger WHERE run = %s"
+
+
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
+def load(seconds=20):
+    """
+    Write and read through the virtual address at a fixed pace, and return what a client saw; run it on a Patroni node.
+
+    seconds
+        How long.
+
+    Returns what ``fanatico_measure.run`` makes of it: ``{"write_gap", "read_gap", "unavailable", "acknowledged", "failed",
+    "unknown", "lost", "recovered", "duplicate", "nowhere"}``, times in seconds. Of what was written nothing stays. Raises
+    ``CommandExecutionError`` where the cluster cannot be reached at the beginning, or takes no write at the end.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_drill.load 10
+    """
+    get = _util("fanatico_plan.get")
+    password = get(__pillar__, "secrets:POSTGRES_FANATICO_PASSWORD")
+    if not password:
+        raise CommandExecutionError(
+            f"{__opts__['id']} has no POSTGRES_FANATICO_PASSWORD in its pillar: run this on a node with the role patroni"
+        )
+    plan = __pillar__["plan"]
+    address, ports = plan["virtual_ip"]["address"], plan["ports"]
+    database = get(__pillar__, "postgresql:database", "fanatico")
+    authority = __salt__["fanatico_pki.paths"]("service")["ca"]
+    connect = _util("fanatico_client.settings")(address, authority, password, database)
+    name, out = f"load-{secrets.token_hex(4)}", io.StringIO()
+    work = _util("fanatico_client.main")(
+        connect,
+        float(seconds),
+        name,
+        out,
+        ports=(ports["postgres_primary"], ports["postgres_replica"]),
+        writers=WRITERS,
+        readers=READERS,
+    )
+    try:
+        # In a thread of its own: the minion may have an event loop in this one.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, work).result()
+    except Exception as exc:
+        raise CommandExecutionError(
+            f"{__opts__['id']}: no session with {address}:{ports['postgres_primary']}: {exc}. "
+            "Next: salt-run fanatico.status"
+        ) from exc
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+
+    def sql(statement, *values):
+        return __salt__["fanatico_postgres.query"](
+            statement, list(values), dbname=database, user="fanatico", host=address,
+            port=ports["postgres_primary"], timeout=20,
+        )  # fmt: skip
+
+    held = [(row["worker"], row["seq"]) for row in sql(_HELD, name)]
+    sql("DROP TABLE drill_ledger")
+    figures = _util("fanatico_measure.run")(lines, [], 0.0, held, _util("fanatico_client.rate")(WRITERS))
+    figures.pop("two_writable")  # nobody asked the nodes themselves
+    return figures

@@ -1,0 +1,133 @@
+"""
+Break one thing on the running cluster, on purpose, and measure what a client sees of it.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+__virtualname__ = "fanatico"
+
+BEFORE, AFTER = 5, 10  # seconds of load before and after
+WELL_WITHIN = 180
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
+    """
+    Break one thing under a light load through the virtual address, mend it, and tell what a client saw.
+
+    Nothing else is changed meanwhile, nor healed. It begins only on a cluster that is ok.
+
+    fault
+        ``switchover``; ``stop``, with ``host`` and ``unit``; or ``kill``, the same with a SIGKILL, for which
+        ``yes_really=True`` is needed. Harder ones are the lab's: ``./fanatico drill list``.
+    host
+        The node.
+    unit
+        The service, for example ``haproxy.service``.
+    seconds
+        How long it stays stopped.
+    yes_really
+        For what a fleet does not do every week.
+
+    Returns ``{"fault", "host", "unit", "figures", "said", "whole_after"}``: what ``fanatico_drill.load`` measured, the same as
+    a sentence, and the seconds from the fault until all was well. Refuses with the reason; fails where something was lost, or
+    where not all is well within three minutes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.drill switchover
+        salt-run fanatico.drill stop host=haproxy1 unit=haproxy.service
+        salt-run fanatico.drill kill host=rpc1 unit=fanatico-rpc.service yes_really=True
+    """
+    plan = __utils__["fanatico_master.plan"](__opts__)
+    unit = f"{unit}.service" if unit and "." not in unit else unit
+    status = __salt__["fanatico.status"]()["status"]
+    reason = __utils__["fanatico_drill.refusal"](fault, host, unit, _units(plan), status, yes_really)
+    if reason:
+        __utils__["fanatico_master.refuse"](f"Not drilled, nothing was changed: {reason}.")
+    databases = __utils__["fanatico_plan.nodes"](plan, "patroni")
+    client = next(node for node in reversed(databases) if node != host)
+    __salt__["fanatico.lock"]("drill", wait=5)
+    said = "broken off"
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            duration = BEFORE + float(seconds) + AFTER
+            load = pool.submit(
+                _ask,
+                client,
+                "fanatico_drill.load",
+                [duration],
+                duration + 60,
+                lambda answer: isinstance(answer, dict),
+            )
+            time.sleep(BEFORE)
+            struck = time.monotonic()
+            _strike(fault, host or databases[0], unit, float(seconds), databases)
+            figures = load.result()
+        said = __utils__["fanatico_drill.sentence"](fault, figures)
+        _wait_ok(said)
+    finally:
+        __salt__["fanatico.unlock"](reason=said, host=host or "")
+    if figures["lost"]:
+        __utils__["fanatico_master.refuse"](
+            f"{said}. An acknowledged write is missing: keep the cluster as it is and compare the nodes."
+        )
+    return {
+        "fault": fault,
+        "host": host,
+        "unit": unit,
+        "figures": figures,
+        "said": said,
+        "whole_after": round(time.monotonic() - struck, 1),
+    }
+
+
+def _units(plan):
+    """Return {node: [the services it has to keep running]}, without nodes that have none."""
+    units = {
+        node: __utils__["fanatico_guard.units"](__utils__["fanatico_plan.roles"](plan, node))
+        for node in plan["nodes"]
+    }
+    return {node: names for node, names in units.items() if names}
+
+
+def _strike(fault, host, unit, seconds, databases):
+    """Break it, and mend what does not mend itself."""
+    if fault == "switchover":
+        _ask(host, "fanatico_patroni.switchover", [], 90, lambda answer: answer in databases)
+    elif fault == "kill":
+        _ask(host, "fanatico_unit.kill", [unit], 15, lambda answer: isinstance(answer, int))
+    else:
+        try:
+            _ask(host, "service.stop", [unit], 90, lambda answer: answer is True)
+            time.sleep(seconds)
+        finally:
+            _ask(host, "service.start", [unit], 90, lambda answer: answer is True)
+
+
+def _ask(node, function, arguments, timeout, holds):
+    """Call a function on one node and return its answer; refuses with what it said where that does not hold."""
+    answer = __utils__["fanatico_sweep.ask"](__opts__, [node], function, arguments, timeout).get(node)
+    if not holds(answer):
+        said = "did not answer" if answer is None else f"said: {str(answer)[-300:]}"
+        __utils__["fanatico_master.refuse"](
+            f"{node}: {function} {said}. The drill is over; look with `salt-run fanatico.status`."
+        )
+    return answer
+
+
+def _wait_ok(said):
+    """Wait until the whole cluster is ok again."""
+    deadline = time.monotonic() + WELL_WITHIN
+    while (status := __salt__["fanatico.status"]()["status"]) != "ok":
+        if time.monotonic() > deadline:
+            __utils__["fanatico_master.refuse"](
+                f"{said}. The cluster is still {status} after {WELL_WITHIN} s; `salt-run fanatico.status` says what is not well."
+            )
+        time.sleep(2)
