@@ -1,243 +1,35 @@
-"""What can be broken: how, how it is undone, and what must come of it. A table, and the few things its rows are made of.
+"""What can be broken: how, how it is undone, and what must come of it. A table; what its rows are made of is in steps.py."""
 
-A step is a function of the Scene. It strikes those that had a part when the run began, by the part's name, for example
-``leader``, ``replicas``, ``etcd_leader`` or ``holder`` (of the virtual address): ``Scene.struck`` in run.py has them all.
-"""
-
-import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# A replica is back within a blink and takes its slot again, so that it may need several tries.
-DROP_SLOT = """
-    DO $$
-    DECLARE slot record;
-    BEGIN
-        SELECT * INTO STRICT slot FROM pg_replication_slots WHERE active LIMIT 1;
-        FOR try IN 1..500 LOOP
-            BEGIN
-                PERFORM pg_terminate_backend(active_pid, 1000) FROM pg_replication_slots
-                  WHERE slot_name = slot.slot_name AND active;
-                PERFORM pg_drop_replication_slot(slot.slot_name);
-                RETURN;
-            EXCEPTION WHEN object_in_use THEN NULL;
-            END;
-        END LOOP;
-        RAISE 'the slot % could not be dropped', slot.slot_name;
-    END $$
-"""
-TABLE, BUSY = "fanatico_drill", "fanatico-drill-busy"
-
-
-# --- what steps are made of
-
-
-def sequence(*steps):
-    """Do one thing after the other."""
-    return lambda scene: [step(scene) for step in steps]
-
-
-def wait(seconds):
-    """Let some time go by."""
-    return lambda _: time.sleep(seconds)
-
-
-def shell(part, script):
-    """Run a shell script on hosts, as root."""
-    return lambda scene: scene.each(part, "sh", "-ec", script)
-
-
-def signal(part, unit, name, whom="main"):
-    """Send a signal to a unit's main process, or to all of its processes."""
-    # Not by `systemctl kill`: that ends what systemd runs after the unit's end as well.
-    processes = {
-        "main": f"systemctl show -P MainPID {unit}",
-        "all": f'cat "/sys/fs/cgroup$(systemctl show -P ControlGroup {unit})/cgroup.procs"',
-    }
-    return shell(part, f"kill -{name} $({processes[whom]})")
-
-
-def unit(part, verb, name):
-    """Have systemd do something with a unit."""
-    return shell(part, f"systemctl {verb} {name}")
-
-
-def postgres(part, name, process="$(head -1 /var/lib/postgresql/*/main/postmaster.pid)"):
-    """Send a signal to PostgreSQL's first process, which is Patroni's child and no unit's main process; or to another."""
-    return shell(part, f"kill -{name} {process}")
-
-
-def statement(part, sql, database="postgres"):
-    """Run a statement as PostgreSQL's own user."""
-    return lambda scene: [scene.lab.sql(node, sql, database) for node in scene.struck[part]]
-
-
-def power(part, on):
-    """Cut the power of hosts, or give it back and wait until they have booted."""
-
-    def step(scene):
-        for node in scene.struck[part]:
-            scene.lab.power_on(node) if on else scene.lab.power_off(node)
-        for node in scene.struck[part] if on else ():
-            scene.lab.machine(node).wait_booted()
-
-    return step
-
-
-def shut_down(part):
-    """Shut hosts down in order."""
-    return lambda scene: [scene.lab.machine(node).shut_down() for node in scene.struck[part]]
-
-
-def cable(part, plugged):
-    """Pull the cable of hosts, or plug it in again."""
-    return lambda scene: [
-        (scene.lab.plug if plugged else scene.lab.unplug)(node) for node in scene.struck[part]
-    ]
-
-
-def pause(part, paused):
-    """Let every process of hosts stand still, as a paused virtual machine does, or go on."""
-    return lambda scene: [scene.lab.machine(node).freeze(paused) for node in scene.struck[part]]
-
-
-def filtered(*rules):
-    """Load nftables rules on the switch, where no machine can undo them: for what is bridged and for what is routed."""
-
-    def step(scene):
-        known = {part: ", ".join(map(scene.address, nodes)) for part, nodes in scene.struck.items()}
-        body = "\n".join(rule % (known | scene.lab.plan["ports"]) for rule in rules)
-        scene.rules(
-            "".join(
-                f"table {family} {TABLE} {{\nchain cut {{\ntype filter hook forward priority 0\n{body}\n}}\n}}\n"
-                for family in ("ip", "bridge")
-            )
-        )
-
-    return step
-
-
-def between(part, others, what="drop"):
-    """Return the rules that let nothing through between hosts, either way."""
-    return (
-        f"ip saddr {{ %({part})s }} ip daddr {{ %({others})s }} {what}",
-        f"ip saddr {{ %({others})s }} ip daddr {{ %({part})s }} {what}",
-    )
-
-
-def cut(part, others):
-    """Let nothing through between hosts."""
-    return filtered(*between(part, others))
-
-
-def lossy(part, percent):
-    """Lose so many of a hundred packets from and to hosts, at random."""
-    dice = f"numgen random mod 100 < {percent} drop"
-    return filtered(f"ip saddr {{ %({part})s }} {dice}", f"ip daddr {{ %({part})s }} {dice}")
-
-
-def mend(scene):
-    """Let everything through again."""
-    scene.rules(
-        "".join(f"table {family} {TABLE}\ndelete table {family} {TABLE}\n" for family in ("ip", "bridge"))
-    )
-
-
-def slow(part, rate):
-    """Let hosts' cables carry so much and no more; what waits longer than 400 ms is lost (tc-tbf)."""
-
-    def step(scene):
-        for node in scene.struck[part]:
-            scene.qdisc(node, "replace", "root", "tbf", "rate", rate, "burst", "16kb", "latency", "400ms")
-
-    return step
-
-
-def fast(part):
-    """Let cables carry what they can again."""
-    return lambda scene: [scene.qdisc(node, "del", "root") for node in scene.struck[part]]
-
-
-def busy(part, processes=2, longest=7200):
-    """Let so many processes of hosts compute, as a neighbour's do, for so many seconds at most."""
-    unit = f"systemd-run -q -p RuntimeMaxSec={longest} --unit {BUSY}"
-    return shell(part, "; ".join(f"{unit}-{n} sh -c 'while :; do :; done'" for n in range(processes)))
-
-
-def idle(part):
-    """Let them rest again."""
-    return shell(part, f"systemctl stop '{BUSY}-*'")
-
-
-def switchover(scene):
-    """Hand the lead over, as an operator does."""
-    scene.lab.salt(scene.leader, "fanatico_patroni.switchover")
-
-
-def alarm(action):
-    """Raise etcd's alarm that it is out of space, or take it back."""
-
-    def step(scene):
-        (node,) = scene.struck["etcd_leader"]
-        order = {"action": action, "memberID": 0, "alarm": "NOSPACE"}
-        scene.lab.salt(node, "fanatico_etcd.order", "/v3/maintenance/alarm", f"payload={json.dumps(order)}")
-
-    return step
-
-
-def crowd(seconds):
-    """Open sessions from a balancer until PostgreSQL takes no more, and keep them for a while."""
-
-    def step(scene):
-        (holder,) = scene.struck["holder"]
-        settings = {
-            "host": scene.address(scene.leader),
-            "port": scene.lab.plan["ports"]["postgres"],
-            "user": "fanatico",
-            "sslmode": "require",
-        }
-        program = (
-            "import psycopg, sys, time\n"
-            "password, crowd = sys.stdin.readline().strip(), []\n"
-            "try:\n"
-            "    while len(crowd) < 5000:\n"
-            f"        crowd.append(psycopg.connect(password=password, **{settings!r}))\n"
-            "except psycopg.OperationalError:\n"
-            f"    time.sleep({seconds})\n"
-        )
-        scene.lab.machine(holder).exec(
-            ["/opt/salt/bin/python", "-c", program], text_input=scene.password + "\n", timeout=120
-        )
-
-    return step
-
-
-def highstate(part, sls):
-    """Have Salt put hosts in order."""
-
-    def step(scene):
-        for node in scene.struck[part]:
-            scene.lab.salt(node, "state.apply", sls, "queue=True", timeout=180)
-
-    return step
-
-
-def forged(events):
-    """Tell the master so many times that Patroni is down where it is not."""
-
-    def step(scene):
-        program = (
-            "import salt.config, salt.utils.event\n"
-            "opts = salt.config.master_config('/etc/salt/master')\n"
-            "with salt.utils.event.get_master_event(opts, opts['sock_dir']) as bus:\n"
-            f"    for _ in range({events}):\n"
-            f"        bus.fire_event({{'id': {scene.leader!r}, 'unit': 'patroni.service', 'why': 'forged'}},"
-            f" 'salt/beacon/{scene.leader}/fanatico/patroni.service')\n"
-        )
-        scene.lab.exec(scene.lab.master, ["/opt/salt/bin/python", "-c", program])
-
-    return step
+from lab.drill.steps import (
+    DROP_SLOT,
+    alarm,
+    busy,
+    cable,
+    crowd,
+    cut,
+    fast,
+    filtered,
+    forged,
+    highstate,
+    idle,
+    lossy,
+    mend,
+    pause,
+    postgres,
+    power,
+    sequence,
+    shell,
+    shut_down,
+    signal,
+    slow,
+    statement,
+    switchover,
+    unit,
+    wait,
+)
 
 
 @dataclass(frozen=True)
