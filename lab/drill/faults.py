@@ -4,10 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lab.drill.steps import (
+    BIG_DISK,
     DROP_SLOT,
+    EMPTIED,
+    FULL,
+    OWN_CLOCK,
+    SHARED_CLOCK,
+    SMALL_DISK,
     alarm,
     busy,
     cable,
+    clock,
     crowd,
     cut,
     fast,
@@ -15,11 +22,13 @@ from lab.drill.steps import (
     forged,
     highstate,
     idle,
+    led_by_prepared,
     lossy,
     mend,
     pause,
     postgres,
     power,
+    put_back,
     sequence,
     shell,
     shut_down,
@@ -36,8 +45,8 @@ from lab.drill.steps import (
 class Fault:
     """One fault.
 
-    number: its numbers in the matrix of faults (docs/failover.md). what: one line for people. prepare, strike, heal: steps;
-    the first before there is load. failover: whether another database leads afterwards (None: it may). write_gap: seconds
+    number: its numbers in the matrix of faults (docs/failover.md). what: one line for people. prepare, strike, heal, restore:
+    steps; the first before there is load, the last when there is none any more. failover: whether another database leads afterwards (None: it may). write_gap: seconds
     without an acknowledged write that no run may exceed. hold: seconds between strike and heal.
     """
 
@@ -46,6 +55,7 @@ class Fault:
     strike: Callable
     heal: Callable | None = None
     prepare: Callable | None = None
+    restore: Callable | None = None
     failover: bool | None = False
     write_gap: float = 0.5
     hold: float = 5.0
@@ -59,6 +69,18 @@ def _crash(number, what, strike, heal=None, **settings):
 def _lost(number, what, strike, heal, **settings):
     """The primary is gone without a word: its lease has to end."""
     return Fault(number, what, strike, heal, **{"failover": True, "write_gap": 30, "hold": 32} | settings)
+
+
+def _clock(offset, what):
+    """The clock of the primary's Patroni and PostgreSQL jumps."""
+    return Fault(
+        *("23", f"the primary's clock is set {what}", clock("leader", offset), clock("leader", "+0")),
+        prepare=led_by_prepared(OWN_CLOCK),
+        restore=put_back(SHARED_CLOCK),
+        failover=None,
+        write_gap=26,
+        hold=30,
+    )
 
 
 def halves(rng):
@@ -92,6 +114,14 @@ FAULTS = {
         *("3", "PostgreSQL's first process on the primary stands still for 20 s; sessions that are there go on",
           postgres("leader", "STOP"), postgres("leader", "CONT")),
         hold=20,
+    ),
+    "postgres-stop": _crash("1", "PostgreSQL on the primary is stopped behind Patroni's back", postgres("leader", "INT")),
+    "disk-full": _crash(
+        *("4", "the primary's disk for the write-ahead log is full", shell("leader", FULL),
+          shell("leader", EMPTIED)),
+        prepare=led_by_prepared(SMALL_DISK),
+        restore=put_back(BIG_DISK),
+        hold=10,
     ),
     "connections-exhausted": Fault(
         "7",
@@ -149,6 +179,8 @@ FAULTS = {
         *("22", "the primary's host stands still for 40 s", pause("leader", paused=True), pause("leader", paused=False)),
         hold=40,
     ),
+    "clock-forward": _clock("+3600", "an hour forward"),
+    "clock-back": _clock("-3600", "an hour back"),
     # --- the primary's network
     "primary-isolated": _lost(
         *("24", "the primary's cable is pulled", cable("leader", plugged=False), cable("leader", plugged=True))
@@ -192,6 +224,10 @@ FAULTS = {
     ),
     # --- etcd
     "etcd-leader-kill": Fault("29", "etcd's leader is killed", signal("etcd_leader", "etcd", "KILL")),
+    "etcd-leader-stop": Fault(
+        "29", "etcd's leader is stopped in order", unit("etcd_leader", "stop", "etcd"), unit("etcd_leader", "start", "etcd")
+    ),
+    "etcd-follower-kill": Fault("29", "a member of etcd that does not lead is killed", signal("etcd_follower", "etcd", "KILL")),
     "etcd-leader-pause": Fault(
         *("29", "etcd's leader stands still for 30 s",
           signal("etcd_leader", "etcd", "STOP"), signal("etcd_leader", "etcd", "CONT")),
@@ -282,6 +318,16 @@ FAULTS = {
     "keepalived-kill": Fault(
         "42", "Keepalived is killed where the virtual address is",
         signal("holder", "keepalived", "KILL", whom="all"), write_gap=1.5,
+    ),
+    "keepalived-stop": Fault(
+        *("42", "Keepalived is stopped where the virtual address is", unit("holder", "stop", "keepalived"),
+          unit("holder", "start", "keepalived"))
+    ),
+    "keepalived-pause": Fault(
+        *("42", "Keepalived stands still where the virtual address is, which the other balancer then has as well",
+          signal("holder", "keepalived", "STOP", whom="all"), signal("holder", "keepalived", "CONT", whom="all")),
+        write_gap=1.5,
+        hold=10,
     ),
     "vrrp-blocked": Fault(
         *("43", "the balancers do not hear each other for 10 s: both have the virtual address",

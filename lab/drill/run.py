@@ -38,7 +38,12 @@ class Scene:
     def __init__(self, lab, password):
         self.lab, self.password = lab, password
         self.switch = network.switch(lab.name)
-        self.databases, etcd = (lab.nodes(role) for role in ("patroni", "etcd"))
+        self.databases = lab.nodes("patroni")
+        self.look()
+
+    def look(self):
+        """Find out who has which part now."""
+        lab, etcd = self.lab, self.lab.nodes("etcd")
         self.leader = leader(lab)
         members = lab.salt(etcd[0], "fanatico_etcd.status")[etcd[0]]
         leading = {one.get("leader_id") for one in members.values()}
@@ -128,6 +133,8 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
     progress(f"{scene.leader} leads, {' and '.join(scene.struck['holder'])} holds the virtual address")
     name = f"{folder.name}-{secrets.token_hex(3)}"  # one that was broken off may have left rows behind
     with contextlib.ExitStack() as stack:
+        if fault.restore:
+            stack.callback(fault.restore, scene)
         probes = [Probe(lab.machine(node), folder) for node in scene.databases]
         for probe in probes:
             stack.callback(probe.stop)

@@ -170,6 +170,94 @@ def switchover(scene):
     scene.lab.salt(scene.leader, "fanatico_patroni.switchover")
 
 
+def led_by_prepared(script):
+    """Prepare a replica while its PostgreSQL is down, and hand the lead to it: what it leads with is what was prepared."""
+
+    def step(scene):
+        lab, (node,) = scene.lab, scene.struck["replica"]
+        undisturbed(scene, node, script)
+        lab.salt(node, "fanatico_patroni.wait_streaming")
+        lab.salt(node, "fanatico_patroni.switchover", node)
+        lab.salt(node, "fanatico_patroni.wait_streaming")
+        scene.look()
+
+    return step
+
+
+def put_back(script):
+    """Undo on every database host what was prepared there; the script ends with 1 where nothing was."""
+
+    def step(scene):
+        for node in scene.struck["databases"]:
+            if not scene.lab.exec(node, ["sh", "-c", script.partition("\n")[0]], check=False).returncode:
+                undisturbed(scene, node, script.partition("\n")[2])
+
+    return step
+
+
+def undisturbed(scene, node, script):
+    """Run a script while Patroni and its PostgreSQL are down and Salt does not start them."""
+    scene.lab.salt_run("fanatico.freeze", "a drill", "5m")
+    try:
+        for argv in (
+            ["systemctl", "stop", "patroni"],
+            ["sh", "-ec", script],
+            ["systemctl", "start", "patroni"],
+        ):
+            scene.lab.exec(node, argv, timeout=120)
+    finally:
+        scene.lab.salt_run("fanatico.unfreeze")
+
+
+# A disk for the write-ahead log alone, small enough to be filled. (In memory: the lab's machines share one disk.)
+SMALL_DISK = """
+    wal=$(echo /var/lib/postgresql/*/main/pg_wal)
+    cp -a "$wal" /root/wal
+    mount -t tmpfs -o size=640m,mode=700,uid=postgres,gid=postgres none "$wal"
+    cp -a /root/wal/. "$wal"
+"""
+FULL = """
+    wal=$(echo /var/lib/postgresql/*/main/pg_wal)
+    head -c 1G /dev/zero >"$wal/filler" 2>/dev/null || true
+    # What is left are segments made beforehand; then there is no room for another.
+    runuser -u postgres -- psql -Xqc "SELECT count(pg_logical_emit_message(false, 'drill', repeat('x', 1000000)))
+        FROM generate_series(1, 900)" >/dev/null 2>&1 || true
+"""
+EMPTIED = "rm -f /var/lib/postgresql/*/main/pg_wal/filler"
+BIG_DISK = """mountpoint -q /var/lib/postgresql/*/main/pg_wal
+    wal=$(echo /var/lib/postgresql/*/main/pg_wal)
+    rm -rf /root/wal "$wal/filler"
+    cp -a "$wal" /root/wal
+    umount "$wal"
+    rm -rf "$wal"/*
+    cp -a /root/wal/. "$wal"
+    rm -rf /root/wal
+"""
+
+# A clock that can be set for Patroni and PostgreSQL alone: the lab's machines share one kernel, and that has one clock. A
+# stand-in, by a library between them and the C library; the monotonic clock goes on, as it does where a real one is set.
+OWN_CLOCK = """
+    apt-get -qq update
+    apt-get -qq install -y --no-install-recommends libfaketime >/dev/null
+    mkdir -p /run/systemd/system/patroni.service.d
+    echo +0 >/run/fanatico-clock
+    library=$(dpkg -L libfaketime | grep 'libfaketime.so.1$')
+    printf '%s\n' '[Service]' "Environment=LD_PRELOAD=$library FAKETIME_TIMESTAMP_FILE=/run/fanatico-clock" \
+        'Environment=FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1' \
+        >/run/systemd/system/patroni.service.d/zz-drill.conf
+    systemctl daemon-reload
+"""
+SHARED_CLOCK = """test -e /run/systemd/system/patroni.service.d/zz-drill.conf
+    rm -f /run/systemd/system/patroni.service.d/zz-drill.conf /run/fanatico-clock
+    systemctl daemon-reload
+"""
+
+
+def clock(part, offset):
+    """Set the clock that Patroni and PostgreSQL see, in seconds from the real one: ``+3600``."""
+    return shell(part, f"echo {offset} >/run/fanatico-clock")
+
+
 def alarm(action):
     """Raise etcd's alarm that it is out of space, or take it back."""
 
