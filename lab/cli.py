@@ -92,7 +92,11 @@ def parser():
         default=None,
         help="a new folder for the report and the raw lines (default: drills/<time>)",
     )
-    command("bench", bench, "measure what the README promises on this machine and keep the raw numbers")
+    command(
+        "bench",
+        bench,
+        "measure what the README promises on this machine and keep the raw numbers; `bench peers`: drills with others' timing",
+    )
     return top
 
 
@@ -270,7 +274,11 @@ def drill(options):
 
 
 def bench(options):
-    """Measure; see bench/figures.py."""
+    """Measure; see bench/figures.py and bench/peers.py."""
+    if options.rest[:1] == ["peers"]:
+        from bench import peers
+
+        return peers.main(options.rest[1:])
     from bench import figures
 
     return figures.main(options.rest)

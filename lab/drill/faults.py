@@ -45,9 +45,10 @@ from lab.drill.steps import (
 class Fault:
     """One fault.
 
-    number: its numbers in the matrix of faults (docs/failover.md). what: one line for people. prepare, strike, heal, restore:
-    steps; the first before there is load, the last when there is none any more. failover: whether another database leads afterwards (None: it may). write_gap: seconds
-    without an acknowledged write that no run may exceed. hold: seconds between strike and heal.
+    number: its numbers in the matrix of faults (docs/failover.md). what: one line for people. prepare, strike, heal,
+    restore: steps; the first before there is load, the last when there is none any more. failover: whether another
+    database leads afterwards (None: it may). write_gap: seconds without an acknowledged write that no run may exceed.
+    hold: seconds between strike and heal.
     """
 
     number: str

@@ -18,6 +18,7 @@ ORDER = (
     "test_health",
     "test_heal",
     "test_failover",
+    "test_drill",
     "test_bad_input",
     "test_machines_lacking_data",
     "test_fleet",

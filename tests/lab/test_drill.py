@@ -1,0 +1,62 @@
+"""Faults under load: what is promised about writes holds. How fast it is, is the drills' own business, not a test's."""
+
+import json
+
+import pytest
+
+from lab.drill import command, faults, nemesis
+from lab.drill.run import password
+from tests.support import labs
+
+
+def run(lab, *arguments):
+    """Return (exit code, what `salt-run fanatico.drill` returned, or said where it failed)."""
+    done = lab.salt_run("--out=json", "fanatico.drill", *arguments, check=False)
+    return done.returncode, done.stdout if done.returncode else json.loads(done.stdout)
+
+
+def test_the_short_set(healthy, tmp_path):
+    command.carry_out(healthy, faults.named("short"), 1, tmp_path)
+    told = json.loads((tmp_path / "report.json").read_text())["faults"]
+    assert list(told) == list(faults.SHORT)
+    for name, one in told.items():
+        (record,) = one["runs"]
+        wrong = [text for text in record["complaints"] if not text.startswith("no write for")]
+        assert wrong == [], name
+        assert record["acknowledged"] > 1000, name
+    assert all(name in (tmp_path / "report.html").read_text() for name in told)
+
+
+def test_nothing_is_lost_or_out_of_order_whatever_happens(healthy, tmp_path):
+    record = nemesis.nemesis(healthy, password(healthy), 1.5, tmp_path / "nemesis", print, seed=5)
+    assert nemesis.complaints(record) == []
+    assert len(record["faults"]) > 1
+
+
+def test_a_drill_on_a_real_fleet(healthy):
+    (holder,) = labs.virtual_ip_holders(healthy)
+    code, told = run(healthy, "stop", f"host={holder}", "unit=haproxy")
+    assert code == 0, told
+    assert (told["figures"]["lost"], told["figures"]["nowhere"]) == (0, 0)
+    assert told["figures"]["acknowledged"] > 500
+    assert labs.virtual_ip_holders(healthy) not in ([], [holder])
+    newest = labs.history(healthy, 1)[0]
+    assert (newest["kind"], newest["host"], newest["reason"]) == ("drill", holder, told["said"])
+    labs.wait_healthy(healthy)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["kill", "host=db1", "unit=patroni"], "yes_really=True"),
+        (["stop", "host=db1", "unit=ssh"], "none of the services of db1"),
+        (["explode"], "switchover, stop, kill"),
+    ],
+)
+def test_what_it_refuses(lab, arguments, word):
+    done = lab.salt_run("fanatico.drill", *arguments, check=False)
+    assert done.returncode == 1
+    words = labs.said(done.stdout + done.stderr)
+    assert word in words
+    assert "nothing was changed" in words
+    assert "Traceback" not in words
