@@ -14,6 +14,7 @@ import yaml
 
 from lab import preflight, report
 from lab.drill import command
+from lab.drill import report as reports
 from lab.drill.faults import FAULTS
 from lab.drill.run import wait_healthy
 from lab.errors import LabError
@@ -73,7 +74,7 @@ def main(arguments=None):
             command.carry_out(lab, drills, chosen.runs, place)
             told[name] = json.loads((place / "report.json").read_text())
     path = RESULTS / f"peers-{now:%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps({name: kept(one) for name, one in told.items()}, indent=1) + "\n")
+    path.write_text(json.dumps({name: reports.kept(one) for name, one in told.items()}, indent=1) + "\n")
     print("\n".join(table(told)))
     print(f"raw numbers: {path.relative_to(RESULTS.parent.parent)}")
     return (
@@ -105,18 +106,6 @@ def timing_put_back(lab):
     finally:
         path.write_text(before)
         lab.salt_run("state.orchestrate", "orch.deploy", timeout=600)
-
-
-def kept(told):
-    """Return what is worth keeping of a report: the timing, the versions, and each run's figures."""
-    faults = {
-        name: [
-            {key: run[key] for key in ("write_gap", "read_gap", "lost", "failover", "to_full_redundancy")}
-            for run in one["runs"]
-        ]
-        for name, one in told["faults"].items()
-    }
-    return {"timing": told["timing"], "versions": told["versions"], "faults": faults}
 
 
 def table(told):

@@ -86,6 +86,9 @@ def parser():
     one.add_argument(
         "--minutes", type=float, default=20, help="how long a nemesis breaks things (default: 20)"
     )
+    one.add_argument(
+        "--keep", action="store_true", help="keep the figures of every run in bench/results/ as well"
+    )
     one.add_argument("--seed", type=int, help="of the nemesis, to have the same faults again")
     one.add_argument(
         "--report",

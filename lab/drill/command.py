@@ -13,7 +13,9 @@ from lab.drill.faults import FAULTS, named
 from lab.drill.run import Scene, complaints, drill, password, wait_healthy
 from lab.errors import LabError
 from lab.machines import Lab
+from lab.paths import REPO
 
+RESULTS = REPO / "bench" / "results"
 PACKAGES = ("etcd-server", "patroni", "postgresql-17", "haproxy", "keepalived")
 
 
@@ -44,7 +46,13 @@ def main(options):
             return torment(lab, options, folder)
         if options.hold is not None:
             faults = {name: replace(fault, hold=options.hold) for name, fault in faults.items()}
-        return carry_out(lab, faults, options.runs, folder)
+        ended = carry_out(lab, faults, options.runs, folder)
+        if options.keep:
+            kept = RESULTS / f"drills-{time.strftime('%Y%m%d-%H%M%S')}.json"
+            told = json.loads((folder / "report.json").read_text())
+            kept.write_text(json.dumps(reports.kept(told), indent=1) + "\n")
+            say(f"raw numbers: {kept.relative_to(REPO)}")
+        return ended
 
 
 def say(text):

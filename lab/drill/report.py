@@ -52,6 +52,26 @@ def _phases(runs):
     }
 
 
+KEPT = (
+    "write_gap",
+    "read_gap",
+    "unavailable",
+    *COUNTS,
+    "two_writable",
+    "failover",
+    "to_full_redundancy",
+    "phases",
+)
+
+
+def kept(told):
+    """Return what is worth keeping of a report for good: timing, versions, machine, and the figures of each run."""
+    runs = {
+        name: [{key: run[key] for key in KEPT} for run in one["runs"]] for name, one in told["faults"].items()
+    }
+    return {**{key: told[key] for key in ("timing", "versions", "machine")}, "runs": runs}
+
+
 def write(folder, told, timelines):
     """Write ``report.json`` and ``report.html``; ``timelines`` is ``{run: what timeline returns}``."""
     (folder / "report.json").write_text(json.dumps(told, indent=2, default=str) + "\n")
