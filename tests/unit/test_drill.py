@@ -258,6 +258,9 @@ def test_the_report_shows_every_fault(tmp_path):
     assert "nan" not in page
     assert "<td>virtual ip</td><td>1</td><td>0.20</td>" in page
     assert (tmp_path / "report.json").exists()
+    kept = report.kept(told)
+    assert [one["write_gap"] for one in kept["runs"]["haproxy-kill"]] == [run["write_gap"], float("inf")]
+    assert kept["timing"] == {"ttl": 20}
 
 
 def test_the_address_of_the_client_is_nobodys(plan):
