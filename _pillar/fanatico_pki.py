@@ -4,6 +4,7 @@ The authorities of the master as pillar: to each node what its roles have to tru
 The keys stay where they are; only their paths are told, to the master's own minion, which signs with them.
 """
 
+import datetime
 import pathlib
 from collections.abc import Mapping
 
@@ -44,5 +45,7 @@ def ext_pillar(minion_id, pillar, directory):
         given["schedule"] = {"certificates": NIGHTLY}
     if "master" in roles:
         days = __utils__["fanatico_plan.get"](pillar, "pki:days", 90)
-        given["x509_signing_policies"] = __utils__["fanatico_pki.policies"](plan, directory, days)
+        given["x509_signing_policies"] = __utils__["fanatico_pki.policies"](
+            plan, directory, days, datetime.datetime.now(datetime.UTC)
+        )
     return given

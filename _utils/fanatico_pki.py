@@ -108,7 +108,11 @@ def paths(plan, node, authority):
     return {"ca": held[0]["ca"], "cert": None, "key": None} if held else None
 
 
-def policies(plan, directory, days):
+# A certificate that begins a day before it was made is good on a host whose clock is behind, or is set back.
+EARLIER = datetime.timedelta(days=1)
+
+
+def policies(plan, directory, days, now):
     """
     Return Salt's ``x509_signing_policies``: one for each certificate of the plan, for its node alone.
 
@@ -118,6 +122,8 @@ def policies(plan, directory, days):
         Where the master keeps its authorities.
     days
         How long a certificate is good.
+    now
+        The time, with its zone.
 
     What a policy says wins over what the node asks for, names and addresses first of all.
     """
@@ -139,7 +145,7 @@ def policies(plan, directory, days):
             "authorityKeyIdentifier": "keyid:always",
             "days_valid": days,
             # What a node could otherwise ask for: another span of time, or a copy somewhere on the master's disk.
-            "not_before": None,
+            "not_before": (now - EARLIER).astimezone(datetime.UTC).strftime("%Y-%m-%d 00:00:00"),
             "not_after": None,
             "copypath": None,
         }
@@ -162,7 +168,7 @@ def new_authority(name):
     signs = {use: use in ("key_cert_sign", "crl_sign") for use in _KEY_USES}
     certificate = (
         x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))  # for a host whose clock is a little behind
+        .not_valid_before(now - 2 * EARLIER)
         .not_valid_after(now + datetime.timedelta(days=3650))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.KeyUsage(**signs), critical=True)

@@ -310,7 +310,13 @@ class Load:
     def stop(self):
         """Let it end its attempts, and wait for it."""
         self.process.stdin.close()
-        if self.process.wait(30):
+        try:
+            code = self.process.wait(60)
+        except subprocess.TimeoutExpired as exc:
+            raise LabError(
+                "The client is a minute behind its schedule: this machine is too busy for a drill."
+            ) from exc
+        if code:
             raise LabError(f"The client failed: {self.process.stderr.read()[-1000:]}")
 
 

@@ -1,5 +1,6 @@
 """Who holds which certificate, and when one has to be made anew; the authorities on the master's disk."""
 
+import datetime
 import stat
 import time
 
@@ -44,7 +45,8 @@ def test_paths_are_those_of_the_role_that_may(plan):
 
 
 def test_a_policy_says_everything_that_could_be_asked_for(plan):
-    policies = fanatico_pki.policies(plan, "/ca", 90)
+    now = datetime.datetime(2026, 11, 25, 17, 30, tzinfo=datetime.UTC)
+    policies = fanatico_pki.policies(plan, "/ca", 90, now)
     assert len(policies) == 3 * 2 + 3 * 2 + 2
     db1 = policies["db1.patroni.service"]
     assert db1["minions"] == "db1"
@@ -52,9 +54,9 @@ def test_a_policy_says_everything_that_could_be_asked_for(plan):
     assert policies["db1.patroni.etcd"]["subject"] == "OU=db1", "etcd would take a CN for a user"
     assert db1["subjectAltName"] == ["DNS:db1", "IP:10.0.2.10", "IP:10.0.0.100"]
     assert db1["signing_private_key"] == "/ca/service.key"
-    assert all(
-        policy[key] is None for policy in policies.values() for key in ("not_after", "not_before", "copypath")
-    )
+    assert all(policy[key] is None for policy in policies.values() for key in ("not_after", "copypath"))
+    # Good on a host whose clock is behind by a day.
+    assert {policy["not_before"] for policy in policies.values()} == {"2026-11-24 00:00:00"}
 
 
 # --- when one is made anew
