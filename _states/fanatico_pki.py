@@ -2,6 +2,7 @@
 A role's certificates: made where they are missing, wrong or about to end; signed by the master, whose key never leaves it.
 """
 
+import datetime
 import os
 import pathlib
 import pwd
@@ -124,7 +125,8 @@ def _own(authority):
 
 
 def _sign_here(one, public_key, timeout):
-    policy = __utils__["fanatico_pki.policies"](__pillar__["plan"], OWN_AUTHORITIES, 90)[one["policy"]]
+    now = datetime.datetime.now(datetime.UTC)
+    policy = __utils__["fanatico_pki.policies"](__pillar__["plan"], OWN_AUTHORITIES, 90, now)[one["policy"]]
     policy.pop("minions")
     return __salt__["x509.create_certificate"](public_key=public_key, **policy)
 
