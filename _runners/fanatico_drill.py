@@ -2,6 +2,7 @@
 Break one thing on the running cluster, on purpose, and measure what a client sees of it.
 """
 
+import contextvars
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -59,6 +60,8 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
         with ThreadPoolExecutor(1) as pool:
             duration = BEFORE + float(seconds) + AFTER
             load = pool.submit(
+                # Salt keeps __utils__ and __opts__ in context variables: a thread without them has neither.
+                contextvars.copy_context().run,
                 _ask,
                 client,
                 "fanatico_drill.load",
