@@ -51,10 +51,10 @@ def load(seconds=20):
     name, out = f"load-{secrets.token_hex(4)}", io.StringIO()
     work = _util("fanatico_client.main")(
         connect,
+        (ports["postgres_primary"], ports["postgres_replica"]),
         float(seconds),
         name,
         out,
-        ports=(ports["postgres_primary"], ports["postgres_replica"]),
         writers=WRITERS,
         readers=READERS,
     )

@@ -1,6 +1,6 @@
 """What an application is: writes and reads through the virtual address, at a fixed pace, and everything it was told.
 
-    (cat password; sleep 60) | python fanatico_client.py ADDRESS CA SECONDS RUN OUT
+    (cat password; sleep 60) | python fanatico_client.py ADDRESS PRIMARY_PORT REPLICA_PORT CA SECONDS RUN OUT
 
 Open loop: every attempt has its time from the start, whatever became of the ones before, so that an outage is not hidden
 by a client that waits for it to end (coordinated omission). OUT gets one JSON line an attempt:
@@ -161,12 +161,14 @@ async def ending(connect, table, seconds, stdin=None):
     yield start, lambda: min(ends)
 
 
-async def main(connect, seconds, name, out, stdin=None, ports=(5432, 5433), writers=WRITERS, readers=READERS):
+async def main(connect, ports, seconds, name, out, stdin=None, writers=WRITERS, readers=READERS):
     """
     Write and read until the end.
 
     connect
         What ``settings`` returned.
+    ports
+        Of the primary and of the replicas.
     seconds
         How long at most.
     name
@@ -175,8 +177,6 @@ async def main(connect, seconds, name, out, stdin=None, ports=(5432, 5433), writ
         A text file that gets the lines.
     stdin
         Something whose end ends it too.
-    ports
-        Of the primary and of the replicas.
     writers, readers
         How many; each has its pace.
     """
@@ -195,10 +195,11 @@ async def main(connect, seconds, name, out, stdin=None, ports=(5432, 5433), writ
 
 def run(work):
     """Take the arguments and the password, and work: ``work`` is ``main``, or is called as it is."""
-    address, authority, seconds, name, path = sys.argv[1:]
+    address, primary, replicas, authority, seconds, name, path = sys.argv[1:]
     password = sys.stdin.buffer.raw.readline().decode().strip()
     with open(path, "w", buffering=1) as out:
-        asyncio.run(work(settings(address, authority, password), float(seconds), name, out, sys.stdin))
+        connect, ports = settings(address, authority, password), (int(primary), int(replicas))
+        asyncio.run(work(connect, ports, float(seconds), name, out, sys.stdin))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Append to lists, and read them, through the virtual address: what a check of consistency is made of.
 
-    (cat password; sleep 60) | python append.py ADDRESS CA SECONDS RUN OUT
+    (cat password; sleep 60) | python append.py ADDRESS PRIMARY_PORT REPLICA_PORT CA SECONDS RUN OUT
 
 Every append puts a number that occurs once into one of many lists. OUT gets one JSON line an attempt:
 
@@ -50,9 +50,9 @@ async def work(worker, start, until, session, run, out):
     await session.drop()
 
 
-async def main(connect, seconds, run, out, stdin):
+async def main(connect, ports, seconds, run, out, stdin):
     """Make the table, say when it begins, and do it."""
-    connect = connect | {"port": 5432}
+    connect = connect | {"port": ports[0]}
     async with client.ending(connect, TABLE, seconds, stdin) as (start, until):
         sessions = [client.Session(connect) for _ in range(WORKERS)]
         await asyncio.gather(

@@ -170,8 +170,7 @@ FAULTS = {
     "primary-power": _lost("17", "the primary's host loses its power", power("leader", on=False), power("leader", on=True)),
     "primary-and-etcd-leader-power": _lost(
         *("18", "the primary's host and that of etcd's leader lose their power at once",
-          sequence(power("leader", on=False), power("etcd_leader", on=False)),
-          sequence(power("leader", on=True), power("etcd_leader", on=True)))
+          power("leaders", on=False), power("leaders", on=True))
     ),
     "primary-shut-down": _crash(
         "20", "the primary's host is shut down in order", shut_down("leader"), power("leader", on=True)

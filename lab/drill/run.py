@@ -86,6 +86,7 @@ def parts(nodes, master, leader, etcd_leader, holders):
     followers = [node for node in etcd if node != etcd_leader]
     return {
         "leader": [leader],
+        "leaders": list(dict.fromkeys([leader, etcd_leader])),  # of both; one host may have both parts
         "replica": replicas[:1],
         "replicas": replicas,
         "databases": databases,
@@ -330,7 +331,8 @@ def loading(scene, name, folder, program=CLIENT):
     network.detach(lab.name, "client")
     network.attach(lab.name, lab.plan, "client", address)
     space = network.namespace(lab.name, "client")
-    words = [lab.plan["virtual_ip"]["address"], authority, LONGEST, name, told]
+    ports = [lab.plan["ports"][port] for port in ("postgres_primary", "postgres_replica")]
+    words = [lab.plan["virtual_ip"]["address"], *ports, authority, LONGEST, name, told]
     process = subprocess.Popen(
         ["ip", "netns", "exec", space, sys.executable, program, *map(str, words)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -22,6 +22,7 @@ ORDER = (
     "test_bad_input",
     "test_machines_lacking_data",
     "test_fleet",
+    "test_three_nodes",
     "test_boot",
     "test_lab_cli",
 )
