@@ -1,12 +1,12 @@
 """
-Watch the units this node has to keep running and say when one goes down.
+Watch the units this node has to keep running, and what else can be wrong with it, and say when something is.
 
-One event per fault, tag ``salt/beacon/<minion>/fanatico/<unit>``; while the unit stays down the event is
+One event per fault, tag ``salt/beacon/<minion>/fanatico/<unit or fault>``; while it stays the event is
 repeated now and then, because an event that nobody heard is lost. A unit that systemd is restarting by itself
-is no fault.
+is no fault, and what is not a unit has to be seen several times in a row.
 
 A running unit costs one read of a small file a second: systemd itself is asked only when the unit's control
-group is empty, and otherwise every few seconds to be sure.
+group is empty, and otherwise every few seconds to be sure. So are the services themselves.
 """
 
 import contextlib
@@ -26,10 +26,13 @@ DEFAULTS = {
     "repeat": 60,  # seconds between two events about a unit that stays down
     "gap": 5,  # seconds between two events about a unit that comes and goes
     "resync": 3,  # seconds between two questions to systemd about a unit that looks well
+    "look": 5,  # seconds between two looks for other faults
+    "sure": 2,  # looks in a row that must find one
 }
 _SALTS_OWN = {"_beacon_name", "interval", "enabled", "disable_during_state_run", "beacon_module", "run_once"}
 
 _memory = {}
+_symptoms = {"next": 0.0, "seen": {}, "told": {}}
 
 
 def __virtual__():
@@ -57,9 +60,15 @@ def validate(config):
 
 
 def beacon(config):
-    """Return an event for every unit of this node that has gone down, or has stayed down for long enough."""
+    """Return an event for every unit of this node that has gone down, and every other fault; again where it stays."""
     settings = {**DEFAULTS, **_merged(config)}
     now = time.monotonic()
+    events = _units(now, settings) + _faults(now, settings)
+    return [] if events and __salt__["fanatico_unit.shutting_down"]() else events
+
+
+def _units(now, settings):
+    """Return the events about units."""
     try:
         expected = __salt__["fanatico_unit.expected"]()
     except KeyError:
@@ -73,8 +82,31 @@ def beacon(config):
         _memory[unit], why = _judge(_memory.get(unit), state, now, settings)
         if why:
             facts = {name: state[name] for name in ("active", "sub", "result", "restarts")}
-            events.append({"tag": unit, "unit": unit, "why": why, **facts})
-    return [] if events and __salt__["fanatico_unit.shutting_down"]() else events
+            events.append({"tag": unit, "what": unit, "why": why, **facts})
+    return events
+
+
+def _faults(now, settings):
+    """Return the events about faults that are not a unit's."""
+    if now < _symptoms["next"]:
+        return []
+    _symptoms["next"] = now + settings["look"]
+    try:
+        found = __salt__["fanatico_cure.symptoms"]()
+    except KeyError:
+        return []
+    seen = {fault: _symptoms["seen"].get(fault, 0) + 1 for fault in found}
+    told = {fault: when for fault, when in _symptoms["told"].items() if fault in found}
+    events = []
+    for fault, why in found.items():
+        if (
+            seen[fault] >= settings["sure"]
+            and now - told.get(fault, -settings["repeat"]) >= settings["repeat"]
+        ):
+            told[fault] = now
+            events.append({"tag": fault, "what": fault, "why": why})
+    _symptoms.update(seen=seen, told=told)
+    return events
 
 
 def _merged(config):

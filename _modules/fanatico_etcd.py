@@ -532,6 +532,57 @@ def _order(path, payload, timeout):
     raise CommandExecutionError(f"{_me()}: no etcd member takes orders: {'; '.join(failures)}")
 
 
+def own_errors(timeout=1):
+    """
+    Return what this node's member itself calls wrong, a list of texts, such as alarms; empty where all is well.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'etcd*' fanatico_etcd.own_errors
+    """
+    return _status_of(_nodes()[_me()], timeout, _tls())["errors"]
+
+
+def make_room(timeout=15):
+    """
+    Give up etcd's history, give back the space of every member that answers, one after the other, and end the alarm NOSPACE.
+
+    timeout
+        Seconds, for each call.
+
+    Returns a sentence with the sizes before and after. Raises ``CommandExecutionError`` where the alarm cannot be ended.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.make_room
+    """
+    before, nodes = status(), _nodes()
+    # Any key at all: the answer says which revision is the newest.
+    newest = _order(
+        "/v3/kv/range", {"key": "AA==", "range_end": "AA==", "limit": 1, "keys_only": True}, timeout
+    )
+    revision = newest["header"]["revision"]
+    with contextlib.suppress(CommandExecutionError):  # refused where it was compacted so far already
+        _order("/v3/kv/compaction", {"revision": revision, "physical": True}, timeout)
+    leader = _leader_of(before)
+    answering = [name for name, one in before.items() if "error" not in one]
+    for name in sorted(answering, key=lambda name: name == leader):
+        _post(nodes[name], "/v3/maintenance/defragment", timeout=timeout, token=_token(nodes[name], timeout))
+    _order("/v3/maintenance/alarm", {"action": "DEACTIVATE", "memberID": 0, "alarm": "NOSPACE"}, timeout)
+    sizes = [
+        max((one["db_size"] for one in seen.values() if "db_size" in one), default=0) / 1024**2
+        for seen in (before, status())
+    ]
+    return f"compacted at revision {revision}, {len(answering)} members defragmented: {sizes[0]:.1f} MiB, now {sizes[1]:.1f}"
+
+
 def stand_apart(timeout=5):
     """
     Hand etcd's lead over where this node leads it and Patroni's leader shares its host or failure domain.

@@ -53,7 +53,7 @@ def look(timeout=2):
     states = __salt__["fanatico_unit.states"]
     asked = {
         "units": lambda: getattr(states, "func", states)(*units),
-        "disk": lambda: _disks(sorted({"/", *(path for role in roles for path in DATA.get(role, []))})),
+        "disk": lambda: _disks(_data_paths()),
         "clock": _clock,
         "firewall": __salt__["fanatico_firewall.state"],
     }
@@ -84,6 +84,48 @@ def checks(timeout=2):
         salt '*' fanatico_node.checks
     """
     return look(timeout)["checks"]
+
+
+def disk():
+    """
+    Return the check of this node's disks.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_node.disk
+    """
+    return _judge_disk({"disk": _disks(_data_paths())})
+
+
+def drift():
+    """
+    Return what a highstate would change here, ``{state: what}``; nothing is changed.
+
+    Raises ``CommandExecutionError`` where the states cannot even be put together.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_node.drift
+    """
+    answer = __salt__["state.highstate"](test=True, queue=True)
+    if not isinstance(answer, dict):
+        raise CommandExecutionError(f"{__opts__['id']}: {'; '.join(map(str, answer))}")
+    # Only that, and what kind: a difference may show a secret.
+    return {
+        one.get("__id__", key): one["comment"].strip().splitlines()[0][:200]
+        if one.get("comment")
+        else "would change"
+        for key, one in answer.items()
+        if one.get("result") is not True
+    }
+
+
+def _data_paths():
+    return sorted({"/", *(path for role in _roles() for path in DATA.get(role, []))})
 
 
 def _disks(paths):

@@ -7,29 +7,30 @@ import logging
 import time
 from pathlib import Path
 
-import salt.client
 import salt.utils.event
 import salt.utils.user
-from salt.exceptions import CommandExecutionError, SaltException, SaltInvocationError
+from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 log = logging.getLogger(__name__)
 
 __virtualname__ = "fanatico"
+
+_LOOK = 10  # seconds for a node to say how it is
 
 
 def __virtual__():
     return __virtualname__
 
 
-def heal(host, unit, why="", roles=(), settings=None):
+def heal(host, what, why="", roles=(), settings=None):
     """
-    Start a unit that went down, unless something speaks against it. Called by ``orch.heal``; harmless by
-    hand.
+    Start a unit that went down, or cure another fault of a node, unless something speaks against it. Called by ``orch.heal``
+    and ``fanatico.reconcile``; harmless by hand.
 
     host
         The minion it should run on.
-    unit
-        The unit's full name.
+    what
+        The unit's full name, or a fault that ``fanatico_cure.symptoms`` names.
     why
         What was seen, for the history.
     roles
@@ -37,25 +38,27 @@ def heal(host, unit, why="", roles=(), settings=None):
     settings
         Pillar ``heal``.
 
-    Returns the line written to the history, ``{"decision": "healed" | "refused", "reason", "took", ...}``.
-    Raises ``CommandExecutionError`` when it was tried and the unit does not run.
+    Returns the line written to the history, ``{"decision": "healed" | "refused" | "advised", "reason", "took", ...}``.
+    Raises ``CommandExecutionError`` when it was tried and the fault is still there.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run fanatico.heal etcd1 etcd.service roles='[etcd]'
+        salt-run fanatico.heal etcd1 etcd-full roles='[etcd]'
     """
     begun = time.time()
     conf = __utils__["fanatico_guard.settings"](settings)
-    facts = {"host": host, "unit": unit, "why": why}
-    reason = _objection(host, unit, roles, conf)
+    facts = {"host": host, "what": what, "why": why}
+    _remember(__utils__["fanatico_guard.told"](_state(), host, what, begun))
+    reason = _objection(host, what, roles, conf)
     if reason:
         return _refuse(facts, reason, conf, begun)
     taken, holder = __utils__["fanatico_lock.acquire"](
         _home(),
         "heal",
-        f"{host}/{unit}",
+        f"{host}/{what}",
         jid=_jid(),
         wait=conf["patience"],
         yields_to=("deploy", "drill"),
@@ -66,20 +69,25 @@ def heal(host, unit, why="", roles=(), settings=None):
         )
     try:
         # What spoke for it may have changed while another healing had the lock.
-        reason = _objection(host, unit, roles, conf)
+        reason = _objection(host, what, roles, conf) or _lacking(host, what)
         if reason:
             return _refuse(facts, reason, conf, begun)
-        outcome = _start(host, unit, conf)
+        if conf["only_say"]:
+            return _refuse(facts, "it would be cured now, were heal:only_say not set", conf, begun)
+        outcome = _cure(host, what, conf)
         if outcome.get("acted"):
-            _remember(__utils__["fanatico_guard.attempted"](_state(), host, unit, begun, conf["window"]))
+            _remember(__utils__["fanatico_guard.attempted"](_state(), host, what, begun, conf["window"]))
     finally:
         __utils__["fanatico_lock.release"](_home())
+    if outcome.get("instead"):
+        # Its unit would not start, or start wrongly, with that.
+        return heal(host, outcome["instead"], outcome["detail"], roles, settings)
     if outcome["running"] and not outcome["acted"]:
-        return _refuse(facts, "it runs again already", conf, begun)
+        return _refuse(facts, "it runs again already" if "." in what else "it is gone already", conf, begun)
     if outcome["running"]:
-        return _decide("healed", facts, f"{why or 'down'}, started again", begun)
+        return _decide("healed", facts, f"{why or 'down'}, {outcome['did']}", begun)
     entry = _decide("failed", facts, outcome["detail"], begun)
-    raise CommandExecutionError(f"{unit} on {host} could not be healed: {entry['reason']}")
+    raise CommandExecutionError(f"{what} on {host} could not be healed: {entry['reason']}")
 
 
 def lock(purpose="deploy", wait=60):
@@ -192,26 +200,33 @@ def unfreeze():
     return "Healing is on."
 
 
-def _objection(host, unit, roles, conf):
-    return __utils__["fanatico_guard.refusal"](time.time(), host, unit, list(roles), _state(), conf)
+def _objection(host, what, roles, conf):
+    return __utils__["fanatico_guard.refusal"](time.time(), host, what, list(roles), _state(), conf)
 
 
-def _start(host, unit, conf):
-    """Have the target look again, start the unit if it is still down, and prove it."""
-    # An orchestration puts the caller's name (Reactor) where the client looks for the owner of its key.
-    opts = {**__opts__, "user": salt.utils.user.get_user()}
-    try:
-        with salt.client.get_local_client(mopts=opts) as client:
-            answers = client.cmd(
-                host,
-                "fanatico_unit.start",
-                [unit],
-                tgt_type="list",
-                kwarg={"samples": conf["samples"], "timeout": conf["timeout"]},
-                timeout=conf["timeout"] + 5,
-            )
-    except SaltException as exc:
-        answers = {host: f"{host} could not be asked: {exc}"}
+def _lacking(host, what):
+    """Return what would be missing while the cure takes ``host`` out of service, by what its peers say right now."""
+    role = __utils__["fanatico_guard.peers"](what)
+    if role is None:
+        return ""
+    plan = __utils__["fanatico_master.plan"](__opts__)
+    nodes = __utils__["fanatico_plan.nodes"](plan, role)
+    answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico.health", timeout=_LOOK)
+    seen = __utils__["fanatico_guard.view"](plan, role, answers)
+    return __utils__["fanatico_guard.lacking"](what, host, seen)
+
+
+def _cure(host, what, conf):
+    """Have the target look again, cure what is still wrong, and prove it."""
+    timeout = __utils__["fanatico_guard.timeout"](what, conf)
+    answers = __utils__["fanatico_sweep.ask"](
+        # An orchestration puts the caller's name (Reactor) where the client looks for the owner of its key.
+        {**__opts__, "user": salt.utils.user.get_user()},
+        [host],
+        "fanatico_cure.apply",
+        [what, conf["samples"], timeout],
+        timeout + _LOOK,
+    )
     answer = answers.get(host)
     if isinstance(answer, dict) and "running" in answer:
         return answer
@@ -220,7 +235,7 @@ def _start(host, unit, conf):
 
 def _refuse(facts, reason, conf, begun):
     state, news = __utils__["fanatico_guard.refused"](
-        _state(), facts["host"], facts["unit"], begun, reason, conf["window"]
+        _state(), facts["host"], facts["what"], begun, reason, conf["window"]
     )
     if not news:
         return {"decision": "refused", "reason": reason, **facts}

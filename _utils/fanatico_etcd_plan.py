@@ -167,6 +167,22 @@ def clusters(statuses):
     return found
 
 
+# What etcd 3.4 to 3.6 and bbolt say of files whose content is not what was written.
+_DAMAGED = (
+    "crc mismatch",
+    "invalid database",
+    "file size too small",
+    "checksum error",
+    "panic: assertion failed",
+    "panic: page ",
+    "panic: freepages",
+    "failed to recover v3 backend",
+    "failed to open database",
+    "failed to read WAL",
+    "has been permanently removed from the cluster",
+)
+
+
 def explain(journal):
     """Return ``(cause, next step)`` for the last sign of trouble in etcd's log, or None where there is none."""
     for line in reversed(journal.splitlines()):
@@ -174,6 +190,12 @@ def explain(journal):
             if sign in line:
                 return cause, remedy
     return None
+
+
+def damaged(journal):
+    """Return the line in which etcd says that its data cannot be read, or an empty string."""
+    lines = [line for line in journal.splitlines() if any(sign in line for sign in _DAMAGED)]
+    return lines[-1][-300:] if lines else ""
 
 
 def access_steps(seen, scope, admitted):

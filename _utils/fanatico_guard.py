@@ -4,7 +4,11 @@ What may be healed, and when not. Pure: the caller reads clocks and files.
 The state is one dict, kept by the caller between calls; times are epoch seconds:
 
 ``attempts``
-    ``{"etcd1/etcd.service": [when, ...]}``, the actions taken.
+    ``{"etcd1/etcd.service": [when, ...]}``, the actions taken; what stands behind the slash is a unit or a fault.
+``seen``
+    ``{"db1/patroni-paused": [first, last]}``, since when it has been told of, without a longer break.
+``disturbed``
+    ``[when, what]``, the last action that took a node out of service.
 ``refused``
     ``{"etcd1/etcd.service": [when, kind]}``, the last refusal that was written down.
 ``frozen``
@@ -20,9 +24,30 @@ UNITS = {
     "rpc": ["fanatico-rpc.service", "fanatico-rpc-ws.socket", "fanatico-rpc-follow.service"],
 }
 
+# Faults of a node whose units run; how each is told and cured on the node is in _modules/fanatico_cure.py.
+# role: whose nodes can have it. spares: what has to be left standing meanwhile, see ``lacking``; None: nobody is taken out of
+# service. timeout: seconds to cure it and to prove it. lasting: the setting that says how long it has to last first.
+CURES = {
+    "disk-full": {"role": None, "spares": None, "timeout": 60},
+    "etcd-data-lost": {"role": "etcd", "spares": "quorum", "timeout": 120},
+    "etcd-full": {"role": "etcd", "spares": None, "timeout": 60},
+    "patroni-hung": {"role": "patroni", "spares": None, "timeout": 60},
+    "patroni-paused": {"role": "patroni", "spares": None, "timeout": 30, "lasting": "paused"},
+    "replica-lost": {"role": "patroni", "spares": "replica", "timeout": 600},
+    "haproxy-unconfigured": {"role": "haproxy", "spares": None, "timeout": 90},
+    "rpc-hung": {"role": "rpc", "spares": "another", "timeout": 60},
+}
+
+HOUR = 3600
+FORGOTTEN = 300  # seconds; who tells of a fault that stays does so every minute
+
 DEFAULTS = {
-    "attempts": 3,  # actions per unit (0: never act) ...
+    "attempts": 3,  # actions per unit or fault of a node (0: never act) ...
     "window": 600,  # ... within so many seconds
+    "budget": 30,  # actions of all kinds in the whole cluster within an hour
+    "calm": 60,  # seconds after an action that took a node out of service until the next such
+    "paused": 3600,  # seconds after which a pause of Patroni counts as forgotten
+    "only_say": False,  # decide and write down, do nothing
     "patience": 20,  # seconds to wait for another healing to end
     "samples": 3,  # consecutive looks at the same process that prove a start
     "timeout": 30,  # seconds for a unit to start and prove itself
@@ -48,12 +73,93 @@ def units(roles, overrides=None):
     return list(dict.fromkeys(unit for role in roles for unit in known.get(role, [])))
 
 
-def refusal(now, host, unit, roles, state, conf):
+def possible(roles):
+    """Return the faults that a node with ``roles`` can have, without those of its units."""
+    return [fault for fault, cure in CURES.items() if cure["role"] is None or cure["role"] in roles]
+
+
+def spares(what):
+    """Return what a cure has to leave standing, or None; starting a unit takes nobody out of service."""
+    return CURES.get(what, {}).get("spares")
+
+
+def peers(what):
+    """Return the role whose nodes have to be looked at before ``what`` is cured, or None."""
+    return CURES[what]["role"] if spares(what) else None
+
+
+def timeout(what, conf):
+    """Return the seconds that curing ``what`` may take; ``conf`` is what ``settings`` returned."""
+    return CURES.get(what, {}).get("timeout", conf["timeout"])
+
+
+def lasting(what, conf):
+    """Return how many seconds ``what`` has to last before it is one for us to cure."""
+    return conf[CURES[what]["lasting"]] if "lasting" in CURES.get(what, {}) else 0
+
+
+def view(plan, role, answers):
     """
-    Return why ``unit`` on ``host`` must not be started now, as a sentence; empty when it may.
+    Return ``{"nodes": [...], "well": [...], "leader": node or None}`` of a role.
+
+    plan
+        The dict under the pillar key ``plan``.
+    role
+        ``etcd``, ``patroni`` or ``rpc``.
+    answers
+        ``{node: what its fanatico.health returned}``; a node that did not answer is not in it.
+    """
+    proofs = {"etcd": "etcd.serving", "patroni": "patroni.state", "rpc": "rpc.http"}
+    checks = {
+        name: one["checks"] for name, one in answers.items() if isinstance(one, dict) and "checks" in one
+    }
+    proof = proofs[role]
+    named = [one["patroni.leader"]["value"] for one in checks.values() if "patroni.leader" in one]
+    # Who leads has to be beyond doubt: a leader's data is never thrown away.
+    leader = named[0] if named and named.count(named[0]) == len(named) else None
+    return {
+        "nodes": [name for name, node in plan["nodes"].items() if role in node["roles"]],
+        "well": [name for name, one in checks.items() if one.get(proof, {}).get("status") == "ok"],
+        "leader": leader,
+    }
+
+
+def lacking(what, host, seen):
+    """
+    Return what would be missing with ``host`` out of service, as a sentence; empty where it can be spared.
+
+    seen
+        What ``view`` returned.
+    """
+    others = [node for node in seen["well"] if node != host]
+    owed = spares(what)
+    if owed == "quorum":
+        majority = len(seen["nodes"]) // 2 + 1
+        if len(others) < majority:
+            return f"only {len(others)} other members are well, and a majority is {majority}"
+    elif owed == "replica":
+        leader = seen["leader"]
+        if leader is None:
+            return "it is not beyond doubt who leads"
+        if leader == host:
+            return f"{host} leads: its data is never thrown away"
+        if leader not in others:
+            return f"{leader} leads and is not well: what {host} holds may be needed"
+        if len(seen["nodes"]) > 2 and len(others) < 2:
+            return f"no other replica is well: what {host} holds may be needed"
+    elif owed == "another" and not others:
+        return "no other node of its role is well"
+    return ""
+
+
+def refusal(now, host, what, roles, state, conf):
+    """
+    Return why nothing must be done now about ``what`` on ``host``, as a sentence; empty when something may.
 
     now
         Epoch seconds.
+    what
+        A unit that is down, or one of ``CURES``.
     roles
         The roles the plan gives ``host``.
     state
@@ -61,35 +167,59 @@ def refusal(now, host, unit, roles, state, conf):
     conf
         What ``settings`` returned.
     """
-    if unit not in units(roles, conf["units"]):
-        return f"{unit} is not a unit that {host} has to keep running"
+    if not roles or what not in [*units(roles, conf["units"]), *possible(roles)]:
+        return f"{what} is neither a unit that {host} has to keep running nor a fault it can have"
     frozen = state.get("frozen")
     if frozen and now < frozen["until"]:
         return f"healing is frozen for another {round(frozen['until'] - now)} s: {frozen['reason']}"
     if not conf["attempts"]:
         return "healing is switched off in the pillar: heal:attempts is 0"
-    recent = _recent(state, host, unit, now, conf["window"])
+    since, owed = now - state.get("seen", {}).get(f"{host}/{what}", [now])[0], lasting(what, conf)
+    if since < owed:
+        return f"that may be meant: it has lasted for {round(since)} s, and is ours after {owed} s"
+    recent = _recent(state, host, what, now, conf["window"])
     if len(recent) >= conf["attempts"]:
-        return (
-            f"already started {len(recent)} times in {round(conf['window'] / 60)} minutes: "
-            f"look at it with `journalctl -u {unit}` on {host}"
-        )
+        done, minutes = ("started" if "." in what else "treated"), round(conf["window"] / 60)
+        look = f"`journalctl -u {what}` on {host}" if "." in what else "`salt-run fanatico.history`"
+        return f"already {done} {len(recent)} times in {minutes} minutes: look at it with {look}"
+    spent = sum(now - when < HOUR for moments in state.get("attempts", {}).values() for when in moments)
+    if spent >= conf["budget"]:
+        return f"{spent} actions in an hour are all there may be (heal:budget): somebody has to look at the whole"
+    when, last = state.get("disturbed", (now - conf["calm"], ""))
+    if spares(what) and now - when < conf["calm"]:
+        return f"one node at a time: {last} was {round(now - when)} s ago, and {conf['calm']} s have to pass"
     return ""
 
 
-def attempted(state, host, unit, now, window):
-    """Return ``state`` with one more action on ``unit`` of ``host``, none older than ``window`` seconds."""
-    recent = [*_recent(state, host, unit, now, window), now]
-    return {**state, "attempts": {**state.get("attempts", {}), f"{host}/{unit}": recent}}
+def told(state, host, what, now):
+    """Return ``state`` in which ``what`` was told of now; it counts as lasting where the last time is not long ago."""
+    first, last = state.get("seen", {}).get(f"{host}/{what}", (now, now))
+    recent = {key: one for key, one in state.get("seen", {}).items() if now - one[1] < FORGOTTEN}
+    return {**state, "seen": {**recent, f"{host}/{what}": [first if now - last < FORGOTTEN else now, now]}}
 
 
-def refused(state, host, unit, now, reason, window):
+def attempted(state, host, what, now, window):
+    """Return ``state`` with one more action about ``what`` on ``host``, none older than an hour or ``window`` seconds."""
+    keep = max(window, HOUR)
+    kept = {
+        key: [when for when in moments if now - when < keep]
+        for key, moments in state.get("attempts", {}).items()
+    }
+    key = f"{host}/{what}"
+    state = {
+        **state,
+        "attempts": {**{name: one for name, one in kept.items() if one}, key: [*kept.get(key, []), now]},
+    }
+    return {**state, "disturbed": [now, f"{what} on {host}"]} if spares(what) else state
+
+
+def refused(state, host, what, now, reason, window):
     """
     Return ``(state, news)``: ``state`` with this refusal, and whether it is worth a line in the history.
 
-    A beacon repeats itself while a unit stays down; the same refusal is news once per ``window`` seconds.
+    A beacon repeats itself while a fault stays; the same refusal is news once per ``window`` seconds.
     """
-    key = f"{host}/{unit}"
+    key = f"{host}/{what}"
     # Only the kind of refusal counts: the rest of the sentence holds counters and process ids.
     kind = reason.split(":")[0].rstrip("0123456789 s")
     when, last = state.get("refused", {}).get(key, (0, ""))
@@ -118,5 +248,5 @@ def seconds(text):
     return int(number) * (factor or 1)
 
 
-def _recent(state, host, unit, now, window):
-    return [when for when in state.get("attempts", {}).get(f"{host}/{unit}", []) if now - when < window]
+def _recent(state, host, what, now, window):
+    return [when for when in state.get("attempts", {}).get(f"{host}/{what}", []) if now - when < window]

@@ -20,7 +20,7 @@ def append(path, kind, decision, **facts):
     decision
         What came of it: ``healed``, ``refused``, ``failed``, ``started``, ``finished``.
     facts
-        Whatever else is worth keeping, JSON-able: ``host``, ``unit``, ``reason``, ``took`` (seconds).
+        Whatever else is worth keeping, JSON-able: ``host``, ``what``, ``reason``, ``took`` (seconds).
     """
     entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "kind": kind, "decision": decision, **facts}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def newest(path, limit, host=None):
 
 def line(entry):
     """Return an entry as one line for people."""
-    where = "/".join(entry[key] for key in ("host", "unit") if entry.get(key))
+    where = "/".join(entry[key] for key in ("host", "what") if entry.get(key))
     took = f" ({entry['took']:.1f} s)" if "took" in entry else ""
     text = f"{entry['time'][:19].replace('T', ' ')}  {entry['kind']:<6} {entry['decision']:<8} {where}"
     return text + (f": {entry['reason']}" if entry.get("reason") else "") + took

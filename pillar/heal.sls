@@ -1,5 +1,9 @@
 #!yaml
 # Healing without a person, and its limits.
 heal:
-  attempts: 3                     # at most so many starts of one unit on one node (0: none at all) ...
+  attempts: 3                     # at most so many cures of one fault of one node (0: none at all) ...
   window: 600                     # ... in so many seconds
+  budget: 30                      # at most so many in the whole cluster within an hour
+  calm: 60                        # seconds from a cure that took a node out of service to the next such
+  paused: 3600                    # seconds after which a pause of Patroni counts as forgotten
+  only_say: false                 # true: decide and write down what would be done, and do nothing

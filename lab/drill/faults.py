@@ -153,6 +153,7 @@ FAULTS = {
     "patroni-pause": _lost(
         *("14", "Patroni on the primary stands still for a minute",
           signal("leader", "patroni", "STOP"), signal("leader", "patroni", "CONT")),
+        failover=None,  # not where Salt is on and ends it before the lease does
         hold=60,
     ),
     "patroni-stop": _crash(

@@ -315,7 +315,7 @@ def forged(events):
             "opts = salt.config.master_config('/etc/salt/master')\n"
             "with salt.utils.event.get_master_event(opts, opts['sock_dir']) as bus:\n"
             f"    for _ in range({events}):\n"
-            f"        bus.fire_event({{'id': {scene.leader!r}, 'unit': 'patroni.service', 'why': 'forged'}},"
+            f"        bus.fire_event({{'id': {scene.leader!r}, 'what': 'patroni.service', 'why': 'forged'}},"
             f" 'salt/beacon/{scene.leader}/fanatico/patroni.service')\n"
         )
         scene.lab.exec(scene.lab.master, ["/opt/salt/bin/python", "-c", program])

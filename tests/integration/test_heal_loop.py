@@ -132,7 +132,7 @@ def test_a_stopped_unit_is_started_and_it_is_written_down(systemd, history, heal
     systemd.set("inactive")
     (entry,) = wait_until(lambda: decided(history, "healed"), 60, "the unit to be healed")
     assert systemd.active == "active"
-    assert (entry["host"], entry["unit"], entry["why"]) == (HOST, UNIT, "stopped")
+    assert (entry["host"], entry["what"], entry["why"]) == (HOST, UNIT, "stopped")
     wait_until(
         lambda: event_listener.get_events([(healer.id, "fanatico/heal/healed")], after_time=begun),
         10,
@@ -198,7 +198,10 @@ def test_what_runs_again_is_left_alone(healer, history):
 
 def test_only_units_of_the_host(healer):
     ret = healer.salt_run_cli().run("fanatico.heal", HOST, "ssh.service", roles=["etcd"])
-    assert ret.data["reason"] == f"ssh.service is not a unit that {HOST} has to keep running"
+    assert (
+        ret.data["reason"]
+        == f"ssh.service is neither a unit that {HOST} has to keep running nor a fault it can have"
+    )
 
 
 def test_a_deploy_is_kept_away_by_another(healer, home):

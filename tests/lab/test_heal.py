@@ -37,19 +37,21 @@ class News:
     def _lines(self):
         return self._path.read_text().splitlines() if self._path.exists() else []
 
-    def wait(self, decision, node, unit, timeout=40):
-        """Wait for a decision about a unit and return its entry."""
+    def decided(self, decision):
+        """The entries with a decision."""
+        return [
+            entry for entry in map(json.loads, self._lines()[self._seen :]) if entry["decision"] == decision
+        ]
+
+    def wait(self, decision, node, what, timeout=40):
+        """Wait for a decision about a unit or another fault and return its entry."""
 
         def told():
             entries = map(json.loads, self._lines()[self._seen :])
-            ours = [
-                entry
-                for entry in entries
-                if (entry.get("host"), entry.get("unit")) == (node, f"{unit}.service")
-            ]
+            ours = [entry for entry in entries if (entry.get("host"), entry.get("what")) == (node, what)]
             return next((entry for entry in ours if entry["decision"] == decision), None)
 
-        return wait_until(told, timeout, f"{unit} on {node} to be {decision}")
+        return wait_until(told, timeout, f"{what} on {node} to be {decision}")
 
 
 @pytest.mark.parametrize(("role", "unit"), UNITS)
@@ -57,9 +59,110 @@ def test_a_stopped_unit_runs_again_and_is_in_the_history(healthy, role, unit):
     node = labs.nodes(healthy, role)[-1]
     news = News(healthy)
     healthy.exec(node, ["systemctl", "stop", unit])
-    entry = news.wait("healed", node, unit)
+    entry = news.wait("healed", node, f"{unit}.service")
     assert active(healthy, node, unit)
     assert entry["reason"]
+
+
+# --- what is wrong although the units run
+
+
+def replica_of(lab):
+    return next(node for node in labs.nodes(lab, "patroni") if node != labs.leader(lab))
+
+
+def stand_still(lab, node, unit):
+    lab.exec(node, ["sh", "-ec", f"kill -STOP $(systemctl show -P MainPID {unit})"])
+
+
+def test_etcd_without_space_is_given_room(healthy):
+    order = {"action": "ACTIVATE", "memberID": 0, "alarm": "NOSPACE"}
+    news = News(healthy)
+    healthy.salt("etcd1", "fanatico_etcd.order", "/v3/maintenance/alarm", f"payload={json.dumps(order)}")
+    entry = news.wait("healed", None, "etcd-full")
+    assert "members defragmented" in entry["reason"]
+    assert healthy.salt("etcd*", "fanatico_etcd.own_errors") == {
+        node: [] for node in labs.nodes(healthy, "etcd")
+    }
+
+
+@pytest.mark.parametrize("who", ["replica", "leader"])
+def test_a_patroni_that_hangs_is_ended_and_postgresql_goes_on(healthy, who):
+    node, leading = (replica_of(healthy) if who == "replica" else labs.leader(healthy)), labs.leader(healthy)
+    postmaster = ["sh", "-c", "head -1 /var/lib/postgresql/*/main/postmaster.pid"]
+    before, news = healthy.exec(node, postmaster).stdout, News(healthy)
+    stand_still(healthy, node, "patroni")
+    news.wait("healed", node, "patroni-hung")
+    labs.wait_healthy(healthy)
+    assert healthy.exec(node, postmaster).stdout == before
+    assert labs.leader(healthy) == leading
+
+
+def test_a_chain_node_that_hangs_is_restarted(healthy):
+    node, news = labs.nodes(healthy, "rpc")[1], News(healthy)
+    stand_still(healthy, node, "fanatico-rpc")
+    news.wait("healed", node, "rpc-hung", 60)
+
+
+def test_haproxy_without_a_valid_configuration_gets_the_trees(healthy):
+    node, news = labs.nodes(healthy, "haproxy")[-1], News(healthy)
+    healthy.exec(node, ["sh", "-c", "echo nonsense >/etc/haproxy/haproxy.cfg; systemctl stop haproxy"])
+    news.wait("healed", node, "haproxy-unconfigured", 60)
+    assert active(healthy, node, "haproxy")
+    assert "nonsense" not in healthy.exec(node, ["cat", "/etc/haproxy/haproxy.cfg"]).stdout
+
+
+def test_an_etcd_member_whose_data_was_deleted_votes_again(healthy):
+    node = next(
+        one
+        for one in labs.nodes(healthy, "etcd")
+        if one != healthy.salt("etcd1", "fanatico_etcd.leader")["etcd1"]
+    )
+    news = News(healthy)
+    healthy.exec(node, ["sh", "-c", "rm -rf /var/lib/etcd/member"])
+    news.wait("healed", node, "etcd-data-lost", 90)
+    labs.wait_healthy(healthy)
+    assert sorted(healthy.salt("etcd1", "fanatico_etcd.members")["etcd1"]) == labs.nodes(healthy, "etcd")
+
+
+def test_an_etcd_member_whose_database_is_damaged_does_too(healthy):
+    node = next(
+        one
+        for one in labs.nodes(healthy, "etcd")
+        if one != healthy.salt("etcd1", "fanatico_etcd.leader")["etcd1"]
+    )
+    news = News(healthy)
+    damage = "head -c 65536 /dev/urandom | dd of=/var/lib/etcd/member/snap/db bs=1k conv=notrunc status=none"
+    healthy.exec(
+        node,
+        [
+            "sh",
+            "-c",
+            f"systemctl kill -s KILL etcd; systemctl stop etcd; {damage}; systemctl start --no-block etcd",
+        ],
+    )
+    news.wait("healed", node, "etcd-data-lost", 90)
+    labs.wait_healthy(healthy)
+
+
+def test_a_replica_whose_data_was_deleted_is_copied_anew(healthy):
+    node, news = replica_of(healthy), News(healthy)
+    healthy.exec(node, ["sh", "-c", "rm -rf /var/lib/postgresql/*/main/*"])
+    labs.wait_healthy(healthy, 120)
+    assert not news.decided("failed"), "Patroni does it by itself, or the cure does"
+
+
+def test_a_forgotten_pause_ends(lab, healthy):
+    with labs.site(lab, {"heal": {"paused": 15}}):
+        lab.salt("db1", "fanatico_patroni.pause")
+        news = News(lab)
+        try:
+            first = news.wait("refused", None, "patroni-paused")
+            assert "that may be meant" in first["reason"]
+            news.wait("healed", None, "patroni-paused", 120)
+        finally:
+            lab.salt("db1", "fanatico_patroni.resume")
+    labs.wait_healthy(lab)
 
 
 def test_a_killed_unit_is_systemds_business(healthy):
@@ -74,12 +177,12 @@ def test_the_fourth_time_is_refused(healthy):
     for _ in range(3):
         news = News(healthy)
         healthy.exec(node, ["systemctl", "stop", unit])
-        news.wait("healed", node, unit)
+        news.wait("healed", node, f"{unit}.service")
         wait_until(lambda: active(healthy, node, unit), 20, f"{unit} to be active")
     news = News(healthy)
     healthy.exec(node, ["systemctl", "stop", unit])
     try:
-        entry = news.wait("refused", node, unit)
+        entry = news.wait("refused", node, f"{unit}.service")
         assert "3 times" in entry["reason"]
         assert not active(healthy, node, unit)
     finally:
@@ -102,7 +205,7 @@ def test_nothing_is_healed_while_a_deploy_runs(healthy):
         news = News(healthy)
         try:
             healthy.exec(node, ["systemctl", "stop", unit])
-            entry = news.wait("refused", node, unit)
+            entry = news.wait("refused", node, f"{unit}.service")
             assert "deploy" in entry["reason"]
             assert not active(healthy, node, unit)
         finally:
@@ -116,7 +219,7 @@ def test_a_frozen_cluster_is_left_alone(healthy):
     news = News(healthy)
     try:
         healthy.exec(node, ["systemctl", "stop", unit])
-        entry = news.wait("refused", node, unit)
+        entry = news.wait("refused", node, f"{unit}.service")
         assert "frozen" in entry["reason"]
     finally:
         healthy.salt_run("fanatico.unfreeze")

@@ -10,7 +10,7 @@ from tests.rendering.conftest import PLANS
 from tests.support import REPO
 from tests.support.tree import Node
 
-EVENT = {"host": "db1", "unit": "patroni.service", "why": "it stopped"}
+EVENT = {"host": "db1", "what": "patroni.service", "why": "it stopped"}
 # What the callers of an orchestration pass along.
 PILLAR = {"orch.heal": {"event": EVENT}}
 
@@ -47,7 +47,7 @@ def test_reactor_starts_one_orchestration(pillars, tmp_path, path):
     renderers = salt.loader.render(master.opts, master.functions)
     data = {
         "id": "db1",
-        "unit": "patroni.service",
+        "what": "patroni.service",
         "why": "it stopped",
         "_stamp": "2026-01-01T00:00:00.000000",
     }

@@ -37,13 +37,20 @@ class Host:
         self.populated = True
         self.questions = 0
         self.stopping = False
+        self.symptoms = {}
+        self.looks = 0
         monkeypatch.setattr(beacon, "_memory", {})
+        monkeypatch.setattr(beacon, "_symptoms", {"next": 0.0, "seen": {}, "told": {}})
         monkeypatch.setattr(beacon, "_populated", lambda group: self.populated)
         monkeypatch.setattr(beacon.time, "monotonic", lambda: self.now)
 
     def states(self, *units):
         self.questions += 1
         return {unit: self.units[unit] for unit in units}
+
+    def look(self):
+        self.looks += 1
+        return dict(self.symptoms)
 
     def tick(self, config=(), seconds=1, **unit):
         if unit:
@@ -66,6 +73,7 @@ def host(monkeypatch):
             "fanatico_unit.expected": lambda: list(host.units),
             "fanatico_unit.states": host.states,
             "fanatico_unit.shutting_down": lambda: host.stopping,
+            "fanatico_cure.symptoms": host.look,
         }
     )
     return host
@@ -107,7 +115,7 @@ def test_the_event_holds_the_facts(host):
     assert beacon.beacon([]) == [
         {
             "tag": UNIT,
-            "unit": UNIT,
+            "what": UNIT,
             "why": "failed",
             "active": "failed",
             "sub": "dead",
@@ -198,6 +206,34 @@ def test_settings_are_kept(host):
     host.tick()
     host.tick(active="inactive", config=[{"repeat": 10}])
     assert [host.tick(config=[{"repeat": 10}]) for _ in range(12)].count(["still down"]) == 1
+
+
+def test_another_fault_is_told_of_once_it_is_sure_and_again_where_it_stays(host):
+    host.symptoms = {"etcd-full": "alarm:NOSPACE"}
+    said = [host.tick() for _ in range(140)]
+    assert [turn for turn, told in enumerate(said) if told] == [5, 65, 125]
+    assert said[5] == ["alarm:NOSPACE"]
+
+
+def test_a_fault_that_comes_and_goes_is_none(host):
+    for turn in range(60):
+        host.symptoms = {"patroni-hung": "no answer within 1 s"} if turn % 10 < 5 else {}
+        assert host.tick() == []
+
+
+def test_a_fault_that_was_cured_and_comes_back_is_told_of_at_once(host):
+    host.symptoms = {"etcd-full": "alarm:NOSPACE"}
+    assert [told for told in (host.tick() for _ in range(8)) if told] == [["alarm:NOSPACE"]]
+    host.symptoms = {}
+    assert [told for told in (host.tick() for _ in range(6)) if told] == []
+    host.symptoms = {"etcd-full": "alarm:NOSPACE"}
+    assert [told for told in (host.tick() for _ in range(12)) if told] == [["alarm:NOSPACE"]]
+
+
+def test_other_faults_are_looked_for_every_few_seconds(host):
+    for _ in range(100):
+        host.tick()
+    assert host.looks == 20
 
 
 @pytest.mark.parametrize("config", [[], [{"repeat": 5}], [{"_beacon_name": "fanatico"}, {"interval": 2}]])

@@ -1,5 +1,7 @@
 """What may be healed, when not, and what is said about it."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ def test_a_unit_of_the_node_may_be_started():
 
 
 def test_a_unit_of_another_role_may_not():
-    assert "not a unit that etcd1 has to keep running" in refusal(unit="patroni.service")
+    assert "neither a unit that etcd1 has to keep running nor a fault" in refusal(unit="patroni.service")
 
 
 def test_an_unknown_host_has_no_roles_and_gets_nothing():
@@ -67,6 +69,147 @@ def test_frozen_until_it_ends_by_itself():
     assert refusal(guard.thawed(state)) == ""
 
 
+def test_an_hour_has_a_budget_for_the_whole_cluster():
+    state = {"attempts": {f"rpc{n}/fanatico-rpc.service": [NOW - 60 * n] for n in range(30)}}
+    assert "heal:budget" in refusal(state)
+    assert refusal(state, now=NOW + 3601) == ""
+    assert refusal(state, budget=31) == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "roles", "fits"),
+    [
+        ("etcd-full", ["etcd"], True),
+        ("etcd-full", ["patroni"], False),
+        ("replica-lost", ["patroni"], True),
+        ("disk-full", ["rpc"], True),
+        ("disk-full", [], False),
+        ("no-such-fault", ["etcd"], False),
+    ],
+)
+def test_faults_are_those_of_the_roles(fault, roles, fits):
+    assert ("neither a unit" in refusal(unit=fault, roles=roles)) != fits
+
+
+def test_what_may_be_meant_has_to_last():
+    state = guard.told({}, "etcd1", "patroni-paused", NOW)
+    asked = {"unit": "patroni-paused", "roles": ["patroni"]}
+    assert "it has lasted for 0 s, and is ours after 3600 s" in refusal(state, **asked)
+    for minutes in range(1, 61):
+        state = guard.told(state, "etcd1", "patroni-paused", NOW + 60 * minutes)
+    assert refusal(state, now=NOW + 3600, **asked) == ""
+    assert refusal(state, now=NOW + 60, paused=60, **asked) == ""
+
+
+def test_what_was_gone_for_a_while_begins_anew():
+    state = guard.told({}, "db1", "patroni-paused", NOW)
+    state = guard.told(state, "db1", "patroni-paused", NOW + guard.FORGOTTEN)
+    assert state["seen"]["db1/patroni-paused"] == [NOW + guard.FORGOTTEN] * 2
+
+
+def test_what_is_remembered_of_sightings_does_not_grow():
+    state = {}
+    for number in range(1000):
+        state = guard.told(state, f"host{number}", "disk-full", NOW + number)
+    assert len(state["seen"]) <= guard.FORGOTTEN
+
+
+def test_whoever_takes_a_node_out_waits_for_the_last_one_to_be_back():
+    state = guard.attempted({}, "etcd1", "etcd-data-lost", NOW, 600)
+    asked = {"unit": "replica-lost", "roles": ["patroni"]}
+    assert "one node at a time: etcd-data-lost on etcd1 was 30 s ago" in refusal(state, now=NOW + 30, **asked)
+    assert refusal(state, now=NOW + 60, **asked) == ""
+    assert refusal(state, now=NOW + 1) == "", "a start takes nobody out"
+
+
+PLAN = {
+    "nodes": {
+        f"{role}{n}": {"roles": [full]}
+        for role, full in (("db", "patroni"), ("etcd", "etcd"))
+        for n in (1, 2, 3)
+    }
+}
+
+
+def answers(**nodes):
+    """Health of database nodes: db1="leader", db2="ok", db3="bad"; and of etcd's: True or False."""
+    found = {}
+    for name, state in nodes.items():
+        if name.startswith("etcd"):
+            found[name] = {"checks": {"etcd.serving": {"status": "ok" if state else "critical", "value": ""}}}
+        else:
+            found[name] = {
+                "checks": {
+                    "patroni.state": {"status": "critical" if state == "bad" else "ok", "value": ""},
+                    "patroni.leader": {"status": "ok", "value": "db1"},
+                }
+            }
+    return found
+
+
+@pytest.mark.parametrize(
+    ("host", "nodes", "word"),
+    [
+        ("db3", {"db1": "leader", "db2": "ok", "db3": "bad"}, ""),
+        ("db1", {"db1": "leader", "db2": "ok", "db3": "ok"}, "db1 leads: its data is never thrown away"),
+        ("db3", {"db1": "leader", "db2": "bad", "db3": "bad"}, "no other replica is well"),
+        ("db3", {"db1": "leader", "db3": "bad"}, "no other replica is well"),
+        ("db3", {"db1": "bad", "db2": "ok", "db3": "bad"}, "db1 leads and is not well"),
+        ("db3", {}, "not beyond doubt who leads"),
+    ],
+)
+def test_a_replica_is_copied_anew_only_where_it_can_be_spared(host, nodes, word):
+    lacking = guard.lacking("replica-lost", host, guard.view(PLAN, "patroni", answers(**nodes)))
+    assert (word in lacking) if word else lacking == ""
+
+
+def test_two_that_name_different_leaders_are_not_believed():
+    seen = answers(db1="leader", db2="ok", db3="bad")
+    seen["db2"]["checks"]["patroni.leader"]["value"] = "db2"
+    assert "beyond doubt" in guard.lacking("replica-lost", "db3", guard.view(PLAN, "patroni", seen))
+
+
+@given(
+    st.sampled_from(["etcd1", "etcd2", "etcd3"]),
+    st.dictionaries(st.sampled_from(["etcd1", "etcd2", "etcd3"]), st.booleans()),
+)
+def test_no_cure_ever_costs_a_majority(host, state):
+    refused = guard.lacking("etcd-data-lost", host, guard.view(PLAN, "etcd", answers(**state)))
+    left = sum(well for node, well in state.items() if node != host)
+    assert bool(refused) == (left < 2)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 50),
+            st.sampled_from(["db1", "db2", "db3"]),
+            st.sampled_from(["replica-lost", "patroni-hung", "patroni.service"]),
+        ),
+        max_size=80,
+    )
+)
+def test_whatever_is_said_no_two_nodes_are_out_at_once_and_no_budget_is_passed(storm):
+    """Events in any order, true or forged: what is done keeps calm, attempts and budget."""
+    conf, now, state, acted = guard.settings({"budget": 10}), NOW, {}, []
+    for pause, host, what in storm:
+        now += pause
+        state = guard.told(state, host, what, now)
+        if not guard.refusal(now, host, what, ["patroni"], state, conf):
+            state = guard.attempted(state, host, what, now, conf["window"])
+            acted.append((now, host, what))
+    disturbing = [when for when, _, what in acted if guard.spares(what)]
+    assert all(later - earlier >= conf["calm"] for earlier, later in itertools.pairwise(disturbing))
+    for when, host, what in acted:
+        assert sum(when - guard.HOUR < other <= when for other, _, _ in acted) <= conf["budget"]
+        same = [
+            other
+            for other, *subject in acted
+            if subject == [host, what] and when - conf["window"] < other <= when
+        ]
+        assert len(same) <= conf["attempts"]
+
+
 def test_freezing_forgets_nothing():
     state = attempted([NOW - 3, NOW - 2, NOW - 1])
     assert "already started" in refusal(guard.thawed(guard.frozen(state, NOW, 60, "work")))
@@ -82,7 +225,10 @@ def test_never_more_than_the_limit_in_any_window(moments):
             acted.append(now)
     for now in acted:
         assert sum(now - CONF["window"] < other <= now for other in acted) <= CONF["attempts"]
-    assert len(state.get("attempts", {}).get("etcd1/etcd.service", [])) <= CONF["attempts"]
+    assert (
+        len(state.get("attempts", {}).get("etcd1/etcd.service", []))
+        <= guard.HOUR / CONF["window"] * CONF["attempts"]
+    )
 
 
 def test_the_same_refusal_is_news_once_in_a_while():

@@ -1,0 +1,372 @@
+"""
+What is wrong with this node although its units run, and the cures: each looks again first, and proves what it did.
+
+The names are those of ``fanatico_guard.CURES``, which says what has to be left standing.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import time
+
+from salt.exceptions import CommandExecutionError
+
+__virtualname__ = "fanatico_cure"
+
+_ASK = 1  # seconds; the beacon's process waits for the answer
+
+# Where nothing has been looked at again for a while, and what may go when a disk is full: what can be had or made anew.
+_SPARE_CACHES = ("/var/cache/apt/archives",)
+_JOURNAL_KEEPS = "50M"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _util(name):
+    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
+
+
+def _roles():
+    return _util("fanatico_plan.roles")(__pillar__["plan"], __opts__["id"])
+
+
+def _get(path, default=None):
+    return _util("fanatico_plan.get")(__pillar__, path, default)
+
+
+def symptoms():
+    """
+    Return what is wrong with this node beside units that are down, ``{fault: what was seen}``.
+
+    Cheap enough for the beacon: some files, and one short question to each service.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_cure.symptoms
+    """
+    found = {}
+    for fault in _util("fanatico_guard.possible")(_roles()):
+        try:
+            seen = _SYMPTOMS[fault]()
+        except (CommandExecutionError, OSError, ValueError, LookupError, subprocess.SubprocessError):
+            seen = ""  # it could not be told; `fanatico.health` says why, and nothing is done about it
+        if seen:
+            found[fault] = seen
+    return found
+
+
+def found():
+    """
+    Return all that is wrong with this node, ``{unit or fault: what was seen}``, for ``salt-run fanatico.reconcile``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_cure.found
+    """
+    units = __salt__["fanatico_unit.states"]()
+    down = {
+        unit: f"{one['active']} ({one['result']})"
+        for unit, one in units.items()
+        if one["down"] and one["enabled"] == "enabled" and one["tried"]
+    }
+    return {**down, **symptoms()}
+
+
+def apply(what, samples=3, timeout=60):
+    """
+    Cure one fault of this node if it still has it, and prove that it is gone.
+
+    what
+        A fault that ``symptoms`` names, or a unit that is down.
+    samples
+        So many looks in a row must find it gone.
+    timeout
+        Seconds for all of it.
+
+    Returns ``{"acted": bool, "running": bool, "took": seconds, "did": str, "detail": str}``. ``running`` is whether all is well
+    with it now; ``detail`` says what is not. ``instead`` is there where a unit must not be started before another fault is
+    cured, and names that; nothing was done then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_cure.apply etcd-full
+    """
+    if what not in _SYMPTOMS:
+        cause = _CAUSES.get(what)
+        seen = _SYMPTOMS[cause]() if cause else ""
+        if seen:
+            return {
+                "acted": False,
+                "running": False,
+                "took": 0.0,
+                "did": "",
+                "detail": seen,
+                "instead": cause,
+            }
+        return {**__salt__["fanatico_unit.start"](what, samples, timeout), "did": "started again"}
+    begun = time.monotonic()
+    seen = _SYMPTOMS[what]()
+    if not seen:
+        return {"acted": False, "running": True, "took": 0.0, "did": "", "detail": ""}
+    did = _CURES[what](timeout)
+    gone, last = _util("fanatico_wait.until")(
+        _in_a_row(_PROOFS.get(what, lambda: _SYMPTOMS[what]()), samples),
+        timeout - (time.monotonic() - begun),
+        0.5,
+    )
+    took = round(time.monotonic() - begun, 2)
+    detail = "" if gone else f"{what} after {took} s, {did}: {last}"
+    return {"acted": True, "running": gone, "took": took, "did": did, "detail": detail}
+
+
+def _in_a_row(look, samples):
+    """Return a look for ``fanatico_wait.until`` that is done once ``look`` has found nothing so many times in a row."""
+    good = 0
+
+    def again():
+        nonlocal good
+        try:
+            seen = look()
+        except Exception:
+            good = 0
+            raise
+        good = 0 if seen else good + 1
+        return good >= samples, seen
+
+    return again
+
+
+def _active(unit):
+    return __salt__["fanatico_unit.states"](unit)[unit]["active"] == "active"
+
+
+def _run(*command, timeout=20):
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def _apply_states(sls, timeout):
+    """Have states put something in order here; raises with what failed."""
+    answer = __salt__["state.apply"](sls, queue=True)
+    if not isinstance(answer, dict):
+        raise CommandExecutionError(f"{__opts__['id']}: {sls}: {answer}")
+    bad = [one["comment"] for one in answer.values() if one.get("result") is False]
+    if bad:
+        raise CommandExecutionError(f"{__opts__['id']}: {sls}: {bad[0]}")
+    return f"{sls} applied"
+
+
+# --- any node
+
+
+def _disk_full():
+    check = __salt__["fanatico_node.disk"]()
+    return check["detail"] if check["status"] == "critical" else ""
+
+
+def _make_room(timeout):
+    """Let go of what can be had again: packages that were installed from, and the older half of the journal."""
+    before = shutil.disk_usage("/").free
+    for folder in _SPARE_CACHES:
+        for path in pathlib.Path(folder).glob("*.deb"):
+            path.unlink(missing_ok=True)
+    _run("journalctl", "--rotate", f"--vacuum-size={_JOURNAL_KEEPS}", timeout=timeout)
+    for path in pathlib.Path("/var/lib/systemd/coredump").glob("core.*"):
+        path.unlink(missing_ok=True)
+    return f"{(shutil.disk_usage('/').free - before) / 1024**2:.0f} MiB of packages, old journals and core dumps removed"
+
+
+# --- etcd
+
+
+def _etcd_directory():
+    return pathlib.Path(_get("etcd:data_dir", "/var/lib/etcd"))
+
+
+def _etcd_data_lost():
+    directory = _etcd_directory()
+    if not directory.is_dir():
+        return ""  # never installed, or not mounted: nothing to join with
+    unit = __salt__["fanatico_unit.states"]("etcd.service")["etcd.service"]
+    if not any(directory.glob("member/wal/*.wal")):
+        return f"{directory} holds no write-ahead log" if unit["tried"] else ""
+    if unit["active"] != "active":
+        said = _run("journalctl", "-u", "etcd", "-n", "60", "--no-pager", "-o", "cat", "--since=-2min").stdout
+        return _util("fanatico_etcd_plan.damaged")(said)
+    return ""
+
+
+def _rejoin_etcd(timeout):
+    """Put aside what is left of the data, and come back as a new member: the others have everything."""
+    __salt__["service.stop"]("etcd")
+    directory = _etcd_directory()
+    left = directory / "member"
+    if left.exists():
+        for old in directory.glob("damaged-*"):
+            shutil.rmtree(old)
+        left.rename(directory / f"damaged-{int(time.time())}")
+    return _apply_states("roles.etcd", timeout)
+
+
+def _etcd_votes():
+    health = __salt__["fanatico_etcd.look"](_ASK)["checks"]
+    bad = [
+        one["detail"]
+        for name, one in health.items()
+        if name in ("etcd.serving", "etcd.member") and one["status"] != "ok"
+    ]
+    return bad[0] if bad else _etcd_data_lost()
+
+
+def _etcd_full():
+    errors = __salt__["fanatico_etcd.own_errors"](_ASK)
+    return next((error for error in errors if "NOSPACE" in error), "")
+
+
+def _make_room_in_etcd(timeout):
+    return __salt__["fanatico_etcd.make_room"](timeout / 4)
+
+
+# --- Patroni
+
+
+def _patroni_hung():
+    if not _active("patroni.service"):
+        return ""
+    try:
+        __salt__["fanatico_patroni.status"](timeout=_ASK)
+    except CommandExecutionError as exc:
+        # One that has just been started does not listen yet; one that refuses does so at once.
+        return str(exc) if "no answer within" in str(exc) else ""
+    return ""
+
+
+def _restart_patroni(timeout):
+    """End it as a crash would: PostgreSQL goes on, and the unit starts it again."""
+    pid = __salt__["fanatico_unit.kill"]("patroni.service")
+    return f"process {pid} ended, its unit starts it again"
+
+
+def _patroni_paused():
+    own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    # One node speaks for all.
+    return "Patroni is paused: nothing fails over" if own.get("pause") and own.get("role") in _LEADS else ""
+
+
+def _resume(timeout):
+    __salt__["fanatico_patroni.resume"]()
+    return "resumed"
+
+
+_LEADS = ("primary", "master", "leader", "standby_leader")
+# A replica in one of these does not get better by waiting.
+_LOST = ("start failed", "crashed")
+
+
+def _replica_lost():
+    if not _active("patroni.service"):
+        return ""
+    own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    state, role = own.get("state"), own.get("role")
+    if (
+        own.get("pause")
+        or role in _LEADS
+        or state in ("creating replica", "starting", "restarting", "initializing new cluster")
+    ):
+        return ""
+    directory = pathlib.Path(_get("postgresql:data_dir", "/var/lib/postgresql/17/main"))
+    if not (directory / "global" / "pg_control").is_file():
+        return f"{directory} has lost its content ({state})"
+    if state in _LOST:
+        return f"its PostgreSQL is {state}"
+    return ""
+
+
+def _copy_anew(timeout):
+    """Have Patroni copy everything from the leader; the order is refused where this node leads."""
+    said = __salt__["fanatico_patroni.reinitialize"](force=True)
+    return f"copied anew ({said})"
+
+
+def _replica_streams():
+    own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    if own.get("state") == "running" and own.get("replication_state") == "streaming":
+        return ""
+    return f"{own.get('state')}, {own.get('replication_state') or 'not streaming'}"
+
+
+# --- HAProxy
+
+
+def _haproxy_unconfigured():
+    path = pathlib.Path("/etc/haproxy/haproxy.cfg")
+    if not path.is_file():
+        return f"{path} is not there"
+    # The check costs more than all the rest: once for each content.
+    stamp = (path.stat().st_mtime_ns, path.stat().st_size)
+    known = __context__.get("fanatico_cure.haproxy")
+    if known and known[0] == stamp:
+        return known[1]
+    done = _run("haproxy", "-c", "-q", "-f", str(path))
+    lines = [line for line in done.stderr.splitlines() if "ALERT" in line]
+    seen = f"{path} is not valid: {(lines or ['haproxy -c says so'])[0][-200:]}" if done.returncode else ""
+    __context__["fanatico_cure.haproxy"] = (stamp, seen)
+    return seen
+
+
+def _configure_haproxy(timeout):
+    _run("systemctl", "reset-failed", "haproxy")
+    return _apply_states("haproxy", timeout)
+
+
+# --- the chain
+
+
+def _rpc_hung():
+    if not _active("fanatico-rpc.service"):
+        return ""
+    try:
+        __salt__["fanatico_rpc.head"](timeout=_ASK)
+    except CommandExecutionError as exc:
+        return str(exc) if "no answer within" in str(exc) else ""
+    return ""
+
+
+def _restart_rpc(timeout):
+    _run("systemctl", "restart", "fanatico-rpc", timeout=timeout)
+    return "restarted"
+
+
+_SYMPTOMS = {
+    "disk-full": _disk_full,
+    "etcd-data-lost": _etcd_data_lost,
+    "etcd-full": _etcd_full,
+    "patroni-hung": _patroni_hung,
+    "patroni-paused": _patroni_paused,
+    "replica-lost": _replica_lost,
+    "haproxy-unconfigured": _haproxy_unconfigured,
+    "rpc-hung": _rpc_hung,
+}
+_CURES = {
+    "disk-full": _make_room,
+    "etcd-data-lost": _rejoin_etcd,
+    "etcd-full": _make_room_in_etcd,
+    "patroni-hung": _restart_patroni,
+    "patroni-paused": _resume,
+    "replica-lost": _copy_anew,
+    "haproxy-unconfigured": _configure_haproxy,
+    "rpc-hung": _restart_rpc,
+}
+# A unit that would not start, or not rightly, before this is cured.
+_CAUSES = {"etcd.service": "etcd-data-lost", "haproxy.service": "haproxy-unconfigured"}
+# Where the symptom's end is not yet the cure.
+_PROOFS = {"etcd-data-lost": _etcd_votes, "replica-lost": _replica_streams}

@@ -1,0 +1,81 @@
+"""
+Where the hosts are no longer what the tree and the pillar say, without touching them.
+"""
+
+import time
+
+import salt.utils.event
+
+__virtualname__ = "fanatico"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def drift(nodes=None, at_once=4, timeout=180):
+    """
+    Compare hosts with what a highstate would make of them: files, packages, units, firewall, the settings in etcd.
+
+    Nothing is changed; `salt NODE state.highstate` puts it right. Runs every night by the master's schedule, too.
+
+    nodes
+        A list of nodes; without it all of the plan.
+    at_once
+        So many hosts work it out side by side.
+    timeout
+        Seconds for each such group.
+
+    Returns ``{"drift": {node: {state: what would be done}}, "unknown": {node: why}, "took": seconds}``, and writes a line to the
+    history. ``salt-run`` ends with 1 where anything has drifted or could not be told.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.drift
+        salt-run fanatico.drift nodes='[db1, db2]'
+    """
+    begun = time.monotonic()
+    plan = __utils__["fanatico_master.plan"](__opts__)
+    known = __utils__["fanatico_plan.nodes"](plan)
+    strangers = sorted(set(nodes or []) - set(known))
+    if strangers:
+        __utils__["fanatico_master.refuse"](
+            f"{', '.join(strangers)}: not in the plan, whose nodes are {', '.join(known)}."
+        )
+    wanted, answers = [node for node in known if node in (nodes or known)], {}
+    for first in range(0, len(wanted), int(at_once)):
+        group = wanted[first : first + int(at_once)]
+        answers |= __utils__["fanatico_sweep.ask"](
+            __opts__, group, "fanatico_node.drift", timeout=float(timeout)
+        )
+    told = {node: one for node, one in answers.items() if isinstance(one, dict)}
+    seen = {
+        "drift": {node: one for node, one in told.items() if one},
+        "unknown": {
+            node: str(answers.get(node, "no answer")).strip().rpartition("\n")[2]
+            for node in wanted
+            if node not in told
+        },
+        "took": round(time.monotonic() - begun, 1),
+    }
+    _note(seen, wanted)
+    if seen["drift"] or seen["unknown"]:
+        __context__["retcode"] = 1
+        seen["retcode"] = 1
+    return seen
+
+
+def _note(seen, wanted):
+    words = [f"{node}: {', '.join(one)}" for node, one in seen["drift"].items()]
+    words += [f"{node} unknown" for node in seen["unknown"]]
+    entry = __utils__["fanatico_history.append"](
+        __opts__.get("fanatico_history", "/var/log/fanatico/history.jsonl"),
+        "drift",
+        "found" if words else "none",
+        reason="; ".join(words)[:500] or f"{len(wanted)} hosts are what the tree says",
+        took=seen["took"],
+    )
+    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
+        bus.fire_event(entry, f"fanatico/drift/{entry['decision']}")

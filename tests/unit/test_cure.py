@@ -1,0 +1,266 @@
+"""What a node finds wrong with itself, and the cures: looked at again first, proven afterwards. Services are made up."""
+
+import json
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _modules import fanatico_cure as cure
+from _runners import fanatico_reconcile as reconciler
+from _utils import fanatico_guard, fanatico_plan
+
+
+class Node:
+    """One host with the roles etcd, patroni, haproxy and rpc, all of them well."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.units = {}
+        self.patroni = {"state": "running", "role": "replica", "replication_state": "streaming"}
+        self.etcd_errors = []
+        self.disk = {"status": "ok", "detail": ""}
+        self.heads = [1]
+        self.done = []
+        (folder / "etcd/member/wal").mkdir(parents=True)
+        (folder / "etcd/member/wal/0.wal").touch()
+        (folder / "pg/global").mkdir(parents=True)
+        (folder / "pg/global/pg_control").touch()
+
+    def states(self, *units):
+        well = {"active": "active", "down": False, "enabled": "enabled", "tried": True, "result": "success"}
+        return {
+            unit: {**well, **self.units.get(unit, {})}
+            for unit in units or ["etcd.service", "patroni.service"]
+        }
+
+    def status(self, **_):
+        if isinstance(self.patroni, str):
+            raise CommandExecutionError(self.patroni)
+        return self.patroni
+
+    def head(self, **_):
+        if isinstance(self.heads, str):
+            raise CommandExecutionError(self.heads)
+        return self.heads[0]
+
+    def act(self, name, then=lambda: None, answer=True):
+        def do(*args, **kwargs):
+            self.done.append((name, *args))
+            then()
+            return answer
+
+        return do
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Node(tmp_path)
+
+
+@pytest.fixture
+def configure_loader_modules(node, all_utils, plan, tmp_path):
+    roles = ["etcd", "patroni", "haproxy", "rpc"]
+    pillar = {
+        "plan": {**plan, "nodes": {**plan["nodes"], "one": {"address": "127.0.0.1", "roles": roles}}},
+        "etcd": {"data_dir": str(tmp_path / "etcd")},
+        "postgresql": {"data_dir": str(tmp_path / "pg")},
+    }
+    salt = {
+        "fanatico_unit.states": node.states,
+        "fanatico_unit.start": lambda what, *_: {"acted": True, "running": True, "took": 1.0, "detail": ""},
+        "fanatico_unit.kill": node.act("kill", lambda: setattr(node, "patroni", {"state": "running"}), 42),
+        "fanatico_patroni.status": node.status,
+        "fanatico_patroni.resume": node.act("resume", lambda: node.patroni.pop("pause")),
+        "fanatico_patroni.reinitialize": node.act("reinitialize"),
+        "fanatico_etcd.own_errors": lambda *_: node.etcd_errors,
+        "fanatico_etcd.make_room": node.act("make_room", lambda: node.etcd_errors.clear(), "compacted"),
+        "fanatico_node.disk": lambda: node.disk,
+        "fanatico_rpc.head": node.head,
+    }
+    return {
+        cure: {
+            "__salt__": salt,
+            "__utils__": all_utils,
+            "__pillar__": pillar,
+            "__opts__": {"id": "one"},
+            "__context__": {},
+        }
+    }
+
+
+@pytest.fixture(autouse=True)
+def haproxy_is_configured(monkeypatch):
+    monkeypatch.setitem(cure._SYMPTOMS, "haproxy-unconfigured", lambda: "")
+
+
+def test_a_node_that_is_well_has_none():
+    assert cure.symptoms() == {}
+
+
+def test_every_fault_has_a_symptom_and_a_cure():
+    assert set(cure._SYMPTOMS) == set(cure._CURES) == set(fanatico_guard.CURES)
+
+
+def test_what_cannot_be_told_is_no_fault(node):
+    node.patroni = "https://one:8008/patroni: connection refused"
+    node.heads = "http://one:8545: connection refused"
+    assert cure.symptoms() == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "change"),
+    [
+        ("etcd-full", lambda node: node.etcd_errors.append("memberID:1 alarm:NOSPACE")),
+        ("etcd-data-lost", lambda node: (node.folder / "etcd/member/wal/0.wal").unlink()),
+        (
+            "patroni-hung",
+            lambda node: setattr(node, "patroni", "https://one:8008/patroni: no answer within 1 s"),
+        ),
+        ("patroni-paused", lambda node: node.patroni.update(pause=True, role="primary")),
+        ("replica-lost", lambda node: (node.folder / "pg/global/pg_control").unlink()),
+        ("replica-lost", lambda node: node.patroni.update(state="start failed")),
+        ("disk-full", lambda node: node.disk.update(status="critical", detail="/ has 0.1 GiB free")),
+        ("rpc-hung", lambda node: setattr(node, "heads", "http://one:8545: no answer within 1 s")),
+    ],
+)
+def test_faults_are_told(node, fault, change):
+    change(node)
+    assert list(cure.symptoms()) == [fault]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"role": "primary", "state": "start failed"},
+        {"state": "creating replica"},
+        {"state": "starting"},
+        {"state": "start failed", "pause": True},
+    ],
+)
+def test_a_leader_one_that_is_being_copied_and_one_that_is_paused_are_not_lost(node, change):
+    node.patroni.update(change)
+    assert "replica-lost" not in cure.symptoms()
+
+
+def test_an_etcd_that_was_never_started_has_lost_nothing(node):
+    (node.folder / "etcd/member/wal/0.wal").unlink()
+    node.units["etcd.service"] = {"tried": False}
+    assert cure.symptoms() == {}
+
+
+def test_a_process_that_is_not_there_does_not_hang(node):
+    node.patroni = "https://one:8008/patroni: no answer within 1 s"
+    node.units["patroni.service"] = {"active": "activating"}
+    assert cure.symptoms() == {}
+
+
+def test_what_is_gone_already_is_left_alone(node):
+    told = cure.apply("etcd-full", timeout=5)
+    assert (told["acted"], told["running"]) == (False, True)
+    assert node.done == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "change", "act"),
+    [
+        ("etcd-full", lambda node: node.etcd_errors.append("alarm:NOSPACE"), "make_room"),
+        ("patroni-hung", lambda node: setattr(node, "patroni", "x: no answer within 1 s"), "kill"),
+        ("patroni-paused", lambda node: node.patroni.update(pause=True, role="primary"), "resume"),
+    ],
+)
+def test_a_cure_acts_once_and_proves_it(node, fault, change, act):
+    change(node)
+    told = cure.apply(fault, samples=2, timeout=5)
+    assert (told["acted"], told["running"], told["detail"]) == (True, True, "")
+    assert [name for name, *_ in node.done] == [act]
+
+
+def test_a_cure_that_does_not_help_says_so(node):
+    node.patroni.update(state="start failed", replication_state=None)
+    told = cure.apply("replica-lost", samples=1, timeout=0.2)
+    assert (told["acted"], told["running"]) == (True, False)
+    assert "replica-lost after" in told["detail"]
+    assert "start failed, not streaming" in told["detail"]
+
+
+def test_a_unit_is_started_as_ever():
+    told = cure.apply("patroni.service", timeout=5)
+    assert (told["acted"], told["running"], told["did"]) == (True, True, "started again")
+
+
+def test_a_member_without_its_data_is_not_simply_started(node):
+    (node.folder / "etcd/member/wal/0.wal").unlink()
+    told = cure.apply("etcd.service", timeout=5)
+    assert (told["acted"], told["instead"]) == (False, "etcd-data-lost")
+
+
+def test_what_is_left_of_a_members_data_is_put_aside_and_not_thrown_away(node, monkeypatch):
+    cure.__salt__["service.stop"] = node.act("stop")
+    monkeypatch.setattr(cure, "_apply_states", lambda sls, timeout: f"{sls} applied")
+    (node.folder / "etcd/member/wal/0.wal").unlink()
+    (node.folder / "etcd/member/rest").write_text("what is left")
+    cure._rejoin_etcd(5)
+    (aside,) = (node.folder / "etcd").glob("damaged-*")
+    assert (aside / "rest").read_text() == "what is left"
+    assert not (node.folder / "etcd/member").exists()
+
+
+def test_found_names_units_that_are_down_too(node):
+    node.units["patroni.service"] = {"active": "failed", "down": True, "result": "exit-code"}
+    node.units["etcd.service"] = {"active": "inactive", "down": True, "tried": False}
+    assert cure.found() == {"patroni.service": "failed (exit-code)"}
+
+
+# --- salt-run fanatico.reconcile
+
+
+class Fleet:
+    """Nodes that answer what they are told to, and a reactor that takes down what it is handed."""
+
+    def __init__(self, home, plan):
+        self.answers, self.healed = {}, []
+        reconciler.__opts__ = {"fanatico_home": str(home)}
+        reconciler.__utils__ = {
+            "fanatico_master.plan": lambda opts: plan,
+            "fanatico_plan.nodes": fanatico_plan.nodes,
+            "fanatico_sweep.ask": lambda opts, nodes, function, timeout: self.answers,
+        }
+        reconciler.__salt__ = {"state.orchestrate": lambda mods, pillar: self.healed.append(pillar["event"])}
+
+
+@pytest.fixture
+def fleet(tmp_path, plan, monkeypatch):
+    for name in ("__opts__", "__utils__", "__salt__"):
+        monkeypatch.setattr(reconciler, name, {}, raising=False)
+    return Fleet(tmp_path, plan)
+
+
+def test_what_is_wrong_twice_in_a_row_is_handed_on(fleet, plan):
+    fleet.answers = {node: {} for node in plan["nodes"] if node != "rpc3"} | {"etcd1": {"etcd-full": "alarm"}}
+    first = reconciler.reconcile()
+    assert (first["found"], first["silent"], first["treated"]) == (
+        {"etcd1": {"etcd-full": "alarm"}},
+        ["rpc3"],
+        [],
+    )
+    assert fleet.healed == []
+    assert reconciler.reconcile()["treated"] == ["etcd1/etcd-full"]
+    assert fleet.healed == [{"host": "etcd1", "what": "etcd-full", "why": "alarm"}]
+
+
+def test_what_was_gone_in_between_is_not(fleet, plan):
+    for answer in (
+        {"etcd-full": "alarm"},
+        {},
+        {"etcd-full": "alarm"},
+        "TypeError: somebody's module is broken",
+    ):
+        fleet.answers = {"etcd1": answer}
+        assert reconciler.reconcile()["treated"] == []
+
+
+def test_a_broken_memory_is_begun_anew(fleet, tmp_path):
+    (tmp_path / "reconcile.json").write_text("{")
+    fleet.answers = {"etcd1": {"etcd-full": "alarm"}}
+    assert reconciler.reconcile()["treated"] == []
+    assert json.loads((tmp_path / "reconcile.json").read_text()) == ["etcd1/etcd-full"]
