@@ -63,7 +63,7 @@ def beacon(config):
     """Return an event for every unit of this node that has gone down, and every other fault; again where it stays."""
     settings = {**DEFAULTS, **_merged(config)}
     now = time.monotonic()
-    events = _units(now, settings) + _faults(now, settings)
+    events = _units(now, settings) + _faults(now, settings) + _address()
     return [] if events and __salt__["fanatico_unit.shutting_down"]() else events
 
 
@@ -84,6 +84,20 @@ def _units(now, settings):
             facts = {name: state[name] for name in ("active", "sub", "result", "restarts")}
             events.append({"tag": unit, "what": unit, "why": why, **facts})
     return events
+
+
+def _address():
+    """Return the event that this balancer has taken the virtual address, or given it up. No fault, and nobody reacts to it."""
+    try:
+        if "keepalived.service" not in __salt__["fanatico_unit.expected"]():
+            return []
+        holds = __salt__["fanatico_keepalived.holds_address"]()
+    except KeyError:
+        return []
+    before, _symptoms["holds"] = _symptoms.get("holds"), holds
+    if before in (None, holds):
+        return []
+    return [{"tag": f"address/{'taken' if holds else 'left'}"}]
 
 
 def _faults(now, settings):

@@ -328,6 +328,19 @@ def _configure_haproxy(timeout):
     return _apply_states("haproxy", timeout)
 
 
+def _address_missing():
+    held = __salt__["fanatico_keepalived.state"](_ASK)
+    mine = _active("haproxy.service") and _active("keepalived.service")
+    if mine and held["role"] == "backup" and not held["answers"]:
+        return f"nobody answers at {held['address']}, and this balancer could"
+    return ""
+
+
+def _elect_anew(timeout):
+    _run("systemctl", "restart", "keepalived", timeout=timeout)
+    return "Keepalived restarted, which settles anew who holds it"
+
+
 # --- the chain
 
 
@@ -354,6 +367,7 @@ _SYMPTOMS = {
     "patroni-paused": _patroni_paused,
     "replica-lost": _replica_lost,
     "haproxy-unconfigured": _haproxy_unconfigured,
+    "address-missing": _address_missing,
     "rpc-hung": _rpc_hung,
 }
 _CURES = {
@@ -364,6 +378,7 @@ _CURES = {
     "patroni-paused": _resume,
     "replica-lost": _copy_anew,
     "haproxy-unconfigured": _configure_haproxy,
+    "address-missing": _elect_anew,
     "rpc-hung": _restart_rpc,
 }
 # A unit that would not start, or not rightly, before this is cured.

@@ -35,6 +35,7 @@ CURES = {
     "patroni-paused": {"role": "patroni", "spares": None, "timeout": 30, "lasting": "paused"},
     "replica-lost": {"role": "patroni", "spares": "replica", "timeout": 600},
     "haproxy-unconfigured": {"role": "haproxy", "spares": None, "timeout": 90},
+    "address-missing": {"role": "haproxy", "spares": None, "timeout": 30},
     "rpc-hung": {"role": "rpc", "spares": "another", "timeout": 60},
 }
 

@@ -112,6 +112,16 @@ def test_haproxy_without_a_valid_configuration_gets_the_trees(healthy):
     assert "nonsense" not in healthy.exec(node, ["cat", "/etc/haproxy/haproxy.cfg"]).stdout
 
 
+def test_an_address_that_was_taken_away_comes_back(healthy):
+    """By Keepalived itself or by the cure: what counts is that it does."""
+    (node,) = labs.virtual_ip_holders(healthy)
+    address = healthy.plan["virtual_ip"]["address"]
+    script = f"ip address del {address}/32 dev $(ip -o address show to {address} | cut -d' ' -f2)"
+    healthy.exec(node, ["sh", "-c", script])
+    wait_until(lambda: len(labs.virtual_ip_holders(healthy)) == 1, 40, "the address to be held again")
+    labs.wait_healthy(healthy)
+
+
 def test_an_etcd_member_whose_data_was_deleted_votes_again(healthy):
     node = next(
         one

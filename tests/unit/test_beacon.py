@@ -38,6 +38,7 @@ class Host:
         self.questions = 0
         self.stopping = False
         self.symptoms = {}
+        self.holds = False
         self.looks = 0
         monkeypatch.setattr(beacon, "_memory", {})
         monkeypatch.setattr(beacon, "_symptoms", {"next": 0.0, "seen": {}, "told": {}})
@@ -74,6 +75,7 @@ def host(monkeypatch):
             "fanatico_unit.states": host.states,
             "fanatico_unit.shutting_down": lambda: host.stopping,
             "fanatico_cure.symptoms": host.look,
+            "fanatico_keepalived.holds_address": lambda: host.holds,
         }
     )
     return host
@@ -228,6 +230,15 @@ def test_a_fault_that_was_cured_and_comes_back_is_told_of_at_once(host):
     assert [told for told in (host.tick() for _ in range(6)) if told] == []
     host.symptoms = {"etcd-full": "alarm:NOSPACE"}
     assert [told for told in (host.tick() for _ in range(12)) if told] == [["alarm:NOSPACE"]]
+
+
+def test_a_balancer_tells_when_it_takes_the_address_and_when_it_leaves_it(host):
+    host.units = {"keepalived.service": state()}
+    told = []
+    for holds in (False, False, True, True, False):
+        host.holds, host.now = holds, host.now + 1
+        told.append([event["tag"] for event in beacon.beacon([])])
+    assert told == [[], [], ["address/taken"], [], ["address/left"]]
 
 
 def test_other_faults_are_looked_for_every_few_seconds(host):

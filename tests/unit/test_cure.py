@@ -20,6 +20,7 @@ class Node:
         self.etcd_errors = []
         self.disk = {"status": "ok", "detail": ""}
         self.heads = [1]
+        self.address = {"address": "10.0.0.100", "role": "backup", "answers": True}
         self.done = []
         (folder / "etcd/member/wal").mkdir(parents=True)
         (folder / "etcd/member/wal/0.wal").touch()
@@ -74,6 +75,7 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "fanatico_patroni.reinitialize": node.act("reinitialize"),
         "fanatico_etcd.own_errors": lambda *_: node.etcd_errors,
         "fanatico_etcd.make_room": node.act("make_room", lambda: node.etcd_errors.clear(), "compacted"),
+        "fanatico_keepalived.state": lambda *_: node.address,
         "fanatico_node.disk": lambda: node.disk,
         "fanatico_rpc.head": node.head,
     }
@@ -120,6 +122,7 @@ def test_what_cannot_be_told_is_no_fault(node):
         ("replica-lost", lambda node: (node.folder / "pg/global/pg_control").unlink()),
         ("replica-lost", lambda node: node.patroni.update(state="start failed")),
         ("disk-full", lambda node: node.disk.update(status="critical", detail="/ has 0.1 GiB free")),
+        ("address-missing", lambda node: node.address.update(answers=False)),
         ("rpc-hung", lambda node: setattr(node, "heads", "http://one:8545: no answer within 1 s")),
     ],
 )
@@ -145,6 +148,14 @@ def test_a_leader_one_that_is_being_copied_and_one_that_is_paused_are_not_lost(n
 def test_an_etcd_that_was_never_started_has_lost_nothing(node):
     (node.folder / "etcd/member/wal/0.wal").unlink()
     node.units["etcd.service"] = {"tried": False}
+    assert cure.symptoms() == {}
+
+
+def test_an_address_that_this_node_holds_or_could_not_serve_is_not_missing(node):
+    node.address.update(answers=False, role="master")
+    assert cure.symptoms() == {}
+    node.address.update(role="backup")
+    node.units["haproxy.service"] = {"active": "failed"}
     assert cure.symptoms() == {}
 
 
