@@ -11,6 +11,8 @@ group is empty, and otherwise every few seconds to be sure. So are the services 
 
 import contextlib
 import importlib
+import os
+import socket
 import time
 
 # A minion's job is a fork of the process this file lives in. What `fanatico.health` needs is loaded here once
@@ -28,6 +30,7 @@ DEFAULTS = {
     "resync": 3,  # seconds between two questions to systemd about a unit that looks well
     "look": 5,  # seconds between two looks for other faults
     "sure": 2,  # looks in a row that must find one
+    "hang": 60,  # seconds without a turn of this file after which systemd starts the minion anew
 }
 _SALTS_OWN = {"_beacon_name", "interval", "enabled", "disable_during_state_run", "beacon_module", "run_once"}
 
@@ -63,8 +66,20 @@ def beacon(config):
     """Return an event for every unit of this node that has gone down, and every other fault; again where it stays."""
     settings = {**DEFAULTS, **_merged(config)}
     now = time.monotonic()
+    _alive(settings["hang"])
     events = _units(now, settings) + _faults(now, settings) + _address()
     return [] if events and __salt__["fanatico_unit.shutting_down"]() else events
+
+
+def _alive(hang):
+    """Tell systemd that the minion turns; the first time also how long it may not. (Before our files are there, it may do so for ever.)"""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    words = "WATCHDOG=1" if _symptoms.get("guarded") else f"WATCHDOG_USEC={round(hang * 1e6)}\nWATCHDOG=1"
+    _symptoms["guarded"] = True
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.sendto(words.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
 def _units(now, settings):

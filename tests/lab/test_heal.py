@@ -112,6 +112,14 @@ def test_haproxy_without_a_valid_configuration_gets_the_trees(healthy):
     assert "nonsense" not in healthy.exec(node, ["cat", "/etc/haproxy/haproxy.cfg"]).stdout
 
 
+def test_a_minion_that_hangs_is_started_anew(healthy):
+    node = labs.nodes(healthy, "rpc")[0]
+    stand_still(healthy, node, "salt-minion")
+    wait_until(
+        lambda: healthy.salt(node, "test.ping") == {node: True}, 150, f"the minion of {node} to answer again"
+    )
+
+
 def test_an_address_that_was_taken_away_comes_back(healthy):
     """By Keepalived itself or by the cure: what counts is that it does."""
     (node,) = labs.virtual_ip_holders(healthy)

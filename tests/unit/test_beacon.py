@@ -1,5 +1,6 @@
 """The beacon speaks when a unit goes down, once, and stays silent while systemd is at it."""
 
+import socket
 import subprocess
 import sys
 
@@ -40,6 +41,7 @@ class Host:
         self.symptoms = {}
         self.holds = False
         self.looks = 0
+        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
         monkeypatch.setattr(beacon, "_memory", {})
         monkeypatch.setattr(beacon, "_symptoms", {"next": 0.0, "seen": {}, "told": {}})
         monkeypatch.setattr(beacon, "_populated", lambda group: self.populated)
@@ -239,6 +241,22 @@ def test_a_balancer_tells_when_it_takes_the_address_and_when_it_leaves_it(host):
         host.holds, host.now = holds, host.now + 1
         told.append([event["tag"] for event in beacon.beacon([])])
     assert told == [[], [], ["address/taken"], [], ["address/left"]]
+
+
+def test_systemd_is_told_how_long_the_minion_may_hang_and_then_that_it_does_not(host, tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        said = []
+        for _ in range(3):
+            host.tick()
+            said.append(systemd.recv(999).decode())
+    assert said == ["WATCHDOG_USEC=60000000\nWATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]
+
+
+def test_a_minion_that_systemd_did_not_start_tells_nobody(host, monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    assert host.tick() == []
 
 
 def test_other_faults_are_looked_for_every_few_seconds(host):
