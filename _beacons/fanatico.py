@@ -72,7 +72,7 @@ def beacon(config):
 
 
 def _alive(hang):
-    """Tell systemd that the minion turns; the first time also how long it may not. (Before our files are there, it may do so for ever.)"""
+    """Tell systemd that the minion turns; the first time also how long it may not. Before our files are there nobody asks."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

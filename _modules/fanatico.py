@@ -156,6 +156,39 @@ def _not_in_plan():
     return {"node.plan": _util("fanatico_verdict.unknown")(None, detail, hint)}
 
 
+def canary(timeout=3):
+    """
+    Write one row through the virtual address, on a session of its own, as an application does; run it on a Patroni node.
+
+    timeout
+        Seconds.
+
+    Returns ``{"ok": bool, "why": str}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico.canary
+    """
+    plan = _plan()
+    values = {"node": __opts__["id"], "token": secrets.token_hex(8)}
+    try:
+        for statement in (_PROOF_TABLE, _PROOF_WRITE):
+            __salt__["fanatico_postgres.query"](
+                statement,
+                values,
+                dbname=_util("fanatico_plan.get")(__pillar__, "postgresql:database", "fanatico"),
+                user="fanatico",
+                host=plan["virtual_ip"]["address"],
+                port=plan["ports"]["postgres_primary"],
+                timeout=timeout,
+            )
+    except CommandExecutionError as exc:
+        return {"ok": False, "why": str(exc)}
+    return {"ok": True, "why": ""}
+
+
 def proof(timeout=30):
     """
     Prove through the virtual IP that everything works together; run it on a Patroni node.

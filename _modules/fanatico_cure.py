@@ -51,7 +51,7 @@ def symptoms():
         salt '*' fanatico_cure.symptoms
     """
     found = {}
-    for fault in _util("fanatico_guard.possible")(_roles()):
+    for fault in _util("fanatico_guard.own")(_roles()):
         try:
             seen = _SYMPTOMS[fault]()
         except (CommandExecutionError, OSError, ValueError, LookupError, subprocess.SubprocessError):
@@ -304,6 +304,15 @@ def _replica_streams():
     return f"{own.get('state')}, {own.get('replication_state') or 'not streaming'}"
 
 
+def _writes_stall():
+    seen = __salt__["fanatico.canary"]()
+    return "" if seen["ok"] else seen["why"]
+
+
+def _hand_over(timeout):
+    return f"{__salt__['fanatico_patroni.switchover'](timeout=timeout * 2 / 3)} leads now"
+
+
 # --- HAProxy
 
 
@@ -366,6 +375,7 @@ _SYMPTOMS = {
     "patroni-hung": _patroni_hung,
     "patroni-paused": _patroni_paused,
     "replica-lost": _replica_lost,
+    "writes-stall": _writes_stall,
     "haproxy-unconfigured": _haproxy_unconfigured,
     "address-missing": _address_missing,
     "rpc-hung": _rpc_hung,
@@ -377,6 +387,7 @@ _CURES = {
     "patroni-hung": _restart_patroni,
     "patroni-paused": _resume,
     "replica-lost": _copy_anew,
+    "writes-stall": _hand_over,
     "haproxy-unconfigured": _configure_haproxy,
     "address-missing": _elect_anew,
     "rpc-hung": _restart_rpc,

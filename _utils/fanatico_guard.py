@@ -26,7 +26,8 @@ UNITS = {
 
 # Faults of a node whose units run; how each is told and cured on the node is in _modules/fanatico_cure.py.
 # role: whose nodes can have it. spares: what has to be left standing meanwhile, see ``lacking``; None: nobody is taken out of
-# service. timeout: seconds to cure it and to prove it. lasting: the setting that says how long it has to last first.
+# service. timeout: seconds to cure it and to prove it. lasting: the setting that says how long it has to last first. asks: the
+# setting that allows it at all. whole: no node can tell it alone, so no beacon looks for it.
 CURES = {
     "disk-full": {"role": None, "spares": None, "timeout": 60},
     "etcd-data-lost": {"role": "etcd", "spares": "quorum", "timeout": 120},
@@ -36,6 +37,13 @@ CURES = {
     "replica-lost": {"role": "patroni", "spares": "replica", "timeout": 600},
     "haproxy-unconfigured": {"role": "haproxy", "spares": None, "timeout": 90},
     "address-missing": {"role": "haproxy", "spares": None, "timeout": 30},
+    "writes-stall": {
+        "role": "patroni",
+        "spares": "successor",
+        "timeout": 90,
+        "asks": "switchover",
+        "whole": True,
+    },
     "rpc-hung": {"role": "rpc", "spares": "another", "timeout": 60},
 }
 
@@ -48,6 +56,7 @@ DEFAULTS = {
     "budget": 30,  # actions of all kinds in the whole cluster within an hour
     "calm": 60,  # seconds after an action that took a node out of service until the next such
     "paused": 3600,  # seconds after which a pause of Patroni counts as forgotten
+    "switchover": False,  # hand the lead over where nothing can be written although Patroni finds nothing wrong
     "only_say": False,  # decide and write down, do nothing
     "patience": 20,  # seconds to wait for another healing to end
     "samples": 3,  # consecutive looks at the same process that prove a start
@@ -82,6 +91,11 @@ def possible(roles):
 def spares(what):
     """Return what a cure has to leave standing, or None; starting a unit takes nobody out of service."""
     return CURES.get(what, {}).get("spares")
+
+
+def own(roles):
+    """Return the faults that a node with ``roles`` can tell of itself."""
+    return [fault for fault in possible(roles) if not CURES[fault].get("whole")]
 
 
 def peers(what):
@@ -148,6 +162,9 @@ def lacking(what, host, seen):
             return f"{leader} leads and is not well: what {host} holds may be needed"
         if len(seen["nodes"]) > 2 and len(others) < 2:
             return f"no other replica is well: what {host} holds may be needed"
+    elif owed == "successor":
+        if not [node for node in others if node != seen["leader"]]:
+            return "no replica is well that could take the lead"
     elif owed == "another" and not others:
         return "no other node of its role is well"
     return ""
@@ -175,6 +192,9 @@ def refusal(now, host, what, roles, state, conf):
         return f"healing is frozen for another {round(frozen['until'] - now)} s: {frozen['reason']}"
     if not conf["attempts"]:
         return "healing is switched off in the pillar: heal:attempts is 0"
+    asks = CURES.get(what, {}).get("asks")
+    if asks and not conf[asks]:
+        return f"left to a person, since heal:{asks} is not set: look at {host} and consider a {asks}"
     since, owed = now - state.get("seen", {}).get(f"{host}/{what}", [now])[0], lasting(what, conf)
     if since < owed:
         return f"that may be meant: it has lasted for {round(since)} s, and is ours after {owed} s"

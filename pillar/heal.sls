@@ -6,4 +6,5 @@ heal:
   budget: 30                      # at most so many in the whole cluster within an hour
   calm: 60                        # seconds from a cure that took a node out of service to the next such
   paused: 3600                    # seconds after which a pause of Patroni counts as forgotten
+  switchover: false               # true: hand the lead over where no write goes through although Patroni finds nothing wrong
   only_say: false                 # true: decide and write down what would be done, and do nothing

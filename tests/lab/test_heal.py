@@ -170,6 +170,24 @@ def test_a_replica_whose_data_was_deleted_is_copied_anew(healthy):
     assert not news.decided("failed"), "Patroni does it by itself, or the cure does"
 
 
+def test_a_postgresql_that_stands_still_is_found_by_a_canary(lab, healthy):
+    """Patroni sees nothing wrong with it: its sessions go on, new ones are not let in."""
+    old, news = labs.leader(lab), News(lab)
+    postmaster = "$(head -1 /var/lib/postgresql/*/main/postmaster.pid)"
+    lab.exec(old, ["sh", "-ec", f"kill -STOP {postmaster}"])
+    try:
+        lab.salt_run("fanatico.reconcile")
+        lab.salt_run("fanatico.reconcile")
+        assert "heal:switchover" in news.wait("refused", old, "writes-stall")["reason"]
+        with labs.site(lab, {"heal": {"switchover": True}}):
+            lab.salt_run("fanatico.reconcile")
+            news.wait("healed", old, "writes-stall", 90)
+        assert labs.leader(lab) != old
+    finally:
+        lab.exec(old, ["sh", "-c", f"kill -CONT {postmaster}"], check=False)
+    labs.wait_healthy(lab)
+
+
 def test_a_forgotten_pause_ends(lab, healthy):
     with labs.site(lab, {"heal": {"paused": 15}}):
         lab.salt("db1", "fanatico_patroni.pause")

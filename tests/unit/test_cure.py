@@ -230,13 +230,21 @@ class Fleet:
 
     def __init__(self, home, plan):
         self.answers, self.healed = {}, []
+        self.canaries, self.leader = {}, "db1"
         reconciler.__opts__ = {"fanatico_home": str(home)}
         reconciler.__utils__ = {
             "fanatico_master.plan": lambda opts: plan,
             "fanatico_plan.nodes": fanatico_plan.nodes,
-            "fanatico_sweep.ask": lambda opts, nodes, function, timeout: self.answers,
+            "fanatico_sweep.ask": self.ask,
         }
         reconciler.__salt__ = {"state.orchestrate": lambda mods, pillar: self.healed.append(pillar["event"])}
+
+    def ask(self, opts, nodes, function, timeout):
+        return {
+            "fanatico_cure.found": self.answers,
+            "fanatico.canary": self.canaries,
+            "fanatico_patroni.leader": dict.fromkeys(nodes, self.leader),
+        }[function]
 
 
 @pytest.fixture
@@ -275,3 +283,21 @@ def test_a_broken_memory_is_begun_anew(fleet, tmp_path):
     fleet.answers = {"etcd1": {"etcd-full": "alarm"}}
     assert reconciler.reconcile()["treated"] == []
     assert json.loads((tmp_path / "reconcile.json").read_text()) == ["etcd1/etcd-full"]
+
+
+SINGS, SILENT = {"ok": True, "why": ""}, {"ok": False, "why": "no answer within 3 s"}
+
+
+@pytest.mark.parametrize(
+    ("canaries", "leader", "stalls"),
+    [
+        ({"db2": SILENT, "db3": SILENT}, "db1", True),
+        ({"db1": SINGS, "db2": SILENT, "db3": SILENT}, "db1", False),
+        ({"db3": SILENT}, "db1", False),
+        ({"db2": SILENT, "db3": SILENT}, None, False),
+    ],
+)
+def test_writes_stall_where_two_see_it_and_somebody_leads(fleet, canaries, leader, stalls):
+    fleet.canaries, fleet.leader = canaries, leader
+    reconciler.reconcile()
+    assert reconciler.reconcile()["treated"] == (["db1/writes-stall"] if stalls else [])

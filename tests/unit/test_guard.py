@@ -91,6 +91,26 @@ def test_faults_are_those_of_the_roles(fault, roles, fits):
     assert ("neither a unit" in refusal(unit=fault, roles=roles)) != fits
 
 
+def test_a_switchover_is_a_persons_unless_the_plan_allows_it():
+    asked = {"unit": "writes-stall", "roles": ["patroni"]}
+    assert "heal:switchover is not set" in refusal(**asked)
+    assert refusal(**asked, switchover=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("nodes", "spared"), [({"db1": "leader", "db2": "ok"}, True), ({"db1": "leader", "db2": "bad"}, False)]
+)
+def test_the_lead_is_handed_over_only_where_somebody_can_take_it(nodes, spared):
+    assert (
+        guard.lacking("writes-stall", "db1", guard.view(PLAN, "patroni", answers(**nodes))) == ""
+    ) is spared
+
+
+def test_no_beacon_looks_for_what_no_node_can_tell():
+    assert "writes-stall" in guard.possible(["patroni"])
+    assert "writes-stall" not in guard.own(["patroni"])
+
+
 def test_what_may_be_meant_has_to_last():
     state = guard.told({}, "etcd1", "patroni-paused", NOW)
     asked = {"unit": "patroni-paused", "roles": ["patroni"]}
