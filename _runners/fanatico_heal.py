@@ -5,10 +5,10 @@ Healing, its lock and its brake: the part of ``fanatico`` that acts by itself.
 import json
 import logging
 import time
+import uuid
 from pathlib import Path
 
 import salt.utils.event
-import salt.utils.user
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ def heal(host, what, why="", roles=(), settings=None):
         salt-run fanatico.heal etcd1 etcd-full roles='[etcd]'
     """
     begun = time.time()
+    owner = uuid.uuid4().hex  # the reactor heals in threads of one process
     conf = __utils__["fanatico_guard.settings"](settings)
     facts = {"host": host, "what": what, "why": why}
     _remember(__utils__["fanatico_guard.told"](_state(), host, what, begun))
@@ -62,6 +63,7 @@ def heal(host, what, why="", roles=(), settings=None):
         jid=_jid(),
         wait=conf["patience"],
         yields_to=("deploy", "drill"),
+        owner=owner,
     )
     if not taken:
         return _refuse(
@@ -78,7 +80,7 @@ def heal(host, what, why="", roles=(), settings=None):
         if outcome.get("acted"):
             _remember(__utils__["fanatico_guard.attempted"](_state(), host, what, begun, conf["window"]))
     finally:
-        __utils__["fanatico_lock.release"](_home())
+        __utils__["fanatico_lock.release"](_home(), owner=owner)
     if outcome.get("instead"):
         # Its unit would not start, or start wrongly, with that.
         return heal(host, outcome["instead"], outcome["detail"], roles, settings)
@@ -220,8 +222,7 @@ def _cure(host, what, conf):
     """Have the target look again, cure what is still wrong, and prove it."""
     timeout = __utils__["fanatico_guard.timeout"](what, conf)
     answers = __utils__["fanatico_sweep.ask"](
-        # An orchestration puts the caller's name (Reactor) where the client looks for the owner of its key.
-        {**__opts__, "user": salt.utils.user.get_user()},
+        __opts__,
         [host],
         "fanatico_cure.apply",
         [what, conf["samples"], timeout],

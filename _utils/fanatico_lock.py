@@ -16,9 +16,9 @@ from pathlib import Path
 _FILE = "lock.json"
 
 
-def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=()):
+def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=(), owner=""):
     """
-    Take the lock for this process. Taking it again is fine.
+    Take the lock for this process. Taking it again is fine, for the same owner.
 
     purpose
         Who takes it: ``deploy``, ``heal``, ``drill``.
@@ -30,6 +30,8 @@ def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=()):
         Seconds to wait for the present holder.
     yields_to
         Purposes not worth waiting for: give up at once.
+    owner
+        Tells those apart that work side by side in one process.
 
     Returns ``(taken, holder)``; ``holder`` is this process, or the one that has the lock.
     """
@@ -37,9 +39,10 @@ def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=()):
     while True:
         with _exclusive(directory):
             present = _read(directory)
-            if present is None or present["pid"] == os.getpid():
+            if present is None or _is_mine(present, owner):
                 mine = {
                     **_identity(os.getpid()),
+                    "owner": owner,
                     "purpose": purpose,
                     "detail": detail,
                     "jid": jid,
@@ -52,11 +55,11 @@ def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=()):
         time.sleep(0.2)
 
 
-def release(directory, force=False):
-    """Give the lock back, with ``force`` also another process's. Returns the holder that lost it, or None."""
+def release(directory, force=False, owner=""):
+    """Give the lock back, with ``force`` also another's. Returns the holder that lost it, or None."""
     with _exclusive(directory):
         present = _read(directory)
-        if present is None or (present["pid"] != os.getpid() and not force):
+        if present is None or not (force or _is_mine(present, owner)):
             return None
         Path(directory, _FILE).unlink()
         return present
@@ -72,6 +75,10 @@ def describe(present):
     detail = f" of {present['detail']}" if present.get("detail") else ""
     running = round(time.time() - present["since"])
     return f"a {present['purpose']}{detail} (pid {present['pid']}) has been running for {running} s"
+
+
+def _is_mine(present, owner):
+    return present["pid"] == os.getpid() and present.get("owner", "") == owner
 
 
 def _read(directory):

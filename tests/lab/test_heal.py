@@ -43,12 +43,12 @@ class News:
             entry for entry in map(json.loads, self._lines()[self._seen :]) if entry["decision"] == decision
         ]
 
-    def wait(self, decision, node, what, timeout=40):
+    def wait(self, decision, node, what, timeout=60):
         """Wait for a decision about a unit or another fault and return its entry."""
 
         def told():
             entries = map(json.loads, self._lines()[self._seen :])
-            ours = [entry for entry in entries if (entry.get("host"), entry.get("what")) == (node, what)]
+            ours = [entry for entry in entries if entry.get("what") == what and node in (None, entry["host"])]
             return next((entry for entry in ours if entry["decision"] == decision), None)
 
         return wait_until(told, timeout, f"{what} on {node} to be {decision}")
@@ -190,8 +190,8 @@ def test_a_postgresql_that_stands_still_is_found_by_a_canary(lab, healthy):
 
 def test_a_forgotten_pause_ends(lab, healthy):
     with labs.site(lab, {"heal": {"paused": 15}}):
-        lab.salt("db1", "fanatico_patroni.pause")
         news = News(lab)
+        lab.salt("db1", "fanatico_patroni.pause")
         try:
             first = news.wait("refused", None, "patroni-paused")
             assert "that may be meant" in first["reason"]

@@ -130,3 +130,13 @@ def test_of_many_at_once_one_gets_it(tmp_path):
     assert sorted(results.get(timeout=20) for _ in racers) == [False] * 7 + [True]
     for racer in racers:
         racer.join()
+
+
+def test_two_that_work_in_one_process_do_not_share_it(tmp_path):
+    """The reactor heals in threads."""
+    assert lock.acquire(tmp_path, "heal", owner="one")[0]
+    assert not lock.acquire(tmp_path, "heal", owner="other")[0]
+    assert lock.release(tmp_path, owner="other") is None
+    assert lock.acquire(tmp_path, "heal", owner="one")[0], "again is fine"
+    assert lock.release(tmp_path, owner="one")["owner"] == "one"
+    assert lock.acquire(tmp_path, "heal", owner="other")[0]
