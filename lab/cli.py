@@ -98,7 +98,8 @@ def parser():
     command(
         "bench",
         bench,
-        "measure what the README promises on this machine and keep the raw numbers; `bench peers`: drills with others' timing",
+        "measure what the README promises on this machine and keep the raw numbers; `bench peers`: drills with others' timing; "
+        "`bench cures`: healing",
     )
     return top
 
@@ -277,11 +278,15 @@ def drill(options):
 
 
 def bench(options):
-    """Measure; see bench/figures.py and bench/peers.py."""
+    """Measure; see bench/figures.py, bench/peers.py and bench/cures.py."""
     if options.rest[:1] == ["peers"]:
         from bench import peers
 
         return peers.main(options.rest[1:])
+    if options.rest[:1] == ["cures"]:
+        from bench import cures
+
+        return cures.main(options.rest[1:])
     from bench import figures
 
     return figures.main(options.rest)

@@ -1,0 +1,130 @@
+"""How long healing takes, from the fault to the proof: `./fanatico bench cures`.
+
+Each run breaks one thing in a lab that is up and well, and waits for what an engineer would wait for: a unit that runs and stands
+in the history as healed, a member of etcd that votes, a replica that streams. Raw numbers are kept in bench/results/.
+"""
+
+import argparse
+import datetime
+import json
+import time
+from pathlib import Path
+
+from lab import preflight, report
+from lab.drill.run import leader, wait_healthy
+from lab.errors import LabError
+from lab.machines import Lab
+
+RESULTS = Path(__file__).parent / "results"
+UNITS = (
+    ("etcd", "etcd"),
+    ("patroni", "patroni"),
+    ("haproxy", "haproxy"),
+    ("haproxy", "keepalived"),
+    ("rpc", "fanatico-rpc"),
+)
+LONGEST = 180  # seconds to wait for a cure
+TARGETS = {
+    "service stopped": (4, 8),
+    "etcd data deleted": (None, 30),
+    "replica data deleted": (None, 40),
+}  # p50, worst
+
+
+def main(arguments=None):
+    """Break and wait, so many times each; print a table and keep the raw numbers. Returns 1 where a target is missed."""
+    options = argparse.ArgumentParser(prog="./fanatico bench cures", description=__doc__)
+    options.add_argument("--runs", type=int, default=10, help="of each fault (default: 10)")
+    options.add_argument("--name", default="default", help="which lab (default: default)")
+    chosen = options.parse_args(arguments)
+    preflight.check_root()
+    lab, raw = Lab(chosen.name), {name: [] for name in TARGETS}
+    with lab.locked():
+        if not lab.state.get("deployed"):
+            raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
+        for number in range(chosen.runs):
+            for name, cure in (
+                ("service stopped", stopped),
+                ("etcd data deleted", etcd_data_deleted),
+                ("replica data deleted", replica_data_deleted),
+            ):
+                wait_healthy(lab)
+                # What was healed before is not what this run is about, nor is its budget.
+                lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])
+                raw[name].append(cure(lab, number))
+                print(f"{name} {number + 1}/{chosen.runs}: {raw[name][-1]:.1f} s", flush=True)
+    path = RESULTS / f"cures-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
+    path.write_text(json.dumps(raw, indent=1) + "\n")
+    rows, missed = table(raw)
+    print("\n".join(report.table(rows, ["fault", "runs", "p50 s", "worst s", "target"])))
+    print(f"raw numbers: {path.relative_to(RESULTS.parent.parent)}")
+    return 1 if missed else 0
+
+
+def table(raw):
+    """Return (rows of the table, whether a target is missed)."""
+    rows, missed = [], False
+    for name, values in raw.items():
+        ordered = sorted(values)
+        median, worst = ordered[(len(ordered) - 1) // 2], ordered[-1]
+        half, most = TARGETS[name]
+        bad = worst >= most or (half is not None and median >= half)
+        missed = missed or bad
+        target = f"p50 {half}, worst {most}" if half else f"worst {most}"
+        rows.append(
+            (name, str(len(values)), f"{median:.1f}", f"{worst:.1f}", target + (": missed" if bad else ""))
+        )
+    return rows, missed
+
+
+def stopped(lab, number):
+    """A unit stopped by hand, another one each time: until the history says that it runs again and has proven itself."""
+    role, unit = UNITS[number % len(UNITS)]
+    node = lab.nodes(role)[number % len(lab.nodes(role))]
+    history = lab.root(lab.master) / "var/log/fanatico/history.jsonl"
+    seen = history.stat().st_size
+    begun = time.monotonic()
+    lab.exec(node, ["systemctl", "stop", unit])
+
+    def healed():
+        entries = map(json.loads, history.read_text()[seen:].splitlines())
+        return any(one.get("what") == f"{unit}.service" and one["decision"] == "healed" for one in entries)
+
+    return wait(healed, begun, f"{unit} on {node} to be healed")
+
+
+def etcd_data_deleted(lab, number):
+    """A member's data directory deleted under it: until it serves, votes and holds data again."""
+    node = lab.nodes("etcd")[number % len(lab.nodes("etcd"))]
+    begun = time.monotonic()
+    lab.exec(node, ["sh", "-c", "rm -rf /var/lib/etcd/member"])
+
+    def votes():
+        checks = lab.salt(node, "fanatico_etcd.checks").get(node)
+        well = isinstance(checks, dict) and all(
+            checks.get(name, {}).get("status") == "ok" for name in ("etcd.serving", "etcd.member")
+        )
+        return well and any((lab.root(node) / "var/lib/etcd/member/wal").glob("*.wal"))
+
+    return wait(votes, begun, f"{node} to vote again")
+
+
+def replica_data_deleted(lab, number):
+    """A replica's data directory deleted under it: until it streams again, by its primary's account."""
+    leading = leader(lab)
+    replicas = [node for node in lab.nodes("patroni") if node != leading]
+    node = replicas[number % len(replicas)]
+    asked = f"SELECT pid FROM pg_stat_replication WHERE application_name = '{node}' AND state = 'streaming'"
+    before = lab.sql(leading, asked).strip()
+    begun = time.monotonic()
+    lab.exec(node, ["sh", "-c", "rm -rf /var/lib/postgresql/*/main/*"])
+    return wait(lambda: lab.sql(leading, asked).strip() not in ("", before), begun, f"{node} to stream again")
+
+
+def wait(so, begun, awaited):
+    """Wait until it is so and return the seconds since the fault; raises LabError where it takes too long."""
+    while not so():
+        if time.monotonic() - begun > LONGEST:
+            raise LabError(f"Waited {LONGEST} s for {awaited}: look with `salt-run fanatico.history`.")
+        time.sleep(0.1)
+    return time.monotonic() - begun
