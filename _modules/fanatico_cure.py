@@ -15,7 +15,7 @@ __virtualname__ = "fanatico_cure"
 
 _ASK = 1  # seconds; the beacon's process waits for the answer
 
-# Where nothing has been looked at again for a while, and what may go when a disk is full: what can be had or made anew.
+# What may go when a disk is full: what can be had anew.
 _SPARE_CACHES = ("/var/cache/apt/archives",)
 _JOURNAL_KEEPS = "50M"
 
@@ -150,11 +150,23 @@ def _active(unit):
     return __salt__["fanatico_unit.states"](unit)[unit]["active"] == "active"
 
 
+def _silent(unit, ask):
+    """Return what was heard of a service whose unit runs and that does not answer; empty where it answers, or refuses at once."""
+    if not _active(unit):
+        return ""
+    try:
+        ask()
+    except CommandExecutionError as exc:
+        # One that has just been started does not listen yet.
+        return str(exc) if "no answer within" in str(exc) else ""
+    return ""
+
+
 def _run(*command, timeout=20):
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def _apply_states(sls, timeout):
+def _apply_states(sls):
     """Have states put something in order here; raises with what failed."""
     answer = __salt__["state.apply"](sls, queue=True)
     if not isinstance(answer, dict):
@@ -214,7 +226,7 @@ def _rejoin_etcd(timeout):
         for old in directory.glob("damaged-*"):
             shutil.rmtree(old)
         left.rename(directory / f"damaged-{int(time.time())}")
-    return _apply_states("roles.etcd", timeout)
+    return _apply_states("roles.etcd")
 
 
 def _etcd_votes():
@@ -240,14 +252,7 @@ def _make_room_in_etcd(timeout):
 
 
 def _patroni_hung():
-    if not _active("patroni.service"):
-        return ""
-    try:
-        __salt__["fanatico_patroni.status"](timeout=_ASK)
-    except CommandExecutionError as exc:
-        # One that has just been started does not listen yet; one that refuses does so at once.
-        return str(exc) if "no answer within" in str(exc) else ""
-    return ""
+    return _silent("patroni.service", lambda: __salt__["fanatico_patroni.status"](timeout=_ASK))
 
 
 def _restart_patroni(timeout):
@@ -334,7 +339,7 @@ def _haproxy_unconfigured():
 
 def _configure_haproxy(timeout):
     _run("systemctl", "reset-failed", "haproxy")
-    return _apply_states("haproxy", timeout)
+    return _apply_states("haproxy")
 
 
 def _address_missing():
@@ -354,13 +359,7 @@ def _elect_anew(timeout):
 
 
 def _rpc_hung():
-    if not _active("fanatico-rpc.service"):
-        return ""
-    try:
-        __salt__["fanatico_rpc.head"](timeout=_ASK)
-    except CommandExecutionError as exc:
-        return str(exc) if "no answer within" in str(exc) else ""
-    return ""
+    return _silent("fanatico-rpc.service", lambda: __salt__["fanatico_rpc.head"](timeout=_ASK))
 
 
 def _restart_rpc(timeout):

@@ -71,6 +71,11 @@ def replica_of(lab):
     return next(node for node in labs.nodes(lab, "patroni") if node != labs.leader(lab))
 
 
+def etcd_follower_of(lab):
+    leader = lab.salt("etcd1", "fanatico_etcd.leader")["etcd1"]
+    return next(node for node in labs.nodes(lab, "etcd") if node != leader)
+
+
 def stand_still(lab, node, unit):
     lab.exec(node, ["sh", "-ec", f"kill -STOP $(systemctl show -P MainPID {unit})"])
 
@@ -131,11 +136,7 @@ def test_an_address_that_was_taken_away_comes_back(healthy):
 
 
 def test_an_etcd_member_whose_data_was_deleted_votes_again(healthy):
-    node = next(
-        one
-        for one in labs.nodes(healthy, "etcd")
-        if one != healthy.salt("etcd1", "fanatico_etcd.leader")["etcd1"]
-    )
+    node = etcd_follower_of(healthy)
     news = News(healthy)
     healthy.exec(node, ["sh", "-c", "rm -rf /var/lib/etcd/member"])
     news.wait("healed", node, "etcd-data-lost", 90)
@@ -144,11 +145,7 @@ def test_an_etcd_member_whose_data_was_deleted_votes_again(healthy):
 
 
 def test_an_etcd_member_whose_database_is_damaged_does_too(healthy):
-    node = next(
-        one
-        for one in labs.nodes(healthy, "etcd")
-        if one != healthy.salt("etcd1", "fanatico_etcd.leader")["etcd1"]
-    )
+    node = etcd_follower_of(healthy)
     news = News(healthy)
     damage = "head -c 65536 /dev/urandom | dd of=/var/lib/etcd/member/snap/db bs=1k conv=notrunc status=none"
     healthy.exec(

@@ -35,11 +35,8 @@ def three():
 
 def etcd_leader(lab):
     """The node that leads etcd."""
-    members = lab.salt(lab.nodes("etcd")[0], "fanatico_etcd.status")[lab.nodes("etcd")[0]]
-    (leader,) = (
-        node for node, one in members.items() if "member_id" in one and one["member_id"] == one["leader_id"]
-    )
-    return leader
+    node = lab.nodes("etcd")[0]
+    return lab.salt(node, "fanatico_etcd.leader")[node]
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ def test_a_member_without_its_data_is_not_simply_started(node):
 
 def test_what_is_left_of_a_members_data_is_put_aside_and_not_thrown_away(node, monkeypatch):
     cure.__salt__["service.stop"] = node.act("stop")
-    monkeypatch.setattr(cure, "_apply_states", lambda sls, timeout: f"{sls} applied")
+    monkeypatch.setattr(cure, "_apply_states", lambda sls: f"{sls} applied")
     (node.folder / "etcd/member/wal/0.wal").unlink()
     (node.folder / "etcd/member/rest").write_text("what is left")
     cure._rejoin_etcd(5)
