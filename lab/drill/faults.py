@@ -48,7 +48,7 @@ class Fault:
     number: its numbers in the matrix of faults (docs/failover.md). what: one line for people. prepare, strike, heal,
     restore: steps; the first before there is load, the last when there is none any more. failover: whether another
     database leads afterwards (None: it may). write_gap: seconds without an acknowledged write that no run may exceed.
-    hold: seconds between strike and heal.
+    hold: seconds between strike and heal. untouched: there is nothing for Salt to heal, so that nothing may be healed.
     """
 
     number: str
@@ -60,6 +60,7 @@ class Fault:
     failover: bool | None = False
     write_gap: float = 0.5
     hold: float = 5.0
+    untouched: bool = False
 
 
 def _crash(number, what, strike, heal=None, **settings):
@@ -359,14 +360,23 @@ FAULTS = {
         WITH_SALT,
         prepare=WITHOUT_SALT,
     ),
-    "events-forged": Fault("46", "the master is told that the primary's Patroni is down, which it is not", forged(1), hold=15),
-    "events-storm": Fault("45", "the master is told so a thousand times", forged(1000), hold=30),
+    "events-forged": Fault(
+        *("46", "the master is told that the primary's Patroni is down, which it is not", forged(1, 1)),
+        hold=15,
+        untouched=True,
+    ),
+    "events-storm": Fault(
+        *("45", "the master is told so a thousand times a second for a minute", forged(1000, 60)),
+        hold=20,
+        untouched=True,
+    ),
     # --- everything
     "cpu-saturated": Fault(
         *("soak", "two processes on each database and etcd host do nothing but compute, for a minute",
           sequence(busy("databases"), busy("etcd")), sequence(idle("databases"), idle("etcd"))),
         write_gap=5,
         hold=60,
+        untouched=True,
     ),
     "all-power": Fault(
         *("52", "every host but Salt's loses its power at once", power("nodes", on=False), power("nodes", on=True)),

@@ -61,6 +61,8 @@ KEPT = (
     "failover",
     "to_full_redundancy",
     "phases",
+    "cures",
+    "noted",
 )
 
 

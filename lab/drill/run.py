@@ -28,8 +28,10 @@ BEFORE, AFTER = (
     3.0,
 )  # seconds of load before the fault, and after it was healed and a write was acknowledged
 HEALTHY_WITHIN = 180
-LONGEST = 1800  # seconds, should nobody tell the client to end
+LONGEST = 7200  # seconds, should nobody tell the client to end
 RATE = client.rate()
+# What stands for a host of its own is not to wait for a core while the lab's machines have them all.
+AHEAD = ("nice", "-n", "-15")
 
 
 class Scene:
@@ -39,6 +41,7 @@ class Scene:
         self.lab, self.password = lab, password
         self.switch = network.switch(lab.name)
         self.databases = lab.nodes("patroni")
+        self.noted = {}  # what steps found out on the way
         self.look()
 
     def look(self):
@@ -133,6 +136,7 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
     pause = rng.uniform(0, loop_wait * 2)  # a lease has any age when a fault strikes
     progress(f"{scene.leader} leads, {' and '.join(scene.struck['holder'])} holds the virtual address")
     name = f"{folder.name}-{secrets.token_hex(3)}"  # one that was broken off may have left rows behind
+    written = history(lab).stat().st_size if history(lab).exists() else 0
     with contextlib.ExitStack() as stack:
         if fault.restore:
             stack.callback(fault.restore, scene)
@@ -176,6 +180,8 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
         "to_full_redundancy": whole - begun,
         "at": {"start": load.start, "struck": struck, "healed": healed},
         "phases": phases.marks(journals(lab, struck), struck, whole),
+        "cures": cures(lab, written),
+        "noted": scene.noted,
         **figures,
     }
 
@@ -192,6 +198,21 @@ def journals(lab, since):
         for node in lab.nodes(role)
         for line in lab.exec(node, argv).stdout.splitlines()
     ]
+
+
+def history(lab):
+    """Return the file that the master writes its decisions to."""
+    return lab.root(lab.master) / "var/log/fanatico/history.jsonl"
+
+
+def cures(lab, written):
+    """Return what the master has healed, or tried to, since its history was so many bytes long."""
+    path = history(lab)
+    lines = path.read_bytes()[written:].splitlines() if path.exists() else []
+    entries = [
+        one for one in map(json.loads, lines) if one["kind"] == "heal" and one["decision"] != "refused"
+    ]
+    return [f"{one['decision']}: {one['what']} on {one['host']}, {one['reason']}" for one in entries]
 
 
 def ledger(lab, node, name):
@@ -212,6 +233,8 @@ def complaints(fault, record):
             found.append(f"{record[key]} writes {key}")
     if record["two_writable"] > 0:
         found.append(f"two nodes took writes for {record['two_writable']:.2f} s")
+    if fault.untouched:
+        found += [f"nothing was to be healed, and was: {one}" for one in record["cures"]]
     if fault.failover is not None and record["failover"] != fault.failover:
         found.append(
             f"{record['leader_after']} leads now, "
@@ -334,7 +357,7 @@ def loading(scene, name, folder, program=CLIENT):
     ports = [lab.plan["ports"][port] for port in ("postgres_primary", "postgres_replica")]
     words = [lab.plan["virtual_ip"]["address"], *ports, authority, LONGEST, name, told]
     process = subprocess.Popen(
-        ["ip", "netns", "exec", space, sys.executable, program, *map(str, words)],
+        [*AHEAD, "ip", "netns", "exec", space, sys.executable, program, *map(str, words)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(CLIENT.parent)},
     )  # fmt: skip

@@ -306,18 +306,44 @@ def highstate(part, sls):
     return step
 
 
-def forged(events):
-    """Tell the master so many times that Patroni is down where it is not."""
+# Tells what it did, and the MiB that the master's processes had before, every second meanwhile, and five seconds after.
+FORGE = """
+import glob, json, subprocess, sys, time
+import salt.config, salt.utils.event
+a_second, seconds, leader = json.loads(sys.argv[1])
+group = subprocess.check_output(["systemctl", "show", "-P", "ControlGroup", "salt-master"], text=True).strip()
+def mib():
+    kib = 0
+    for path in glob.glob(f"/sys/fs/cgroup{group}/**/cgroup.procs", recursive=True) + [f"/sys/fs/cgroup{group}/cgroup.procs"]:
+        for pid in set(open(path).read().split()):
+            try:
+                kib += sum(int(line.split()[1]) for line in open(f"/proc/{pid}/status") if line.startswith("RssAnon"))
+            except OSError:
+                pass
+    return round(kib / 1024)
+opts = salt.config.master_config("/etc/salt/master")
+facts = {"id": leader, "what": "patroni.service", "why": "forged"}
+fired, memory, begun = 0, [mib()], time.monotonic()
+with salt.utils.event.get_master_event(opts, opts["sock_dir"]) as bus:
+    for second in range(seconds):
+        for _ in range(a_second):
+            bus.fire_event(facts, f"salt/beacon/{leader}/fanatico/patroni.service")
+            fired += 1
+        memory.append(mib())
+        time.sleep(max(0, begun + second + 1 - time.monotonic()))
+took = time.monotonic() - begun
+time.sleep(5)
+print(json.dumps({"fired": fired, "seconds": round(took, 1), "master_mib": [*memory, mib()]}))
+"""
+
+
+def forged(a_second, seconds):
+    """Tell the master so many times a second, for so many seconds, that the primary's Patroni is down where it is not."""
 
     def step(scene):
-        program = (
-            "import salt.config, salt.utils.event\n"
-            "opts = salt.config.master_config('/etc/salt/master')\n"
-            "with salt.utils.event.get_master_event(opts, opts['sock_dir']) as bus:\n"
-            f"    for _ in range({events}):\n"
-            f"        bus.fire_event({{'id': {scene.leader!r}, 'what': 'patroni.service', 'why': 'forged'}},"
-            f" 'salt/beacon/{scene.leader}/fanatico/patroni.service')\n"
-        )
-        scene.lab.exec(scene.lab.master, ["/opt/salt/bin/python", "-c", program])
+        order = json.dumps([a_second, seconds, scene.leader])
+        argv = ["/opt/salt/bin/python", "-c", FORGE, order]
+        told = scene.lab.exec(scene.lab.master, argv, timeout=seconds * 5 + 60).stdout
+        scene.noted["storm"] = json.loads(told.splitlines()[-1])
 
     return step

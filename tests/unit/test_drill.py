@@ -148,6 +148,11 @@ class TestComplaints:
     def test_none(self):
         assert drill.complaints(faults.FAULTS["haproxy-kill"], self.RECORD) == []
 
+    def test_a_cure_where_there_was_nothing_to_cure(self):
+        record = self.RECORD | {"cures": ["healed: patroni.service on db1, stopped"]}
+        (text,) = drill.complaints(faults.FAULTS["cpu-saturated"], record)
+        assert "patroni.service on db1" in text
+
     def test_a_failover_that_did_not_come(self):
         (text,) = drill.complaints(faults.FAULTS["postgres-crash"], self.RECORD)
         assert "as before" in text
