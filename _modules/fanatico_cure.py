@@ -14,6 +14,9 @@ from salt.exceptions import CommandExecutionError
 __virtualname__ = "fanatico_cure"
 
 _ASK = 1  # seconds; the beacon's process waits for the answer
+_RENEW_DAYS = 30  # as in fanatico_pki
+_BEHIND = 30  # as in fanatico_guard
+_MAX_LAG = 3  # blocks, as in fanatico_rpc
 
 # What may go when a disk is full: what can be had anew.
 _SPARE_CACHES = ("/var/cache/apt/archives",)
@@ -50,8 +53,12 @@ def symptoms():
 
         salt '*' fanatico_cure.symptoms
     """
+    return _look(_util("fanatico_guard.cheap")(_roles()))
+
+
+def _look(faults):
     found = {}
-    for fault in _util("fanatico_guard.own")(_roles()):
+    for fault in faults:
         try:
             seen = _SYMPTOMS[fault]()
         except (CommandExecutionError, OSError, ValueError, LookupError, subprocess.SubprocessError):
@@ -77,7 +84,28 @@ def found():
         for unit, one in units.items()
         if one["down"] and one["enabled"] == "enabled" and one["tried"]
     }
-    return {**down, **symptoms()}
+    return {**down, **_look(_util("fanatico_guard.own")(_roles()))}
+
+
+def bare():
+    """
+    Return why this host is not what its roles make of it, as one that was made anew is not; empty where it is.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db3 fanatico_cure.bare
+    """
+    overrides = _get("heal:units")
+    first = [_util("fanatico_guard.units")([role], overrides)[:1] for role in _roles()]
+    units = [unit for one in first for unit in one]
+    missing = (
+        [unit for unit, one in __salt__["fanatico_unit.states"](*units).items() if one["load"] == "not-found"]
+        if units
+        else []
+    )
+    return f"{' and '.join(missing)} is not installed" if missing else ""
 
 
 def apply(what, samples=3, timeout=60):
@@ -120,7 +148,7 @@ def apply(what, samples=3, timeout=60):
         return {"acted": False, "running": True, "took": 0.0, "did": "", "detail": ""}
     did = _CURES[what](timeout)
     gone, last = _util("fanatico_wait.until")(
-        _in_a_row(_PROOFS.get(what, lambda: _SYMPTOMS[what]()), samples),
+        _in_a_row(_PROOFS.get(what, lambda: _SYMPTOMS[what]()), 1 if what in _ONE_LOOK else samples),
         timeout - (time.monotonic() - begun),
         0.5,
     )
@@ -166,18 +194,63 @@ def _run(*command, timeout=20):
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def _apply_states(sls):
-    """Have states put something in order here; raises with what failed."""
-    answer = __salt__["state.apply"](sls, queue=True)
+def _apply_states(sls=None):
+    """Have states put something in order here, or all of them; raises with what failed."""
+    answer = __salt__["state.apply"](*([sls] if sls else []), queue=True)
+    what = sls or "the highstate"
     if not isinstance(answer, dict):
-        raise CommandExecutionError(f"{__opts__['id']}: {sls}: {answer}")
+        raise CommandExecutionError(f"{__opts__['id']}: {what}: {answer}")
     bad = [one["comment"] for one in answer.values() if one.get("result") is False]
     if bad:
-        raise CommandExecutionError(f"{__opts__['id']}: {sls}: {bad[0]}")
-    return f"{sls} applied"
+        raise CommandExecutionError(f"{__opts__['id']}: {what}: {bad[0]}")
+    return f"{what} applied"
 
 
 # --- any node
+
+
+def _drift():
+    """What has drifted and may be put right without a person, by pillar ``heal:correct``."""
+    kinds = _get("heal:correct", [])
+    components = __salt__["fanatico_node.correctable"](kinds) if kinds else {}
+    return f"drifted: {', '.join(components)}" if components else ""
+
+
+def _correct(timeout):
+    components = __salt__["fanatico_node.correctable"](_get("heal:correct", []))
+    _apply_states([sls for one in components.values() for sls in one])
+    return f"{', '.join(components)} put right"
+
+
+def _build(timeout):
+    return _apply_states()
+
+
+def _unwell():
+    """Return what is not yet well with a host that was built anew."""
+    health = __salt__["fanatico.health"]()
+    bad = [one["detail"] for one in health["checks"].values() if one["status"] != "ok"]
+    streams = _replica_streams() if "patroni" in _roles() else ""
+    return bad[0] if bad else streams
+
+
+def _certificate_ending():
+    """A certificate that should have been renewed by the nightly job, and was not: half of that time is over."""
+    owed = _get("pki:renew_days", _RENEW_DAYS) / 2
+    ending = {
+        name: one["days"]
+        for name, one in __salt__["fanatico_pki.look"]().items()
+        if one["days"] is None or one["days"] < owed
+    }
+    told = ", ".join(
+        f"{name} in {days} days" if days is not None else f"{name} is unreadable"
+        for name, days in ending.items()
+    )
+    return f"certificates end: {told}" if ending else ""
+
+
+def _certify(timeout):
+    return _apply_states("roles.certified")
 
 
 def _disk_full():
@@ -296,6 +369,18 @@ def _replica_lost():
     return ""
 
 
+def _replica_astray():
+    """A replica that runs and follows nobody: its timeline is another, or what it needs is not there any more."""
+    if not _active("patroni.service"):
+        return ""
+    own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    if own.get("pause") or own.get("role") in _LEADS or own.get("state") != "running":
+        return ""
+    if own.get("replication_state") == "streaming" or own.get("cluster_unlocked"):
+        return ""
+    return f"its PostgreSQL runs and does not follow ({own.get('replication_state') or 'not streaming'})"
+
+
 def _copy_anew(timeout):
     """Have Patroni copy everything from the leader; the order is refused where this node leads."""
     said = __salt__["fanatico_patroni.reinitialize"](force=True)
@@ -350,6 +435,19 @@ def _address_missing():
     return ""
 
 
+def _address_doubled():
+    """Whether another holds it as well nobody can see from here; who asks for the cure has seen it."""
+    held = __salt__["fanatico_keepalived.state"](_ASK)
+    return (
+        f"{held['address']} is held here, and by another balancer as well" if held["role"] == "master" else ""
+    )
+
+
+def _address_settled():
+    held = __salt__["fanatico_keepalived.state"](_ASK)
+    return "" if held["answers"] and held["running"] else f"nobody answers at {held['address']}"
+
+
 def _elect_anew(timeout):
     _run("systemctl", "restart", "keepalived", timeout=timeout)
     return "Keepalived restarted, which settles anew who holds it"
@@ -367,31 +465,79 @@ def _restart_rpc(timeout):
     return "restarted"
 
 
+def _rpc_behind():
+    """Behind the others, and its newest block is an old one: it does not catch up either. One that syncs is let alone."""
+    if not _active("fanatico-rpc.service"):
+        return ""
+    block = __salt__["fanatico_rpc.call"]("eth_getBlockByNumber", ["latest", False], timeout=_ASK)
+    if time.time() - int(block["timestamp"], 16) < _get("heal:behind", _BEHIND):
+        return ""
+    facts = __salt__["fanatico_rpc.look"](_ASK)["facts"]
+    local, heads = facts.get("local"), facts["peers"].values()
+    lag = max(heads, default=0) - local["head"] if local else 0
+    if lag > _MAX_LAG and not local["syncing"]:
+        return f"it stands at block {local['head']}, {lag} behind the others"
+    return ""
+
+
+def _restart_chain(timeout):
+    """Restart all that makes a chain node: its program, and what keeps that at the others' heels."""
+    units = [unit for unit in __salt__["fanatico_unit.expected"]() if unit.startswith("fanatico-rpc")]
+    there = [
+        unit for unit, one in __salt__["fanatico_unit.states"](*units).items() if one["load"] == "loaded"
+    ]
+    _run("systemctl", "restart", *there, timeout=timeout)
+    return "restarted"
+
+
 _SYMPTOMS = {
+    "bare": bare,
+    # Seen, and cured, by the master alone: fanatico.renew_key.
+    "key-denied": lambda: "",
+    "drift": _drift,
+    "certificate-ending": _certificate_ending,
     "disk-full": _disk_full,
     "etcd-data-lost": _etcd_data_lost,
     "etcd-full": _etcd_full,
     "patroni-hung": _patroni_hung,
     "patroni-paused": _patroni_paused,
     "replica-lost": _replica_lost,
+    "replica-astray": _replica_astray,
     "writes-stall": _writes_stall,
     "haproxy-unconfigured": _haproxy_unconfigured,
     "address-missing": _address_missing,
+    "address-doubled": _address_doubled,
     "rpc-hung": _rpc_hung,
+    "rpc-behind": _rpc_behind,
 }
 _CURES = {
+    "bare": _build,
+    "key-denied": lambda timeout: "",
+    "drift": _correct,
+    "certificate-ending": _certify,
     "disk-full": _make_room,
     "etcd-data-lost": _rejoin_etcd,
     "etcd-full": _make_room_in_etcd,
     "patroni-hung": _restart_patroni,
     "patroni-paused": _resume,
     "replica-lost": _copy_anew,
+    "replica-astray": _copy_anew,
     "writes-stall": _hand_over,
     "haproxy-unconfigured": _configure_haproxy,
     "address-missing": _elect_anew,
+    "address-doubled": _elect_anew,
     "rpc-hung": _restart_rpc,
+    "rpc-behind": _restart_chain,
 }
 # A unit that would not start, or not rightly, before this is cured.
 _CAUSES = {"etcd.service": "etcd-data-lost", "haproxy.service": "haproxy-unconfigured"}
+# Where one look costs as much as the cure, and nothing comes and goes.
+_ONE_LOOK = ("drift", "certificate-ending")
 # Where the symptom's end is not yet the cure.
-_PROOFS = {"etcd-data-lost": _etcd_votes, "replica-lost": _replica_streams}
+_PROOFS = {
+    "bare": _unwell,
+    "etcd-data-lost": _etcd_votes,
+    "replica-lost": _replica_streams,
+    "replica-astray": _replica_streams,
+    "address-doubled": _address_settled,
+}

@@ -16,8 +16,8 @@ DATA = {
     "patroni": ["/var/lib/postgresql"],
     "master": ["/var/lib/fanatico", "/var/cache/salt"],
 }
-TIGHT = (10, 5 * 1024**3)  # degraded below both: percent free, bytes free
-FULL = (3, 1024**3)  # critical below both
+# Degraded, and critical, below both: percent free and GiB free; pillar `base:disk` has others.
+DISK = {"tight": {"percent": 10, "gib": 5}, "full": {"percent": 3, "gib": 1}}
 
 MASTER_KEYS = "/etc/salt/pki/master"
 MASTER_PORTS = {"publish": 4505, "request": 4506}
@@ -101,9 +101,9 @@ def disk():
 
 def drift():
     """
-    Return what a highstate would change here, ``{state: what}``; nothing is changed.
+    Return what a highstate would change here, ``{state: {"kind", "would"}}``; nothing is changed.
 
-    Raises ``CommandExecutionError`` where the states cannot even be put together.
+    Kinds are those of ``fanatico_guard.DRIFT``. Raises ``CommandExecutionError`` where the states cannot even be put together.
 
     CLI Example:
 
@@ -111,17 +111,30 @@ def drift():
 
         salt db1 fanatico_node.drift
     """
+    return {one["state"]: {"kind": one["kind"], "would": one["would"]} for one in _drifted()}
+
+
+def correctable(kinds):
+    """
+    Return what has drifted here and may be put right, ``{component: [sls, ...]}``.
+
+    kinds
+        Those of ``fanatico_guard.DRIFT`` that may.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_node.correctable '[files, firewall]'
+    """
+    return _util("fanatico_guard.correctable")(_drifted(), kinds)
+
+
+def _drifted():
     answer = __salt__["state.highstate"](test=True, queue=True)
     if not isinstance(answer, dict):
         raise CommandExecutionError(f"{__opts__['id']}: {'; '.join(map(str, answer))}")
-    # Only that, and what kind: a difference may show a secret.
-    return {
-        one.get("__id__", key): one["comment"].strip().splitlines()[0][:200]
-        if one.get("comment")
-        else "would change"
-        for key, one in answer.items()
-        if one.get("result") is not True
-    }
+    return _util("fanatico_guard.drifted")(answer)
 
 
 def _data_paths():
@@ -210,8 +223,9 @@ def _judge_disk(facts):
     worst = min(percent, key=percent.get)
     share, free = percent[worst], facts["disk"][worst]["free"]
     detail = f"{worst} has {free / 1024**3:.1f} GiB free ({share:.0f} %)"
-    for status, (least_share, least_free) in (("critical", FULL), ("degraded", TIGHT)):
-        if share < least_share and free < least_free:
+    for status, limit in (("critical", "full"), ("degraded", "tight")):
+        least = _util("fanatico_plan.get")(__pillar__, f"base:disk:{limit}", DISK[limit])
+        if share < least["percent"] and free < least["gib"] * 1024**3:
             return _util(f"fanatico_verdict.{status}")(
                 round(share), detail, f"du -xh {worst} | sort -h | tail"
             )

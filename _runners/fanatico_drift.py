@@ -17,7 +17,9 @@ def drift(nodes=None, at_once=4, timeout=180):
     """
     Compare hosts with what a highstate would make of them: files, packages, units, firewall, the settings in etcd.
 
-    Nothing is changed; `salt NODE state.highstate` puts it right. Runs every night by the master's schedule, too.
+    Nothing is changed, unless pillar ``heal:correct`` names kinds of drift that may be put right without a person: that goes
+    through the guard, as every healing does. Else `salt NODE state.highstate` puts it right. Runs every night by the master's
+    schedule, too.
 
     nodes
         A list of nodes; without it all of the plan.
@@ -26,7 +28,7 @@ def drift(nodes=None, at_once=4, timeout=180):
     timeout
         Seconds for each such group.
 
-    Returns ``{"drift": {node: {state: what would be done}}, "unknown": {node: why}, "took": seconds}``, and writes a line to the
+    Returns ``{"drift": {node: {state: {"kind", "would"}}}, "unknown": {node: why}, "took": seconds}``, and writes a line to the
     history. ``salt-run`` ends with 1 where anything has drifted or could not be told.
 
     CLI Example:
@@ -61,10 +63,21 @@ def drift(nodes=None, at_once=4, timeout=180):
         "took": round(time.monotonic() - begun, 1),
     }
     _note(seen, wanted)
+    for node in seen["drift"] if _may_correct() else ():
+        event = {"host": node, "what": "drift", "why": f"drifted: {', '.join(seen['drift'][node])}"[:300]}
+        __salt__["state.orchestrate"]("orch.heal", pillar={"event": event})
     if seen["drift"] or seen["unknown"]:
         __context__["retcode"] = 1
         seen["retcode"] = 1
     return seen
+
+
+def _may_correct():
+    """Tell whether the pillar lets any kind of drift be put right without a person; each node goes by its own."""
+    pillar, _ = __utils__["fanatico_master.compiled"](
+        __opts__, __utils__["fanatico_plan.nodes"](__utils__["fanatico_master.plan"](__opts__), "master")[0]
+    )
+    return bool(__utils__["fanatico_plan.get"](pillar, "heal:correct"))
 
 
 def _note(seen, wanted):

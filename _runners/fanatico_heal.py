@@ -85,7 +85,8 @@ def heal(host, what, why="", roles=(), settings=None):
         # Its unit would not start, or start wrongly, with that.
         return heal(host, outcome["instead"], outcome["detail"], roles, settings)
     if outcome["running"] and not outcome["acted"]:
-        return _refuse(facts, "it runs again already" if "." in what else "it is gone already", conf, begun)
+        reason = outcome["detail"] or ("it runs again already" if "." in what else "it is gone already")
+        return _refuse(facts, reason, conf, begun)
     if outcome["running"]:
         return _decide("healed", facts, f"{why or 'down'}, {outcome['did']}", begun)
     entry = _decide("failed", facts, outcome["detail"], begun)
@@ -206,21 +207,27 @@ def _objection(host, what, roles, conf):
     return __utils__["fanatico_guard.refusal"](time.time(), host, what, list(roles), _state(), conf)
 
 
-def _lacking(host, what):
+def _lacking(host, what, roles):
     """Return what would be missing while the cure takes ``host`` out of service, by what its peers say right now."""
-    role = __utils__["fanatico_guard.peers"](what)
-    if role is None:
-        return ""
     plan = __utils__["fanatico_master.plan"](__opts__)
-    nodes = __utils__["fanatico_plan.nodes"](plan, role)
-    answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico.health", timeout=_LOOK)
-    seen = __utils__["fanatico_guard.view"](plan, role, answers)
-    return __utils__["fanatico_guard.lacking"](what, host, seen)
+    for role in __utils__["fanatico_guard.peers"](what, list(roles)):
+        nodes = __utils__["fanatico_plan.nodes"](plan, role)
+        answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico.health", timeout=_LOOK)
+        seen = __utils__["fanatico_guard.view"](plan, role, answers)
+        reason = __utils__["fanatico_guard.lacking"](what, host, seen)
+        if reason:
+            return reason
+    return ""
 
 
 def _cure(host, what, conf):
     """Have the target look again, cure what is still wrong, and prove it."""
     timeout = __utils__["fanatico_guard.timeout"](what, conf)
+    if what == "key-denied":
+        return __salt__["fanatico.renew_key"](host, timeout)
+    if what == "bare":
+        # It does not know how to look yet.
+        __utils__["fanatico_sweep.ask"](__opts__, [host], "saltutil.sync_all", timeout=timeout)
     answers = __utils__["fanatico_sweep.ask"](
         __opts__,
         [host],

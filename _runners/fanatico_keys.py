@@ -68,6 +68,55 @@ def accept_keys(timeout=60, ids=None):
     return result
 
 
+def renew_key(host, timeout=60):
+    """
+    Take a host's new key in place of the accepted one, if the host itself, asked over SSH, has that new one.
+
+    As with ``accept_keys`` it is SSH that vouches: a host that was made anew is believed where its SSH host key is still the
+    known one, put back by whatever made it anew or signed by an authority in known_hosts. Otherwise a person has to look.
+
+    host
+        A minion of the plan.
+    timeout
+        Seconds for its minion to come back and send the key once more.
+
+    Returns what a cure does, ``{"acted", "running": whether its key is the accepted one now, "did", "detail", "took"}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.renew_key db3
+    """
+    begun = time.monotonic()
+
+    def told(acted, running, detail=""):
+        took = round(time.monotonic() - begun, 2)
+        return {
+            "acted": acted,
+            "running": running,
+            "did": "its new key accepted",
+            "detail": detail,
+            "took": took,
+        }
+
+    masters = __utils__["fanatico_plan.nodes"](__utils__["fanatico_master.plan"](__opts__), "master")
+    with salt.key.Key(__opts__) as keys:
+        held = keys.key_str(host)
+        if host not in held.get("minions", {}):
+            return told(False, True, "no key of it is accepted any more: salt-run fanatico.accept_keys")
+        own, why = _own_fingers([host], masters)[host]
+        if not own:
+            next_step = "Next: docs/fleet.md, 'A host made anew'"
+            return told(False, False, f"it could not be asked for its own key over SSH: {why}. {next_step}")
+        if own == _finger(held["minions"][host]):
+            return told(False, True, "the accepted key is the host's own: somebody else uses its name")
+        keys.delete_key(match_dict={place: [host] for place in held})
+    answer = accept_keys(timeout=timeout - (time.monotonic() - begun), ids=[host])
+    detail = answer["refused"].get(host) or answer["missing"].get(host) or ""
+    return told(True, host in answer["accepted"], detail)
+
+
 def _wait_sent(keys, wanted, timeout):
     """Return {id: {where it lies: public key}} of what the master was sent, once that is everything or time is over."""
     deadline = time.monotonic() + timeout

@@ -31,16 +31,81 @@ def reconcile(timeout=20):
     nodes = __utils__["fanatico_plan.nodes"](plan)
     answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico_cure.found", timeout=timeout)
     found = {node: one for node, one in answers.items() if isinstance(one, dict) and one}
-    for node, why in _stalled(plan, timeout).items():
-        found.setdefault(node, {})["writes-stall"] = why
+    if any(isinstance(one, dict) for one in answers.values()):  # else this is no cluster yet
+        found |= {node: {"bare": _BARE} for node in nodes if _knows_nothing(answers.get(node))}
+    for fault, seen in (
+        ("writes-stall", _stalled(plan, timeout)),
+        ("address-doubled", _doubled(plan, timeout)),
+    ):
+        for node, why in seen.items():
+            found.setdefault(node, {})[fault] = why
     now = [f"{node}/{what}" for node, one in found.items() for what in one]
     treated = sorted(set(now) & set(_last()))
     _remember(now)
     for key in treated:
         node, _, what = key.partition("/")
-        event = {"host": node, "what": what, "why": found[node][what]}
-        __salt__["state.orchestrate"]("orch.heal", pillar={"event": event})
+        _treat(node, what, found[node][what])
     return {"found": found, "silent": [node for node in nodes if node not in answers], "treated": treated}
+
+
+def started(host, timeout=20):
+    """
+    See whether the host of a minion that has just started was made anew, and have it built if so. Called by the reactor.
+
+    host
+        The minion.
+    timeout
+        Seconds for it to answer.
+
+    Returns why it counts as made anew; empty where it does not.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.started db3
+    """
+    plan = __utils__["fanatico_master.plan"](__opts__)
+    roles = set(__utils__["fanatico_plan.roles"](plan, host))
+    # A deploy that is running, or that there never was, is what makes the others.
+    if not roles - {"master"} or __salt__["fanatico.locked"]() or not _deployed():
+        return ""
+    answer = __utils__["fanatico_sweep.ask"](__opts__, [host], "fanatico_cure.bare", timeout=timeout).get(
+        host, ""
+    )
+    why = _BARE if _knows_nothing(answer) else str(answer)
+    if why:
+        _treat(host, "bare", why)
+    return why
+
+
+_BARE = "its minion has none of our modules: the host was made anew"
+
+
+def _knows_nothing(answer):
+    """Tell whether a minion answered that it has never heard of the function."""
+    return isinstance(answer, str) and "is not available" in answer
+
+
+def _treat(node, what, why):
+    __salt__["state.orchestrate"]("orch.heal", pillar={"event": {"host": node, "what": what, "why": why}})
+
+
+def _deployed():
+    """Tell whether anything was ever deployed or healed here: there is a history, or an older one."""
+    path = Path(__opts__.get("fanatico_history", "/var/log/fanatico/history.jsonl"))
+    return any(one.stat().st_size for one in path.parent.glob(f"{path.name}*"))
+
+
+def _doubled(plan, timeout):
+    """Return ``{balancer: why}`` where two hold the virtual address: the one that comes last in the plan is to elect anew."""
+    nodes = __utils__["fanatico_plan.nodes"](plan, "haproxy")
+    answers = __utils__["fanatico_sweep.ask"](
+        __opts__, nodes, "fanatico_keepalived.holds_address", timeout=timeout
+    )
+    holders = [node for node in nodes if answers.get(node) is True]
+    why = f"{' and '.join(holders)} hold {plan['virtual_ip']['address']} at the same time"
+    return {holders[-1]: why} if len(holders) > 1 else {}
 
 
 def _stalled(plan, timeout):

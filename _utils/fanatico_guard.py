@@ -15,6 +15,8 @@ The state is one dict, kept by the caller between calls; times are epoch seconds
     ``{"reason": ..., "until": when}``, present while healing is switched off.
 """
 
+import re
+
 # The units each role promises to keep running; pillar `heal:units:<role>` replaces a role's.
 UNITS = {
     "etcd": ["etcd.service"],
@@ -27,16 +29,23 @@ UNITS = {
 # Faults of a node whose units run; how each is told and cured on the node is in _modules/fanatico_cure.py.
 # role: whose nodes can have it. spares: what has to be left standing meanwhile, see ``lacking``; None: nobody is taken out of
 # service. timeout: seconds to cure it and to prove it. lasting: the setting that says how long it has to last first. asks: the
-# setting that allows it at all. whole: no node can tell it alone, so no beacon looks for it.
+# setting that allows it at all. whole: no node can tell it alone. dear: too much work for a beacon. Neither is looked for by
+# the beacon, both are by fanatico.reconcile.
 CURES = {
+    "bare": {"role": None, "spares": "rest", "timeout": 600, "whole": True},
+    "drift": {"role": None, "spares": None, "timeout": 300, "asks": "correct", "whole": True},
+    "key-denied": {"role": None, "spares": None, "timeout": 60, "whole": True},
+    "certificate-ending": {"role": None, "spares": None, "timeout": 180, "dear": True},
     "disk-full": {"role": None, "spares": None, "timeout": 60},
     "etcd-data-lost": {"role": "etcd", "spares": "quorum", "timeout": 120},
     "etcd-full": {"role": "etcd", "spares": None, "timeout": 60},
     "patroni-hung": {"role": "patroni", "spares": None, "timeout": 60},
     "patroni-paused": {"role": "patroni", "spares": None, "timeout": 30, "lasting": "paused"},
     "replica-lost": {"role": "patroni", "spares": "replica", "timeout": 600},
+    "replica-astray": {"role": "patroni", "spares": "replica", "timeout": 600, "lasting": "astray"},
     "haproxy-unconfigured": {"role": "haproxy", "spares": None, "timeout": 90},
     "address-missing": {"role": "haproxy", "spares": None, "timeout": 30},
+    "address-doubled": {"role": "haproxy", "spares": None, "timeout": 30, "whole": True},
     "writes-stall": {
         "role": "patroni",
         "spares": "successor",
@@ -45,6 +54,26 @@ CURES = {
         "whole": True,
     },
     "rpc-hung": {"role": "rpc", "spares": "another", "timeout": 60},
+    "rpc-behind": {"role": "rpc", "spares": "another", "timeout": 120},
+}
+# What a host that is built anew needs of the others, by its roles: who is to be joined has to be there.
+REST = {"etcd": "quorum", "patroni": "leader", "haproxy": "another", "rpc": "another"}
+
+# What can drift, by the state module that would put it right. Commands run because of something else.
+DRIFT = {
+    "file": "files",
+    "pkg": "packages",
+    "pkgrepo": "packages",
+    "fanatico_artifact": "packages",
+    "service": "units",
+    "fanatico_firewall": "firewall",
+    "fanatico_pki": "certificates",
+    "fanatico_etcd": "settings",
+    "fanatico_patroni": "settings",
+    "fanatico_postgres": "settings",
+    "user": "users",
+    "group": "users",
+    "cmd": "consequences",
 }
 
 HOUR = 3600
@@ -56,6 +85,9 @@ DEFAULTS = {
     "budget": 30,  # actions of all kinds in the whole cluster within an hour
     "calm": 60,  # seconds after an action that took a node out of service until the next such
     "paused": 3600,  # seconds after which a pause of Patroni counts as forgotten
+    "astray": 300,  # seconds that a running replica may stand apart from its primary before it is copied anew
+    "behind": 30,  # seconds that a chain node may stand still behind the others before it is restarted
+    "correct": [],  # kinds of drift that are put right without a person, of DRIFT
     "switchover": False,  # hand the lead over where nothing can be written although Patroni finds nothing wrong
     "only_say": False,  # decide and write down, do nothing
     "patience": 20,  # seconds to wait for another healing to end
@@ -63,6 +95,42 @@ DEFAULTS = {
     "timeout": 30,  # seconds for a unit to start and prove itself
     "units": {},
 }
+
+
+def drifted(entries):
+    """
+    Return what has drifted, ``[{"state", "kind", "sls", "would"}]``, of what a highstate with ``test=True`` returned.
+
+    Only that, and what kind: a difference may show a secret.
+    """
+    found = []
+    for key, one in entries.items():
+        if one.get("result") is True:
+            continue
+        would = (one.get("comment") or "").strip().splitlines()[:1] or ["would change"]
+        kind = DRIFT.get(key.split("_|-")[0], "others")
+        if kind == "units" and re.search(r"(?i)set to be re(load|start)ed", would[0]):
+            kind = "consequences"
+        state = {"state": one.get("__id__", key), "kind": kind, "sls": one.get("__sls__", "")}
+        found.append({**state, "would": would[0][:200]})
+    return found
+
+
+def correctable(found, kinds):
+    """
+    Return ``{component: [sls, ...]}``: what of ``drifted`` may be put right where ``kinds`` may.
+
+    A component is put right as a whole, with what follows from it, or not at all.
+    """
+    components = {}
+    for one in found:
+        components.setdefault(one["sls"].split(".")[0], []).append(one)
+    allowed = {*kinds, "consequences"}
+    return {
+        name: sorted({one["sls"] for one in ones})
+        for name, ones in components.items()
+        if name and all(one["kind"] in allowed for one in ones) and any(one["kind"] in kinds for one in ones)
+    }
 
 
 def settings(overrides=None):
@@ -98,9 +166,16 @@ def own(roles):
     return [fault for fault in possible(roles) if not CURES[fault].get("whole")]
 
 
-def peers(what):
-    """Return the role whose nodes have to be looked at before ``what`` is cured, or None."""
-    return CURES[what]["role"] if spares(what) else None
+def cheap(roles):
+    """Return those of ``own`` that can be looked for every few seconds."""
+    return [fault for fault in own(roles) if not CURES[fault].get("dear")]
+
+
+def peers(what, roles):
+    """Return the roles whose nodes have to be looked at before ``what`` is cured on a node with ``roles``."""
+    if spares(what) == "rest":
+        return [role for role in roles if role in REST]
+    return [CURES[what]["role"]] if spares(what) else []
 
 
 def timeout(what, conf):
@@ -115,16 +190,21 @@ def lasting(what, conf):
 
 def view(plan, role, answers):
     """
-    Return ``{"nodes": [...], "well": [...], "leader": node or None}`` of a role.
+    Return ``{"role", "nodes": [...], "well": [...], "leader": node or None}`` of a role.
 
     plan
         The dict under the pillar key ``plan``.
     role
-        ``etcd``, ``patroni`` or ``rpc``.
+        ``etcd``, ``patroni``, ``haproxy`` or ``rpc``.
     answers
         ``{node: what its fanatico.health returned}``; a node that did not answer is not in it.
     """
-    proofs = {"etcd": "etcd.serving", "patroni": "patroni.state", "rpc": "rpc.http"}
+    proofs = {
+        "etcd": "etcd.serving",
+        "patroni": "patroni.state",
+        "haproxy": "haproxy.serving",
+        "rpc": "rpc.http",
+    }
     checks = {
         name: one["checks"] for name, one in answers.items() if isinstance(one, dict) and "checks" in one
     }
@@ -133,6 +213,7 @@ def view(plan, role, answers):
     # Who leads has to be beyond doubt: a leader's data is never thrown away.
     leader = named[0] if named and named.count(named[0]) == len(named) else None
     return {
+        "role": role,
         "nodes": [name for name, node in plan["nodes"].items() if role in node["roles"]],
         "well": [name for name, one in checks.items() if one.get(proof, {}).get("status") == "ok"],
         "leader": leader,
@@ -147,7 +228,7 @@ def lacking(what, host, seen):
         What ``view`` returned.
     """
     others = [node for node in seen["well"] if node != host]
-    owed = spares(what)
+    owed = REST[seen["role"]] if spares(what) == "rest" else spares(what)
     if owed == "quorum":
         majority = len(seen["nodes"]) // 2 + 1
         if len(others) < majority:
@@ -162,6 +243,11 @@ def lacking(what, host, seen):
             return f"{leader} leads and is not well: what {host} holds may be needed"
         if len(seen["nodes"]) > 2 and len(others) < 2:
             return f"no other replica is well: what {host} holds may be needed"
+    elif owed == "leader":
+        if seen["leader"] in (None, host):
+            return "it is not beyond doubt who leads"
+        if seen["leader"] not in others:
+            return f"{seen['leader']} leads and is not well: nobody could be followed"
     elif owed == "successor":
         if not [node for node in others if node != seen["leader"]]:
             return "no replica is well that could take the lead"
@@ -194,7 +280,7 @@ def refusal(now, host, what, roles, state, conf):
         return "healing is switched off in the pillar: heal:attempts is 0"
     asks = CURES.get(what, {}).get("asks")
     if asks and not conf[asks]:
-        return f"left to a person, since heal:{asks} is not set: look at {host} and consider a {asks}"
+        return f"left to a person, since heal:{asks} is not set: look at {host}"
     since, owed = now - state.get("seen", {}).get(f"{host}/{what}", [now])[0], lasting(what, conf)
     if since < owed:
         return f"that may be meant: it has lasted for {round(since)} s, and is ours after {owed} s"

@@ -1,18 +1,21 @@
 """How long healing takes, from the fault to the proof: `./fanatico bench cures`.
 
 Each run breaks one thing in a lab that is up and well, and waits for what an engineer would wait for: a unit that runs and stands
-in the history as healed, a member of etcd that votes, a replica that streams. Raw numbers are kept in bench/results/.
+in the history as healed, a member of etcd that votes, a replica that streams. What is broken is nothing that serves at that
+moment, and an application writes all the while: a write that fails is the cure's fault. Raw numbers are kept in bench/results/.
 """
 
 import argparse
+import collections
 import datetime
 import json
+import tempfile
 import time
 from pathlib import Path
 
 from _utils import fanatico_measure as measure
 from lab import preflight, report
-from lab.drill.run import leader, wait_healthy
+from lab.drill.run import Scene, history, leader, loading, password, wait_healthy
 from lab.errors import LabError
 from lab.machines import Lab
 
@@ -29,6 +32,7 @@ TARGETS = {
     "service stopped": (4, 8),
     "etcd data deleted": (None, 30),
     "replica data deleted": (None, 40),
+    "database host made anew": (None, 90),
 }  # p50, worst
 
 
@@ -40,26 +44,31 @@ def main(arguments=None):
     chosen = options.parse_args(arguments)
     preflight.check_root()
     lab, raw = Lab(chosen.name), {name: [] for name in TARGETS}
-    with lab.locked():
+    with lab.locked(), tempfile.TemporaryDirectory() as folder:
         if not lab.state.get("deployed"):
             raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
-        for number in range(chosen.runs):
-            for name, cure in (
-                ("service stopped", stopped),
-                ("etcd data deleted", etcd_data_deleted),
-                ("replica data deleted", replica_data_deleted),
-            ):
-                wait_healthy(lab)
-                # What was healed before is not what this run is about, nor is its budget.
-                lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])
-                raw[name].append(cure(lab, number))
-                print(f"{name} {number + 1}/{chosen.runs}: {raw[name][-1]:.1f} s", flush=True)
+        wait_healthy(lab)
+        with loading(Scene(lab, password(lab)), "cures", Path(folder)) as load:
+            for number in range(chosen.runs):
+                for name, cure in CURES.items():
+                    wait_healthy(lab)
+                    # What was healed before is not what this run is about, nor is its budget.
+                    lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])
+                    raw[name].append(cure(lab, number))
+                    print(f"{name} {number + 1}/{chosen.runs}: {raw[name][-1]:.1f} s", flush=True)
+            load.stop()
+        writes = [line for line in load.lines() if line["kind"] == "write"]
+    seen = collections.Counter(line["outcome"] for line in writes)
     path = RESULTS / f"cures-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps(raw, indent=1) + "\n")
+    path.write_text(json.dumps({"seconds": raw, "writes": seen}, indent=1) + "\n")
     rows, missed = table(raw)
     print("\n".join(report.table(rows, ["fault", "runs", "p50 s", "worst s", "target"])))
+    failed = len(writes) - seen["ok"]
+    print(
+        f"writes meanwhile: {seen['ok']} acknowledged, {failed} not (target 0{': missed' if failed else ''})"
+    )
     print(f"raw numbers: {path.relative_to(RESULTS.parent.parent)}")
-    return 1 if missed else 0
+    return 1 if missed or failed else 0
 
 
 def table(raw):
@@ -80,14 +89,15 @@ def table(raw):
 def stopped(lab, number):
     """A unit stopped by hand, another one each time: until the history says that it runs again and has proven itself."""
     role, unit = UNITS[number % len(UNITS)]
-    node = lab.nodes(role)[number % len(lab.nodes(role))]
-    history = lab.root(lab.master) / "var/log/fanatico/history.jsonl"
-    seen = history.stat().st_size
+    nodes = [node for node in lab.nodes(role) if node not in (leader(lab), *lab.virtual_ip_holders())]
+    node = nodes[number % len(nodes)]
+    path = history(lab)
+    seen = path.stat().st_size
     begun = time.monotonic()
     lab.exec(node, ["systemctl", "stop", unit])
 
     def healed():
-        entries = map(json.loads, history.read_text()[seen:].splitlines())
+        entries = map(json.loads, path.read_bytes()[seen:].splitlines())
         return any(one.get("what") == f"{unit}.service" and one["decision"] == "healed" for one in entries)
 
     return wait(healed, begun, f"{unit} on {node} to be healed")
@@ -111,14 +121,36 @@ def etcd_data_deleted(lab, number):
 
 def replica_data_deleted(lab, number):
     """A replica's data directory deleted under it: until it streams again, by its primary's account."""
+    node, streams = a_replica(lab, number)
+    begun = time.monotonic()
+    lab.exec(node, ["sh", "-c", "rm -rf /var/lib/postgresql/*/main/*"])
+    return wait(streams, begun, f"{node} to stream again")
+
+
+def host_made_anew(lab, number):
+    """A replica's host replaced by one with nothing but its minion, and that one's key: until it streams, from its power on."""
+    node, streams = a_replica(lab, number)
+    begun = time.monotonic()
+    lab.renew(node, keep=["etc/salt/pki/minion"])
+    return wait(streams, begun, f"{node} to stream again")
+
+
+def a_replica(lab, number):
+    """Return (node, whether another walsender than now streams to it, as a function)."""
     leading = leader(lab)
     replicas = [node for node in lab.nodes("patroni") if node != leading]
     node = replicas[number % len(replicas)]
     asked = f"SELECT pid FROM pg_stat_replication WHERE application_name = '{node}' AND state = 'streaming'"
     before = lab.sql(leading, asked).strip()
-    begun = time.monotonic()
-    lab.exec(node, ["sh", "-c", "rm -rf /var/lib/postgresql/*/main/*"])
-    return wait(lambda: lab.sql(leading, asked).strip() not in ("", before), begun, f"{node} to stream again")
+    return node, lambda: lab.sql(leading, asked).strip() not in ("", before)
+
+
+CURES = {
+    "service stopped": stopped,
+    "etcd data deleted": etcd_data_deleted,
+    "replica data deleted": replica_data_deleted,
+    "database host made anew": host_made_anew,
+}
 
 
 def wait(so, begun, awaited):

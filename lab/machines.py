@@ -3,6 +3,7 @@
 import fcntl
 import json
 import shutil
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -273,20 +274,29 @@ class Lab:
         self.note(extra={**self.state["extra"], name: address})
         return self._boot_new(self.machine(name), bare)
 
-    def renew(self, name, bare=False):
+    def renew(self, name, bare=False, keep=()):
         """Replace a machine by a new one of the same name and address, boot that and return it.
 
         :param bare: what a fresh real host is: no Salt, a running sshd.
+        :param keep: paths below / that whoever makes hosts anew puts back: etc/salt/pki/minion; etc/ssh, with an sshd that runs.
         """
         machine = self.machine(name)
-        machine.delete()
-        return self._boot_new(machine, bare)
+        with tempfile.TemporaryDirectory(dir=self.folder) as kept:
+            for path in keep:
+                run(["cp", "-a", "--parents", path, kept], cwd=machine.root)
+            machine.delete()
+            return self._boot_new(machine, bare, kept, sshd="etc/ssh" in keep)
 
-    def _boot_new(self, machine, bare):
+    def _boot_new(self, machine, bare, kept=None, sshd=False):
         network.attach(self.name, self.plan, machine.name, machine.address)
         self._prepare(machine)
         if bare:
             _strip(machine.root)
+        if kept:
+            run(["cp", "-a", f"{kept}/.", machine.root])
+        if bare or sshd:
+            (machine.root / "etc/systemd/system/ssh.service").unlink()
+            run(["chroot", machine.root, "systemctl", "enable", "-q", "ssh.service"])
         machine.power_on()
         machine.wait_booted()
         return machine
@@ -350,9 +360,7 @@ def _strip(root):
         command.unlink()
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
-    (root / "etc/systemd/system/ssh.service").unlink()
-    for command in (["ssh-keygen", "-A"], ["systemctl", "enable", "-q", "ssh.service"]):
-        run(["chroot", root, *command])
+    run(["chroot", root, "ssh-keygen", "-A"])
 
 
 def _lab_settings():

@@ -5,7 +5,7 @@ import subprocess
 from lab.errors import LabError
 
 
-def run(argv, *, timeout=120, check=True, text_input=None, env=None):
+def run(argv, *, timeout=120, check=True, text_input=None, env=None, cwd=None):
     """Run a command and return its CompletedProcess with text output.
 
     :param argv: list of words; no shell is involved.
@@ -24,6 +24,7 @@ def run(argv, *, timeout=120, check=True, text_input=None, env=None):
             text=True,
             timeout=timeout,
             env=env,
+            cwd=cwd,
         )
     except FileNotFoundError as error:
         raise LabError(

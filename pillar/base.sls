@@ -4,3 +4,6 @@ base:
   time_servers: []                # empty: those the distribution chose
   journal_max_use: 500M           # what the journal may take of the disk
   sysctl: {}                      # further kernel settings, name: value
+  disk:                           # too little is free where both are undercut
+    tight: {percent: 10, gib: 5}  # degraded
+    full: {percent: 3, gib: 1}    # critical: packages' archives, old journals and core dumps go

@@ -117,6 +117,33 @@ def deployed_changes(data):
     return found
 
 
+class News:
+    """What the history gains from here on; read from its file, which costs the machines nothing."""
+
+    def __init__(self, lab):
+        self._path = lab.root(lab.master) / "var/log/fanatico/history.jsonl"
+        self._seen = len(self._lines())
+
+    def _lines(self):
+        return self._path.read_text().splitlines() if self._path.exists() else []
+
+    def decided(self, decision):
+        """The entries with a decision."""
+        return [
+            entry for entry in map(json.loads, self._lines()[self._seen :]) if entry["decision"] == decision
+        ]
+
+    def wait(self, decision, node, what, timeout=60):
+        """Wait for a decision about a unit or another fault and return its entry."""
+
+        def told():
+            entries = map(json.loads, self._lines()[self._seen :])
+            ours = [entry for entry in entries if entry.get("what") == what and node in (None, entry["host"])]
+            return next((entry for entry in ours if entry["decision"] == decision), None)
+
+        return wait_until(told, timeout, f"{what} on {node} to be {decision}")
+
+
 def history(lab, limit=50):
     """The newest decisions, newest first, as data."""
     done = lab.salt_run("fanatico.history", f"limit={limit}", "--out=json")

@@ -1,6 +1,7 @@
 """What a node finds wrong with itself, and the cures: looked at again first, proven afterwards. Services are made up."""
 
 import json
+import time
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -20,6 +21,9 @@ class Node:
         self.etcd_errors = []
         self.disk = {"status": "ok", "detail": ""}
         self.heads = [1]
+        self.block_age, self.best, self.syncing = 1, 1, False
+        self.certificates = {"patroni/etcd": {"days": 80}}
+        self.health = {"checks": {"patroni.state": {"status": "ok", "detail": ""}}}
         self.address = {"address": "10.0.0.100", "role": "backup", "answers": True}
         self.done = []
         (folder / "etcd/member/wal").mkdir(parents=True)
@@ -28,7 +32,14 @@ class Node:
         (folder / "pg/global/pg_control").touch()
 
     def states(self, *units):
-        well = {"active": "active", "down": False, "enabled": "enabled", "tried": True, "result": "success"}
+        well = {
+            "load": "loaded",
+            "active": "active",
+            "down": False,
+            "enabled": "enabled",
+            "tried": True,
+            "result": "success",
+        }
         return {
             unit: {**well, **self.units.get(unit, {})}
             for unit in units or ["etcd.service", "patroni.service"]
@@ -43,6 +54,13 @@ class Node:
         if isinstance(self.heads, str):
             raise CommandExecutionError(self.heads)
         return self.heads[0]
+
+    def call(self, method, params, timeout):
+        return {"timestamp": hex(int(time.time() - self.block_age))}
+
+    def look_at_chain(self, *_):
+        local = {"head": self.heads[0], "head_time": 0, "syncing": self.syncing}
+        return {"facts": {"local": local, "peers": {"rpc2": self.best}}}
 
     def act(self, name, then=lambda: None, answer=True):
         def do(*args, **kwargs):
@@ -78,6 +96,10 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "fanatico_keepalived.state": lambda *_: node.address,
         "fanatico_node.disk": lambda: node.disk,
         "fanatico_rpc.head": node.head,
+        "fanatico_rpc.call": node.call,
+        "fanatico_rpc.look": node.look_at_chain,
+        "fanatico_pki.look": lambda: node.certificates,
+        "fanatico.health": lambda: node.health,
     }
     return {
         cure: {
@@ -124,6 +146,8 @@ def test_what_cannot_be_told_is_no_fault(node):
         ("disk-full", lambda node: node.disk.update(status="critical", detail="/ has 0.1 GiB free")),
         ("address-missing", lambda node: node.address.update(answers=False)),
         ("rpc-hung", lambda node: setattr(node, "heads", "http://one:8545: no answer within 1 s")),
+        ("rpc-behind", lambda node: vars(node).update(block_age=60, best=9)),
+        ("replica-astray", lambda node: node.patroni.update(replication_state=None)),
     ],
 )
 def test_faults_are_told(node, fault, change):
@@ -143,6 +167,57 @@ def test_faults_are_told(node, fault, change):
 def test_a_leader_one_that_is_being_copied_and_one_that_is_paused_are_not_lost(node, change):
     node.patroni.update(change)
     assert "replica-lost" not in cure.symptoms()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"block_age": 60, "best": 2},  # the whole chain stands
+        {"block_age": 2, "best": 9},  # it catches up
+        {"block_age": 60, "best": 9, "syncing": {"currentBlock": "0x1"}},
+    ],
+)
+def test_a_chain_node_that_will_catch_up_or_has_nobody_to_follow_is_not_behind(node, change):
+    vars(node).update(change)
+    assert cure.symptoms() == {}
+
+
+@pytest.mark.parametrize(("days", "told"), [(20, False), (14, True), (None, True)])
+def test_certificates_that_the_nightly_job_left_are_told_by_found_and_not_by_the_beacon(node, days, told):
+    node.certificates["patroni/etcd"]["days"] = days
+    assert ("certificate-ending" in cure.found()) is told
+    assert cure.symptoms() == {}
+
+
+def test_a_host_without_the_first_unit_of_a_role_is_bare(node):
+    assert cure.bare() == ""
+    node.units["fanatico-rpc-ws.socket"] = {"load": "not-found"}
+    assert cure.bare() == "", "not every kind of chain node has that one"
+    node.units["patroni.service"] = {"load": "not-found"}
+    assert cure.bare() == "patroni.service is not installed"
+
+
+def test_a_bare_host_gets_everything_and_is_done_once_all_is_well(node, monkeypatch):
+    node.units["patroni.service"] = {"load": "not-found"}
+    monkeypatch.setattr(cure, "_apply_states", node.act("apply", node.units.clear, "the highstate applied"))
+    told = cure.apply("bare", samples=2, timeout=5)
+    assert (told["acted"], told["running"], told["did"]) == (True, True, "the highstate applied")
+    node.units["patroni.service"] = {"load": "not-found"}
+    node.health["checks"]["patroni.state"] = {"status": "degraded", "detail": "creating replica"}
+    told = cure.apply("bare", samples=1, timeout=0.2)
+    assert (told["acted"], told["running"]) == (True, False)
+    assert "creating replica" in told["detail"]
+
+
+def test_drift_is_put_right_as_far_as_the_pillar_allows(node, monkeypatch):
+    drifted = {"haproxy": ["haproxy.configured", "haproxy.running"]}
+    cure.__salt__["fanatico_node.correctable"] = lambda kinds: dict(drifted) if "files" in kinds else {}
+    monkeypatch.setattr(cure, "_apply_states", node.act("apply", drifted.clear))
+    assert not cure.apply("drift", timeout=5)["acted"]
+    cure.__pillar__["heal"] = {"correct": ["files"]}
+    told = cure.apply("drift", samples=3, timeout=5)
+    assert (told["acted"], told["running"], told["did"]) == (True, True, "haproxy put right")
+    assert node.done == [("apply", ["haproxy.configured", "haproxy.running"])]
 
 
 def test_an_etcd_that_was_never_started_has_lost_nothing(node):
@@ -230,19 +305,25 @@ class Fleet:
 
     def __init__(self, home, plan):
         self.answers, self.healed = {}, []
-        self.canaries, self.leader = {}, "db1"
-        reconciler.__opts__ = {"fanatico_home": str(home)}
+        self.canaries, self.leader, self.holders, self.lock = {}, "db1", ["haproxy1"], None
+        reconciler.__opts__ = {"fanatico_home": str(home), "fanatico_history": str(home / "history.jsonl")}
         reconciler.__utils__ = {
             "fanatico_master.plan": lambda opts: plan,
             "fanatico_plan.nodes": fanatico_plan.nodes,
+            "fanatico_plan.roles": fanatico_plan.roles,
             "fanatico_sweep.ask": self.ask,
         }
-        reconciler.__salt__ = {"state.orchestrate": lambda mods, pillar: self.healed.append(pillar["event"])}
+        reconciler.__salt__ = {
+            "state.orchestrate": lambda mods, pillar: self.healed.append(pillar["event"]),
+            "fanatico.locked": lambda: self.lock,
+        }
 
     def ask(self, opts, nodes, function, timeout):
         return {
             "fanatico_cure.found": self.answers,
+            "fanatico_cure.bare": self.answers,
             "fanatico.canary": self.canaries,
+            "fanatico_keepalived.holds_address": {node: node in self.holders for node in nodes},
             "fanatico_patroni.leader": dict.fromkeys(nodes, self.leader),
         }[function]
 
@@ -301,3 +382,43 @@ def test_writes_stall_where_two_see_it_and_somebody_leads(fleet, canaries, leade
     fleet.canaries, fleet.leader = canaries, leader
     reconciler.reconcile()
     assert reconciler.reconcile()["treated"] == (["db1/writes-stall"] if stalls else [])
+
+
+def test_an_address_that_two_hold_is_for_the_last_of_them_to_settle(fleet):
+    fleet.holders = ["haproxy1", "haproxy2"]
+    reconciler.reconcile()
+    assert reconciler.reconcile()["treated"] == ["haproxy2/address-doubled"]
+
+
+UNKNOWN = "'fanatico_cure.bare' is not available."
+
+
+def test_a_host_that_knows_nothing_is_bare_where_others_do(fleet):
+    fleet.answers = {"db3": UNKNOWN}
+    reconciler.reconcile()
+    assert reconciler.reconcile()["treated"] == [], "nobody knows anything: this is no cluster yet"
+    fleet.answers = {"db1": {}, "db3": UNKNOWN}
+    reconciler.reconcile()
+    assert reconciler.reconcile()["treated"] == ["db3/bare"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "bare"),
+    [(UNKNOWN, True), ("patroni.service is not installed", True), ("", False)],
+)
+def test_a_minion_that_starts_is_asked_whether_it_is_bare(fleet, tmp_path, answer, bare):
+    (tmp_path / "history.jsonl").write_text("{}\n")
+    fleet.answers = {"db3": answer}
+    assert bool(reconciler.started("db3")) is bare
+    assert [event["what"] for event in fleet.healed] == (["bare"] if bare else [])
+
+
+def test_before_and_during_a_deploy_and_of_strangers_nobody_asks(fleet, tmp_path):
+    fleet.answers = dict.fromkeys(("db3", "salt", "stranger"), UNKNOWN)
+    assert reconciler.started("db3") == "", "nothing was ever deployed here"
+    (tmp_path / "history.jsonl.1").write_text("{}\n")
+    assert reconciler.started("salt") == reconciler.started("stranger") == ""
+    fleet.lock = {"purpose": "deploy"}
+    assert reconciler.started("db3") == ""
+    fleet.lock = None
+    assert reconciler.started("db3")

@@ -15,7 +15,7 @@ class Fleet:
     """Hosts that answer what they are told to."""
 
     def __init__(self):
-        self.answers, self.groups, self.events = {}, [], []
+        self.answers, self.groups, self.events, self.pillar = {}, [], [], {}
 
     def ask(self, opts, nodes, function, timeout):
         self.groups.append(list(nodes))
@@ -40,7 +40,9 @@ def fleet(plan, tmp_path, monkeypatch):
         "__utils__": {
             "fanatico_master.plan": lambda opts: plan,
             "fanatico_master.refuse": fanatico_master.refuse,
+            "fanatico_master.compiled": lambda opts, node: (fleet.pillar, []),
             "fanatico_plan.nodes": fanatico_plan.nodes,
+            "fanatico_plan.get": fanatico_plan.get,
             "fanatico_sweep.ask": fleet.ask,
             "fanatico_history.append": fanatico_history.append,
         },
@@ -64,11 +66,11 @@ def test_all_as_it_should_be(fleet, plan):
 
 
 def test_what_has_drifted_and_who_could_not_tell(fleet):
-    fleet.answers["db1"] = {"Patroni is configured": "The file would be changed"}
+    fleet.answers["db1"] = {"Patroni is configured": {"kind": "files", "would": "The file would be changed"}}
     fleet.answers["db2"] = "Traceback\nRendering SLS failed"
     del fleet.answers["db3"]
     seen = runner.drift(nodes=["db1", "db2", "db3"])
-    assert seen["drift"] == {"db1": {"Patroni is configured": "The file would be changed"}}
+    assert seen["drift"] == {"db1": fleet.answers["db1"]}
     assert seen["unknown"] == {"db2": "Rendering SLS failed", "db3": "no answer"}
     assert runner.__context__["retcode"] == seen["retcode"] == 1
     assert fleet.history()["reason"] == "db1: Patroni is configured; db2 unknown; db3 unknown"
@@ -92,19 +94,72 @@ def configure_loader_modules(all_utils, plan):
     }
 
 
+SECRET = {"diff": "-password: old\n+password: new"}
+HIGHSTATE = {
+    "file_|-A file_|-/etc/a_|-managed": {
+        "__id__": "A file",
+        "__sls__": "a.configured",
+        "result": None,
+        "comment": "The file would be changed\nmore",
+        "changes": SECRET,
+    },
+    "service_|-A runs_|-a_|-running": {
+        "__id__": "A runs",
+        "__sls__": "a.running",
+        "result": None,
+        "comment": "Service is set to be reloaded",
+        "changes": {},
+    },
+    "service_|-B runs_|-b_|-running": {
+        "__id__": "B runs",
+        "__sls__": "b.running",
+        "result": None,
+        "comment": "Service b is set to start",
+        "changes": {},
+    },
+    "file_|-B's file_|-/etc/b_|-managed": {
+        "__id__": "B's file", "__sls__": "b.configured", "result": None, "comment": "", "changes": {},
+    },
+    "pkg_|-C_|-c_|-installed": {
+        "__id__": "C", "__sls__": "c.installed", "result": True, "comment": "", "changes": {},
+    },
+}  # fmt: skip
+
+
 def test_a_host_names_the_states_and_shows_no_difference():
-    secret = {"diff": "-password: old\n+password: new"}
-    fanatico_node.__salt__["state.highstate"] = lambda **_: {
-        "a": {
-            "__id__": "A file",
-            "result": None,
-            "comment": "The file would be changed\nmore",
-            "changes": secret,
-        },
-        "b": {"__id__": "A service", "result": True, "comment": "", "changes": {}},
-        "c": {"__id__": "A package", "result": False, "comment": "", "changes": {}},
+    fanatico_node.__salt__["state.highstate"] = lambda **_: HIGHSTATE
+    assert fanatico_node.drift() == {
+        "A file": {"kind": "files", "would": "The file would be changed"},
+        "A runs": {"kind": "consequences", "would": "Service is set to be reloaded"},
+        "B runs": {"kind": "units", "would": "Service b is set to start"},
+        "B's file": {"kind": "files", "would": "would change"},
     }
-    assert fanatico_node.drift() == {"A file": "The file would be changed", "A package": "would change"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "components"),
+    [
+        ([], {}),
+        (["firewall"], {}),
+        (["files"], {"a": ["a.configured", "a.running"]}),
+        (["files", "units"], {"a": ["a.configured", "a.running"], "b": ["b.configured", "b.running"]}),
+    ],
+)
+def test_a_component_is_put_right_as_a_whole_or_not_at_all(kinds, components):
+    fanatico_node.__salt__["state.highstate"] = lambda **_: HIGHSTATE
+    assert fanatico_node.correctable(kinds) == components
+
+
+def test_what_may_be_put_right_goes_to_the_guard(fleet):
+    handed = []
+    runner.__salt__ = {"state.orchestrate": lambda mods, pillar: handed.append((mods, pillar["event"]))}
+    fleet.answers["db1"] = {"Patroni is configured": {"kind": "files", "would": "The file would be changed"}}
+    runner.drift(nodes=["db1", "db2"])
+    assert handed == [], "the pillar allows nothing"
+    fleet.pillar = {"heal": {"correct": ["files"]}}
+    runner.drift(nodes=["db1", "db2"])
+    event = {"host": "db1", "what": "drift", "why": "drifted: Patroni is configured"}
+    assert handed == [("orch.heal", event)]
 
 
 def test_a_host_whose_pillar_is_not_sound_says_so():

@@ -251,6 +251,8 @@ def test_the_report_shows_every_fault(tmp_path):
         "run": "haproxy-kill-001",
         "complaints": ["<b>"],
         "phases": {"virtual_ip": {"after": 0.2, "node": "x"}},
+        "cures": [],
+        "noted": {},
     }
     never = run | {"run": "haproxy-kill-002", "write_gap": float("inf"), "complaints": [], "phases": {}}
     records = {"haproxy-kill": {"what": "x", "number": "38", "write_gap": 0.5, "runs": [run, never]}}

@@ -46,6 +46,12 @@ def test_an_event_that_is_none_of_ours_does_not(event):
     assert fanatico_event.counts(*event) is False
 
 
+def test_kinds_have_shares_of_their_own():
+    assert fanatico_event.counts("db1", "denied", "key", 60) is True
+    assert fanatico_event.counts("db1", "denied", "key", 60) is False
+    assert fanatico_event.counts("db1", "denied") is True
+
+
 def test_one_of_ours_does():
     assert fanatico_event.counts("db1", "patroni.service") is True
     assert fanatico_event.counts("db1", "patroni.service") is False

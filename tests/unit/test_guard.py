@@ -106,6 +106,28 @@ def test_the_lead_is_handed_over_only_where_somebody_can_take_it(nodes, spared):
     ) is spared
 
 
+@pytest.mark.parametrize(
+    ("host", "role", "nodes", "word"),
+    [
+        ("db3", "patroni", {"db1": "leader", "db2": "bad"}, ""),
+        ("db3", "patroni", {"db1": "bad", "db2": "ok"}, "db1 leads and is not well"),
+        ("db1", "patroni", {"db1": "leader", "db2": "ok"}, "not beyond doubt"),
+        ("etcd3", "etcd", {"etcd1": True, "etcd2": True}, ""),
+        ("etcd3", "etcd", {"etcd1": True}, "a majority is 2"),
+        ("etcd3", "etcd", {}, "a majority is 2"),
+    ],
+)
+def test_a_bare_host_is_built_where_there_is_somebody_to_join(host, role, nodes, word):
+    lacking = guard.lacking("bare", host, guard.view(PLAN, role, answers(**nodes)))
+    assert (word in lacking) if word else lacking == ""
+
+
+def test_of_a_host_with_several_roles_all_are_looked_at():
+    assert guard.peers("bare", ["master", "etcd", "patroni"]) == ["etcd", "patroni"]
+    assert guard.peers("replica-lost", ["etcd", "patroni"]) == ["patroni"]
+    assert guard.peers("etcd-full", ["etcd"]) == []
+
+
 def test_no_beacon_looks_for_what_no_node_can_tell():
     assert "writes-stall" in guard.possible(["patroni"])
     assert "writes-stall" not in guard.own(["patroni"])

@@ -48,6 +48,13 @@ class Keys:
     def accept(self, match_dict):
         self.accepted += match_dict["minions_pre"]
 
+    def delete_key(self, match_dict):
+        """As on a real master: a minion that was denied asks again at once, and its key waits then."""
+        for name in match_dict["minions"]:
+            held = self.held.pop(name)
+            if "minions_denied" in held:
+                self.held[name] = {"minions_pre": held["minions_denied"]}
+
 
 class Hosts:
     """What salt-ssh brings back: {id: answer of a raw command}."""
@@ -123,6 +130,49 @@ def test_a_host_made_anew_is_told_from_a_stranger(world):
 def test_a_stranger_beside_the_accepted_key_is_nothing_to_do(world):
     world.keys.held["rpc1"] = {"minions": key("rpc1's"), "minions_denied": [key("a-stranger")]}
     assert fanatico_keys.accept_keys() == {"accepted": ["rpc2"], "refused": {}, "missing": {}}
+
+
+class TestRenewKey:
+    """A host that was made anew, vouched for by its SSH host key."""
+
+    def test_its_new_key_takes_the_old_ones_place(self, world):
+        world.keys.held["rpc1"] = {"minions": key("old"), "minions_denied": key("rpc1's")}
+        told = fanatico_keys.renew_key("rpc1", timeout=5)
+        assert (told["acted"], told["running"], told["detail"]) == (True, True, "")
+        assert world.keys.accepted == ["rpc1"]
+
+    def test_one_that_ssh_does_not_vouch_for_is_left_to_a_person(self, world):
+        world.keys.held["rpc1"] = {"minions": key("old"), "minions_denied": key("rpc1's")}
+        world.hosts.answers["rpc1"] = {
+            "retcode": 255,
+            "stdout": "",
+            "stderr": "Host key verification failed.",
+        }
+        told = fanatico_keys.renew_key("rpc1")
+        assert (told["acted"], told["running"]) == (False, False)
+        assert "Host key verification failed" in told["detail"]
+        assert "docs/fleet.md" in told["detail"]
+        assert world.keys.held["rpc1"]["minions"] == key("old")
+
+    def test_an_impostor_changes_nothing(self, world):
+        held = {"minions": key("rpc1's"), "minions_denied": [key("a-stranger"), key("another")]}
+        world.keys.held["rpc1"] = dict(held)
+        told = fanatico_keys.renew_key("rpc1")
+        assert (told["acted"], told["running"]) == (False, True)
+        assert "somebody else uses its name" in told["detail"]
+        assert world.keys.held["rpc1"] == held
+
+    def test_a_third_key_is_not_the_hosts_and_not_accepted(self, world):
+        world.keys.held["rpc1"] = {"minions": key("old"), "minions_denied": key("a-stranger")}
+        told = fanatico_keys.renew_key("rpc1", timeout=0.1)
+        assert (told["acted"], told["running"]) == (True, False)
+        assert "somebody else" in told["detail"]
+        assert world.keys.accepted == []
+
+    def test_of_one_without_an_accepted_key_nothing_is_deleted(self, world):
+        told = fanatico_keys.renew_key("rpc1")
+        assert (told["acted"], told["running"]) == (False, True)
+        assert world.keys.held["rpc1"] == {"minions_pre": key("rpc1's")}
 
 
 def test_a_rejected_key_stays_rejected(world):
