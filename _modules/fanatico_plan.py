@@ -60,6 +60,19 @@ def has_role(role, node=None):
     return _ask("has_role", _or_me(node), role)
 
 
+def port(name):
+    """
+    Return the port of the plan named ``name``, or the usual one where the plan names none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc1 fanatico_plan.port rpc_agent
+    """
+    return _ask("port", name)
+
+
 def address(node=None):
     """
     Return the address of ``node`` (this one without one); raises for a node that is not in the plan.

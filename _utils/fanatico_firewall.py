@@ -18,9 +18,13 @@ _SERVICES = (
     ("rpc_ws", "haproxy", ("anybody",)),
     ("postgres_primary", "haproxy", ("clients",)),
     ("postgres_replica", "haproxy", ("clients",)),
+    ("rpc_https", "haproxy", ("anybody",)),
+    ("rpc_wss", "haproxy", ("anybody",)),
     ("haproxy_stats", "haproxy", ("haproxy", "master", "monitoring")),
+    ("haproxy_peers", "haproxy", ("haproxy",)),
     ("rpc_http", "rpc", ("haproxy", "rpc")),
     ("rpc_ws", "rpc", ("haproxy",)),
+    ("rpc_agent", "rpc", ("haproxy",)),
     ("postgres", "patroni", ("haproxy", "patroni")),
     ("patroni_rest", "patroni", ("haproxy", "master", "patroni", "monitoring")),
     ("etcd_client", "etcd", ("etcd", "patroni")),
@@ -34,7 +38,7 @@ def flows(plan, settings):
     Return every connection that is allowed between hosts, as ``{"name", "protocol", "port", "to", "from"}``.
 
     plan
-        The pillar's ``plan``.
+        The pillar's ``plan``, after ``fanatico_plan.complete``.
     settings
         The pillar's ``firewall``: ``admin``, ``clients``, ``monitoring`` (networks), ``ssh_port`` and ``allow``.
 
@@ -43,6 +47,7 @@ def flows(plan, settings):
     found = [
         _flow(name, plan["ports"][name], _listening(plan, role), _senders(plan, settings, senders))
         for name, role, senders in _SERVICES
+        if name in plan["ports"]  # not every plan has all of them
     ]
     everybody = _addresses(plan)
     for port in SALT_PORTS:

@@ -26,6 +26,20 @@ SECRETS = {
 }
 
 
+# Ports that a plan need not name.
+PORTS = {"rpc_agent": 8547, "haproxy_peers": 8405}
+
+
+def port(plan, name):
+    """Return the port of the plan named ``name``, or the usual one; None where there is neither."""
+    return plan["ports"].get(name, PORTS.get(name))
+
+
+def complete(plan):
+    """Return the plan with the usual ports for those that it does not name."""
+    return {**plan, "ports": {**PORTS, **plan["ports"]}}
+
+
 def role_names():
     """Return the names of all roles there are."""
     return list(ROLES)

@@ -18,8 +18,11 @@ _ROLES = ("master", "etcd", "patroni", "haproxy", "rpc")
 _PORTS = {
     "etcd": ("etcd_client", "etcd_peer", "etcd_metrics"),
     "patroni": ("postgres", "patroni_rest"),
-    "haproxy": ("rpc_http", "rpc_ws", "haproxy_stats", "postgres_primary", "postgres_replica"),
-    "rpc": ("rpc_http", "rpc_ws"),
+    "haproxy": (
+        *("rpc_http", "rpc_ws", "rpc_https", "rpc_wss", "haproxy_stats", "haproxy_peers"),
+        *("postgres_primary", "postgres_replica"),
+    ),
+    "rpc": ("rpc_http", "rpc_ws", "rpc_agent"),
 }
 _PARAMETERS_ELSEWHERE = {
     "port": "the port is plan:ports:postgres",

@@ -19,3 +19,5 @@ rpc:
     limits: {MemoryMax: 1G}
   ws: proxy
   follow: true
+  # What anvil has beside a real node's methods: nobody is to wind the clock of the chain forward.
+  edge: {forbidden: [admin_, debug_, personal_, miner_, txpool_, engine_, anvil_, evm_, hardhat_]}

@@ -14,6 +14,24 @@ rpc:
   #   a package:   {kind: package, package: {name: fanatico-l1, version: 0.5.0.0, repo: "deb ..."}, bin: /usr/bin/fanatico}
   # sha256 is that of the file as downloaded; another file is refused.
   artifact: {}
+  # When a node takes traffic. Compared with the best of the others; where all look bad, the least bad stay.
+  health:
+    max_lag: 3                    # blocks behind; further, and it gets no new requests until it has caught up
+    max_jump: 1000                # a head that is so many blocks above all others, which agree, is not believed
+    min_peers: 0                  # peers it has to have; 0: not asked, as for a chain whose nodes know each other otherwise
+  # What the public may ask (HAProxy, on the balancers), and how much. Methods by name, or by how they begin.
+  edge:
+    forbidden: [admin_, debug_, personal_, miner_, txpool_, engine_]
+    heavy: [eth_getLogs, eth_getFilterLogs, eth_newFilter, eth_feeHistory, eth_simulateV1, trace_]
+    write: [eth_sendRawTransaction, eth_sendTransaction]   # never asked a second time; all others are reads
+    limits: {read: 2000, heavy: 200, write: 200}   # calls of one client address in 10 seconds
+    timeouts: {read: 15, heavy: 60, write: 30}     # seconds for the node to answer
+    body_limit: 120000            # bytes: the largest contract that may be deployed fits in; each busy request holds so much
+    batch_limit: 20               # calls in one request; each counts as one
+    at_once: 500                  # requests that one node works on at the same time, and as many that wait for it
+    sockets: 50                   # WebSockets of one client address at once
+    unlimited: []                 # networks without such limits: your own
+    origins: []                   # whose web pages may ask (CORS), for example https://app.example.org; ["*"]: any
   ws: native                      # proxy: the program serves WebSocket on its HTTP port; ws_port leads there
   exec:
     args: []                      # {address} {http_port} {ws_port} {chain_id} {block_time} are filled in

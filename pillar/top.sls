@@ -6,7 +6,7 @@
       "master": ["master"],
       "etcd": ["etcd"],
       "patroni": ["patroni", "postgresql"],
-      "haproxy": ["haproxy", "keepalived", "rpc"],
+      "haproxy": ["haproxy", "keepalived", "rpc", "cloudflare"],
       "rpc": ["rpc"],
     } %}
 base:

@@ -21,6 +21,26 @@ HAProxy tells keepalived when it stops:
     - require:
       - pkg: HAProxy is installed
 
+{%- for name in ("rpc-classes.map", "rpc-unlimited.lst", "cloudflare.lst") %}
+
+HAProxy has {{ name }}:
+  file.managed:
+    - name: /etc/haproxy/{{ name }}
+    - source: salt://haproxy/files/{{ name }}.jinja
+    - template: jinja
+    - require:
+      - pkg: HAProxy is installed
+    - require_in:
+      - file: HAProxy is configured
+{%- endfor %}
+
+HAProxy can judge batches:
+  file.managed:
+    - name: /etc/haproxy/rpc_guard.lua
+    - source: salt://haproxy/files/rpc_guard.lua
+    - require:
+      - pkg: HAProxy is installed
+
 HAProxy is configured:
   file.managed:
     - name: /etc/haproxy/haproxy.cfg
@@ -30,5 +50,6 @@ HAProxy is configured:
     - show_changes: False
     - check_cmd: haproxy -c -q -f
     - require:
+      - file: HAProxy can judge batches
       - fanatico_pki: HAProxy has its certificate
       - cmd: HAProxy may bind an address that is elsewhere

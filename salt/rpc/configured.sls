@@ -1,6 +1,7 @@
 {%- from "rpc/map.jinja" import rpc, home with context %}
 {%- set units = {
   "fanatico-rpc.service": True,
+  "fanatico-rpc-agent.service": True,
   "fanatico-rpc-ws.service": rpc.ws == "proxy",
   "fanatico-rpc-ws.socket": rpc.ws == "proxy",
   "fanatico-rpc-follow.service": rpc.follow,
@@ -44,6 +45,20 @@ The RPC node has its environment:
     - makedirs: True
     - mode: "0600"
     - show_changes: False
+
+The RPC node's agent is there:
+  file.managed:
+    - name: {{ home }}/rpc_agent.py
+    - source: salt://rpc/files/rpc_agent.py
+    - makedirs: True
+    - mode: "0755"
+
+The RPC node's agent knows the others:
+  file.managed:
+    - name: /etc/fanatico/rpc-agent.json
+    - source: salt://rpc/files/rpc-agent.json.jinja
+    - template: jinja
+    - makedirs: True
 {%- if rpc.follow %}
 
 The anvils can be one chain:

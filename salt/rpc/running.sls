@@ -12,6 +12,15 @@ The RPC node runs:
       - {{ "pkg" if rpc.artifact.kind == "package" else "fanatico_artifact" }}: The RPC node is installed
       - file: fanatico-rpc.service is configured
       - file: The RPC node has its environment
+
+The RPC node's agent runs:
+  service.running:
+    - name: fanatico-rpc-agent
+    - enable: True
+    - watch:
+      - file: fanatico-rpc-agent.service is configured
+      - file: The RPC node's agent is there
+      - file: The RPC node's agent knows the others
 {%- if rpc.ws == "proxy" %}
 
 WebSocket has a port of its own:
