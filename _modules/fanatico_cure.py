@@ -4,6 +4,7 @@ What is wrong with this node although its units run, and the cures: each looks a
 The names are those of ``fanatico_guard.CURES``, which says what has to be left standing.
 """
 
+import contextlib
 import pathlib
 import shutil
 import subprocess
@@ -472,11 +473,14 @@ def _rpc_behind():
     block = __salt__["fanatico_rpc.call"]("eth_getBlockByNumber", ["latest", False], timeout=_ASK)
     if time.time() - int(block["timestamp"], 16) < _get("heal:behind", _BEHIND):
         return ""
-    facts = __salt__["fanatico_rpc.look"](_ASK)["facts"]
-    local, heads = facts.get("local"), facts["peers"].values()
-    lag = max(heads, default=0) - local["head"] if local else 0
-    if lag > _MAX_LAG and not local["syncing"]:
-        return f"it stands at block {local['head']}, {lag} behind the others"
+    # One after the other: the beacon's process is no place for threads.
+    heads = []
+    for peer in _util("fanatico_plan.peers")(__pillar__["plan"], "rpc", __opts__["id"]):
+        with contextlib.suppress(CommandExecutionError):
+            heads.append(__salt__["fanatico_rpc.head"](peer, timeout=_ASK))
+    lag = max(heads, default=0) - int(block["number"], 16)
+    if lag > _MAX_LAG and not __salt__["fanatico_rpc.syncing"](timeout=_ASK):
+        return f"it stands at block {int(block['number'], 16)}, {lag} behind the others"
     return ""
 
 

@@ -50,17 +50,15 @@ class Node:
             raise CommandExecutionError(self.patroni)
         return self.patroni
 
-    def head(self, **_):
+    def head(self, node=None, **_):
+        if node:
+            return self.best
         if isinstance(self.heads, str):
             raise CommandExecutionError(self.heads)
         return self.heads[0]
 
     def call(self, method, params, timeout):
-        return {"timestamp": hex(int(time.time() - self.block_age))}
-
-    def look_at_chain(self, *_):
-        local = {"head": self.heads[0], "head_time": 0, "syncing": self.syncing}
-        return {"facts": {"local": local, "peers": {"rpc2": self.best}}}
+        return {"timestamp": hex(int(time.time() - self.block_age)), "number": hex(self.heads[0])}
 
     def act(self, name, then=lambda: None, answer=True):
         def do(*args, **kwargs):
@@ -97,7 +95,7 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "fanatico_node.disk": lambda: node.disk,
         "fanatico_rpc.head": node.head,
         "fanatico_rpc.call": node.call,
-        "fanatico_rpc.look": node.look_at_chain,
+        "fanatico_rpc.syncing": lambda **_: node.syncing,
         "fanatico_pki.look": lambda: node.certificates,
         "fanatico.health": lambda: node.health,
     }
