@@ -58,6 +58,8 @@ class Node:
         return self.heads[0]
 
     def call(self, method, params, timeout):
+        if isinstance(self.heads, str):
+            raise CommandExecutionError(self.heads)
         return {"timestamp": hex(int(time.time() - self.block_age)), "number": hex(self.heads[0])}
 
     def act(self, name, then=lambda: None, answer=True):
