@@ -16,7 +16,6 @@ __virtualname__ = "fanatico_cure"
 
 _ASK = 1  # seconds; the beacon's process waits for the answer
 _RENEW_DAYS = 30  # as in fanatico_pki
-_BEHIND = 30  # as in fanatico_guard
 _MAX_LAG = 3  # blocks, as in fanatico_rpc
 
 # What may go when a disk is full: what can be had anew.
@@ -471,7 +470,7 @@ def _rpc_behind():
     if not _active("fanatico-rpc.service"):
         return ""
     block = __salt__["fanatico_rpc.call"]("eth_getBlockByNumber", ["latest", False], timeout=_ASK)
-    if time.time() - int(block["timestamp"], 16) < _get("heal:behind", _BEHIND):
+    if time.time() - int(block["timestamp"], 16) < _util("fanatico_guard.settings")(_get("heal"))["behind"]:
         return ""
     # One after the other: the beacon's process is no place for threads.
     heads = []
@@ -479,11 +478,10 @@ def _rpc_behind():
         with contextlib.suppress(CommandExecutionError):
             heads.append(__salt__["fanatico_rpc.head"](peer, timeout=_ASK))
     lag = max(heads, default=0) - int(block["number"], 16)
-    if lag > _MAX_LAG:
-        time.sleep(1)  # one that catches up has old blocks too, and a new one every moment
-        if __salt__["fanatico_rpc.head"](timeout=_ASK) > int(block["number"], 16):
-            return ""
-    if lag > _MAX_LAG and not __salt__["fanatico_rpc.syncing"](timeout=_ASK):
+    if lag <= _MAX_LAG or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
+        return ""
+    time.sleep(1)  # one that catches up has old blocks too, and a new one every moment
+    if __salt__["fanatico_rpc.head"](timeout=_ASK) == int(block["number"], 16):
         return f"it stands at block {int(block['number'], 16)}, {lag} behind the others"
     return ""
 
