@@ -17,6 +17,7 @@ __virtualname__ = "fanatico_cure"
 _ASK = 1  # seconds; the beacon's process waits for the answer
 _RENEW_DAYS = 30  # as in fanatico_pki
 _MAX_LAG = 3  # blocks, as in fanatico_rpc
+_HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
 
 # What may go when a disk is full: what can be had anew.
 _SPARE_CACHES = ("/var/cache/apt/archives",)
@@ -435,6 +436,13 @@ def _address_missing():
     return ""
 
 
+def _keepalived_hung():
+    idle = __salt__["fanatico_keepalived.idle"]()
+    if idle < _HANGS or not _active("keepalived.service"):
+        return ""
+    return f"Keepalived has not asked HAProxy for {idle:.0f} s, which it does twice a second"
+
+
 def _address_doubled():
     """Whether another holds it as well nobody can see from here; who asks for the cure has seen it."""
     held = __salt__["fanatico_keepalived.state"](_ASK)
@@ -511,6 +519,7 @@ _SYMPTOMS = {
     "replica-astray": _replica_astray,
     "writes-stall": _writes_stall,
     "haproxy-unconfigured": _haproxy_unconfigured,
+    "keepalived-hung": _keepalived_hung,
     "address-missing": _address_missing,
     "address-doubled": _address_doubled,
     "rpc-hung": _rpc_hung,
@@ -530,6 +539,7 @@ _CURES = {
     "replica-astray": _copy_anew,
     "writes-stall": _hand_over,
     "haproxy-unconfigured": _configure_haproxy,
+    "keepalived-hung": _elect_anew,
     "address-missing": _elect_anew,
     "address-doubled": _elect_anew,
     "rpc-hung": _restart_rpc,
