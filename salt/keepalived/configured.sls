@@ -36,7 +36,7 @@ The checks of Keepalived have a file to write:
 The checks of Keepalived can write it now:
   cmd.run:
     - name: systemd-tmpfiles --create /etc/tmpfiles.d/fanatico-keepalived.conf
-    - unless: test -e /run/keepalived.asked
+    - creates: /run/keepalived.asked
     - require:
       - file: The checks of Keepalived have a file to write
 
