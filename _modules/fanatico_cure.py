@@ -5,8 +5,10 @@ The names are those of ``fanatico_guard.CURES``, which says what has to be left 
 """
 
 import contextlib
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -17,6 +19,7 @@ __virtualname__ = "fanatico_cure"
 _ASK = 1  # seconds; the beacon's process waits for the answer
 _RENEW_DAYS = 30  # as in fanatico_pki
 _MAX_LAG = 3  # blocks, as in fanatico_rpc
+_LOOPS = 4  # restarts by systemd, which a unit that stays up does not come to
 _HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
 
 # What may go when a disk is full: what can be had anew.
@@ -354,7 +357,10 @@ _LOST = ("start failed", "crashed")
 def _replica_lost():
     if not _active("patroni.service"):
         return ""
-    own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    try:
+        own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    except CommandExecutionError:
+        return _data_unusable()
     state, role = own.get("state"), own.get("role")
     if (
         own.get("pause")
@@ -362,12 +368,25 @@ def _replica_lost():
         or state in ("creating replica", "starting", "restarting", "initializing new cluster")
     ):
         return ""
-    directory = pathlib.Path(_get("postgresql:data_dir", "/var/lib/postgresql/17/main"))
-    if not (directory / "global" / "pg_control").is_file():
-        return f"{directory} has lost its content ({state})"
+    if not (_data_directory() / "global" / "pg_control").is_file():
+        return f"{_data_directory()} has lost its content ({state})"
     if state in _LOST:
         return f"its PostgreSQL is {state}"
     return ""
+
+
+def _data_directory():
+    return pathlib.Path(_get("postgresql:data_dir", "/var/lib/postgresql/17/main"))
+
+
+def _data_unusable():
+    """A Patroni that ends again and again because its PostgreSQL takes no connection: its data are damaged."""
+    unit = __salt__["fanatico_unit.states"]("patroni.service")["patroni.service"]
+    if unit["restarts"] < _LOOPS:
+        return ""
+    said = _run("journalctl", "-u", "patroni", "-n", "60", "--no-pager", "-o", "cat", "--since=-1min").stdout
+    seen = _util("fanatico_patroni_plan.damaged")(said)
+    return f"Patroni does not stay up with its data: {seen}" if seen else ""
 
 
 def _replica_astray():
@@ -384,8 +403,42 @@ def _replica_astray():
 
 def _copy_anew(timeout):
     """Have Patroni copy everything from the leader; the order is refused where this node leads."""
+    if _data_unusable():
+        return _begin_empty(timeout)
     said = __salt__["fanatico_patroni.reinitialize"](force=True)
     return f"copied anew ({said})"
+
+
+def _begin_empty(timeout):
+    """Do what Patroni, which does not stay up, cannot be told to: start without data, which makes it copy the leader's."""
+    leader = __salt__["fanatico_patroni.leader"]()
+    if leader in (None, __opts__["id"]):
+        raise CommandExecutionError(
+            f"{__opts__['id']}: {leader or 'nobody'} leads, so its data stay as they are"
+        )
+    _run("systemctl", "stop", "patroni", timeout=timeout)
+    pid = _postmaster()
+    if pid:  # Patroni's unit leaves it running
+        os.kill(pid, signal.SIGQUIT)  # its immediate shutdown
+    ended, seen = _util("fanatico_wait.until")(
+        lambda: (not _postmaster(), f"PostgreSQL ({pid}) does not end"), timeout / 4, 0.25
+    )
+    if not ended:
+        raise CommandExecutionError(f"{__opts__['id']}: {seen}, so its data stay as they are")
+    for left in _data_directory().iterdir():
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    _run("systemctl", "start", "patroni", timeout=timeout)
+    return f"begun anew without data, {leader} has them"
+
+
+def _postmaster():
+    """Return the pid of the PostgreSQL that runs on the data, or None."""
+    try:
+        pid = int((_data_directory() / "postmaster.pid").read_text(encoding="utf-8").split()[0])
+        name = pathlib.Path("/proc", str(pid), "comm").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError, IndexError):
+        return None
+    return pid if name == "postgres" else None
 
 
 def _replica_streams():

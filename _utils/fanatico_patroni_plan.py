@@ -1,6 +1,8 @@
 """
-Whether a Patroni node and the cluster it finds belong together, decided from what is seen. No I/O.
+Whether a Patroni node and the cluster it finds belong together, and what its journal says of its data, decided from what is seen. No I/O.
 """
+
+import re
 
 
 def judge(me, key, initialize, local, leader):
@@ -79,3 +81,17 @@ def synchronous_mode(wanted, version):
     """
     major = version.rpartition(":")[2].partition(".")[0]
     return True if wanted == "quorum" and major.isdecimal() and int(major) < 4 else wanted
+
+
+# The server's own files, which it names without a leading slash; what somebody has forbidden or used up is no damage.
+_DAMAGED = re.compile(
+    r"(?:FATAL|PANIC): +(?:could not (?:open|access|stat) (?:file|directory) \"(?!/).*No such file or directory"
+    r"|could not read file \"(?!/).*(?:read \d+ of \d+|Input/output error)"
+    r"|could not locate a valid checkpoint record|invalid (?:checkpoint|page)|.*contains (?:invalid|incorrect|wrong) ).*"
+)
+
+
+def damaged(journal):
+    """Return the line in which PostgreSQL says that its data cannot be used, or an empty string."""
+    found = [one[0] for one in _DAMAGED.finditer(journal)]
+    return found[-1][-300:] if found else ""

@@ -129,3 +129,14 @@ def test_the_deploy_takes_it_in(lab):
 
 def test_a_highstate_there_changes_nothing(lab):
     assert labs.changes(labs.highstate(lab, NODE)) == {}
+
+
+def test_made_anew_once_more_it_is_built_without_a_person(lab):
+    """Whoever made it anew has put its SSH host key back: so SSH vouches for the new key of its minion."""
+    labs.wait_healthy(lab)
+    lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])
+    news = labs.News(lab)
+    lab.renew(NODE, keep=["etc/ssh", "root/.ssh"])
+    assert "its new key accepted" in news.wait("healed", NODE, "key-denied", 90)["reason"]
+    assert "the highstate applied" in news.wait("healed", NODE, "bare", 120)["reason"]
+    labs.wait_healthy(lab)

@@ -209,6 +209,41 @@ def test_a_replica_whose_data_was_deleted_is_copied_anew(healthy):
     assert not news.decided("failed"), "Patroni does it by itself, or the cure does"
 
 
+def test_a_replica_whose_postgresql_does_not_start_is_copied_anew(healthy):
+    node, news = replica_of(healthy), labs.News(healthy)
+    script = "cd /var/lib/postgresql/*/main; rm global/pg_filenode.map; kill -KILL $(head -1 postmaster.pid)"
+    healthy.exec(node, ["sh", "-ec", script])
+    news.wait("healed", node, "replica-lost", 120)
+    labs.wait_healthy(healthy)
+
+
+REWIND_IMPOSSIBLE = """
+    data=$(echo /var/lib/postgresql/*/main) bin=$(echo /usr/lib/postgresql/*/bin)
+    as_postgres() { runuser -u postgres -- "$@" >/dev/null 2>&1 </dev/null; }
+    systemctl stop patroni
+    rm -f $data/standby.signal
+    as_postgres $bin/pg_ctl -D $data -w start -o "-c synchronous_standby_names="
+    as_postgres $bin/psql -Xq -c "CREATE TABLE nobody_else_has_this AS SELECT generate_series(1, 1000)"
+    for _ in 1 2 3; do as_postgres $bin/psql -Xq -c "SELECT pg_switch_wal()"; as_postgres $bin/psql -Xq -c CHECKPOINT; done
+    as_postgres $bin/pg_ctl -D $data -w stop -m fast
+    ls -d $data/pg_wal/0000000* | sort | head -n -1 | xargs rm -f
+    systemctl start patroni
+"""
+
+
+def test_a_replica_that_went_its_own_way_and_cannot_be_rewound_is_copied_anew(healthy):
+    """It was opened for writing behind everybody's back, and the log that leads back to the others is gone."""
+    node = replica_of(healthy)
+    healthy.salt_run("fanatico.freeze", "a test takes a replica away", "5m")
+    try:
+        healthy.exec(node, ["bash", "-c", REWIND_IMPOSSIBLE], timeout=90)
+    finally:
+        healthy.salt_run("fanatico.unfreeze")
+    labs.wait_healthy(healthy, 180)
+    asked = "SELECT count(*) FROM pg_tables WHERE tablename = 'nobody_else_has_this'"
+    assert healthy.sql(node, asked).strip() == "0"
+
+
 def test_a_postgresql_that_stands_still_is_found_by_a_canary(lab, healthy):
     """Patroni sees nothing wrong with it: its sessions go on, new ones are not let in."""
     old, news = labs.leader(lab), labs.News(lab)
@@ -238,6 +273,24 @@ def test_a_forgotten_pause_ends(lab, healthy):
         finally:
             lab.salt("db1", "fanatico_patroni.resume")
     labs.wait_healthy(lab)
+
+
+def test_drift_is_shown_and_put_right_as_far_as_the_plan_allows(lab, healthy):
+    node, news = labs.nodes(lab, "rpc")[0], labs.News(lab)
+    path = lab.root(node) / "etc/sysctl.d/60-fanatico.conf"
+    before = path.read_text()
+    lab.exec(node, ["sh", "-c", f"echo '# by hand' >>/{path.relative_to(lab.root(node))}"])
+    done = lab.salt_run("fanatico.drift", f"nodes=[{node}]", check=False)
+    assert done.returncode == 1
+    assert "files" in done.stdout
+    assert "by hand" in path.read_text()
+    with labs.site(lab, {"heal": {"correct": ["files"]}}):
+        lab.salt(node, "saltutil.refresh_pillar", "wait=True")
+        lab.salt_run("fanatico.drift", f"nodes=[{node}]", check=False)
+        news.wait("healed", node, "drift", 60)
+    lab.salt(node, "saltutil.refresh_pillar")
+    assert path.read_text() == before
+    assert lab.salt_run("fanatico.drift", f"nodes=[{node}]", check=False).returncode == 0
 
 
 def test_a_killed_unit_is_systemds_business(healthy):

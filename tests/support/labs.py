@@ -139,7 +139,9 @@ class News:
         def told():
             entries = map(json.loads, self._lines()[self._seen :])
             ours = [
-                entry for entry in entries if what in (None, entry.get("what")) and node in (None, entry["host"])
+                entry
+                for entry in entries
+                if what in (None, entry.get("what")) and node in (None, entry["host"])
             ]
             return next((entry for entry in ours if entry["decision"] == decision), None)
 

@@ -1,14 +1,16 @@
 """What a node finds wrong with itself, and the cures: looked at again first, proven afterwards. Services are made up."""
 
+import contextlib
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
-from _utils import fanatico_guard, fanatico_plan
+from _utils import fanatico_guard, fanatico_patroni_plan, fanatico_plan
 
 
 class Node:
@@ -40,6 +42,7 @@ class Node:
             "enabled": "enabled",
             "tried": True,
             "result": "success",
+            "restarts": 0,
         }
         return {
             unit: {**well, **self.units.get(unit, {})}
@@ -398,6 +401,57 @@ def test_an_address_that_two_hold_is_for_the_last_of_them_to_settle_then_for_the
     )
     second = [] if settled else ["haproxy1/address-doubled"]
     assert reconciler.reconcile()["treated"] == ["haproxy2/address-doubled", *second]
+
+
+SAID = """
+INFO: establishing a new patroni heartbeat connection to postgres
+2026-11-26 08:10:49.786 UTC [11625] postgres@postgres FATAL:  could not open file "global/pg_filenode.map": No such file or directory
+patroni.exceptions.PostgresConnectionException: Exceeded retry deadline
+"""
+
+
+@pytest.mark.parametrize(
+    ("restarts", "said", "leader", "emptied"),
+    [
+        (9, SAID, "db1", True),
+        (9, SAID, None, False),
+        (9, SAID, "one", False),
+        (1, SAID, "db1", False),
+        (9, SAID.replace("FATAL:  could", "FATAL:  cannot"), "db1", False),
+    ],
+)
+def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
+    node, monkeypatch, restarts, said, leader, emptied
+):
+    node.patroni = "https://one:8008/patroni: connection refused"
+    node.units["patroni.service"] = {"restarts": restarts}
+    cure.__salt__["fanatico_patroni.leader"] = lambda: leader
+
+    def run(*command, **_):
+        if command[:2] == ("systemctl", "start"):
+            node.patroni = {"state": "running", "role": "replica", "replication_state": "streaming"}
+        return SimpleNamespace(stdout=said, returncode=0)
+
+    monkeypatch.setattr(cure, "_run", run)
+    with contextlib.suppress(CommandExecutionError):
+        cure.apply("replica-lost", samples=1, timeout=1)
+    assert (not list((node.folder / "pg").iterdir())) is emptied
+
+
+@pytest.mark.parametrize(
+    ("line", "damage"),
+    [
+        ('FATAL:  could not open file "global/pg_filenode.map": No such file or directory', True),
+        ("PANIC:  could not locate a valid checkpoint record at 0/3000028", True),
+        ('FATAL:  could not read file "base/1/1259": read 0 of 8192', True),
+        ('FATAL:  could not open file "global/pg_control": Permission denied', False),
+        ('FATAL:  could not open file "/etc/ssl/server.key": No such file or directory', False),
+        ("FATAL:  the database system is starting up", False),
+        ("FATAL:  could not write to file pg_wal/xlogtemp.7: No space left on device", False),
+    ],
+)
+def test_what_postgresql_says_of_damaged_data(line, damage):
+    assert bool(fanatico_patroni_plan.damaged(f"INFO: a\n2026-11-26 08:10:49 UTC [1] {line}\nb")) is damage
 
 
 UNKNOWN = "'fanatico_cure.bare' is not available."
