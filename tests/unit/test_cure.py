@@ -405,7 +405,7 @@ def test_an_address_that_two_hold_is_for_the_last_of_them_to_settle_then_for_the
 
 SAID = """
 INFO: establishing a new patroni heartbeat connection to postgres
-2026-11-26 08:10:49.786 UTC [11625] postgres@postgres FATAL:  could not open file "global/pg_filenode.map": No such file or directory
+2026-11-26 08:10:49.786 UTC [11625] FATAL:  could not open file "global/pg_filenode.map": No such file or directory
 patroni.exceptions.PostgresConnectionException: Exceeded retry deadline
 """
 
