@@ -360,7 +360,7 @@ def _replica_lost():
     try:
         own = __salt__["fanatico_patroni.status"](timeout=_ASK)
     except CommandExecutionError:
-        return _data_unusable()
+        return _does_not_stay_up()
     state, role = own.get("state"), own.get("role")
     if (
         own.get("pause")
@@ -372,6 +372,9 @@ def _replica_lost():
         return f"{_data_directory()} has lost its content ({state})"
     if state in _LOST:
         return f"its PostgreSQL is {state}"
+    if state == "running" and own.get("replication_state") != "streaming":
+        said = _said_by_postgresql()
+        return f"it cannot follow: {said}" if said else ""
     return ""
 
 
@@ -379,14 +382,17 @@ def _data_directory():
     return pathlib.Path(_get("postgresql:data_dir", "/var/lib/postgresql/17/main"))
 
 
-def _data_unusable():
+def _does_not_stay_up():
     """A Patroni that ends again and again because its PostgreSQL takes no connection: its data are damaged."""
     unit = __salt__["fanatico_unit.states"]("patroni.service")["patroni.service"]
-    if unit["restarts"] < _LOOPS:
-        return ""
-    said = _run("journalctl", "-u", "patroni", "-n", "60", "--no-pager", "-o", "cat", "--since=-1min").stdout
-    seen = _util("fanatico_patroni_plan.damaged")(said)
-    return f"Patroni does not stay up with its data: {seen}" if seen else ""
+    said = _said_by_postgresql() if unit["restarts"] >= _LOOPS else ""
+    return f"Patroni does not stay up with its data: {said}" if said else ""
+
+
+def _said_by_postgresql():
+    """Return why PostgreSQL cannot use its data, or follow with them, if it has said so in the last half minute."""
+    said = _run("journalctl", "-u", "patroni", "-n", "60", "--no-pager", "-o", "cat", "--since=-30s").stdout
+    return _util("fanatico_patroni_plan.unusable")(said)
 
 
 def _replica_astray():
@@ -403,9 +409,12 @@ def _replica_astray():
 
 def _copy_anew(timeout):
     """Have Patroni copy everything from the leader; the order is refused where this node leads."""
-    if _data_unusable():
+    try:
+        said = __salt__["fanatico_patroni.reinitialize"](force=True)
+    except CommandExecutionError:
+        if not _does_not_stay_up():
+            raise
         return _begin_empty(timeout)
-    said = __salt__["fanatico_patroni.reinitialize"](force=True)
     return f"copied anew ({said})"
 
 

@@ -118,8 +118,9 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def haproxy_is_configured(monkeypatch):
+def nothing_is_run(monkeypatch):
     monkeypatch.setitem(cure._SYMPTOMS, "haproxy-unconfigured", lambda: "")
+    monkeypatch.setattr(cure, "_run", lambda *_, **__: SimpleNamespace(stdout="", stderr="", returncode=0))
 
 
 def test_a_node_that_is_well_has_none():
@@ -425,6 +426,7 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
 ):
     node.patroni = "https://one:8008/patroni: connection refused"
     node.units["patroni.service"] = {"restarts": restarts}
+    cure.__salt__["fanatico_patroni.reinitialize"] = node.status
     cure.__salt__["fanatico_patroni.leader"] = lambda: leader
 
     def run(*command, **_):
@@ -444,6 +446,12 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
         ('FATAL:  could not open file "global/pg_filenode.map": No such file or directory', True),
         ("PANIC:  could not locate a valid checkpoint record at 0/3000028", True),
         ('FATAL:  could not read file "base/1/1259": read 0 of 8192', True),
+        (
+            "FATAL:  could not receive data from WAL stream: ERROR:  requested starting point 0/C000000 is ahead of the WAL"
+            " flush position of this server 0/9003D78",
+            True,
+        ),
+        ("ERROR:  requested WAL segment 00000001000000000000000C has already been removed", True),
         ('FATAL:  could not open file "global/pg_control": Permission denied', False),
         ('FATAL:  could not open file "/etc/ssl/server.key": No such file or directory', False),
         ("FATAL:  the database system is starting up", False),
@@ -451,7 +459,7 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
     ],
 )
 def test_what_postgresql_says_of_damaged_data(line, damage):
-    assert bool(fanatico_patroni_plan.damaged(f"INFO: a\n2026-11-26 08:10:49 UTC [1] {line}\nb")) is damage
+    assert bool(fanatico_patroni_plan.unusable(f"INFO: a\n2026-11-26 08:10:49 UTC [1] {line}\nb")) is damage
 
 
 UNKNOWN = "'fanatico_cure.bare' is not available."
