@@ -217,29 +217,31 @@ def test_a_replica_whose_postgresql_does_not_start_is_copied_anew(healthy):
     labs.wait_healthy(healthy)
 
 
-REWIND_IMPOSSIBLE = """
+ITS_OWN_WAY = """
     data=$(echo /var/lib/postgresql/*/main) bin=$(echo /usr/lib/postgresql/*/bin)
     as_postgres() { runuser -u postgres -- "$@" >/dev/null 2>&1 </dev/null; }
     systemctl stop patroni
-    rm -f $data/standby.signal
+    [ $0 = promoted ] || rm -f $data/standby.signal
     as_postgres $bin/pg_ctl -D $data -w start -o "-c synchronous_standby_names="
+    [ $0 != promoted ] || as_postgres $bin/pg_ctl -D $data -w promote
     as_postgres $bin/psql -Xq -c "CREATE TABLE nobody_else_has_this AS SELECT generate_series(1, 1000)"
     for _ in 1 2 3; do as_postgres $bin/psql -Xq -c "SELECT pg_switch_wal()"; as_postgres $bin/psql -Xq -c CHECKPOINT; done
     as_postgres $bin/pg_ctl -D $data -w stop -m fast
-    ls -d $data/pg_wal/0000000* | sort | head -n -1 | xargs rm -f
+    ls -d $data/pg_wal/0000000*[0-9A-F] | sort | head -n -1 | xargs rm -f
     systemctl start patroni
 """
 
 
-def test_a_replica_that_went_its_own_way_and_cannot_be_rewound_is_copied_anew(healthy):
+@pytest.mark.parametrize("how", ["promoted", "no standby"])
+def test_a_replica_that_went_its_own_way_and_cannot_be_rewound_is_copied_anew(healthy, how):
     """It was opened for writing behind everybody's back, and the log that leads back to the others is gone."""
     node = replica_of(healthy)
     healthy.salt_run("fanatico.freeze", "a test takes a replica away", "5m")
     try:
-        healthy.exec(node, ["bash", "-c", REWIND_IMPOSSIBLE], timeout=90)
+        healthy.exec(node, ["bash", "-c", ITS_OWN_WAY, how], timeout=90)
     finally:
         healthy.salt_run("fanatico.unfreeze")
-    labs.wait_healthy(healthy, 180)
+    labs.wait_healthy(healthy, 120)
     asked = "SELECT count(*) FROM pg_tables WHERE tablename = 'nobody_else_has_this'"
     assert healthy.sql(node, asked).strip() == "0"
 
