@@ -4,8 +4,11 @@ What is wrong with this node although its units run, and the cures: each looks a
 The names are those of ``fanatico_guard.CURES``, which says what has to be left standing.
 """
 
+import contextlib
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -15,8 +18,9 @@ __virtualname__ = "fanatico_cure"
 
 _ASK = 1  # seconds; the beacon's process waits for the answer
 _RENEW_DAYS = 30  # as in fanatico_pki
-_BEHIND = 30  # as in fanatico_guard
 _MAX_LAG = 3  # blocks, as in fanatico_rpc
+_LOOPS = 4  # restarts by systemd, which a unit that stays up does not come to
+_HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
 
 # What may go when a disk is full: what can be had anew.
 _SPARE_CACHES = ("/var/cache/apt/archives",)
@@ -353,7 +357,10 @@ _LOST = ("start failed", "crashed")
 def _replica_lost():
     if not _active("patroni.service"):
         return ""
-    own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    try:
+        own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    except CommandExecutionError:
+        return _does_not_stay_up()
     state, role = own.get("state"), own.get("role")
     if (
         own.get("pause")
@@ -361,12 +368,31 @@ def _replica_lost():
         or state in ("creating replica", "starting", "restarting", "initializing new cluster")
     ):
         return ""
-    directory = pathlib.Path(_get("postgresql:data_dir", "/var/lib/postgresql/17/main"))
-    if not (directory / "global" / "pg_control").is_file():
-        return f"{directory} has lost its content ({state})"
+    if not (_data_directory() / "global" / "pg_control").is_file():
+        return f"{_data_directory()} has lost its content ({state})"
     if state in _LOST:
         return f"its PostgreSQL is {state}"
+    if state == "running" and own.get("replication_state") != "streaming":
+        said = _said_by_postgresql()
+        return f"it cannot follow: {said}" if said else ""
     return ""
+
+
+def _data_directory():
+    return pathlib.Path(_get("postgresql:data_dir", "/var/lib/postgresql/17/main"))
+
+
+def _does_not_stay_up():
+    """A Patroni that ends again and again because its PostgreSQL takes no connection: its data are damaged."""
+    unit = __salt__["fanatico_unit.states"]("patroni.service")["patroni.service"]
+    said = _said_by_postgresql() if unit["restarts"] >= _LOOPS else ""
+    return f"Patroni does not stay up with its data: {said}" if said else ""
+
+
+def _said_by_postgresql():
+    """Return why PostgreSQL cannot use its data, or follow with them, if it has said so in the last half minute."""
+    said = _run("journalctl", "-u", "patroni", "-n", "60", "--no-pager", "-o", "cat", "--since=-30s").stdout
+    return _util("fanatico_patroni_plan.unusable")(said)
 
 
 def _replica_astray():
@@ -383,8 +409,45 @@ def _replica_astray():
 
 def _copy_anew(timeout):
     """Have Patroni copy everything from the leader; the order is refused where this node leads."""
-    said = __salt__["fanatico_patroni.reinitialize"](force=True)
+    try:
+        said = __salt__["fanatico_patroni.reinitialize"](force=True)
+    except CommandExecutionError:
+        if not _does_not_stay_up():
+            raise
+        return _begin_empty(timeout)
     return f"copied anew ({said})"
+
+
+def _begin_empty(timeout):
+    """Do what Patroni, which does not stay up, cannot be told to: start without data, which makes it copy the leader's."""
+    leader = __salt__["fanatico_patroni.leader"]()
+    if leader in (None, __opts__["id"]):
+        raise CommandExecutionError(
+            f"{__opts__['id']}: {leader or 'nobody'} leads, so its data stay as they are"
+        )
+    _run("systemctl", "stop", "patroni", timeout=timeout)
+    pid = _postmaster()
+    if pid:  # Patroni's unit leaves it running
+        os.kill(pid, signal.SIGQUIT)  # its immediate shutdown
+    ended, seen = _util("fanatico_wait.until")(
+        lambda: (not _postmaster(), f"PostgreSQL ({pid}) does not end"), timeout / 4, 0.25
+    )
+    if not ended:
+        raise CommandExecutionError(f"{__opts__['id']}: {seen}, so its data stay as they are")
+    for left in _data_directory().iterdir():
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    _run("systemctl", "start", "patroni", timeout=timeout)
+    return f"begun anew without data, {leader} has them"
+
+
+def _postmaster():
+    """Return the pid of the PostgreSQL that runs on the data, or None."""
+    try:
+        pid = int((_data_directory() / "postmaster.pid").read_text(encoding="utf-8").split()[0])
+        name = pathlib.Path("/proc", str(pid), "comm").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError, IndexError):
+        return None
+    return pid if name == "postgres" else None
 
 
 def _replica_streams():
@@ -435,6 +498,13 @@ def _address_missing():
     return ""
 
 
+def _keepalived_hung():
+    idle = __salt__["fanatico_keepalived.idle"]()
+    if idle < _HANGS or not _active("keepalived.service"):
+        return ""
+    return f"Keepalived has not asked HAProxy for {idle:.0f} s, which it does twice a second"
+
+
 def _address_doubled():
     """Whether another holds it as well nobody can see from here; who asks for the cure has seen it."""
     held = __salt__["fanatico_keepalived.state"](_ASK)
@@ -470,13 +540,19 @@ def _rpc_behind():
     if not _active("fanatico-rpc.service"):
         return ""
     block = __salt__["fanatico_rpc.call"]("eth_getBlockByNumber", ["latest", False], timeout=_ASK)
-    if time.time() - int(block["timestamp"], 16) < _get("heal:behind", _BEHIND):
+    if time.time() - int(block["timestamp"], 16) < _util("fanatico_guard.settings")(_get("heal"))["behind"]:
         return ""
-    facts = __salt__["fanatico_rpc.look"](_ASK)["facts"]
-    local, heads = facts.get("local"), facts["peers"].values()
-    lag = max(heads, default=0) - local["head"] if local else 0
-    if lag > _MAX_LAG and not local["syncing"]:
-        return f"it stands at block {local['head']}, {lag} behind the others"
+    # One after the other: the beacon's process is no place for threads.
+    heads = []
+    for peer in _util("fanatico_plan.peers")(__pillar__["plan"], "rpc", __opts__["id"]):
+        with contextlib.suppress(CommandExecutionError):
+            heads.append(__salt__["fanatico_rpc.head"](peer, timeout=_ASK))
+    lag = max(heads, default=0) - int(block["number"], 16)
+    if lag <= _MAX_LAG or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
+        return ""
+    time.sleep(1)  # one that catches up has old blocks too, and a new one every moment
+    if __salt__["fanatico_rpc.head"](timeout=_ASK) == int(block["number"], 16):
+        return f"it stands at block {int(block['number'], 16)}, {lag} behind the others"
     return ""
 
 
@@ -505,6 +581,7 @@ _SYMPTOMS = {
     "replica-astray": _replica_astray,
     "writes-stall": _writes_stall,
     "haproxy-unconfigured": _haproxy_unconfigured,
+    "keepalived-hung": _keepalived_hung,
     "address-missing": _address_missing,
     "address-doubled": _address_doubled,
     "rpc-hung": _rpc_hung,
@@ -524,6 +601,7 @@ _CURES = {
     "replica-astray": _copy_anew,
     "writes-stall": _hand_over,
     "haproxy-unconfigured": _configure_haproxy,
+    "keepalived-hung": _elect_anew,
     "address-missing": _elect_anew,
     "address-doubled": _elect_anew,
     "rpc-hung": _restart_rpc,

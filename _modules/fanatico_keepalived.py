@@ -4,10 +4,12 @@ Keepalived on this node: who holds the virtual address, and does it answer.
 
 import pathlib
 import re
+import time
 
 from salt.exceptions import CommandExecutionError
 
 PID_FILE = "/run/keepalived.pid"
+ASKED_FILE = "/run/keepalived.asked"  # salt/keepalived/files/haproxy-answers.sh
 
 
 def _util(name):
@@ -74,6 +76,24 @@ def state(timeout=1):
         "running": _running(),
         "answers": _answers(timeout),
     }
+
+
+def idle():
+    """
+    Return for how many seconds Keepalived has not asked HAProxy whether it answers; 0.0 where that is not known.
+
+    It asks twice a second: one that has not for seconds hangs, and would neither take nor give up the address.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.idle
+    """
+    try:
+        return max(0.0, time.time() - pathlib.Path(ASKED_FILE).stat().st_mtime)
+    except OSError:
+        return 0.0
 
 
 def _running():

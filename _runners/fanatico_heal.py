@@ -71,7 +71,7 @@ def heal(host, what, why="", roles=(), settings=None):
         )
     try:
         # What spoke for it may have changed while another healing had the lock.
-        reason = _objection(host, what, roles, conf) or _lacking(host, what)
+        reason = _objection(host, what, roles, conf) or _lacking(host, what, roles)
         if reason:
             return _refuse(facts, reason, conf, begun)
         if conf["only_say"]:

@@ -3,7 +3,10 @@ What is wrong and no event told of, or told in vain: found by looking at every n
 """
 
 import json
+import time
 from pathlib import Path
+
+_ELECTION = 3  # seconds: VRRP's longest, with a node that is down in between
 
 __virtualname__ = "fanatico"
 
@@ -40,11 +43,16 @@ def reconcile(timeout=20):
         for node, why in seen.items():
             found.setdefault(node, {})[fault] = why
     now = [f"{node}/{what}" for node, one in found.items() for what in one]
-    treated = sorted(set(now) & set(_last()))
+    # The last first: of two that hold the address it is the one with the lower priority.
+    due, treated = sorted(set(now) & set(_last()), reverse=True), []
     _remember(now)
-    for key in treated:
+    for key in due:
         node, _, what = key.partition("/")
+        tried = any(one.endswith(f"/{what}") for one in treated)
+        if what == "address-doubled" and tried and not _still_doubled(node, plan, timeout):
+            continue
         _treat(node, what, found[node][what])
+        treated.append(key)
     return {"found": found, "silent": [node for node in nodes if node not in answers], "treated": treated}
 
 
@@ -98,14 +106,20 @@ def _deployed():
 
 
 def _doubled(plan, timeout):
-    """Return ``{balancer: why}`` where two hold the virtual address: the one that comes last in the plan is to elect anew."""
+    """Return ``{balancer: why}`` where two hold the virtual address: one after the other elects anew, until one has it."""
     nodes = __utils__["fanatico_plan.nodes"](plan, "haproxy")
     answers = __utils__["fanatico_sweep.ask"](
         __opts__, nodes, "fanatico_keepalived.holds_address", timeout=timeout
     )
     holders = [node for node in nodes if answers.get(node) is True]
     why = f"{' and '.join(holders)} hold {plan['virtual_ip']['address']} at the same time"
-    return {holders[-1]: why} if len(holders) > 1 else {}
+    return dict.fromkeys(holders, why) if len(holders) > 1 else {}
+
+
+def _still_doubled(node, plan, timeout):
+    """Tell whether ``node`` shares the address even after what was just done elsewhere, and an election, are over."""
+    time.sleep(_ELECTION)
+    return node in _doubled(plan, timeout)
 
 
 def _stalled(plan, timeout):

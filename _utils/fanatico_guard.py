@@ -44,6 +44,7 @@ CURES = {
     "replica-lost": {"role": "patroni", "spares": "replica", "timeout": 600},
     "replica-astray": {"role": "patroni", "spares": "replica", "timeout": 600, "lasting": "astray"},
     "haproxy-unconfigured": {"role": "haproxy", "spares": None, "timeout": 90},
+    "keepalived-hung": {"role": "haproxy", "spares": None, "timeout": 30},
     "address-missing": {"role": "haproxy", "spares": None, "timeout": 30},
     "address-doubled": {"role": "haproxy", "spares": None, "timeout": 30, "whole": True},
     "writes-stall": {

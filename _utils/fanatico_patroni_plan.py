@@ -1,6 +1,9 @@
 """
-Whether a Patroni node and the cluster it finds belong together, decided from what is seen. No I/O.
+Whether a Patroni node and the cluster it finds belong together, and whether its data are of use, decided from what is seen.
+No I/O.
 """
+
+import re
 
 
 def judge(me, key, initialize, local, leader):
@@ -79,3 +82,20 @@ def synchronous_mode(wanted, version):
     """
     major = version.rpartition(":")[2].partition(".")[0]
     return True if wanted == "quorum" and major.isdecimal() and int(major) < 4 else wanted
+
+
+# The server's own files are named without a leading slash; what somebody has forbidden or used up is no damage.
+# The last two are said by the primary: a replica that has what nobody else has, and one that needs what is gone.
+_UNUSABLE = re.compile(
+    r"(?:FATAL|PANIC): +(?:could not (?:open|access|stat) (?:file|directory) \"(?!/).*No such file or directory"
+    r"|could not read file \"(?!/).*(?:read \d+ of \d+|Input/output error)"
+    r"|could not locate a valid checkpoint record|invalid (?:checkpoint|page)|.*contains (?:invalid|incorrect|wrong) ).*"
+    r"|requested starting point \S+ is ahead of the WAL flush position.*"
+    r"|requested WAL segment \S+ has already been removed"
+)
+
+
+def unusable(journal):
+    """Return the last line in which PostgreSQL says that it cannot use its data, or follow with them; else an empty string."""
+    found = [one[0] for one in _UNUSABLE.finditer(journal)]
+    return found[-1][-300:] if found else ""

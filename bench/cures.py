@@ -15,6 +15,7 @@ from pathlib import Path
 
 from _utils import fanatico_measure as measure
 from lab import preflight, report
+from lab.deploy import reimage
 from lab.drill.run import Scene, history, leader, loading, password, wait_healthy
 from lab.errors import LabError
 from lab.machines import Lab
@@ -131,7 +132,7 @@ def host_made_anew(lab, number):
     """A replica's host replaced by one with nothing but its minion, and that one's key: until it streams, from its power on."""
     node, streams = a_replica(lab, number)
     begun = time.monotonic()
-    lab.renew(node, keep=["etc/salt/pki/minion"])
+    reimage(lab, node, keep=["etc/salt/pki/minion"])
     return wait(streams, begun, f"{node} to stream again")
 
 

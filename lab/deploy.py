@@ -33,17 +33,26 @@ def prepare_master(lab):
 
 def connect_minions(lab):
     """Give every other machine the minion's configuration and start it."""
+    with ThreadPoolExecutor() as pool:
+        others = [machine for name, machine in lab.machines.items() if name != lab.master]
+        list(pool.map(lambda machine: _connect(lab, machine), others))
+
+
+def reimage(lab, name, keep):
+    """Replace a machine by a new one as a provisioner makes them: with a minion that knows its name and its master.
+
+    :param keep: paths below / that the provisioner puts back: etc/salt/pki/minion, or etc/ssh for whom SSH is to vouch.
+    """
+    _connect(lab, lab.renew(name, keep=keep))
+
+
+def _connect(lab, machine):
     source = lab.machine(lab.master).root
     unit = "etc/systemd/system/salt-minion.service"
-
-    def connect(machine):
-        shutil.copytree(source / "etc/salt/minion.d", machine.root / "etc/salt/minion.d", dirs_exist_ok=True)
-        (machine.root / "etc/salt/minion_id").write_text(machine.name)
-        shutil.copyfile(source / unit, machine.root / unit)
-        machine.exec(["systemctl", "enable", "--now", "--quiet", "--no-block", "salt-minion.service"])
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(connect, [machine for name, machine in lab.machines.items() if name != lab.master]))
+    shutil.copytree(source / "etc/salt/minion.d", machine.root / "etc/salt/minion.d", dirs_exist_ok=True)
+    (machine.root / "etc/salt/minion_id").write_text(machine.name)
+    shutil.copyfile(source / unit, machine.root / unit)
+    machine.exec(["systemctl", "enable", "--now", "--quiet", "--no-block", "salt-minion.service"])
 
 
 def orchestrate(lab, progress, timeout=600):

@@ -285,16 +285,16 @@ class Lab:
             for path in keep:
                 run(["cp", "-a", "--parents", path, kept], cwd=machine.root)
             machine.delete()
-            return self._boot_new(machine, bare, kept, sshd="etc/ssh" in keep)
+            return self._boot_new(machine, bare, kept, keep)
 
-    def _boot_new(self, machine, bare, kept=None, sshd=False):
+    def _boot_new(self, machine, bare, kept=None, keep=()):
         network.attach(self.name, self.plan, machine.name, machine.address)
         self._prepare(machine)
         if bare:
             _strip(machine.root)
-        if kept:
-            run(["cp", "-a", f"{kept}/.", machine.root])
-        if bare or sshd:
+        for path in keep:  # not the folder itself: its mode would become that of /
+            run(["cp", "-a", "--parents", path, machine.root], cwd=kept)
+        if bare or "etc/ssh" in keep:
             (machine.root / "etc/systemd/system/ssh.service").unlink()
             run(["chroot", machine.root, "systemctl", "enable", "-q", "ssh.service"])
         machine.power_on()

@@ -24,6 +24,22 @@ Keepalived can ask HAProxy:
     - require:
       - pkg: Keepalived is installed
 
+# Each check writes it anew: an old one tells of a Keepalived that hangs. The checks' user has no right to make it.
+The checks of Keepalived have a file to write:
+  file.managed:
+    - name: /etc/tmpfiles.d/fanatico-keepalived.conf
+    - contents: f /run/keepalived.asked 0644 keepalived_script - -
+    - mode: "0644"
+    - require:
+      - user: User for the checks of Keepalived
+
+The checks of Keepalived can write it now:
+  cmd.run:
+    - name: systemd-tmpfiles --create /etc/tmpfiles.d/fanatico-keepalived.conf
+    - creates: /run/keepalived.asked
+    - require:
+      - file: The checks of Keepalived have a file to write
+
 A killed Keepalived leaves no address behind:
   file.managed:
     - name: /etc/systemd/system/keepalived.service.d/fanatico.conf

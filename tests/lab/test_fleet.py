@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lab.deploy import reimage
 from tests.support import labs, wait_until
 
 NODE = "rpc3"
@@ -136,7 +137,7 @@ def test_made_anew_once_more_it_is_built_without_a_person(lab):
     labs.wait_healthy(lab)
     lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])
     news = labs.News(lab)
-    lab.renew(NODE, keep=["etc/ssh", "root/.ssh"])
+    reimage(lab, NODE, keep=["etc/ssh", "root/.ssh"])
     assert "its new key accepted" in news.wait("healed", NODE, "key-denied", 90)["reason"]
     assert "the highstate applied" in news.wait("healed", NODE, "bare", 120)["reason"]
     labs.wait_healthy(lab)

@@ -134,11 +134,15 @@ class News:
         ]
 
     def wait(self, decision, node, what, timeout=60):
-        """Wait for a decision about a unit or another fault and return its entry."""
+        """Wait for a decision about a unit or another fault, ``None`` for any, and return its entry."""
 
         def told():
             entries = map(json.loads, self._lines()[self._seen :])
-            ours = [entry for entry in entries if entry.get("what") == what and node in (None, entry["host"])]
+            ours = [
+                entry
+                for entry in entries
+                if what in (None, entry.get("what")) and node in (None, entry["host"])
+            ]
             return next((entry for entry in ours if entry["decision"] == decision), None)
 
         return wait_until(told, timeout, f"{what} on {node} to be {decision}")

@@ -1,14 +1,16 @@
 """What a node finds wrong with itself, and the cures: looked at again first, proven afterwards. Services are made up."""
 
+import contextlib
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
-from _utils import fanatico_guard, fanatico_plan
+from _utils import fanatico_guard, fanatico_patroni_plan, fanatico_plan
 
 
 class Node:
@@ -21,6 +23,7 @@ class Node:
         self.etcd_errors = []
         self.disk = {"status": "ok", "detail": ""}
         self.heads = [1]
+        self.idle = 0.2
         self.block_age, self.best, self.syncing = 1, 1, False
         self.certificates = {"patroni/etcd": {"days": 80}}
         self.health = {"checks": {"patroni.state": {"status": "ok", "detail": ""}}}
@@ -39,6 +42,7 @@ class Node:
             "enabled": "enabled",
             "tried": True,
             "result": "success",
+            "restarts": 0,
         }
         return {
             unit: {**well, **self.units.get(unit, {})}
@@ -50,17 +54,17 @@ class Node:
             raise CommandExecutionError(self.patroni)
         return self.patroni
 
-    def head(self, **_):
+    def head(self, node=None, **_):
+        if node:
+            return self.best
         if isinstance(self.heads, str):
             raise CommandExecutionError(self.heads)
         return self.heads[0]
 
     def call(self, method, params, timeout):
-        return {"timestamp": hex(int(time.time() - self.block_age))}
-
-    def look_at_chain(self, *_):
-        local = {"head": self.heads[0], "head_time": 0, "syncing": self.syncing}
-        return {"facts": {"local": local, "peers": {"rpc2": self.best}}}
+        if isinstance(self.heads, str):
+            raise CommandExecutionError(self.heads)
+        return {"timestamp": hex(int(time.time() - self.block_age)), "number": hex(self.heads[0])}
 
     def act(self, name, then=lambda: None, answer=True):
         def do(*args, **kwargs):
@@ -94,10 +98,11 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "fanatico_etcd.own_errors": lambda *_: node.etcd_errors,
         "fanatico_etcd.make_room": node.act("make_room", lambda: node.etcd_errors.clear(), "compacted"),
         "fanatico_keepalived.state": lambda *_: node.address,
+        "fanatico_keepalived.idle": lambda: node.idle,
         "fanatico_node.disk": lambda: node.disk,
         "fanatico_rpc.head": node.head,
         "fanatico_rpc.call": node.call,
-        "fanatico_rpc.look": node.look_at_chain,
+        "fanatico_rpc.syncing": lambda **_: node.syncing,
         "fanatico_pki.look": lambda: node.certificates,
         "fanatico.health": lambda: node.health,
     }
@@ -113,8 +118,9 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def haproxy_is_configured(monkeypatch):
+def nothing_is_run(monkeypatch):
     monkeypatch.setitem(cure._SYMPTOMS, "haproxy-unconfigured", lambda: "")
+    monkeypatch.setattr(cure, "_run", lambda *_, **__: SimpleNamespace(stdout="", stderr="", returncode=0))
 
 
 def test_a_node_that_is_well_has_none():
@@ -145,6 +151,7 @@ def test_what_cannot_be_told_is_no_fault(node):
         ("replica-lost", lambda node: node.patroni.update(state="start failed")),
         ("disk-full", lambda node: node.disk.update(status="critical", detail="/ has 0.1 GiB free")),
         ("address-missing", lambda node: node.address.update(answers=False)),
+        ("keepalived-hung", lambda node: setattr(node, "idle", 6.0)),
         ("rpc-hung", lambda node: setattr(node, "heads", "http://one:8545: no answer within 1 s")),
         ("rpc-behind", lambda node: vars(node).update(block_age=60, best=9)),
         ("replica-astray", lambda node: node.patroni.update(replication_state=None)),
@@ -384,10 +391,75 @@ def test_writes_stall_where_two_see_it_and_somebody_leads(fleet, canaries, leade
     assert reconciler.reconcile()["treated"] == (["db1/writes-stall"] if stalls else [])
 
 
-def test_an_address_that_two_hold_is_for_the_last_of_them_to_settle(fleet):
+@pytest.mark.parametrize("settled", [True, False])
+def test_an_address_that_two_hold_is_for_the_last_of_them_to_settle_then_for_the_other(
+    fleet, monkeypatch, settled
+):
     fleet.holders = ["haproxy1", "haproxy2"]
     reconciler.reconcile()
-    assert reconciler.reconcile()["treated"] == ["haproxy2/address-doubled"]
+    monkeypatch.setattr(
+        reconciler.time, "sleep", lambda _: setattr(fleet, "holders", ["haproxy1"]) if settled else None
+    )
+    second = [] if settled else ["haproxy1/address-doubled"]
+    assert reconciler.reconcile()["treated"] == ["haproxy2/address-doubled", *second]
+
+
+SAID = """
+INFO: establishing a new patroni heartbeat connection to postgres
+2026-11-26 08:10:49.786 UTC [11625] FATAL:  could not open file "global/pg_filenode.map": No such file or directory
+patroni.exceptions.PostgresConnectionException: Exceeded retry deadline
+"""
+
+
+@pytest.mark.parametrize(
+    ("restarts", "said", "leader", "emptied"),
+    [
+        (9, SAID, "db1", True),
+        (9, SAID, None, False),
+        (9, SAID, "one", False),
+        (1, SAID, "db1", False),
+        (9, SAID.replace("FATAL:  could", "FATAL:  cannot"), "db1", False),
+    ],
+)
+def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
+    node, monkeypatch, restarts, said, leader, emptied
+):
+    node.patroni = "https://one:8008/patroni: connection refused"
+    node.units["patroni.service"] = {"restarts": restarts}
+    cure.__salt__["fanatico_patroni.reinitialize"] = node.status
+    cure.__salt__["fanatico_patroni.leader"] = lambda: leader
+
+    def run(*command, **_):
+        if command[:2] == ("systemctl", "start"):
+            node.patroni = {"state": "running", "role": "replica", "replication_state": "streaming"}
+        return SimpleNamespace(stdout=said, returncode=0)
+
+    monkeypatch.setattr(cure, "_run", run)
+    with contextlib.suppress(CommandExecutionError):
+        cure.apply("replica-lost", samples=1, timeout=1)
+    assert (not list((node.folder / "pg").iterdir())) is emptied
+
+
+@pytest.mark.parametrize(
+    ("line", "damage"),
+    [
+        ('FATAL:  could not open file "global/pg_filenode.map": No such file or directory', True),
+        ("PANIC:  could not locate a valid checkpoint record at 0/3000028", True),
+        ('FATAL:  could not read file "base/1/1259": read 0 of 8192', True),
+        (
+            "FATAL:  could not receive data from WAL stream: ERROR:  requested starting point 0/C000000 is ahead of the WAL"
+            " flush position of this server 0/9003D78",
+            True,
+        ),
+        ("ERROR:  requested WAL segment 00000001000000000000000C has already been removed", True),
+        ('FATAL:  could not open file "global/pg_control": Permission denied', False),
+        ('FATAL:  could not open file "/etc/ssl/server.key": No such file or directory', False),
+        ("FATAL:  the database system is starting up", False),
+        ("FATAL:  could not write to file pg_wal/xlogtemp.7: No space left on device", False),
+    ],
+)
+def test_what_postgresql_says_of_damaged_data(line, damage):
+    assert bool(fanatico_patroni_plan.unusable(f"INFO: a\n2026-11-26 08:10:49 UTC [1] {line}\nb")) is damage
 
 
 UNKNOWN = "'fanatico_cure.bare' is not available."
