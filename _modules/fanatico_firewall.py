@@ -30,6 +30,10 @@ def _me():
     return __opts__["id"]
 
 
+def _plan():
+    return _util("fanatico_plan.complete")(__pillar__["plan"])
+
+
 def _settings():
     return dict(_util("fanatico_plan.get")(__pillar__, "firewall", {}))
 
@@ -44,7 +48,7 @@ def flows():
 
         salt db1 fanatico_firewall.flows
     """
-    return _util("fanatico_firewall.flows")(__pillar__["plan"], _settings())
+    return _util("fanatico_firewall.flows")(_plan(), _settings())
 
 
 def wanted():
@@ -57,7 +61,7 @@ def wanted():
 
         salt db1 fanatico_firewall.wanted
     """
-    return _util("fanatico_firewall.ruleset")(__pillar__["plan"], _settings(), _me())
+    return _util("fanatico_firewall.ruleset")(_plan(), _settings(), _me())
 
 
 def present():

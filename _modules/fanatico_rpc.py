@@ -3,12 +3,15 @@ The blockchain's JSON-RPC on this node and its peers, over HTTP and WebSocket.
 """
 
 import json
+import pathlib
+import socket
 import time
 
 from salt.exceptions import CommandExecutionError
 
 MAX_LAG = 3  # blocks behind the best peer
 STALL = 15  # block times without a new block
+DRAINED = "/var/lib/fanatico-rpc/drained"  # as in salt/rpc/files/rpc-agent.json.jinja
 
 
 def _util(name):
@@ -166,6 +169,87 @@ def subscribe(count=1, timeout=10, node=None):
     return heads
 
 
+def rotation(timeout=2):
+    """
+    Return ``{"ready": bool, "why": str, "drained": bool}``: whether this node's agent lets HAProxy send it requests.
+
+    timeout
+        Seconds.
+
+    Raises ``CommandExecutionError`` where the agent does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'rpc*' fanatico_rpc.rotation
+    """
+    place = (_nodes()[_me()], _util("fanatico_plan.port")(__pillar__["plan"], "rpc_agent"))
+    try:
+        with socket.create_connection(place, timeout) as connection, connection.makefile() as lines:
+            word, _, why = lines.readline().strip().partition(" #")
+    except OSError as exc:
+        raise CommandExecutionError(
+            f"{_me()}: the agent at port {place[1]} does not answer ({exc}): HAProxy goes by its last word. Next: "
+            "journalctl -u fanatico-rpc-agent -n 50"
+        ) from exc
+    return {"ready": word.startswith("ready"), "why": why, "drained": pathlib.Path(DRAINED).exists()}
+
+
+def drain(reason=""):
+    """
+    Have the agent tell HAProxy to send this node nothing new; what it is at goes on. ``salt-run fanatico.drain`` waits, too.
+
+    reason
+        For whoever looks at the node's health meanwhile.
+
+    It holds over restarts and reboots, until ``fanatico_rpc.undrain``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc2 fanatico_rpc.drain 'new disk'
+    """
+    path = pathlib.Path(DRAINED)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{reason or 'no reason given'}\n", encoding="utf-8")
+    return rotation()
+
+
+def undrain():
+    """
+    Let this node take requests again, as soon as its agent finds it fit.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc2 fanatico_rpc.undrain
+    """
+    pathlib.Path(DRAINED).unlink(missing_ok=True)
+    return rotation()
+
+
+def sockets():
+    """
+    Return how many WebSockets are open to this node.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'rpc*' fanatico_rpc.sockets
+    """
+    import psutil
+
+    mine = (_nodes()[_me()], _get("plan:ports:rpc_ws"))
+    return sum(
+        one.status == psutil.CONN_ESTABLISHED and tuple(one.laddr) == mine
+        for one in psutil.net_connections("tcp4")
+    )
+
+
 def _local(address, timeout):
     """Return what this node says of its chain, in one batch."""
     batch = [
@@ -218,6 +302,7 @@ def look(timeout=2):
     probes = {
         "local": lambda: _local(mine, timeout),
         "websocket": lambda: _websocket(mine, timeout),
+        "rotation": lambda: rotation(timeout),
     }
     for name, address in nodes.items():
         probes[f"head {name}"] = lambda address=address: int(
@@ -268,6 +353,7 @@ def _judge(facts, settings, now):
         found["rpc.websocket"] = critical(
             False, facts["errors"]["websocket"], "journalctl -u fanatico-rpc -n 50"
         )
+    found["rpc.rotation"] = _judge_rotation(facts, ok, degraded)
     local = facts.get("local")
     if local is None:
         found["rpc.http"] = critical(None, facts["errors"]["local"], "journalctl -u fanatico-rpc -n 50")
@@ -305,3 +391,15 @@ def _judge(facts, settings, now):
     else:
         found["rpc.head"] = ok(local["head"], f"the newest block is {age} s old")
     return found
+
+
+def _judge_rotation(facts, ok, degraded):
+    """Whether HAProxy sends this node requests; whatever keeps it out is a check of its own, so this one is never critical."""
+    told = facts.get("rotation")
+    if told is None:
+        return degraded(None, facts["errors"]["rotation"], "systemctl status fanatico-rpc-agent")
+    if told["drained"]:
+        return degraded(False, told["why"], f"salt-run fanatico.undrain {_me()}")
+    if not told["ready"]:
+        return degraded(False, f"out of rotation: {told['why']}", "journalctl -u fanatico-rpc -n 50")
+    return ok(True, "HAProxy sends it requests")

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import socketserver
 import sys
+import threading
 import time
 import types
 
@@ -96,8 +98,26 @@ def websocket(monkeypatch):
 
 
 @pytest.fixture
-def configure_loader_modules(plan, nodes, all_utils):
+def agent():
+    """This node's agent; `says` is its line."""
+    told = types.SimpleNamespace(says="ready #block 100")
+
+    class Line(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.sendall(f"{told.says}\n".encode())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.2", 0), Line) as server:
+        told.address, told.port = server.server_address
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield told
+        server.shutdown()
+
+
+@pytest.fixture
+def configure_loader_modules(plan, nodes, all_utils, agent, tmp_path, monkeypatch):
+    monkeypatch.setattr(fanatico_rpc, "DRAINED", str(tmp_path / "rpc" / "drained"))
     plan = copy.deepcopy(plan)
+    plan["ports"]["rpc_agent"] = agent.port
     for name, peer in nodes.items():
         plan["nodes"][name]["address"] = peer.address
     plan["ports"]["rpc_http"] = nodes["rpc1"].port
@@ -117,7 +137,7 @@ def bad(checks):
 def test_all_is_well():
     found = fanatico_rpc.look()
     assert bad(found["checks"]) == {}
-    assert found["checks"].keys() == {"rpc.http", "rpc.websocket", "rpc.sync", "rpc.head"}
+    assert found["checks"].keys() == {"rpc.http", "rpc.websocket", "rpc.sync", "rpc.head", "rpc.rotation"}
     assert found["facts"]["local"]["head"] == 100
     assert found["facts"]["peers"] == {"rpc2": 100, "rpc3": 100}
 
@@ -204,3 +224,27 @@ def test_no_websocket_and_no_subscription(websocket):
     websocket.refused = ConnectionRefusedError(111, "Connection refused")
     with pytest.raises(CommandExecutionError, match="no WebSocket"):
         fanatico_rpc.subscribe()
+
+
+def test_out_of_rotation_by_a_persons_hand_and_back(agent):
+    agent.says = "drain #taken out by a person (block 100)"
+    assert fanatico_rpc.drain("new disk") == {
+        "ready": False,
+        "why": "taken out by a person (block 100)",
+        "drained": True,
+    }
+    check = fanatico_rpc.checks()["rpc.rotation"]
+    assert (check["status"], check["hint"]) == ("degraded", "salt-run fanatico.undrain rpc1")
+    agent.says = "ready #block 100"
+    assert fanatico_rpc.undrain() == {"ready": True, "why": "block 100", "drained": False}
+    assert bad(fanatico_rpc.checks()) == {}
+
+
+def test_out_of_rotation_because_it_is_behind(agent):
+    agent.says = "drain #block 90 is 10 behind"
+    assert "10 behind" in fanatico_rpc.checks()["rpc.rotation"]["detail"]
+
+
+def test_an_agent_that_does_not_answer_is_told():
+    fanatico_rpc.__pillar__["plan"]["ports"]["rpc_agent"] = 1
+    assert "the agent at port 1 does not answer" in fanatico_rpc.checks()["rpc.rotation"]["detail"]

@@ -1,0 +1,107 @@
+"""RPC nodes taken out of HAProxy's rotation and put back, and CloudFlare's networks: minions are made up."""
+
+import pytest
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+from _runners import fanatico_edge as edge
+from _utils import fanatico_plan
+
+
+class Fleet:
+    """RPC nodes and balancers that answer as they would."""
+
+    def __init__(self):
+        self.out, self.sockets, self.deaf, self.behind = set(), 0, set(), set()
+
+    def ask(self, opts, nodes, function, args=(), timeout=0):
+        answers = {}
+        for node in nodes:
+            if function == "fanatico_rpc.drain":
+                self.out.add(node)
+            elif function == "fanatico_rpc.undrain":
+                self.out.discard(node)
+            answers[node] = {
+                "fanatico_rpc.rotation": lambda node=node: {"ready": node not in self.out, "why": "block 7"},
+                "fanatico_rpc.sockets": lambda: self.sockets,
+                "fanatico_haproxy.backends": lambda node=node: {
+                    "rpc_http": {
+                        "up": [
+                            one
+                            for one in ("rpc1", "rpc2", "rpc3")
+                            if one not in self.behind and (one not in self.out or node in self.deaf)
+                        ]
+                    }
+                },
+            }.get(function, dict)()
+        return answers
+
+
+@pytest.fixture
+def fleet(plan, monkeypatch):
+    made = Fleet()
+    monkeypatch.setattr(edge, "__opts__", {}, raising=False)
+    utils = {
+        "fanatico_master.plan": lambda opts: plan,
+        "fanatico_master.compiled": lambda opts, node: ({"cloudflare": {"ranges": ["10.0.0.0/8"]}}, []),
+        "fanatico_plan.nodes": fanatico_plan.nodes,
+        "fanatico_plan.get": fanatico_plan.get,
+        "fanatico_sweep.ask": made.ask,
+        "fanatico_wait.until": lambda look, timeout, interval: look(),
+    }
+    monkeypatch.setattr(edge, "__utils__", utils, raising=False)
+    return made
+
+
+def test_out_and_in_again(fleet):
+    assert edge.drain("rpc2") == {"node": "rpc2", "out": True, "sockets": 0, "others": ["rpc1", "rpc3"]}
+    assert fleet.out == {"rpc2"}
+    assert edge.undrain("rpc2") == {"node": "rpc2", "out": False}
+
+
+def test_the_last_one_stays(fleet):
+    fleet.out = {"rpc1", "rpc3"}
+    with pytest.raises(CommandExecutionError, match="no other RPC node is in rotation"):
+        edge.drain("rpc2")
+    assert "rpc2" not in fleet.out
+    assert edge.drain("rpc2", force=True)["out"]
+
+
+def test_websockets_that_stay_are_told(fleet):
+    fleet.sockets = 3
+    assert edge.drain("rpc2")["sockets"] == 3
+
+
+def test_a_balancer_that_goes_on_sending_is_named(fleet):
+    fleet.deaf = {"haproxy2"}
+    with pytest.raises(CommandExecutionError, match="haproxy2 still sends"):
+        edge.drain("rpc2")
+
+
+def test_one_that_is_not_in_sync_is_not_back(fleet):
+    fleet.behind = {"rpc2"}
+    with pytest.raises(CommandExecutionError, match="haproxy1 and haproxy2 does not send .* its agent says: block 7"):
+        edge.undrain("rpc2")
+
+
+def test_only_rpc_nodes(fleet):
+    with pytest.raises(SaltInvocationError, match="db1 is not an RPC node"):
+        edge.drain("db1")
+
+
+def test_cloudflares_networks_are_compared(fleet, tmp_path):
+    (tmp_path / "ips").write_text("192.0.2.0/24\n2001:db8::/32\n")
+    told = edge.cloudflare_ranges(tmp_path / "ips")
+    assert (told["added"], told["gone"]) == (["192.0.2.0/24", "2001:db8::/32"], ["10.0.0.0/8"])
+    assert told["pillar"] == "  ranges:\n    - 192.0.2.0/24\n    - 2001:db8::/32\n"
+
+
+@pytest.mark.parametrize("text", ["", "<html>"])
+def test_what_is_no_list_of_networks_is_refused(fleet, tmp_path, text):
+    (tmp_path / "ips").write_text(text)
+    with pytest.raises(SaltInvocationError, match="ips: "):
+        edge.cloudflare_ranges(tmp_path / "ips")
+
+
+def test_the_same_networks_are_no_news(fleet, tmp_path):
+    (tmp_path / "ips").write_text("10.0.0.0/8\n")
+    assert edge.cloudflare_ranges(tmp_path / "ips") == {"added": [], "gone": [], "pillar": ""}

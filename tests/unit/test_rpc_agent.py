@@ -1,0 +1,157 @@
+"""Which chain nodes may take traffic, by what all of them say of themselves."""
+
+import importlib.util
+import json
+import socket
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support import REPO
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("rpc_agent", REPO / "salt/rpc/files/rpc_agent.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["rpc_agent"] = module  # where its dataclass looks for itself
+    spec.loader.exec_module(module)
+    return module
+
+
+agent = load()
+SETTINGS = agent.Settings(own="a", nodes={}, listen=[], drained="", max_lag=3, max_jump=1000)
+
+
+def node(head, syncing=False, peers=None):
+    return {"head": head, "syncing": syncing, "peers": peers}
+
+
+def ready(seen, **changes):
+    """The names of those that may take traffic."""
+    settings = agent.Settings(**{**vars(SETTINGS), **changes})
+    return {name for name in seen if agent.verdict(name, seen, settings)[0]}
+
+
+@pytest.mark.parametrize(
+    ("seen", "fit"),
+    [
+        ({"a": node(100), "b": node(100), "c": node(100)}, "abc"),
+        ({"a": node(100), "b": node(97), "c": node(96)}, "ab"),
+        ({"a": node(100), "b": node(100, syncing=True), "c": None}, "a"),
+        # The chain itself has halted, or all of them are catching up: the best serves.
+        ({"a": node(7, syncing=True), "b": node(9, syncing=True), "c": node(9, syncing=True)}, "bc"),
+        # One that has lost its mind, against two that agree.
+        ({"a": node(9_000_000), "b": node(100), "c": node(101)}, "bc"),
+        # Of two, the one behind is the likelier to be wrong.
+        ({"a": node(9_000_000), "b": node(100), "c": None}, "a"),
+        # Alone it serves.
+        ({"a": node(5), "b": None, "c": None}, "a"),
+        ({"a": None, "b": None, "c": None}, ""),
+        # Fresh from an empty disk.
+        ({"a": node(0), "b": node(100), "c": node(100)}, "bc"),
+    ],
+)
+def test_who_is_fit(seen, fit):
+    assert ready(seen) == set(fit)
+
+
+def test_one_without_peers_is_not():
+    assert ready({"a": node(5, peers=0), "b": node(5, peers=2)}, min_peers=1) == {"b"}
+    assert ready({"a": node(5, peers=0), "b": node(5, peers=0)}, min_peers=1) == {"a", "b"}
+
+
+NODES = st.one_of(
+    st.none(),
+    st.builds(node, st.integers(0, 10**9), st.booleans(), st.one_of(st.none(), st.integers(0, 9))),
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcde"), NODES, min_size=1),
+    st.integers(1, 50),
+    st.integers(0, 3),
+)
+def test_somebody_serves_as_long_as_anybody_answers_and_it_is_not_one_far_behind(seen, max_lag, min_peers):
+    fit = ready(seen, max_lag=max_lag, min_peers=min_peers)
+    answering = {name: one["head"] for name, one in seen.items() if one}
+    assert bool(fit) == bool(answering)
+    assert fit <= set(answering)
+    if fit:
+        believed = [head for head in answering.values() if head <= max(answering[name] for name in fit)]
+        assert all(max(believed) - answering[name] <= max_lag for name in fit)
+
+
+@pytest.fixture
+def chain_node():
+    """A node that answers what a test puts into it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        said: dict = {"eth_blockNumber": "0x64", "eth_syncing": False, "net_peerCount": "0x2"}
+
+        def do_POST(self):
+            calls = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answers = [{"jsonrpc": "2.0", "id": one["id"], "result": self.said[one["method"]]} for one in calls]
+            body = json.dumps(answers).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server, Handler.said
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_node_is_asked_again_and_again_over_one_connection(chain_node):
+    server, said = chain_node
+    watched = agent.Node("127.0.0.1", server.server_port, peers=True)
+    watched.look()
+    assert watched.now() == node(100, peers=2)
+    said["eth_syncing"] = {"currentBlock": "0x1"}
+    watched.look()
+    assert watched.now()["syncing"] is True
+    said["eth_blockNumber"] = "what"
+    watched.look()
+    assert watched.now() is None
+
+
+def test_what_is_old_does_not_count(chain_node, monkeypatch):
+    watched = agent.Node("127.0.0.1", chain_node[0].server_port, peers=False)
+    watched.look()
+    monkeypatch.setattr(agent.time, "monotonic", lambda: watched.heard + agent.STALE)
+    assert watched.now() is None
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_haproxy_is_told_in_a_line(chain_node, tmp_path, monkeypatch, drained):
+    server, _ = chain_node
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen = free.getsockname()
+    settings = {
+        "own": "a",
+        "nodes": {"a": ["127.0.0.1", server.server_port]},
+        "listen": listen,
+        "drained": str(tmp_path / "drained"),
+    }
+    if drained:
+        (tmp_path / "drained").touch()
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    monkeypatch.setattr(sys, "argv", ["rpc_agent.py", str(tmp_path / "settings.json")])
+    threading.Thread(target=agent.main, daemon=True).start()
+    for _ in range(100):
+        try:
+            said = socket.create_connection(listen, 1).makefile().readline()
+            break
+        except ConnectionRefusedError:
+            threading.Event().wait(0.05)
+    assert said == ("drain #taken out by a person (block 100)\n" if drained else "ready #block 100\n")
