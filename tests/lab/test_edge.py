@@ -1,0 +1,284 @@
+"""What the public can and cannot do to the chain, through the real balancers and against the lab's own chain."""
+
+import contextlib
+import json
+import re
+import socket
+import time
+
+import pytest
+import websocket
+
+from tests.support import labs, wait_until
+from tests.support.edge import outsider
+
+FORBIDDEN = [
+    "admin_addPeer", "debug_traceTransaction", "personal_listAccounts", "miner_start", "txpool_content",
+    "engine_newPayloadV1", "anvil_setBalance", "evm_increaseTime",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def public(lab):
+    labs.wait_healthy(lab)
+    with outsider(lab) as made:
+        yield made
+
+
+def call(method, number=1, *params):
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
+
+
+def text(method, number="1"):
+    return f'{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":[]}}'
+
+
+# --- what gets through
+
+
+def test_calls_and_batches_are_answered(public):
+    answer = public.call("eth_chainId", number=7)
+    assert (answer.status, answer.json["id"], answer.json["result"]) == (200, 7, "0x539")
+    assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["x-request-id"])
+    batch = public.post([call("eth_chainId", n) for n in range(20)])
+    assert sorted(one["id"] for one in batch.json) == list(range(20))
+
+
+def test_a_large_body_gets_through(public):
+    data = "0x" + "00" * 50_000
+    answer = public.post(call("eth_estimateGas", 1, {"to": "0x" + "11" * 20, "data": data}))
+    assert answer.status == 200
+
+
+def test_whoever_asks_for_health_is_told(public):
+    answer = public.run(_health, public)
+    assert answer == (200, {"status": "ok", "ready": 3, "nodes": 3})
+
+
+def _health(public):
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://{public.virtual_ip}:{public.ports['rpc_http']}/health", timeout=5) as answer:
+        return answer.status, json.load(answer)
+
+
+def test_heads_come_by_websocket(public):
+    def heads():
+        url = f"ws://{public.virtual_ip}:{public.ports['rpc_ws']}"
+        with contextlib.closing(websocket.create_connection(url, timeout=15)) as connection:
+            connection.send(json.dumps(call("eth_subscribe", 1, "newHeads")))
+            connection.recv()
+            return [json.loads(connection.recv())["params"]["result"]["number"] for _ in range(2)]
+
+    first, second = (int(one, 16) for one in public.run(heads))
+    assert second == first + 1
+
+
+# --- what does not
+
+
+@pytest.mark.parametrize("method", FORBIDDEN)
+@pytest.mark.parametrize("number", [7, "a-b", None])
+def test_forbidden_methods_are_refused_with_the_calls_id(public, method, number):
+    answer = public.call(method, number=number)
+    assert answer.error == (403, number, -32601)
+    assert method in answer.json["error"]["message"]
+
+
+def test_a_batch_with_a_forbidden_method_is_refused_as_a_whole(public):
+    answer = public.post([call("eth_chainId", 1), call("evm_mine", "x"), call("eth_blockNumber", 3)])
+    assert answer.status == 403
+    assert [(one["id"], one["error"]["code"]) for one in answer.json] == [(1, -32600), ("x", -32601), (3, -32600)]
+
+
+SNEAKY = [
+    text("evm_mine").replace(":", "\n:\t"),
+    text("evm_mine").replace('"method"', '"m\\u0065thod"'),
+    text("evm_mine").replace("evm_mine", "evm\\u005fmine"),
+    '{"jsonrpc":"2.0","id":1,"method":"eth_chainId","method":"evm_mine","params":[]}',
+    '{"jsonrpc":"2.0","id":1,"method":"evm_mine","method":"eth_chainId","params":[]}',
+    '{"jsonrpc":"2.0","id":1,"METHOD":"evm_mine","method":"eth_chainId","params":[]}',
+    '{"jsonrpc":"2.0","id":1,"params":[{"method":"eth_chainId"}],"method":"evm_mine"}',
+    '{"x":{"method":"eth_chainId"},"jsonrpc":"2.0","id":1,"method":"evm_mine","params":[]}',
+    f"[{text('eth_chainId')},{text('evm_mine')}]",
+    f"  \n[{text('evm_mine')}]",
+    f"\ufeff{text('evm_mine')}",
+    f"[[{text('evm_mine')}]]",
+    text("evm_mine") + text("eth_chainId"),
+    text("EVM_MINE"),
+    text(" evm_mine"),
+    text("evm_mine\\u0000"),
+]
+
+
+@pytest.mark.parametrize("body", SNEAKY)
+def test_no_spelling_gets_a_forbidden_method_through(public, body):
+    """A block that nobody owed would show: the lab's chain makes one every two seconds, and none else."""
+    for content_type in ("application/json", "application/json; charset=utf-16"):
+        answer = public.post(body.encode(), Content_Type=content_type)
+        assert answer.status in (400, 403, 415) or "error" in answer.json, answer
+        assert b'"result"' not in answer.body, answer
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ("", 400, -32700),
+        ("{", 400, -32700),
+        ("nonsense", 400, -32700),
+        ("[]", 400, -32600),
+        ("{}", 400, -32600),
+        ('{"jsonrpc":"2.0","id":1}', 400, -32600),
+        (b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":["\xff\xfe"]}', 400, -32700),
+        ("[" * 30_000, 400, -32700),
+        ('{"a":' * 20_000, 400, -32700),
+        (json.dumps([call("eth_chainId", n) for n in range(21)]), 413, -32600),
+        ("x" * 130_000, 413, -32600),
+        ("x" * 3_000_000, 413, -32600),
+    ],
+)
+def test_what_is_no_call_is_refused(public, body, status, code):
+    answer = public.post(body)
+    assert answer.error == (status, None, code)
+
+
+def test_other_ways_to_ask_are_refused(public):
+    assert public.post("", method="GET").error == (405, None, -32600)
+    assert public.post(text("eth_chainId"), Content_Type="text/plain").error == (415, None, -32600)
+    assert public.post(text("eth_chainId"), Content_Encoding="gzip").error == (415, None, -32600)
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+    assert public.post("", method="GET", **upgrade, Sec_WebSocket_Key="ZmFuYXRpY28taGVhbHRoeQ==").error[0] == 426
+    assert public.post(text("eth_chainId"), port="rpc_ws").error[0] == 426
+
+
+def test_two_lengths_are_refused(public):
+    """What one reader takes for a body and the next for another request."""
+    head = b"POST / HTTP/1.1\r\nHost: rpc\r\nContent-Type: application/json\r\n"
+    for lengths in (
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+    ):
+        said = public.raw(head + lengths + b"\r\n0\r\n\r\nPOST / HTTP/1.1\r\nHost: rpc\r\n\r\n", timeout=3)
+        assert said.count(b"HTTP/1.1 ") == said.count(b"HTTP/1.1 400"), said
+
+
+def test_somebody_who_dawdles_is_shown_the_door(public):
+    def dawdle(first):
+        with socket.create_connection((public.virtual_ip, public.ports["rpc_http"]), 20) as connection:
+            connection.sendall(first)
+            begun = time.monotonic()
+            return connection.recv(4096), time.monotonic() - begun
+
+    head = b"POST / HTTP/1.1\r\nHost: rpc\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
+    slow_head, slow_body = public.start(dawdle, head), public.start(dawdle, head + b"\r\n{")
+    for said, took in (slow_head.result(), slow_body.result()):
+        assert b" 408 " in said.splitlines()[0]
+        assert took < 12
+
+
+# --- how much
+
+
+def spend(public, method, count, **options):
+    """Call so often over one connection per thread; return the answers' statuses and the first refusal."""
+    body = [call(method, n) for n in range(20)]
+    answers = [public.post(body, **options) for _ in range(count // 20)]
+    return [one.status for one in answers], next((one for one in answers if one.status == 429), None)
+
+
+def test_each_client_has_a_share_of_each_class(public, lab):
+    statuses, refusal = spend(public, "eth_getLogs", 260)
+    assert statuses[0] == 200
+    assert refusal is not None
+    assert refusal.headers["retry-after"] == "10"
+    assert refusal.error == (429, None, -32005)
+    assert public.call("eth_getLogs", number="mine").error == (429, "mine", -32005)
+    assert public.call("eth_chainId").status == 200
+    # The other balancer knows of it.
+    spare = next(node for node in labs.nodes(lab, "haproxy") if node not in labs.virtual_ip_holders(lab))
+    address = lab.plan["nodes"][spare]["address"]
+    wait_until(lambda: public.call("eth_getLogs", to=address).status == 429, 3, f"{spare} to have heard of it")
+    # Somebody else is somebody else.
+    public.also("10.0.0.253")
+    assert public.call("eth_getLogs", source="10.0.0.253").status == 200
+
+
+# --- CloudFlare
+
+
+def test_who_is_not_cloudflare_does_not_say_whom_it_asks_for(public):
+    """Each pretends to be another client: were it believed, none would ever be refused."""
+    public.also("10.0.0.252")
+    statuses = [
+        public.post([call("eth_getLogs", n) for n in range(20)], source="10.0.0.252", CF_Connecting_IP=f"192.0.2.{n}").status
+        for n in range(13)
+    ]
+    assert statuses[-1] == 429
+
+
+def test_cloudflare_is_believed(public):
+    public.also("173.245.48.9")
+    statuses = [
+        public.post([call("eth_getLogs", n) for n in range(20)], source="173.245.48.9", CF_Connecting_IP=f"192.0.2.{n}").status
+        for n in range(13)
+    ]
+    assert set(statuses) == {200}
+    again = [
+        public.post([call("eth_getLogs", n) for n in range(20)], source="173.245.48.9", CF_Connecting_IP="192.0.2.99").status
+        for n in range(13)
+    ]
+    assert again[-1] == 429
+
+
+# --- nodes that come and go
+
+
+def up(lab):
+    """{balancer: the RPC nodes it sends requests to}."""
+    answers = lab.salt("haproxy*", "fanatico_haproxy.backends")
+    return {node: set(answer["rpc_http"]["up"]) for node, answer in answers.items()}
+
+
+def test_a_frozen_head_is_out_of_rotation_and_comes_back(public, lab):
+    lab.exec("rpc3", ["sh", "-c", "kill -STOP $(systemctl show -P MainPID fanatico-rpc-follow)"])
+    try:
+        wait_until(lambda: all("rpc3" not in one for one in up(lab).values()), 30, "rpc3 to be out of rotation")
+    finally:
+        lab.exec("rpc3", ["sh", "-c", "kill -CONT $(systemctl show -P MainPID fanatico-rpc-follow)"])
+    wait_until(lambda: all("rpc3" in one for one in up(lab).values()), 30, "rpc3 to be back")
+
+
+def test_drained_by_hand_it_stays_out_until_it_is_put_back(public, lab):
+    assert "out: True" in lab.salt_run("fanatico.drain", "rpc2", "a test", "--out=yaml").stdout.replace("true", "True")
+    assert all("rpc2" not in one for one in up(lab).values())
+    assert public.call("eth_chainId").status == 200
+    lab.salt_run("fanatico.undrain", "rpc2")
+    assert all("rpc2" in one for one in up(lab).values())
+    labs.wait_healthy(lab)
+
+
+def test_a_killed_node_costs_no_read(public, lab):
+    def ask(until):
+        failed = total = 0
+        while time.monotonic() < until:
+            total += 1
+            failed += public_call(public).status != 200
+        return failed, total
+
+    def public_call(public):
+        from tests.support.edge import _request
+
+        body = json.dumps(call("eth_blockNumber"))
+        return _request(public.virtual_ip, public.ports["rpc_http"], "POST", body, {"Content-Type": "application/json"}, None)
+
+    until = time.monotonic() + 6
+    readers = [public.start(ask, until) for _ in range(4)]
+    time.sleep(1)
+    for node in ("rpc1", "rpc2"):
+        lab.exec(node, ["systemctl", "kill", "--signal=KILL", "fanatico-rpc"])
+    results = [one.result() for one in readers]
+    assert sum(total for _, total in results) > 100
+    assert [failed for failed, _ in results] == [0, 0, 0, 0]
+    labs.wait_healthy(lab)
