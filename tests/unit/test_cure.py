@@ -131,6 +131,19 @@ def test_every_fault_has_a_symptom_and_a_cure():
     assert set(cure._SYMPTOMS) == set(cure._CURES) == set(fanatico_guard.CURES)
 
 
+def test_one_look_asks_each_service_once(node):
+    asked = []
+    for name in ("fanatico_patroni.status", "fanatico_keepalived.state", "fanatico_unit.states"):
+        ask = cure.__salt__[name]
+        cure.__salt__[name] = lambda *words, ask=ask, name=name, **options: (
+            asked.append((name, *words)) or ask(*words, **options)
+        )
+    cure.symptoms()
+    assert len(asked) == len(set(asked)) > 3
+    node.patroni = "https://one:8008/patroni: no answer within 1 s"
+    assert list(cure.symptoms()) == ["patroni-hung"], "the next look asks again"
+
+
 def test_what_cannot_be_told_is_no_fault(node):
     node.patroni = "https://one:8008/patroni: connection refused"
     node.heads = "http://one:8545: connection refused"
