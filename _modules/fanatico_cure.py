@@ -454,6 +454,8 @@ def _copy_anew(timeout):
 
 def _begin_empty(timeout):
     """Do what Patroni, which does not stay up, cannot be told to: start without data, which makes it copy the leader's."""
+    if __salt__["fanatico_patroni.cluster"]().get("pause"):  # as everywhere here: somebody is at work
+        raise CommandExecutionError(f"{__opts__['id']}: Patroni is paused, so its data stay as they are")
     leader = __salt__["fanatico_patroni.leader"]()
     if leader in (None, __opts__["id"]):
         raise CommandExecutionError(

@@ -428,6 +428,7 @@ patroni.exceptions.PostgresConnectionException: Exceeded retry deadline
     ("restarts", "said", "leader", "emptied"),
     [
         (9, SAID, "db1", True),
+        (9, SAID, "paused", False),
         (9, SAID, None, False),
         (9, SAID, "one", False),
         (1, SAID, "db1", False),
@@ -441,6 +442,10 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
     node.units["patroni.service"] = {"restarts": restarts}
     cure.__salt__["fanatico_patroni.reinitialize"] = node.status
     cure.__salt__["fanatico_patroni.leader"] = lambda: leader
+    cure.__salt__["fanatico_patroni.cluster"] = lambda: {
+        "members": [],
+        **({"pause": True} if leader == "paused" else {}),
+    }
 
     def run(*command, **_):
         if command[:2] == ("systemctl", "start"):
