@@ -62,14 +62,48 @@ def symptoms():
 
 def _look(faults):
     found = {}
-    for fault in faults:
-        try:
-            seen = _SYMPTOMS[fault]()
-        except (CommandExecutionError, OSError, ValueError, LookupError, subprocess.SubprocessError):
-            seen = ""  # it could not be told; `fanatico.health` says why, and nothing is done about it
-        if seen:
-            found[fault] = seen
+    __context__[_ANSWERS] = {}
+    try:
+        for fault in faults:
+            try:
+                seen = _SYMPTOMS[fault]()
+            except (CommandExecutionError, OSError, ValueError, LookupError, subprocess.SubprocessError):
+                seen = ""  # it could not be told; `fanatico.health` says why, and nothing is done about it
+            if seen:
+                found[fault] = seen
+    finally:
+        del __context__[_ANSWERS]
     return found
+
+
+_ANSWERS = "fanatico_cure.answers"
+
+
+def _once(question, ask):
+    """Return the answer that the look under way has had already, or ask: a TLS handshake costs more than all the rest."""
+    answers = __context__.get(_ANSWERS)
+    if answers is None:
+        return ask()
+    if question not in answers:
+        try:
+            answers[question] = ask()
+        except CommandExecutionError as exc:
+            answers[question] = exc
+    if isinstance(answers[question], CommandExecutionError):
+        raise answers[question]
+    return answers[question]
+
+
+def _patroni():
+    return _once("patroni", lambda: __salt__["fanatico_patroni.status"](timeout=_ASK))
+
+
+def _keepalived():
+    return _once("keepalived", lambda: __salt__["fanatico_keepalived.state"](_ASK))
+
+
+def _unit(name):
+    return _once(name, lambda: __salt__["fanatico_unit.states"](name)[name])
 
 
 def found():
@@ -179,7 +213,7 @@ def _in_a_row(look, samples):
 
 
 def _active(unit):
-    return __salt__["fanatico_unit.states"](unit)[unit]["active"] == "active"
+    return _unit(unit)["active"] == "active"
 
 
 def _silent(unit, ask):
@@ -285,7 +319,7 @@ def _etcd_data_lost():
     directory = _etcd_directory()
     if not directory.is_dir():
         return ""  # never installed, or not mounted: nothing to join with
-    unit = __salt__["fanatico_unit.states"]("etcd.service")["etcd.service"]
+    unit = _unit("etcd.service")
     if not any(directory.glob("member/wal/*.wal")):
         return f"{directory} holds no write-ahead log" if unit["tried"] else ""
     if unit["active"] != "active":
@@ -329,7 +363,7 @@ def _make_room_in_etcd(timeout):
 
 
 def _patroni_hung():
-    return _silent("patroni.service", lambda: __salt__["fanatico_patroni.status"](timeout=_ASK))
+    return _silent("patroni.service", _patroni)
 
 
 def _restart_patroni(timeout):
@@ -339,7 +373,7 @@ def _restart_patroni(timeout):
 
 
 def _patroni_paused():
-    own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    own = _patroni()
     # One node speaks for all.
     return "Patroni is paused: nothing fails over" if own.get("pause") and own.get("role") in _LEADS else ""
 
@@ -358,7 +392,7 @@ def _replica_lost():
     if not _active("patroni.service"):
         return ""
     try:
-        own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+        own = _patroni()
     except CommandExecutionError:
         return _does_not_stay_up()
     state, role = own.get("state"), own.get("role")
@@ -384,7 +418,7 @@ def _data_directory():
 
 def _does_not_stay_up():
     """A Patroni that ends again and again because its PostgreSQL takes no connection: its data are damaged."""
-    unit = __salt__["fanatico_unit.states"]("patroni.service")["patroni.service"]
+    unit = _unit("patroni.service")
     said = _said_by_postgresql() if unit["restarts"] >= _LOOPS else ""
     return f"Patroni does not stay up with its data: {said}" if said else ""
 
@@ -399,7 +433,7 @@ def _replica_astray():
     """A replica that runs and follows nobody: its timeline is another, or what it needs is not there any more."""
     if not _active("patroni.service"):
         return ""
-    own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    own = _patroni()
     if own.get("pause") or own.get("role") in _LEADS or own.get("state") != "running":
         return ""
     if own.get("replication_state") == "streaming" or own.get("cluster_unlocked"):
@@ -420,6 +454,8 @@ def _copy_anew(timeout):
 
 def _begin_empty(timeout):
     """Do what Patroni, which does not stay up, cannot be told to: start without data, which makes it copy the leader's."""
+    if __salt__["fanatico_patroni.cluster"]().get("pause"):  # as everywhere here: somebody is at work
+        raise CommandExecutionError(f"{__opts__['id']}: Patroni is paused, so its data stay as they are")
     leader = __salt__["fanatico_patroni.leader"]()
     if leader in (None, __opts__["id"]):
         raise CommandExecutionError(
@@ -451,7 +487,7 @@ def _postmaster():
 
 
 def _replica_streams():
-    own = __salt__["fanatico_patroni.status"](timeout=_ASK)
+    own = _patroni()
     if own.get("state") == "running" and own.get("replication_state") == "streaming":
         return ""
     return f"{own.get('state')}, {own.get('replication_state') or 'not streaming'}"
@@ -491,7 +527,7 @@ def _configure_haproxy(timeout):
 
 
 def _address_missing():
-    held = __salt__["fanatico_keepalived.state"](_ASK)
+    held = _keepalived()
     mine = _active("haproxy.service") and _active("keepalived.service")
     if mine and held["role"] == "backup" and not held["answers"]:
         return f"nobody answers at {held['address']}, and this balancer could"
@@ -507,14 +543,14 @@ def _keepalived_hung():
 
 def _address_doubled():
     """Whether another holds it as well nobody can see from here; who asks for the cure has seen it."""
-    held = __salt__["fanatico_keepalived.state"](_ASK)
+    held = _keepalived()
     return (
         f"{held['address']} is held here, and by another balancer as well" if held["role"] == "master" else ""
     )
 
 
 def _address_settled():
-    held = __salt__["fanatico_keepalived.state"](_ASK)
+    held = _keepalived()
     return "" if held["answers"] and held["running"] else f"nobody answers at {held['address']}"
 
 

@@ -44,7 +44,7 @@ def main(arguments=None):
     options.add_argument("--name", default="default", help="which lab (default: default)")
     chosen = options.parse_args(arguments)
     preflight.check_root()
-    lab, raw = Lab(chosen.name), {name: [] for name in TARGETS}
+    lab, raw, begun = Lab(chosen.name), {name: [] for name in TARGETS}, []
     with lab.locked(), tempfile.TemporaryDirectory() as folder:
         if not lab.state.get("deployed"):
             raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
@@ -55,21 +55,42 @@ def main(arguments=None):
                     wait_healthy(lab)
                     # What was healed before is not what this run is about, nor is its budget.
                     lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])
+                    begun.append((time.monotonic(), f"{name} {number + 1}/{chosen.runs}"))
                     raw[name].append(cure(lab, number))
-                    print(f"{name} {number + 1}/{chosen.runs}: {raw[name][-1]:.1f} s", flush=True)
+                    print(f"{begun[-1][1]}: {raw[name][-1]:.1f} s", flush=True)
             load.stop()
         writes = [line for line in load.lines() if line["kind"] == "write"]
     seen = collections.Counter(line["outcome"] for line in writes)
+    missing = lacking(writes, begun)
     path = RESULTS / f"cures-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps({"seconds": raw, "writes": seen}, indent=1) + "\n")
+    path.write_text(
+        json.dumps({"seconds": raw, "writes": seen, "not acknowledged": missing}, indent=1) + "\n"
+    )
     rows, missed = table(raw)
     print("\n".join(report.table(rows, ["fault", "runs", "p50 s", "worst s", "target"])))
     failed = len(writes) - seen["ok"]
     print(
         f"writes meanwhile: {seen['ok']} acknowledged, {failed} not (target 0{': missed' if failed else ''})"
     )
+    for fault, found in missing.items():
+        print(
+            f"  not acknowledged in {fault}: {found['writes']}, {found['from']} to {found['to']} s after the fault"
+        )
     print(f"raw numbers: {path.relative_to(RESULTS.parent.parent)}")
     return 1 if missed or failed else 0
+
+
+def lacking(writes, begun):
+    """Return ``{fault and run: {"writes", "from", "to" (seconds after the fault)}}`` of the writes that were not acknowledged."""
+    found = {}
+    for line in writes:
+        if line["outcome"] != "ok":
+            when, fault = max((one for one in begun if one[0] <= line["due"]), default=(0.0, "the beginning"))
+            found.setdefault(fault, []).append(round(line["due"] - when, 2))
+    return {
+        fault: {"writes": len(moments), "from": min(moments), "to": max(moments)}
+        for fault, moments in found.items()
+    }
 
 
 def table(raw):

@@ -268,28 +268,47 @@ def served(lab, door, target):
 )
 def test_one_that_ends_soon_is_replaced_and_taken_up(healthy, target, path, doors):
     old = [served(healthy, door, target)["key"] for door in doors]
-    name = path.rpartition("/")[2]
-    addresses = [healthy.plan["nodes"][target]["address"]]
-    if name == "service":
-        addresses.append(healthy.plan["virtual_ip"]["address"])
-    uses = ("serverAuth",) if target == "haproxy2" else ("serverAuth", "clientAuth")
-    soon = authority(healthy, name).issue(
-        name=target, addresses=addresses, uses=uses, days=10, unit=name == "etcd"
-    )
-    for end, text in zip(("crt", "key"), soon, strict=True):
-        healthy.machine(target).exec(["sh", "-c", f"cat > {path}.{end}"], text_input=text)
+    soon = let_end_soon(healthy, target, path)
     assert labs.ailing(labs.health(healthy, target))[target].keys() == {"node.certificates"}
     # What the minion does every night.
     answers = healthy.salt(target, "state.apply", "roles.certified")[target]
     assert all(one["result"] for one in answers.values()), answers
     for door, key in zip(doors, old, strict=True):
-
-        def renewed(door=door, key=key):
-            now = served(healthy, door, target)
-            return now["key"] not in (key, fanatico_pki.facts(soon[0])["key"])
-
-        wait_until(renewed, 20, f"{door} of {target} to show its new certificate")
+        wait_renewed(healthy, door, target, (key, soon))
     assert labs.ailing(labs.health(healthy, target)) == {}
+
+
+def test_one_that_the_night_forgot_is_replaced_by_healing(healthy):
+    target, news = "haproxy2", labs.News(healthy)
+    soon = let_end_soon(healthy, target, "/etc/haproxy/pki/service")
+    for _ in range(2):  # what the master does every two minutes
+        healthy.salt_run("fanatico.reconcile")
+    assert "service in 9 days" in news.wait("healed", target, "certificate-ending", 60)["reason"]
+    wait_renewed(healthy, "statistics", target, (soon,))
+
+
+def let_end_soon(lab, target, path):
+    """Give a node a certificate that ends in ten days, which no daemon has taken up yet; return the facts of its key."""
+    name = path.rpartition("/")[2]
+    addresses = [lab.plan["nodes"][target]["address"]]
+    if name == "service":
+        addresses.append(lab.plan["virtual_ip"]["address"])
+    uses = ("serverAuth",) if target == "haproxy2" else ("serverAuth", "clientAuth")
+    soon = authority(lab, name).issue(
+        name=target, addresses=addresses, uses=uses, days=10, unit=name == "etcd"
+    )
+    for end, text in zip(("crt", "key"), soon, strict=True):
+        lab.machine(target).exec(["sh", "-c", f"cat > {path}.{end}"], text_input=text)
+    return fanatico_pki.facts(soon[0])["key"]
+
+
+def wait_renewed(lab, door, target, keys):
+    """Wait until a door shows a certificate with none of these keys."""
+    wait_until(
+        lambda: served(lab, door, target)["key"] not in keys,
+        20,
+        f"{door} of {target} to show its new certificate",
+    )
 
 
 def test_that_happens_every_night(lab):

@@ -131,6 +131,19 @@ def test_every_fault_has_a_symptom_and_a_cure():
     assert set(cure._SYMPTOMS) == set(cure._CURES) == set(fanatico_guard.CURES)
 
 
+def test_one_look_asks_each_service_once(node):
+    asked = []
+    for name in ("fanatico_patroni.status", "fanatico_keepalived.state", "fanatico_unit.states"):
+        ask = cure.__salt__[name]
+        cure.__salt__[name] = lambda *words, ask=ask, name=name, **options: (
+            asked.append((name, *words)) or ask(*words, **options)
+        )
+    cure.symptoms()
+    assert len(asked) == len(set(asked)) > 3
+    node.patroni = "https://one:8008/patroni: no answer within 1 s"
+    assert list(cure.symptoms()) == ["patroni-hung"], "the next look asks again"
+
+
 def test_what_cannot_be_told_is_no_fault(node):
     node.patroni = "https://one:8008/patroni: connection refused"
     node.heads = "http://one:8545: connection refused"
@@ -415,6 +428,7 @@ patroni.exceptions.PostgresConnectionException: Exceeded retry deadline
     ("restarts", "said", "leader", "emptied"),
     [
         (9, SAID, "db1", True),
+        (9, SAID, "paused", False),
         (9, SAID, None, False),
         (9, SAID, "one", False),
         (1, SAID, "db1", False),
@@ -428,6 +442,10 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
     node.units["patroni.service"] = {"restarts": restarts}
     cure.__salt__["fanatico_patroni.reinitialize"] = node.status
     cure.__salt__["fanatico_patroni.leader"] = lambda: leader
+    cure.__salt__["fanatico_patroni.cluster"] = lambda: {
+        "members": [],
+        **({"pause": True} if leader == "paused" else {}),
+    }
 
     def run(*command, **_):
         if command[:2] == ("systemctl", "start"):
