@@ -16,7 +16,8 @@ rpc:
   artifact: {}
   # When a node takes traffic. Compared with the best of the others; where all look bad, the least bad stay.
   health:
-    max_lag: 3                    # blocks behind; further, and it gets no new requests until it has caught up
+    max_lag: 3                    # blocks behind; further, or two blocks behind and not moving for two block times, and it
+                                  # gets no new requests until it has caught up
     max_jump: 1000                # a head that is so many blocks above all others, which agree, is not believed
     min_peers: 0                  # peers it has to have; 0: not asked, as for a chain whose nodes know each other otherwise
   # What the public may ask (HAProxy, on the balancers), and how much. Methods by name, or by how they begin.
@@ -32,7 +33,9 @@ rpc:
     sockets: 50                   # WebSockets of one client address at once
     unlimited: []                 # networks without such limits: your own
     origins: []                   # whose web pages may ask (CORS), for example https://app.example.org; ["*"]: any
-  ws: native                      # proxy: the program serves WebSocket on its HTTP port; ws_port leads there
+  # native: the program serves WebSocket on ws_port, and its own settings keep out there what edge.forbidden names (geth:
+  # --ws.api eth,net,web3). proxy: a small program serves ws_port, refuses that, and leads to the program's HTTP port.
+  ws: native
   exec:
     args: []                      # {address} {http_port} {ws_port} {chain_id} {block_time} are filled in
     env: {}

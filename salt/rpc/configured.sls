@@ -3,7 +3,6 @@
   "fanatico-rpc.service": True,
   "fanatico-rpc-agent.service": True,
   "fanatico-rpc-ws.service": rpc.ws == "proxy",
-  "fanatico-rpc-ws.socket": rpc.ws == "proxy",
   "fanatico-rpc-follow.service": rpc.follow,
 } %}
 
@@ -59,6 +58,22 @@ The RPC node's agent knows the others:
     - source: salt://rpc/files/rpc-agent.json.jinja
     - template: jinja
     - makedirs: True
+{%- if rpc.ws == "proxy" %}
+
+WebSocket has a door:
+  file.managed:
+    - name: {{ home }}/rpc_ws.py
+    - source: salt://rpc/files/rpc_ws.py
+    - makedirs: True
+    - mode: "0755"
+
+The door knows what may be asked:
+  file.managed:
+    - name: /etc/fanatico/rpc-ws.json
+    - source: salt://rpc/files/rpc-ws.json.jinja
+    - template: jinja
+    - makedirs: True
+{%- endif %}
 {%- if rpc.follow %}
 
 The anvils can be one chain:

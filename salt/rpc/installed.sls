@@ -43,3 +43,9 @@ The RPC node is installed:
     - strip: {{ artifact.strip }}
     - archive: {{ artifact.kind == "archive" }}
 {%- endif %}
+{%- if rpc.ws == "proxy" %}
+
+What leads WebSockets is installed:
+  pkg.installed:
+    - name: python3-websockets
+{%- endif %}

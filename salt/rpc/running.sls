@@ -25,13 +25,15 @@ The RPC node's agent runs:
 
 WebSocket has a port of its own:
   service.running:
-    - name: fanatico-rpc-ws.socket
+    - name: fanatico-rpc-ws
     - enable: True
     - require:
       - service: The RPC node runs
     - watch:
-      - file: fanatico-rpc-ws.socket is configured
+      - pkg: What leads WebSockets is installed
       - file: fanatico-rpc-ws.service is configured
+      - file: WebSocket has a door
+      - file: The door knows what may be asked
 {%- endif %}
 {%- if rpc.follow %}
 

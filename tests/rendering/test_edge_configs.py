@@ -127,10 +127,10 @@ def test_balancers_differ_in_nothing_but_who_they_are(make_node):
 def test_systemd_takes_the_units_of_the_rpc_node(make_node, machine, plan, node):  # noqa: F811
     files = rendered(make_node(plan, node), "rpc.configured")
     units = [path for path in files if path.startswith("/etc/systemd/system/")]
-    assert len(units) == 4
+    assert len(units) == 4  # the node, its agent, its door, and what makes the anvils one chain
     for path, text in files.items():
         machine.put(path, text)
-    for program in ("current/bin/anvil", "anvil_chain.py"):
+    for program in ("current/bin/anvil", "anvil_chain.py", "rpc_agent.py", "rpc_ws.py"):
         machine.put(f"/opt/fanatico/rpc/{program}", "", mode=0o755)
     checked = machine.run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *units)
     assert checked.returncode == 0, checked.stdout

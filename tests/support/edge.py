@@ -1,18 +1,25 @@
 """Somebody from outside: a host in a lab's network that is none of the plan's, and what it asks the balancers."""
 
+import asyncio
 import contextlib
 import ctypes
 import http.client
 import json
 import os
 import socket
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from lab import network
 from lab.drill.run import free_address
 
 _CLONE_NEWNET = 0x40000000
+HEAD = {"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}
 
 
 @dataclass
@@ -37,7 +44,7 @@ class Answer:
 class Outsider:
     """A host with one cable and as many addresses as wanted. What it does runs in threads that live in its network."""
 
-    def __init__(self, lab, threads=8):
+    def __init__(self, lab, threads=16):
         self.lab, self.address = lab, free_address(lab.plan)
         self.virtual_ip, self.ports = lab.plan["virtual_ip"]["address"], lab.plan["ports"]
         network.detach(lab.name, "outsider")
@@ -73,6 +80,40 @@ class Outsider:
     def call(self, method, *params, number=1, **options):
         """Call a method and return the Answer."""
         return self.post({"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}, **options)
+
+    def url(self, port="rpc_http", scheme="http"):
+        """Return where a client is to ask."""
+        return f"{scheme}://{self.virtual_ip}:{self.ports[port]}"
+
+    @contextlib.contextmanager
+    def asking(self, rate, sources, threads=8):
+        """Ask for the head so many times a second, each thread over a connection of its own; yields the list that the
+        ``(method's answer or what went wrong)`` of all end up in once the block is left."""
+        stop, found = threading.Event(), []
+        ways = [
+            self.start(_ask, self.virtual_ip, self.ports["rpc_http"], sources[n % len(sources)], threads / rate, stop)
+            for n in range(threads)
+        ]
+        try:
+            yield found
+        finally:
+            stop.set()
+            for way in ways:
+                found.extend(way.result())
+
+    @contextlib.contextmanager
+    def listening(self, count, sources):
+        """Hold so many WebSockets that hear of new heads; yields ``{"heads": [[numbers] for each], "cut": [why]}``, whole once
+        the block is left."""
+        stop, found = threading.Event(), {"heads": [[] for _ in range(count)], "cut": [], "open": threading.Event()}
+        way = self.start(asyncio.run, _listen(self.url("rpc_ws", "ws"), sources, found, stop))
+        try:
+            while not found["open"].wait(0.1) and not way.done():
+                pass
+            yield found
+        finally:
+            stop.set()
+            way.result()
 
     def raw(self, data, port="rpc_http", timeout=5):
         """Send bytes as they are and return all that comes back until the connection ends, or ``timeout`` seconds are over."""
@@ -119,3 +160,56 @@ def _raw(address, port, data, timeout):
             while piece := connection.recv(65536):
                 found += piece
         return found
+
+
+def _ask(address, port, source, every, stop):
+    """Ask on schedule until told to stop; return the heads, and what went wrong as text."""
+    body, headers = json.dumps(HEAD), {"Content-Type": "application/json"}
+    connection = http.client.HTTPConnection(address, port, timeout=20, source_address=(source, 0))
+    found, due = [], time.monotonic()
+    while not stop.is_set():
+        due += every
+        stop.wait(max(0, due - time.monotonic()))
+        try:
+            connection.request("POST", "/", body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            found.append(int(json.loads(text)["result"], 16) if answer.status == 200 else f"{answer.status} {text}")
+        except (OSError, http.client.HTTPException, ValueError, LookupError) as exc:
+            connection.close()
+            found.append(repr(exc))
+    connection.close()
+    return found
+
+
+async def _listen(url, sources, found, stop):
+    count, opened = len(found["heads"]), 0
+
+    async def one(number):
+        nonlocal opened
+        place = (sources[number % len(sources)], 0)
+        async with connect(url, local_addr=place, proxy=None, open_timeout=20) as connection:
+            await connection.send(json.dumps({**HEAD, "method": "eth_subscribe", "params": ["newHeads"]}))
+            await connection.recv()
+            opened += 1
+            if opened == count:
+                found["open"].set()
+            try:
+                async for message in connection:
+                    found["heads"][number].append(int(json.loads(message)["params"]["result"]["number"], 16))
+            except ConnectionClosed:
+                pass
+            if not stop.is_set():
+                found["cut"].append(f"{connection.close_code} {connection.close_reason}")
+
+    async def until_stopped():
+        while not stop.is_set():
+            await asyncio.sleep(0.2)
+
+    ways = [asyncio.ensure_future(one(number)) for number in range(count)]
+    await asyncio.wait([asyncio.ensure_future(until_stopped()), asyncio.gather(*ways)], return_when=asyncio.FIRST_EXCEPTION)
+    for way in ways:
+        way.cancel()
+    for outcome in await asyncio.gather(*ways, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            found["cut"].append(repr(outcome))

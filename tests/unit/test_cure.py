@@ -211,7 +211,7 @@ def test_certificates_that_the_nightly_job_left_are_told_by_found_and_not_by_the
 
 def test_a_host_without_the_first_unit_of_a_role_is_bare(node):
     assert cure.bare() == ""
-    node.units["fanatico-rpc-ws.socket"] = {"load": "not-found"}
+    node.units["fanatico-rpc-ws.service"] = {"load": "not-found"}
     assert cure.bare() == "", "not every kind of chain node has that one"
     node.units["patroni.service"] = {"load": "not-found"}
     assert cure.bare() == "patroni.service is not installed"

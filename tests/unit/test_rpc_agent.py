@@ -26,8 +26,8 @@ agent = load()
 SETTINGS = agent.Settings(own="a", nodes={}, listen=[], drained="", max_lag=3, max_jump=1000)
 
 
-def node(head, syncing=False, peers=None):
-    return {"head": head, "syncing": syncing, "peers": peers}
+def node(head, syncing=False, peers=None, still=1.0):
+    return {"head": head, "syncing": syncing, "peers": peers, "still": still}
 
 
 def ready(seen, **changes):
@@ -51,6 +51,11 @@ def ready(seen, **changes):
         # Alone it serves.
         ({"a": node(5), "b": None, "c": None}, "a"),
         ({"a": None, "b": None, "c": None}, ""),
+        # One that stands still is not waited for until it is max_lag behind; a block that came late is nothing.
+        ({"a": node(100), "b": node(98, still=4.0), "c": node(98, still=3.9)}, "ac"),
+        ({"a": node(100), "b": node(99, still=9.0)}, "ab"),
+        # The chain has halted, with one of them further than the others: nobody is known to be worse.
+        ({"a": node(100, still=60.0), "b": node(99, still=60.0), "c": node(99, still=60.0)}, "abc"),
         # Fresh from an empty disk.
         ({"a": node(0), "b": node(100), "c": node(100)}, "bc"),
     ],
@@ -66,7 +71,9 @@ def test_one_without_peers_is_not():
 
 NODES = st.one_of(
     st.none(),
-    st.builds(node, st.integers(0, 10**9), st.booleans(), st.one_of(st.none(), st.integers(0, 9))),
+    st.builds(
+        node, st.integers(0, 10**9), st.booleans(), st.one_of(st.none(), st.integers(0, 9)), st.floats(0, 60)
+    ),
 )
 
 
@@ -116,13 +123,26 @@ def test_a_node_is_asked_again_and_again_over_one_connection(chain_node):
     server, said = chain_node
     watched = agent.Node("127.0.0.1", server.server_port, peers=True)
     watched.look()
-    assert watched.now() == node(100, peers=2)
+    assert watched.now() == node(100, peers=2, still=watched.now()["still"])
     said["eth_syncing"] = {"currentBlock": "0x1"}
     watched.look()
     assert watched.now()["syncing"] is True
     said["eth_blockNumber"] = "what"
     watched.look()
     assert watched.now() is None
+
+
+def test_it_is_known_how_long_a_head_has_not_moved(chain_node, monkeypatch):
+    server, said = chain_node
+    clock = [1000.0]
+    monkeypatch.setattr(agent.time, "monotonic", lambda: clock[0])
+    watched, still = agent.Node("127.0.0.1", server.server_port, peers=False), []
+    for head, seconds in (("0x64", 0), ("0x64", 2), ("0x64", 2), ("0x65", 2), ("0x65", 2)):
+        clock[0] += seconds
+        said["eth_blockNumber"] = head
+        watched.look()
+        still.append(watched.now()["still"])
+    assert still == [0, 2, 4, 0, 2]
 
 
 def test_what_is_old_does_not_count(chain_node, monkeypatch):

@@ -24,7 +24,7 @@ STALE = 3.0  # seconds after which what was heard of a node no longer counts
 class Settings:
     """own: this node's name. nodes: {name: [address, port]} of all. listen: [address, port] for HAProxy.
 
-    max_lag: blocks that a node may be behind the best. max_jump: blocks by which one head may be above all others before it is
+    block_time: seconds between two blocks. max_lag: blocks that a node may be behind the best. max_jump: blocks by which one head may be above all others before it is
     the one that is not believed. min_peers: peers a node must have; 0: not asked. drained: a file; while it is there, a person
     has taken this node out.
     """
@@ -33,6 +33,7 @@ class Settings:
     nodes: dict
     listen: list
     drained: str
+    block_time: float = 2.0
     max_lag: int = 3
     max_jump: int = 1000
     min_peers: int = 0
@@ -45,7 +46,8 @@ def verdict(own, seen, settings):
     own
         Its name.
     seen
-        ``{name: {"head", "syncing", "peers"}}`` of all nodes; None for one that does not answer.
+        ``{name: {"head", "syncing", "peers", "still": seconds since its head last moved}}`` of all nodes; None for one that
+        does not answer.
     settings
         ``Settings``.
     """
@@ -80,6 +82,8 @@ def _fault(name, one, best, stray, settings):
         return f"is syncing, at block {one['head']} of {best}"
     if best - one["head"] > settings.max_lag:
         return f"block {one['head']} is {best - one['head']} behind"
+    if best - one["head"] > 1 and one["still"] >= 2 * settings.block_time:
+        return f"stands still at block {one['head']} for {one['still']:.0f} s, {best - one['head']} behind"
     if settings.min_peers and (one["peers"] or 0) < settings.min_peers:
         return f"has {one['peers'] or 0} peers of at least {settings.min_peers}"
     return ""
@@ -93,13 +97,16 @@ class Node:
         methods = ["eth_blockNumber", "eth_syncing", *(["net_peerCount"] if peers else [])]
         calls = [{"jsonrpc": "2.0", "id": n, "method": method, "params": []} for n, method in enumerate(methods)]
         self.body = json.dumps(calls)
-        self.heard, self.told = 0.0, None
+        self.heard, self.told, self.moved = 0.0, None, 0.0
 
     def look(self):
         """Ask once, and remember."""
         try:
             self.http.request("POST", "/", self.body, {"Content-Type": "application/json"})
-            self.told, self.heard = self.read(json.load(self.http.getresponse())), time.monotonic()
+            told, self.heard = self.read(json.load(self.http.getresponse())), time.monotonic()
+            if not self.told or told["head"] != self.told["head"]:
+                self.moved = self.heard
+            self.told = told
         except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
             self.http.close()
             self.told = None
@@ -123,7 +130,8 @@ class Node:
 
     def now(self):
         """Return what is known, None where that is too old."""
-        return self.told if time.monotonic() - self.heard < STALE else None
+        told, now = self.told, time.monotonic()
+        return {**told, "still": now - self.moved} if told and now - self.heard < STALE else None
 
 
 def main():
