@@ -15,6 +15,7 @@ ORDER = (
     "test_status",
     "test_secrets",
     "test_settings",
+    "test_edge",
     "test_health",
     "test_heal",
     "test_failover",

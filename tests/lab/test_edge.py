@@ -8,9 +8,15 @@ import time
 
 import pytest
 import websocket
+from eth_account import Account
+from web3 import HTTPProvider, Web3
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.support import labs, wait_until
 from tests.support.edge import outsider
+
+RECEIVER = "0x" + "00" * 19 + "Aa"  # nobody's; the lab's chain has no other use for it
 
 FORBIDDEN = [
     "admin_addPeer", "debug_traceTransaction", "personal_listAccounts", "miner_start", "txpool_content",
@@ -72,6 +78,34 @@ def test_heads_come_by_websocket(public):
 
     first, second = (int(one, 16) for one in public.run(heads))
     assert second == first + 1
+
+
+def test_a_transaction_is_sent_and_read_by_web3(public):
+    """A program that knows nothing of balancers: it signs, sends, waits, and finds what it sent."""
+
+    def pay():
+        web3 = Web3(HTTPProvider(public.url()))
+        Account.enable_unaudited_hdwallet_features()
+        # The accounts of every anvil, and of nothing else.
+        payer = Account.from_mnemonic("test test test test test test test test test test test junk")
+        before = web3.eth.get_balance(RECEIVER)
+        signed = payer.sign_transaction(
+            {
+                "to": RECEIVER,
+                "value": 7,
+                "gas": 21_000,
+                "nonce": web3.eth.get_transaction_count(payer.address),
+                "maxFeePerGas": web3.to_wei(9, "gwei"),
+                "maxPriorityFeePerGas": 1,
+                "chainId": web3.eth.chain_id,
+            }
+        )
+        receipt = web3.eth.wait_for_transaction_receipt(
+            web3.eth.send_raw_transaction(signed.raw_transaction), timeout=30
+        )
+        return receipt["status"], web3.eth.get_balance(RECEIVER) - before
+
+    assert public.run(pay) == (1, 7)
 
 
 # --- what does not
@@ -151,6 +185,29 @@ def test_other_ways_to_ask_are_refused(public):
     assert public.post(text("eth_chainId"), port="rpc_ws").error[0] == 426
 
 
+def test_a_websocket_lets_nothing_through_that_http_does_not(public):
+    """HAProxy cannot look into it: it is the door before the node that refuses."""
+
+    def ask(*messages):
+        with connect(public.url("rpc_ws", "ws"), proxy=None) as client:
+            for message in messages:
+                client.send(message)
+                yield json.loads(client.recv(5))
+
+    said = public.run(lambda: list(ask(text("evm_mine"), text("admin_peers", '"x"'), text("eth_chainId"))))
+    assert [(one["id"], one.get("error", {}).get("code")) for one in said] == [(1, -32601), ("x", -32601), (1, None)]
+    for body in SNEAKY:
+        for answer in public.run(lambda body=body: list(ask(body))):
+            assert all("result" not in one for one in (answer if isinstance(answer, list) else [answer])), body
+
+
+def test_nobody_reaches_a_node_past_the_balancers(public, lab):
+    for node in labs.nodes(lab, "rpc"):
+        for port in ("rpc_http", "rpc_ws"):
+            with pytest.raises(OSError):
+                public.call("eth_chainId", to=lab.plan["nodes"][node]["address"], port=port, patience=1)
+
+
 def test_two_lengths_are_refused(public):
     """What one reader takes for a body and the next for another request."""
     head = b"POST / HTTP/1.1\r\nHost: rpc\r\nContent-Type: application/json\r\n"
@@ -203,6 +260,24 @@ def test_each_client_has_a_share_of_each_class(public, lab):
     # Somebody else is somebody else.
     public.also("10.0.0.253")
     assert public.call("eth_getLogs", source="10.0.0.253").status == 200
+
+
+def test_each_client_has_so_many_websockets(public):
+    public.also("10.0.0.251")
+
+    def open_all():
+        with contextlib.ExitStack() as stack:
+            for _ in range(50):
+                stack.enter_context(connect(public.url("rpc_ws", "ws"), source_address=("10.0.0.251", 0), proxy=None))
+            with pytest.raises(InvalidStatus) as refused, connect(
+                public.url("rpc_ws", "ws"), source_address=("10.0.0.251", 0), proxy=None
+            ):
+                pass
+            return refused.value.response
+
+    response = public.run(open_all)
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "10")
+    assert json.loads(response.body)["error"]["code"] == -32005
 
 
 # --- CloudFlare
@@ -259,26 +334,65 @@ def test_drained_by_hand_it_stays_out_until_it_is_put_back(public, lab):
     labs.wait_healthy(lab)
 
 
-def test_a_killed_node_costs_no_read(public, lab):
-    def ask(until):
-        failed = total = 0
-        while time.monotonic() < until:
-            total += 1
-            failed += public_call(public).status != 200
-        return failed, total
+CLIENTS = [f"10.0.0.{n}" for n in range(240, 248)]  # nobody's in the plan; each may ask 200 times a second
 
-    def public_call(public):
-        from tests.support.edge import _request
 
-        body = json.dumps(call("eth_blockNumber"))
-        return _request(public.virtual_ip, public.ports["rpc_http"], "POST", body, {"Content-Type": "application/json"}, None)
+@pytest.fixture(scope="module")
+def crowd(public):
+    for address in CLIENTS:
+        public.also(address)
+    return public
 
-    until = time.monotonic() + 6
-    readers = [public.start(ask, until) for _ in range(4)]
-    time.sleep(1)
-    for node in ("rpc1", "rpc2"):
-        lab.exec(node, ["systemctl", "kill", "--signal=KILL", "fanatico-rpc"])
-    results = [one.result() for one in readers]
-    assert sum(total for _, total in results) > 100
-    assert [failed for failed, _ in results] == [0, 0, 0, 0]
+
+def wrong(found):
+    """What a client would call a failure."""
+    return [one for one in found if not isinstance(one, int)]
+
+
+def test_killed_nodes_cost_no_read_and_heads_go_on(crowd, lab):
+    labs.wait_healthy(lab)
+    with crowd.asking(200, CLIENTS) as found:
+        time.sleep(1)
+        for node in ("rpc1", "rpc2"):
+            lab.exec(node, ["systemctl", "kill", "--signal=KILL", "fanatico-rpc"])
+            time.sleep(4)
+    assert len(found) > 1000
+    assert wrong(found) == []
+    labs.wait_healthy(lab)
+
+
+def test_a_reload_fails_no_request_and_cuts_no_websocket(crowd, lab):
+    """A setting changes under 500 requests a second and 200 WebSockets, and changes back."""
+    labs.wait_healthy(lab)
+    pids = ["pgrep", "--count", "--exact", "haproxy"]
+    with crowd.listening(200, CLIENTS) as sockets, crowd.asking(500, CLIENTS) as found:
+        for settings in ({"rpc": {"edge": {"heavy": ["eth_getLogs", "trace_"]}}}, {}):
+            with labs.site(lab, settings) if settings else contextlib.nullcontext():
+                lab.salt("haproxy*", "saltutil.refresh_pillar", "wait=True")
+                answers = labs.highstate(lab, "haproxy*")
+            assert labs.failures(answers) == {}
+            assert "rpc-classes.map" in str(labs.changes(answers))
+            time.sleep(2)
+        holder = labs.virtual_ip_holders(lab)[0]
+        assert int(lab.exec(holder, pids).stdout) > 2, "no old process is left to its WebSockets"
+    assert len(found) > 5000
+    assert wrong(found) == []
+    assert sockets["cut"] == []
+    for heads in sockets["heads"]:
+        assert heads == list(range(heads[0], heads[0] + len(heads)))
+        assert len(heads) > 5
+
+
+def test_nodes_are_renewed_one_after_the_other_without_a_failed_read(crowd, lab):
+    labs.wait_healthy(lab)
+    pid = ["systemctl", "show", "-P", "MainPID", "fanatico-rpc"]
+    before = {node: lab.exec(node, pid).stdout for node in labs.nodes(lab, "rpc")}
+    with labs.site(lab, {"rpc": {"exec": {"env": {"RENEWED": "yes"}}}}), crowd.asking(100, CLIENTS) as found:
+        lab.salt("rpc*", "saltutil.refresh_pillar", "wait=True")
+        lab.salt_run("state.orchestrate", "orch.rpc_upgrade", timeout=400)
+    assert wrong(found) == []
+    after = {node: lab.exec(node, pid).stdout for node in before}
+    assert all(before[node] != after[node] for node in before)
+    lab.salt("rpc*", "saltutil.refresh_pillar", "wait=True")
+    assert labs.failures(labs.highstate(lab, "rpc*")) == {}
     labs.wait_healthy(lab)

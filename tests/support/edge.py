@@ -70,12 +70,12 @@ class Outsider:
         """Run a function in its network and return what that returns."""
         return self.start(function, *arguments, **options).result()
 
-    def post(self, body, to=None, port="rpc_http", method="POST", source=None, **headers):
+    def post(self, body, to=None, port="rpc_http", method="POST", source=None, patience=20, **headers):
         """Send one request, a text or bytes as they are and all else as JSON, and return the Answer."""
         if not isinstance(body, (str, bytes)):
             body = json.dumps(body)
         headers = {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
-        return self.run(_request, to or self.virtual_ip, self.ports[port], method, body, headers, source)
+        return self.run(_request, to or self.virtual_ip, self.ports[port], method, body, headers, source, patience)
 
     def call(self, method, *params, number=1, **options):
         """Call a method and return the Answer."""
@@ -140,9 +140,9 @@ def _enter(path):
         os.close(handle)
 
 
-def _request(address, port, method, body, headers, source):
+def _request(address, port, method, body, headers, source, patience):
     place = (source, 0) if source else None
-    connection = http.client.HTTPConnection(address, port, timeout=20, source_address=place)
+    connection = http.client.HTTPConnection(address, port, timeout=patience, source_address=place)
     try:
         connection.request(method, "/", body, headers)
         answer = connection.getresponse()
