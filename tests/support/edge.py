@@ -108,8 +108,11 @@ class Outsider:
         stop, found = threading.Event(), {"heads": [[] for _ in range(count)], "cut": [], "open": threading.Event()}
         way = self.start(asyncio.run, _listen(self.url("rpc_ws", "ws"), sources, found, stop))
         try:
-            while not found["open"].wait(0.1) and not way.done():
-                pass
+            for _ in range(300):
+                if found["open"].wait(0.1) or way.done():
+                    break
+            else:
+                raise TimeoutError(f"{count} WebSockets were not open after 30 s; of those that were not: {found['cut'][:5]}")
             yield found
         finally:
             stop.set()
@@ -190,7 +193,7 @@ async def _listen(url, sources, found, stop):
         place = (sources[number % len(sources)], 0)
         async with connect(url, local_addr=place, proxy=None, open_timeout=20) as connection:
             await connection.send(json.dumps({**HEAD, "method": "eth_subscribe", "params": ["newHeads"]}))
-            await connection.recv()
+            await asyncio.wait_for(connection.recv(), 20)
             opened += 1
             if opened == count:
                 found["open"].set()
