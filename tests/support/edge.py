@@ -50,6 +50,8 @@ class Outsider:
         network.detach(lab.name, "outsider")
         network.attach(lab.name, lab.plan, "outsider", self.address)
         self._space = network.namespace(lab.name, "outsider")
+        # Always the same: nobody has to forget first where its addresses were the last time.
+        network.batch(self._space, ["link set eth0 address 02:00:00:00:00:fe"])
         self._threads = ThreadPoolExecutor(threads, initializer=_enter, initargs=(f"/run/netns/{self._space}",))
 
     def close(self):
@@ -191,7 +193,7 @@ async def _listen(url, sources, found, stop):
     async def one(number):
         nonlocal opened
         place = (sources[number % len(sources)], 0)
-        async with connect(url, local_addr=place, proxy=None, open_timeout=20) as connection:
+        async with connect(url, local_addr=place, proxy=None, open_timeout=20, close_timeout=1) as connection:
             await connection.send(json.dumps({**HEAD, "method": "eth_subscribe", "params": ["newHeads"]}))
             await asyncio.wait_for(connection.recv(), 20)
             opened += 1
@@ -205,12 +207,9 @@ async def _listen(url, sources, found, stop):
             if not stop.is_set():
                 found["cut"].append(f"{connection.close_code} {connection.close_reason}")
 
-    async def until_stopped():
-        while not stop.is_set():
-            await asyncio.sleep(0.2)
-
     ways = [asyncio.ensure_future(one(number)) for number in range(count)]
-    await asyncio.wait([asyncio.ensure_future(until_stopped()), asyncio.gather(*ways)], return_when=asyncio.FIRST_EXCEPTION)
+    while not stop.is_set():
+        await asyncio.sleep(0.2)
     for way in ways:
         way.cancel()
     for outcome in await asyncio.gather(*ways, return_exceptions=True):
