@@ -23,7 +23,12 @@ UNITS = {
     "patroni": ["patroni.service"],
     "haproxy": ["haproxy.service", "keepalived.service"],
     # The last two are not there with every kind of node: a unit that does not exist is not watched.
-    "rpc": ["fanatico-rpc.service", "fanatico-rpc-agent.service", "fanatico-rpc-ws.service", "fanatico-rpc-follow.service"],
+    "rpc": [
+        "fanatico-rpc.service",
+        "fanatico-rpc-agent.service",
+        "fanatico-rpc-ws.service",
+        "fanatico-rpc-follow.service",
+    ],
 }
 
 # Faults of a node whose units run; how each is told and cured on the node is in _modules/fanatico_cure.py.

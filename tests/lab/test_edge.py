@@ -64,7 +64,9 @@ def test_whoever_asks_for_health_is_told(public):
 def _health(public):
     import urllib.request
 
-    with urllib.request.urlopen(f"http://{public.virtual_ip}:{public.ports['rpc_http']}/health", timeout=5) as answer:
+    with urllib.request.urlopen(
+        f"http://{public.virtual_ip}:{public.ports['rpc_http']}/health", timeout=5
+    ) as answer:
         return answer.status, json.load(answer)
 
 
@@ -122,7 +124,11 @@ def test_forbidden_methods_are_refused_with_the_calls_id(public, method, number)
 def test_a_batch_with_a_forbidden_method_is_refused_as_a_whole(public):
     answer = public.post([call("eth_chainId", 1), call("evm_mine", "x"), call("eth_blockNumber", 3)])
     assert answer.status == 403
-    assert [(one["id"], one["error"]["code"]) for one in answer.json] == [(1, -32600), ("x", -32601), (3, -32600)]
+    assert [(one["id"], one["error"]["code"]) for one in answer.json] == [
+        (1, -32600),
+        ("x", -32601),
+        (3, -32600),
+    ]
 
 
 SNEAKY = [
@@ -184,7 +190,9 @@ def test_other_ways_to_ask_are_refused(public):
     assert public.post(text("eth_chainId"), Content_Type="text/plain").error == (415, None, -32600)
     assert public.post(text("eth_chainId"), Content_Encoding="gzip").error == (415, None, -32600)
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
-    assert public.post("", method="GET", **upgrade, Sec_WebSocket_Key="ZmFuYXRpY28taGVhbHRoeQ==").error[0] == 426
+    assert (
+        public.post("", method="GET", **upgrade, Sec_WebSocket_Key="ZmFuYXRpY28taGVhbHRoeQ==").error[0] == 426
+    )
     assert public.post(text("eth_chainId"), port="rpc_ws").error[0] == 426
 
 
@@ -198,16 +206,22 @@ def test_a_websocket_lets_nothing_through_that_http_does_not(public):
                 yield json.loads(client.recv(5))
 
     said = public.run(lambda: list(ask(text("evm_mine"), text("admin_peers", '"x"'), text("eth_chainId"))))
-    assert [(one["id"], one.get("error", {}).get("code")) for one in said] == [(1, -32601), ("x", -32601), (1, None)]
+    assert [(one["id"], one.get("error", {}).get("code")) for one in said] == [
+        (1, -32601),
+        ("x", -32601),
+        (1, None),
+    ]
     for body in SNEAKY:
         for answer in public.run(lambda body=body: list(ask(body))):
-            assert all("result" not in one for one in (answer if isinstance(answer, list) else [answer])), body
+            assert all("result" not in one for one in (answer if isinstance(answer, list) else [answer])), (
+                body
+            )
 
 
 def test_nobody_reaches_a_node_past_the_balancers(public, lab):
     for node in labs.nodes(lab, "rpc"):
         for port in ("rpc_http", "rpc_ws"):
-            with pytest.raises(OSError):
+            with pytest.raises((TimeoutError, ConnectionRefusedError, ConnectionResetError)):
                 public.call("eth_chainId", to=lab.plan["nodes"][node]["address"], port=port, patience=1)
 
 
@@ -259,7 +273,9 @@ def test_each_client_has_a_share_of_each_class(public, lab):
     # The other balancer knows of it.
     spare = next(node for node in labs.nodes(lab, "haproxy") if node not in labs.virtual_ip_holders(lab))
     address = lab.plan["nodes"][spare]["address"]
-    wait_until(lambda: public.call("eth_getLogs", to=address).status == 429, 3, f"{spare} to have heard of it")
+    wait_until(
+        lambda: public.call("eth_getLogs", to=address).status == 429, 3, f"{spare} to have heard of it"
+    )
     # Somebody else is somebody else.
     public.also("10.0.0.253")
     assert public.call("eth_getLogs", source="10.0.0.253").status == 200
@@ -271,9 +287,12 @@ def test_each_client_has_so_many_websockets(public):
     def open_all():
         with contextlib.ExitStack() as stack:
             for _ in range(50):
-                stack.enter_context(connect(public.url("rpc_ws", "ws"), source_address=("10.0.0.251", 0), proxy=None))
-            with pytest.raises(InvalidStatus) as refused, connect(
-                public.url("rpc_ws", "ws"), source_address=("10.0.0.251", 0), proxy=None
+                stack.enter_context(
+                    connect(public.url("rpc_ws", "ws"), source_address=("10.0.0.251", 0), proxy=None)
+                )
+            with (
+                pytest.raises(InvalidStatus) as refused,
+                connect(public.url("rpc_ws", "ws"), source_address=("10.0.0.251", 0), proxy=None),
             ):
                 pass
             return refused.value.response
@@ -290,7 +309,9 @@ def test_who_is_not_cloudflare_does_not_say_whom_it_asks_for(public):
     """Each pretends to be another client: were it believed, none would ever be refused."""
     public.also("10.0.0.252")
     statuses = [
-        public.post([call("eth_getLogs", n) for n in range(20)], source="10.0.0.252", CF_Connecting_IP=f"192.0.2.{n}").status
+        public.post(
+            [call("eth_getLogs", n) for n in range(20)], source="10.0.0.252", CF_Connecting_IP=f"192.0.2.{n}"
+        ).status
         for n in range(13)
     ]
     assert statuses[-1] == 429
@@ -299,12 +320,18 @@ def test_who_is_not_cloudflare_does_not_say_whom_it_asks_for(public):
 def test_cloudflare_is_believed(public):
     public.also("173.245.48.9")
     statuses = [
-        public.post([call("eth_getLogs", n) for n in range(20)], source="173.245.48.9", CF_Connecting_IP=f"192.0.2.{n}").status
+        public.post(
+            [call("eth_getLogs", n) for n in range(20)],
+            source="173.245.48.9",
+            CF_Connecting_IP=f"192.0.2.{n}",
+        ).status
         for n in range(13)
     ]
     assert set(statuses) == {200}
     again = [
-        public.post([call("eth_getLogs", n) for n in range(20)], source="173.245.48.9", CF_Connecting_IP="192.0.2.99").status
+        public.post(
+            [call("eth_getLogs", n) for n in range(20)], source="173.245.48.9", CF_Connecting_IP="192.0.2.99"
+        ).status
         for n in range(13)
     ]
     assert again[-1] == 429
@@ -322,14 +349,18 @@ def up(lab):
 def test_a_frozen_head_is_out_of_rotation_and_comes_back(public, lab):
     lab.exec("rpc3", ["sh", "-c", "kill -STOP $(systemctl show -P MainPID fanatico-rpc-follow)"])
     try:
-        wait_until(lambda: all("rpc3" not in one for one in up(lab).values()), 30, "rpc3 to be out of rotation")
+        wait_until(
+            lambda: all("rpc3" not in one for one in up(lab).values()), 30, "rpc3 to be out of rotation"
+        )
     finally:
         lab.exec("rpc3", ["sh", "-c", "kill -CONT $(systemctl show -P MainPID fanatico-rpc-follow)"])
     wait_until(lambda: all("rpc3" in one for one in up(lab).values()), 30, "rpc3 to be back")
 
 
 def test_drained_by_hand_it_stays_out_until_it_is_put_back(public, lab):
-    assert "out: True" in lab.salt_run("fanatico.drain", "rpc2", "a test", "--out=yaml").stdout.replace("true", "True")
+    assert "out: True" in lab.salt_run("fanatico.drain", "rpc2", "a test", "--out=yaml").stdout.replace(
+        "true", "True"
+    )
     assert all("rpc2" not in one for one in up(lab).values())
     assert public.call("eth_chainId").status == 200
     lab.salt_run("fanatico.undrain", "rpc2")

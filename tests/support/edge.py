@@ -52,7 +52,9 @@ class Outsider:
         self._space = network.namespace(lab.name, "outsider")
         # Always the same: nobody has to forget first where its addresses were the last time.
         network.batch(self._space, ["link set eth0 address 02:00:00:00:00:fe"])
-        self._threads = ThreadPoolExecutor(threads, initializer=_enter, initargs=(f"/run/netns/{self._space}",))
+        self._threads = ThreadPoolExecutor(
+            threads, initializer=_enter, initargs=(f"/run/netns/{self._space}",)
+        )
 
     def close(self):
         """Unplug it."""
@@ -77,11 +79,15 @@ class Outsider:
         if not isinstance(body, (str, bytes)):
             body = json.dumps(body)
         headers = {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
-        return self.run(_request, to or self.virtual_ip, self.ports[port], method, body, headers, source, patience)
+        return self.run(
+            _request, to or self.virtual_ip, self.ports[port], method, body, headers, source, patience
+        )
 
     def call(self, method, *params, number=1, **options):
         """Call a method and return the Answer."""
-        return self.post({"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}, **options)
+        return self.post(
+            {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}, **options
+        )
 
     def url(self, port="rpc_http", scheme="http"):
         """Return where a client is to ask."""
@@ -93,7 +99,9 @@ class Outsider:
         ``(method's answer or what went wrong)`` of all end up in once the block is left."""
         stop, found = threading.Event(), []
         ways = [
-            self.start(_ask, self.virtual_ip, self.ports["rpc_http"], sources[n % len(sources)], threads / rate, stop)
+            self.start(
+                _ask, self.virtual_ip, self.ports["rpc_http"], sources[n % len(sources)], threads / rate, stop
+            )
             for n in range(threads)
         ]
         try:
@@ -107,14 +115,19 @@ class Outsider:
     def listening(self, count, sources):
         """Hold so many WebSockets that hear of new heads; yields ``{"heads": [[numbers] for each], "cut": [why]}``, whole once
         the block is left."""
-        stop, found = threading.Event(), {"heads": [[] for _ in range(count)], "cut": [], "open": threading.Event()}
+        stop, found = (
+            threading.Event(),
+            {"heads": [[] for _ in range(count)], "cut": [], "open": threading.Event()},
+        )
         way = self.start(asyncio.run, _listen(self.url("rpc_ws", "ws"), sources, found, stop))
         try:
             for _ in range(300):
                 if found["open"].wait(0.1) or way.done():
                     break
             else:
-                raise TimeoutError(f"{count} WebSockets were not open after 30 s; of those that were not: {found['cut'][:5]}")
+                raise TimeoutError(
+                    f"{count} WebSockets were not open after 30 s; of those that were not: {found['cut'][:5]}"
+                )
             yield found
         finally:
             stop.set()
@@ -179,7 +192,9 @@ def _ask(address, port, source, every, stop):
             connection.request("POST", "/", body, headers)
             answer = connection.getresponse()
             text = answer.read()
-            found.append(int(json.loads(text)["result"], 16) if answer.status == 200 else f"{answer.status} {text}")
+            found.append(
+                int(json.loads(text)["result"], 16) if answer.status == 200 else f"{answer.status} {text}"
+            )
         except (OSError, http.client.HTTPException, ValueError, LookupError) as exc:
             connection.close()
             found.append(repr(exc))

@@ -79,7 +79,9 @@ def test_a_balancer_that_goes_on_sending_is_named(fleet):
 
 def test_one_that_is_not_in_sync_is_not_back(fleet):
     fleet.behind = {"rpc2"}
-    with pytest.raises(CommandExecutionError, match="haproxy1 and haproxy2 does not send .* its agent says: block 7"):
+    with pytest.raises(
+        CommandExecutionError, match="haproxy1 and haproxy2 does not send .* its agent says: block 7"
+    ):
         edge.undrain("rpc2")
 
 

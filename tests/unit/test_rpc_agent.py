@@ -102,7 +102,9 @@ def chain_node():
 
         def do_POST(self):
             calls = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            answers = [{"jsonrpc": "2.0", "id": one["id"], "result": self.said[one["method"]]} for one in calls]
+            answers = [
+                {"jsonrpc": "2.0", "id": one["id"], "result": self.said[one["method"]]} for one in calls
+            ]
             body = json.dumps(answers).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -123,7 +125,8 @@ def test_a_node_is_asked_again_and_again_over_one_connection(chain_node):
     server, said = chain_node
     watched = agent.Node("127.0.0.1", server.server_port, peers=True)
     watched.look()
-    assert watched.now() == node(100, peers=2, still=watched.now()["still"])
+    told = watched.now()
+    assert told == node(100, peers=2, still=told["still"])
     said["eth_syncing"] = {"currentBlock": "0x1"}
     watched.look()
     assert watched.now()["syncing"] is True

@@ -72,7 +72,9 @@ def test_what_may_not_is_answered_here(message, errors):
     forward, answer = door.judge(message, SETTINGS)
     assert forward is None
     answers = json.loads(answer)
-    assert [(one["id"], one["error"]["code"]) for one in (answers if isinstance(answers, list) else [answers])] == errors
+    assert [
+        (one["id"], one["error"]["code"]) for one in (answers if isinstance(answers, list) else [answers])
+    ] == errors
 
 
 @pytest.fixture
@@ -98,7 +100,9 @@ def through():
     echo = run(begin(node, "127.0.0.1", 0))
     settings = door.Settings(**{**vars(SETTINGS), "node": place(echo)})
     keeper = door.Door(settings)
-    front = run(begin(keeper.lead, "127.0.0.1", 0, process_response=keeper.reach, max_size=settings.body_limit))
+    front = run(
+        begin(keeper.lead, "127.0.0.1", 0, process_response=keeper.reach, max_size=settings.body_limit)
+    )
 
     yield "ws://{}:{}".format(*place(front)), told, lambda: loop.call_soon_threadsafe(echo.close)
     for server in (front, echo):

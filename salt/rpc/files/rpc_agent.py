@@ -24,9 +24,9 @@ STALE = 3.0  # seconds after which what was heard of a node no longer counts
 class Settings:
     """own: this node's name. nodes: {name: [address, port]} of all. listen: [address, port] for HAProxy.
 
-    block_time: seconds between two blocks. max_lag: blocks that a node may be behind the best. max_jump: blocks by which one head may be above all others before it is
-    the one that is not believed. min_peers: peers a node must have; 0: not asked. drained: a file; while it is there, a person
-    has taken this node out.
+    block_time: seconds between two blocks. max_lag: blocks that a node may be behind the best. max_jump: blocks by which one
+    head may be above all others before it is the one that is not believed. min_peers: peers a node must have; 0: not asked.
+    drained: a file; while it is there, a person has taken this node out.
     """
 
     own: str
@@ -95,7 +95,9 @@ class Node:
     def __init__(self, address, port, peers):
         self.http = http.client.HTTPConnection(address, port, timeout=TIMEOUT)
         methods = ["eth_blockNumber", "eth_syncing", *(["net_peerCount"] if peers else [])]
-        calls = [{"jsonrpc": "2.0", "id": n, "method": method, "params": []} for n, method in enumerate(methods)]
+        calls = [
+            {"jsonrpc": "2.0", "id": n, "method": method, "params": []} for n, method in enumerate(methods)
+        ]
         self.body = json.dumps(calls)
         self.heard, self.told, self.moved = 0.0, None, 0.0
 

@@ -114,18 +114,23 @@ class Door:
     async def lead(self, client):
         """Lead one client's messages to the node and the node's back, until one of them ends."""
         async with client.node as node:
-            ways = [asyncio.ensure_future(self.there(client, node)), asyncio.ensure_future(self.back(client, node))]
+            ways = [
+                asyncio.ensure_future(self.there(client, node)),
+                asyncio.ensure_future(self.back(client, node)),
+            ]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
 
     async def there(self, client, node):
+        """Lead what the client sends to the node, as far as it may."""
         async for message in client:
             text, answer = judge(message, self.settings)
             await (node.send(text) if answer is None else client.send(answer))
 
     async def back(self, client, node):
+        """Lead what the node sends to the client; where the node goes, the client is told."""
         with contextlib.suppress(ConnectionClosed):
             async for message in node:
                 await client.send(message)
