@@ -99,7 +99,7 @@ def parser():
         "bench",
         bench,
         "measure what the README promises on this machine and keep the raw numbers; `bench peers`: drills with others' timing; "
-        "`bench cures`: healing",
+        "`bench cures`: healing; `bench edge`: JSON-RPC",
     )
     return top
 
@@ -278,7 +278,7 @@ def drill(options):
 
 
 def bench(options):
-    """Measure; see bench/figures.py, bench/peers.py and bench/cures.py."""
+    """Measure; see bench/figures.py, bench/peers.py, bench/cures.py and bench/edge.py."""
     if options.rest[:1] == ["peers"]:
         from bench import peers
 
@@ -287,6 +287,10 @@ def bench(options):
         from bench import cures
 
         return cures.main(options.rest[1:])
+    if options.rest[:1] == ["edge"]:
+        from bench import edge
+
+        return edge.main(options.rest[1:])
     from bench import figures
 
     return figures.main(options.rest)

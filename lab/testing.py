@@ -49,7 +49,7 @@ def lint_commands():
     states = _files("*.sls")
     scripts = [path for path in _files() if path.is_file() and _is_shell(path)]
     if not shutil.which("shellcheck"):
-        _install("shellcheck")
+        install("shellcheck")
     return [
         [BIN / "ruff", "check", "."],
         [BIN / "ruff", "format", "--check", "."],
@@ -70,7 +70,11 @@ def _is_shell(path):
         return file.readline().rstrip() in (b"#!/bin/bash", b"#!/bin/sh", b"#!/usr/bin/env bash")
 
 
-def _install(package):
+def install(package):
+    """Install a Debian package on this machine whose program has the same name.
+
+    :raises LabError: when we are not root, or it cannot be had.
+    """
     if os.geteuid() != 0:
         raise LabError(
             f"{package} is not installed: run `sudo ./fanatico test`, or `apt-get install {package}`."

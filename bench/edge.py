@@ -1,0 +1,281 @@
+"""What HAProxy's rules for JSON-RPC cost, and what a client sees of a node that dies or lags: `./fanatico bench edge`.
+
+The client asks from the balancer that holds the virtual address, so that what is added is HAProxy's own work and no hop of the
+network. Raw numbers are kept in bench/results/.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from _utils import fanatico_measure as measure
+from lab import network, preflight, report, testing
+from lab.drill.run import wait_healthy
+from lab.errors import LabError
+from lab.machines import Lab
+
+REPO = Path(__file__).parent.parent
+CONFIG = "/etc/haproxy/haproxy.cfg"
+LOAD = """wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = '{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
+"""
+RULES = ("http-request", "http-after-response", "acl", "unique-id-header", "retry-on")
+# Nobody is to be refused for asking so often; the counting goes on.
+LIMITS = {"rpc": {"edge": {"limits": {"read": 10**8, "heavy": 10**8, "write": 10**8}}}}
+
+
+class Edge:
+    """A lab's balancer that holds the virtual address, and clients on it."""
+
+    def __init__(self, lab):
+        self.lab, self.holder = lab, lab.virtual_ip_holders()[0]
+        self.address, self.port = lab.plan["virtual_ip"]["address"], lab.plan["ports"]["rpc_http"]
+
+    def argv(self, *argv):
+        """Return a command as run in the balancer's network."""
+        return ["ip", "netns", "exec", network.namespace(self.lab.name, self.holder), *map(str, argv)]
+
+    def steady(self, rate, seconds, address=None):
+        """Begin to ask so many times a second; see bench/steady.py."""
+        argv = [sys.executable, "-m", "bench.steady", address or self.address, self.port, rate, seconds]
+        return subprocess.Popen(self.argv(*argv), cwd=REPO, stdout=subprocess.PIPE, text=True)
+
+    def saturated(self, seconds, connections=32):
+        """Return how many answers a second come when nobody waits between two requests."""
+        with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+            script.write(LOAD)
+            script.flush()
+            url = f"http://{self.address}:{self.port}"
+            wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script.name, url]
+            said = subprocess.run(self.argv(*wrk), capture_output=True, text=True, check=True).stdout
+        if "Non-2xx" in said or "Socket errors" in said:
+            raise LabError(f"{self.holder}: the load was not answered as it must be: {said}")
+        return float(re.search(r"Requests/sec:\s+([0-9.]+)", said)[1])
+
+    @contextlib.contextmanager
+    def plain(self):
+        """HAProxy without a rule of ours for as long as the block lasts."""
+        whole = self.lab.exec(self.holder, ["cat", CONFIG]).stdout
+        self.load(without_rules(whole))
+        try:
+            yield
+        finally:
+            self.load(whole)
+
+    def load(self, text):
+        """Have HAProxy take a configuration, and give its first checks a moment."""
+        self.lab.machine(self.holder).exec(["tee", CONFIG], text_input=text)
+        self.lab.exec(self.holder, ["systemctl", "reload", "haproxy"])
+        time.sleep(3)
+
+    def states(self):
+        """Return {node: HAProxy's word for it}."""
+        told = self.lab.exec(self.holder, ["sh", "-c", ASK_STATS]).stdout.splitlines()
+        rows = [line.split(",") for line in told if line.startswith("rpc_http,rpc")]
+        return {row[1]: row[17] for row in rows}
+
+
+ASK_STATS = """python3 -c '
+import socket
+s = socket.socket(socket.AF_UNIX); s.connect("/run/haproxy/admin.sock"); s.sendall(b"show stat\\n")
+while piece := s.recv(65536): print(piece.decode(), end="")
+'"""
+
+
+def without_rules(text):
+    """Return haproxy.cfg with the HTTP port of the chain as a plain pass-through: no rule, no guard, buffers of the usual size."""
+    found, section, dropping = [], "", False
+    for line in text.splitlines():
+        word = line.strip().split(" ")[0]
+        if not line.startswith((" ", "\t")) and word and not word.startswith("#") and not dropping:
+            section = line.strip()
+        rule = section.startswith(("frontend rpc_http", "backend rpc_http")) and word in RULES
+        drop = dropping or rule or (section == "global" and word in ("tune.bufsize", "lua-load-per-thread"))
+        if drop and line.count("'") % 2:  # a text that goes on in the next line
+            dropping = not dropping
+        if not drop:
+            found.append(line)
+    return "\n".join(found) + "\n"
+
+
+def main(arguments=None):
+    """Measure; print a table and keep the raw numbers. Returns 1 where a target is missed."""
+    options = argparse.ArgumentParser(prog="./fanatico bench edge", description=__doc__)
+    options.add_argument("--runs", type=int, default=5, help="of each measurement (default: 5)")
+    options.add_argument("--name", default="default", help="which lab (default: default)")
+    chosen = options.parse_args(arguments)
+    preflight.check_root()
+    testing.install("wrk")
+    lab = Lab(chosen.name)
+    with lab.locked():
+        if not lab.state.get("deployed"):
+            raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
+        wait_healthy(lab)
+        with limits_lifted(lab):
+            edge = Edge(lab)
+            block_time = lab.salt(edge.holder, "pillar.get", "rpc:chain:block_time")[edge.holder]
+            raw = {
+                "requests a second": throughput(edge, chosen.runs),
+                "latency": latency(edge, chosen.runs),
+                "killed": [killed(edge) for _ in range(chosen.runs)],
+                "lag": [lag(edge, number) for number in range(chosen.runs)],
+            }
+    path = REPO / f"bench/results/edge-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
+    path.write_text(json.dumps(raw, indent=1) + "\n")
+    rows, missed = table(raw, block_time)
+    print("\n".join(report.table(rows, ["what", "measured", "target"])))
+    print(f"raw numbers: {path.relative_to(REPO)}")
+    return 1 if missed else 0
+
+
+@contextlib.contextmanager
+def limits_lifted(lab):
+    """No client is refused for asking too often, for as long as the block lasts."""
+
+    def apply():
+        lab.salt("haproxy*", "saltutil.refresh_pillar", "wait=True")
+        for node, told in lab.salt("haproxy*", "state.apply", "haproxy.running").items():
+            if not isinstance(told, dict) or not all(one["result"] for one in told.values()):
+                raise LabError(f"{node}: the states of HAProxy did not hold: {told}")
+
+    lab.site_write(LIMITS)
+    try:
+        apply()
+        yield
+    finally:
+        lab.site_write({})
+        apply()
+
+
+def throughput(edge, runs, seconds=8):
+    """Return [[requests a second with all rules, and without any]]: by turns, since the machine is not always equally fast."""
+    found = []
+    for _ in range(runs):
+        whole = edge.saturated(seconds)
+        with edge.plain():
+            found.append([whole, edge.saturated(seconds)])
+        print(f"saturated: {found[-1][0]:.0f} requests/s, {found[-1][1]:.0f} without rules", flush=True)
+    return found
+
+
+def latency(edge, runs, rate=2000, seconds=8):
+    """Return [{"direct": {"p50", "p99"}, "through": ...}] in milliseconds, by turns, from one and the same place."""
+    node = edge.lab.nodes("rpc")[0]
+    ways = {"direct": edge.lab.plan["nodes"][node]["address"], "through": edge.address}
+    found = []
+    for _ in range(runs):
+        took = {}
+        for way, address in ways.items():
+            answers = finished(edge.steady(rate, seconds, address))
+            if answers["failed"]:
+                raise LabError(f"{way}: {len(answers['failed'])} requests failed: {answers['failed'][0]}")
+            took[way] = {
+                f"p{share}": 1000 * measure.percentile(answers["seconds"], share / 100) for share in (50, 99)
+            }
+        found.append(took)
+        print(f"at {rate} requests/s, ms: {took}", flush=True)
+    return found
+
+
+def killed(edge, rate=500, seconds=10):
+    """Return {"asked", "failed": [why], "longest": seconds} while each node is killed once and comes back."""
+    client = edge.steady(rate, seconds + 5 * len(edge.lab.nodes("rpc")))
+    for node in edge.lab.nodes("rpc"):
+        time.sleep(5)
+        edge.lab.exec(node, ["systemctl", "kill", "--signal=KILL", "fanatico-rpc"])
+    answers = finished(client)
+    wait_healthy(edge.lab)
+    found = {
+        "asked": len(answers["seconds"]) + len(answers["failed"]),
+        "failed": answers["failed"],
+        "longest": max(answers["seconds"]),
+    }
+    print(f"nodes killed: {found['asked']} reads, {len(found['failed'])} failed", flush=True)
+    return found
+
+
+def lag(edge, number):
+    """Return {"out", "back": seconds, "backwards": blocks}: a node's head frozen, and let go on, under load."""
+    # Whoever is first in the list makes the blocks: frozen, it would halt the chain.
+    nodes = edge.lab.nodes("rpc")[1:]
+    node = nodes[number % len(nodes)]
+    signal = ["systemctl", "kill", "fanatico-rpc-follow", "--signal"]
+    client = edge.steady(200, 40)
+    time.sleep(2)
+    edge.lab.exec(node, [*signal, "STOP"])
+    begun = time.monotonic()
+    try:
+        out = until(lambda: edge.states()[node] != "UP", begun)
+    finally:
+        edge.lab.exec(node, [*signal, "CONT"])
+    back = until(lambda: edge.states()[node] == "UP", time.monotonic())
+    answers = finished(client)
+    backwards = max(
+        (
+            before - after
+            for heads in answers["heads"]
+            for before, after in zip(heads, heads[1:], strict=False)
+        ),
+        default=0,
+    )
+    wait_healthy(edge.lab)
+    print(
+        f"{node}'s head frozen: out after {out:.1f} s, back after {back:.1f} s, {backwards} blocks backwards",
+        flush=True,
+    )
+    return {
+        "node": node,
+        "out": out,
+        "back": back,
+        "backwards": max(0, backwards),
+        "failed": answers["failed"],
+    }
+
+
+def until(condition, begun, timeout=30):
+    """Wait for a condition and return how many seconds it took.
+
+    :raises LabError: after ``timeout`` seconds.
+    """
+    while not condition():
+        if time.monotonic() - begun > timeout:
+            raise LabError(f"HAProxy did not change its mind about the node within {timeout} s")
+        time.sleep(0.1)
+    return time.monotonic() - begun
+
+
+def finished(client):
+    """Wait for a client to end and return what it printed."""
+    said, _ = client.communicate(timeout=120)
+    return json.loads(said)
+
+
+def table(raw, block_time):
+    """Return (rows of the table, whether a target is missed)."""
+    share = measure.percentile([whole / plain for whole, plain in raw["requests a second"]], 0.5)
+    added = {
+        mark: measure.percentile([one["through"][mark] - one["direct"][mark] for one in raw["latency"]], 0.5)
+        for mark in ("p50", "p99")
+    }
+    failed = sum(len(one["failed"]) for one in raw["killed"])
+    asked = sum(one["asked"] for one in raw["killed"])
+    out, most = max(one["out"] for one in raw["lag"]), 2 * block_time + 2
+    backwards = max(one["backwards"] for one in raw["lag"])
+    rows = [
+        ("requests/s, of a plain pass-through", f"{share:.2f}", ">= 0.85", share >= 0.85),
+        ("added at 2000/s, p50", f"{added['p50']:.2f} ms", "< 0.3", added["p50"] < 0.3),
+        ("added at 2000/s, p99", f"{added['p99']:.2f} ms", "< 1.5", added["p99"] < 1.5),
+        ("nodes killed: failed reads", f"{failed} of {asked}", "0", failed == 0),
+        ("frozen head out of rotation", f"worst {out:.1f} s", f"< {most:g}", out < most),
+        ("head seen backwards, blocks", str(backwards), "<= 3", backwards <= 3),
+    ]
+    shown = [(what, found, target + ("" if held else ": missed")) for what, found, target, held in rows]
+    return shown, not all(held for *_, held in rows)
