@@ -7,6 +7,7 @@ network. Raw numbers are kept in bench/results/.
 import argparse
 import contextlib
 import datetime
+import itertools
 import json
 import re
 import subprocess
@@ -14,6 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import yaml
 
 from _utils import fanatico_measure as measure
 from lab import network, preflight, report, testing
@@ -91,7 +94,7 @@ while piece := s.recv(65536): print(piece.decode(), end="")
 
 
 def without_rules(text):
-    """Return haproxy.cfg with the HTTP port of the chain as a plain pass-through: no rule, no guard, buffers of the usual size."""
+    """Return haproxy.cfg with the chain's HTTP port as a plain pass-through: no rule, no guard, buffers of the usual size."""
     found, section, dropping = [], "", False
     for line in text.splitlines():
         word = line.strip().split(" ")[0]
@@ -121,7 +124,7 @@ def main(arguments=None):
         wait_healthy(lab)
         with limits_lifted(lab):
             edge = Edge(lab)
-            block_time = lab.salt(edge.holder, "pillar.get", "rpc:chain:block_time")[edge.holder]
+            block_time = yaml.safe_load((REPO / "lab/site.sls").read_text())["rpc"]["chain"]["block_time"]
             raw = {
                 "requests a second": throughput(edge, chosen.runs),
                 "latency": latency(edge, chosen.runs),
@@ -219,11 +222,7 @@ def lag(edge, number):
     back = until(lambda: edge.states()[node] == "UP", time.monotonic())
     answers = finished(client)
     backwards = max(
-        (
-            before - after
-            for heads in answers["heads"]
-            for before, after in zip(heads, heads[1:], strict=False)
-        ),
+        (before - after for heads in answers["heads"] for before, after in itertools.pairwise(heads)),
         default=0,
     )
     wait_healthy(edge.lab)
