@@ -372,13 +372,13 @@ def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
     break_it = (
         f"mkdir -p {dropin.rpartition('/')[0]}; printf '[Service]\nExecStartPre=/bin/false\n' > {dropin}"
     )
-    healthy.exec(
-        rpc, ["sh", "-c", f"{break_it}; systemctl daemon-reload; systemctl kill -s KILL fanatico-rpc"]
-    )
     try:
+        healthy.exec(
+            rpc, ["sh", "-c", f"{break_it}; systemctl daemon-reload; systemctl kill -s KILL fanatico-rpc"]
+        )
         entry = news.wait("failed", rpc, "fanatico-rpc.service", timeout=180)
     finally:
-        mend = f"rm {dropin}; systemctl daemon-reload; systemctl restart fanatico-rpc"
+        mend = f"rm -f {dropin}; systemctl daemon-reload; systemctl restart fanatico-rpc"
         healthy.exec(rpc, ["sh", "-c", mend])
     assert "restarted" in entry["why"]
     assert "journal ends with" in entry["reason"]
