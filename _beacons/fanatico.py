@@ -3,7 +3,7 @@ Watch the units this node has to keep running, and what else can be wrong with i
 
 One event per fault, tag ``salt/beacon/<minion>/fanatico/<unit or fault>``; while it stays the event is
 repeated now and then, because an event that nobody heard is lost. A unit that systemd is restarting by itself
-is no fault, and what is not a unit has to be seen several times in a row.
+is no fault unless it does so again and again, and what is not a unit has to be seen several times in a row.
 
 A running unit costs one read of a small file a second: systemd itself is asked only when the unit's control
 group is empty, and otherwise every few seconds to be sure. So are the services themselves.
@@ -28,6 +28,7 @@ DEFAULTS = {
     "repeat": 60,  # seconds between two events about a unit that stays down
     "gap": 5,  # seconds between two events about a unit that comes and goes
     "resync": 3,  # seconds between two questions to systemd about a unit that looks well
+    "loops": 5,  # restarts by systemd within `repeat` seconds after which a unit is said not to stay up
     "look": 5,  # seconds between two looks for other faults
     "sure": 2,  # looks in a row that must find one
     "hang": 60,  # seconds without a turn of this file after which systemd starts the minion anew
@@ -167,8 +168,14 @@ def _judge(known, state, now, settings):
     now
         Seconds of a clock that never jumps.
     """
-    memory = dict(known or {"up": False, "down_since": None, "told": None, "entered": 0})
+    memory = dict(known or {"up": False, "down_since": None, "told": None, "entered": 0, "counted": (now, 0)})
     why = ""
+    began, restarts = memory["counted"]
+    # A cure that knows the cause has long been at work by then.
+    if known is None or state["restarts"] < restarts or now - began >= settings["repeat"]:
+        memory["counted"] = (now, state["restarts"])
+        if known and not state["down"] and state["restarts"] - restarts >= settings["loops"]:
+            why = f"restarted {state['restarts'] - restarts} times in {now - began:.0f} s"
     if state["active"] == "active":
         memory.update(up=True, down_since=None)
     elif state["down"]:

@@ -340,7 +340,10 @@ def rotated(lab, knocking):
 
 
 def test_rotating_everything_cuts_no_session_and_moves_no_leader(lab, rotated):
-    assert rotated["session"]["error"] is None
+    cut = rotated["session"]["error"]
+    assert cut is None, "\n".join(
+        [cut, labs.journals(lab, "haproxy", "haproxy", "keepalived"), labs.journals(lab, "patroni", "patroni")]
+    )
     assert rotated["session"]["written"] > 100
     assert labs.leader(lab) == rotated["leader"]
     assert read(lab, lab.master, "/etc/fanatico/ca/service.crt") != rotated["id"]

@@ -201,6 +201,13 @@ def secret(lab, node, name):
     return lab.pillars(node)[node]["secrets"][name]
 
 
+def journals(lab, role, *units, minutes=5):
+    """Return what units on the nodes of a role have said lately: the evidence, where a test finds a fault by chance."""
+    argv = ["journalctl", "-q", "--no-pager", "-o", "short-precise", f"--since=-{minutes}min"]
+    argv += [word for unit in units for word in ("-u", unit)]
+    return "\n".join(lab.exec(node, argv).stdout for node in nodes(lab, role))
+
+
 @contextlib.contextmanager
 def writing(lab, node, folder="/run/fanatico-test-writer"):
     """Yield a dict while one session writes from a database node through the virtual address; then it says how that went.

@@ -136,6 +136,22 @@ def test_systemd_restarts_it_by_itself(host):
     assert host.tick(active="active") == []
 
 
+def test_systemd_restarts_it_again_and_again(host):
+    """No cure is known, or one would have helped by now: somebody has to hear of it, and not only once."""
+    told = [
+        why
+        for second in range(150)
+        for why in host.tick(active="activating", sub="auto-restart", restarts=second // 4)
+    ]
+    assert told == ["restarted 15 times in 60 s", "restarted 15 times in 60 s"]
+
+
+def test_a_few_restarts_or_a_count_that_begins_anew_are_no_fault(host):
+    assert host.tick(active="active", restarts=400) == [], "what it did before anybody looked is history"
+    assert [why for _ in range(70) for why in host.tick(active="active", restarts=404)] == []
+    assert [why for _ in range(70) for why in host.tick(active="active", restarts=3)] == []
+
+
 def test_a_restart_is_not_a_fault(host):
     host.tick()
     assert host.tick(active="deactivating") == []
