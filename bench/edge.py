@@ -49,7 +49,9 @@ class Edge:
     def steady(self, rate, seconds, address=None):
         """Begin to ask so many times a second; see bench/steady.py."""
         argv = [sys.executable, "-m", "bench.steady", address or self.address, self.port, rate, seconds]
-        return subprocess.Popen(self.argv(*argv), cwd=REPO, stdout=subprocess.PIPE, text=True)
+        # It stands for hosts of their own, which do not wait for a core while the lab's machines have them all.
+        argv = ["nice", "-n", "-15", *self.argv(*argv)]
+        return subprocess.Popen(argv, cwd=REPO, stdout=subprocess.PIPE, text=True)
 
     def saturated(self, seconds, connections=32):
         """Return how many answers a second come when nobody waits between two requests."""

@@ -1,53 +1,87 @@
 """A client of JSON-RPC that asks on schedule: `python -m bench.steady ADDRESS PORT RATE SECONDS`, run where its network is.
 
 Prints ``{"seconds": [how long each answer took], "heads": [[the heads, in order, for each connection]], "failed": [why]}``.
-Each of its threads has one connection, and measures from the moment at which it sends.
+Each of its processes has one connection, and measures from the moment at which it sends. It speaks as little HTTP as will do:
+what is measured is not to be the client.
 """
 
-import http.client
 import json
+import multiprocessing
+import re
+import socket
 import sys
-import threading
 import time
 
-THREADS = 16
+CONNECTIONS = 8
 BODY = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []})
-HEADERS = {"Content-Type": "application/json"}
+REQUEST = (
+    f"POST / HTTP/1.1\r\nHost: rpc\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}"
+).encode()
+LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 
 
-def ask(address, port, every, begin, end, result):
-    """Ask every so many seconds, from one moment to another; add to the result what came of it."""
-    connection, due = http.client.HTTPConnection(address, port, timeout=10), begin
+class Connection:
+    """One connection, which is made anew after it failed."""
+
+    def __init__(self, address, port):
+        self.place, self.socket = (address, port), None
+
+    def ask(self):
+        """Return the answer's body; raises OSError or ValueError where it is none."""
+        try:
+            if self.socket is None:
+                self.socket = socket.create_connection(self.place, 10)
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.socket.sendall(REQUEST)
+            return self._answer()
+        except (OSError, ValueError):
+            if self.socket:
+                self.socket.close()
+            self.socket = None
+            raise
+
+    def _answer(self):
+        found = b""
+        while True:
+            head, end, body = found.partition(b"\r\n\r\n")
+            length = LENGTH.search(head + b"\r\n")
+            if end and not (length and head.startswith(b"HTTP/1.1 200 ")):
+                raise ValueError(f"answered {found[:300]!r}")
+            if end and len(body) >= int(length[1]):
+                return body
+            piece = self.socket.recv(65536)
+            if not piece:
+                raise ConnectionError("ended without an answer")
+            found += piece
+
+
+def ask(address, port, every, begin, end):
+    """Ask every so many seconds, from one moment to another; return what came of it."""
+    connection, due = Connection(address, port), begin
+    result = {"seconds": [], "heads": [], "failed": []}
     while due < end:
         time.sleep(max(0, due - time.monotonic()))
         sent = time.monotonic()
         try:
-            connection.request("POST", "/", BODY, HEADERS)
-            answer = connection.getresponse()
-            text = answer.read()
-            if answer.status != 200:
-                raise ValueError(f"{answer.status} {text[:200]}")
-            result["heads"].append(int(json.loads(text)["result"], 16))
+            body = connection.ask()
             result["seconds"].append(time.monotonic() - sent)
-        except (OSError, http.client.HTTPException, ValueError, LookupError) as exc:
-            connection.close()
+            result["heads"].append(int(json.loads(body)["result"], 16))
+        except (OSError, ValueError, LookupError) as exc:
             result["failed"].append(repr(exc))
         due += every
+    return result
 
 
 def main(address, port, rate, seconds):
     """Ask, and print what came of it."""
-    every, begin = THREADS / float(rate), time.monotonic() + 0.2
-    results = [{"seconds": [], "heads": [], "failed": []} for _ in range(THREADS)]
-    threads = []
-    for number, result in enumerate(results):
-        first = begin + number * every / THREADS
-        arguments = (address, int(port), every, first, begin + float(seconds), result)
-        threads.append(threading.Thread(target=ask, args=arguments))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    every, begin = CONNECTIONS / float(rate), time.monotonic() + 1
+    starts = [begin + number * every / CONNECTIONS for number in range(CONNECTIONS)]
+    with multiprocessing.get_context("fork").Pool(CONNECTIONS) as pool:
+        results = pool.starmap(
+            ask,
+            [(address, int(port), every, start, start + float(seconds)) for start in starts],
+            chunksize=1,
+        )
     whole = {key: [one for result in results for one in result[key]] for key in ("seconds", "failed")}
     print(json.dumps({**whole, "heads": [result["heads"] for result in results]}))
 

@@ -31,6 +31,7 @@ rpc:
     batch_limit: 20               # calls in one request; each counts as one
     at_once: 500                  # requests that one node works on at the same time, and as many that wait for it
     sockets: 50                   # WebSockets of one client address at once
+    connections: 200              # connections of one address at once, to both ports; CloudFlare's are not counted
     unlimited: []                 # networks without such limits: your own
     origins: []                   # whose web pages may ask (CORS), for example https://app.example.org; ["*"]: any
   # native: the program serves WebSocket on ws_port, and its own settings keep out there what edge.forbidden names (geth:

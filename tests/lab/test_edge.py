@@ -1,9 +1,13 @@
 """What the public can and cannot do to the chain, through the real balancers and against the lab's own chain."""
 
 import contextlib
+import itertools
 import json
+import random
 import re
 import socket
+import ssl
+import tempfile
 import time
 
 import pytest
@@ -13,7 +17,7 @@ from web3 import HTTPProvider, Web3
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.support import labs, wait_until
+from tests.support import labs, pki, wait_until
 from tests.support.edge import outsider
 
 RECEIVER = "0x" + "00" * 19 + "77"  # nobody's; the lab's chain has no other use for it
@@ -29,6 +33,26 @@ def public(lab):
     labs.wait_healthy(lab)
     with outsider(lab) as made:
         yield made
+
+
+CLIENTS = [f"10.0.0.{n}" for n in range(240, 248)]  # nobody's in the plan; each may ask 200 times a second
+
+
+@pytest.fixture(scope="module")
+def crowd(public):
+    for address in CLIENTS:
+        public.also(address)
+    return public
+
+
+def wrong(found):
+    """What a client would call a failure."""
+    return [one for heads in found for one in heads if not isinstance(one, int)]
+
+
+def asked(found):
+    """How many times all of them asked."""
+    return sum(map(len, found))
 
 
 def call(method, number=1, *params):
@@ -337,6 +361,153 @@ def test_cloudflare_is_believed(public):
     assert again[-1] == 429
 
 
+@pytest.fixture(scope="module")
+def only_cloudflare(public, lab):
+    """TLS on public ports, for CloudFlare's certificate alone and from its networks alone; yields a maker of contexts."""
+    pulls, balancers = pki.Authority("origin pulls"), labs.nodes(lab, "haproxy")
+    certificate, key = pki.Authority("public").issue(
+        name="rpc.example.org", addresses=[public.virtual_ip], uses=("serverAuth",)
+    )
+    for node in balancers:
+        for name, content in (("public.pem", certificate + key), ("origin-pulls.pem", pulls.certificate)):
+            lab.machine(node).exec(["sh", "-c", f"umask 077; cat > /etc/haproxy/{name}"], text_input=content)
+    tls = {"certificate": "/etc/haproxy/public.pem", "client_ca": "/etc/haproxy/origin-pulls.pem"}
+
+    def apply():
+        lab.salt("haproxy*", "saltutil.refresh_pillar", "wait=True")
+        assert labs.failures(labs.highstate(lab, "haproxy*")) == {}
+
+    def context(authority=pulls):
+        made = ssl.create_default_context(cadata=certificate)
+        made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+        if authority:
+            with tempfile.TemporaryDirectory() as folder:
+                paths = pki.write(folder, authority, name="cloudflare", uses=("clientAuth",))
+                made.load_cert_chain(paths["cert"], paths["key"])
+        return made
+
+    for address in (CLOUDFLARE, STRANGER):
+        public.also(address)
+    settings = {"haproxy": {"public": tls}, "cloudflare": {"only": True}}
+    try:
+        with (
+            labs.site(lab, settings),
+            labs.plan(lab, lambda one: one["plan"]["ports"].update(rpc_https=443, rpc_wss=8443)),
+        ):
+            apply()
+            yield context
+    finally:
+        apply()
+        labs.wait_healthy(lab)
+
+
+CLOUDFLARE, STRANGER = "173.245.48.10", "203.0.113.9"
+ENDED = (ssl.SSLError, ConnectionError)
+
+
+def test_cloudflare_comes_by_tls_and_shows_its_certificate(public, only_cloudflare):
+    answer = public.post(text("eth_chainId"), port=443, source=CLOUDFLARE, tls=only_cloudflare())
+    assert answer.json["result"] == "0x539"
+    for authority in (None, pki.Authority("somebody's")):
+        with pytest.raises(ENDED):
+            public.post(text("eth_chainId"), port=443, source=CLOUDFLARE, tls=only_cloudflare(authority))
+
+
+def test_cloudflare_brings_websockets_by_tls(public, only_cloudflare):
+    def ask():
+        url, context = f"wss://{public.virtual_ip}:8443", only_cloudflare()
+        with connect(url, ssl=context, source_address=(CLOUDFLARE, 0), proxy=None) as client:
+            client.send(text("eth_chainId"))
+            return json.loads(client.recv(5))["result"]
+
+    assert public.run(ask) == "0x539"
+
+
+def test_nobody_gets_in_past_cloudflare(public, only_cloudflare):
+    for port, tls in ((443, only_cloudflare()), ("rpc_http", None), ("rpc_ws", None)):
+        with pytest.raises(ENDED):
+            public.post(text("eth_chainId"), port=port, source=STRANGER, tls=tls)
+        with pytest.raises(ENDED):
+            public.post(
+                text("eth_chainId"), port=port, source=STRANGER, tls=tls, CF_Connecting_IP=public.address
+            )
+    assert public.call("eth_chainId").status == 200  # from the plan's own network
+    assert public.call("eth_chainId", source=CLOUDFLARE).status == 200
+
+
+# --- those who mean harm
+
+
+def memory(lab, node):
+    """MiB that HAProxy's processes hold."""
+    asked = ["sh", "-c", "cat $(pgrep -x haproxy | sed 's|.*|/proc/&/status|') | grep VmRSS"]
+    return sum(int(line.split()[1]) for line in lab.exec(node, asked).stdout.splitlines()) / 1024
+
+
+HALF = (
+    b"POST / HTTP/1.1\r\nHost: rpc\r\nContent-Type: application/json\r\nContent-Length: 110000\r\n\r\n"
+    + b" " * 100_000
+)
+
+
+def test_one_who_opens_many_connections_leaves_the_others_theirs(public, lab):
+    public.also("10.0.0.239")
+    with public.holding(b"POST / HTTP/1.1\r\n", ["10.0.0.239"], 400) as still:
+        assert public.call("eth_chainId").status == 200
+        assert 0 < still() <= 200
+    labs.wait_healthy(lab)
+
+
+def test_many_who_do_are_borne_and_cost_nobody_else_anything(crowd, lab):
+    """All connections that the chain may have, each with a large body that never ends."""
+    holder = labs.virtual_ip_holders(lab)[0]
+    room = (
+        1536 * 131_072 / 2**20
+    )  # of the pillar: what the chain's ports may have at once, and a buffer for each
+    before = memory(lab, holder)
+    for _ in range(3):
+        with crowd.holding(HALF, CLIENTS, 200):
+            assert memory(lab, holder) < before + room + 64
+            with labs.writing(lab, "db1") as written:  # a session with PostgreSQL gets through beside it
+                time.sleep(1)
+            assert written["error"] is None
+            assert written["written"] > 0
+    assert labs.virtual_ip_holders(lab) == [holder]
+    wait_until(lambda: crowd.call("eth_chainId").status == 200, 15, "the chain to be reached again")
+    labs.wait_healthy(lab)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_comes_is_answered_or_ended(public, seed):
+    """Calls, damaged in all the ways that bytes can be: HAProxy goes on, and nothing forbidden gets through."""
+    chance = random.Random(seed)
+    pieces = [
+        text("eth_chainId"),
+        text("evm_mine"),
+        "[",
+        "]",
+        "{",
+        "}",
+        '"',
+        "\\u0000",
+        "\\",
+        ",",
+        ":",
+        "null",
+        "1e999",
+    ]
+    for _ in range(50):
+        body = bytearray("".join(chance.choices(pieces, k=chance.randrange(1, 8))).encode())
+        for _ in range(chance.randrange(4)):
+            body[chance.randrange(len(body))] = chance.randrange(256)
+        answer = public.post(bytes(body))
+        assert answer.status in (200, 400, 403, 413, 429), (body, answer)
+        assert isinstance(answer.json, (dict, list)), (body, answer)
+        if b"evm_mine" in body and b"eth_chainId" not in body:
+            assert b'"result"' not in answer.body, (body, answer)
+    assert public.call("eth_chainId").status == 200
+
+
 # --- nodes that come and go
 
 
@@ -346,15 +517,23 @@ def up(lab):
     return {node: set(answer["rpc_http"]["up"]) for node, answer in answers.items()}
 
 
-def test_a_frozen_head_is_out_of_rotation_and_comes_back(public, lab):
-    lab.exec("rpc3", ["sh", "-c", "kill -STOP $(systemctl show -P MainPID fanatico-rpc-follow)"])
-    try:
-        wait_until(
-            lambda: all("rpc3" not in one for one in up(lab).values()), 30, "rpc3 to be out of rotation"
-        )
-    finally:
-        lab.exec("rpc3", ["sh", "-c", "kill -CONT $(systemctl show -P MainPID fanatico-rpc-follow)"])
-    wait_until(lambda: all("rpc3" in one for one in up(lab).values()), 30, "rpc3 to be back")
+def test_a_frozen_head_is_out_of_rotation_and_comes_back(crowd, lab):
+    follow = ["systemctl", "kill", "fanatico-rpc-follow", "--signal"]
+    with crowd.asking(50, CLIENTS) as found:
+        lab.exec("rpc3", [*follow, "STOP"])
+        try:
+            wait_until(
+                lambda: all("rpc3" not in one for one in up(lab).values()), 30, "rpc3 to be out of rotation"
+            )
+            time.sleep(4)
+        finally:
+            lab.exec("rpc3", [*follow, "CONT"])
+        wait_until(lambda: all("rpc3" in one for one in up(lab).values()), 30, "rpc3 to be back")
+        time.sleep(4)
+    assert wrong(found) == []
+    assert len({heads[-1] for heads in found}) <= 2
+    for heads in found:  # what one client saw
+        assert max(before - after for before, after in itertools.pairwise(heads)) <= 3
 
 
 def test_drained_by_hand_it_stays_out_until_it_is_put_back(public, lab):
@@ -368,21 +547,6 @@ def test_drained_by_hand_it_stays_out_until_it_is_put_back(public, lab):
     labs.wait_healthy(lab)
 
 
-CLIENTS = [f"10.0.0.{n}" for n in range(240, 248)]  # nobody's in the plan; each may ask 200 times a second
-
-
-@pytest.fixture(scope="module")
-def crowd(public):
-    for address in CLIENTS:
-        public.also(address)
-    return public
-
-
-def wrong(found):
-    """What a client would call a failure."""
-    return [one for one in found if not isinstance(one, int)]
-
-
 def test_killed_nodes_cost_no_read_and_heads_go_on(crowd, lab):
     labs.wait_healthy(lab)
     with crowd.asking(200, CLIENTS) as found:
@@ -390,7 +554,7 @@ def test_killed_nodes_cost_no_read_and_heads_go_on(crowd, lab):
         for node in ("rpc1", "rpc2"):
             lab.exec(node, ["systemctl", "kill", "--signal=KILL", "fanatico-rpc"])
             time.sleep(4)
-    assert len(found) > 1000
+    assert asked(found) > 1000
     assert wrong(found) == []
     labs.wait_healthy(lab)
 
@@ -409,7 +573,7 @@ def test_a_reload_fails_no_request_and_cuts_no_websocket(crowd, lab):
             time.sleep(2)
         holder = labs.virtual_ip_holders(lab)[0]
         assert int(lab.exec(holder, pids).stdout) > 2, "no old process is left to its WebSockets"
-    assert len(found) > 5000
+    assert asked(found) > 5000
     assert wrong(found) == []
     assert sockets["cut"] == []
     for heads in sockets["heads"]:

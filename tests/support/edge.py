@@ -74,13 +74,20 @@ class Outsider:
         """Run a function in its network and return what that returns."""
         return self.start(function, *arguments, **options).result()
 
-    def post(self, body, to=None, port="rpc_http", method="POST", source=None, patience=20, **headers):
-        """Send one request, a text or bytes as they are and all else as JSON, and return the Answer."""
+    def post(
+        self, body, to=None, port="rpc_http", method="POST", source=None, patience=20, tls=None, **headers
+    ):
+        """Send one request, a text or bytes as they are and all else as JSON, and return the Answer.
+
+        :param port: its name in the plan, or its number.
+        :param tls: an ``ssl.SSLContext``.
+        """
         if not isinstance(body, (str, bytes)):
             body = json.dumps(body)
         headers = {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
         return self.run(
-            _request, to or self.virtual_ip, self.ports[port], method, body, headers, source, patience
+            *(_request, to or self.virtual_ip, self.ports.get(port, port), method, body, headers),
+            *(source, patience, tls),
         )
 
     def call(self, method, *params, number=1, **options):
@@ -95,8 +102,8 @@ class Outsider:
 
     @contextlib.contextmanager
     def asking(self, rate, sources, threads=8):
-        """Ask for the head so many times a second, each thread over a connection of its own; yields the list that the
-        ``(method's answer or what went wrong)`` of all end up in once the block is left."""
+        """Ask for the head so many times a second, each thread over a connection of its own; yields a list that has, once the
+        block is left, a list for each: the heads in order, and as text what went wrong."""
         stop, found = threading.Event(), []
         ways = [
             self.start(
@@ -109,7 +116,7 @@ class Outsider:
         finally:
             stop.set()
             for way in ways:
-                found.extend(way.result())
+                found.append(way.result())
 
     @contextlib.contextmanager
     def listening(self, count, sources):
@@ -132,6 +139,17 @@ class Outsider:
         finally:
             stop.set()
             way.result()
+
+    @contextlib.contextmanager
+    def holding(self, data, sources, each, port="rpc_http"):
+        """Open so many connections from each source, send some bytes over every one, and say no more; yields a function that
+        counts those that the other side has not ended."""
+        connections = self.run(_hold, self.virtual_ip, self.ports[port], data, sources, each)
+        try:
+            yield lambda: sum(map(_is_open, connections))
+        finally:
+            for connection in connections:
+                connection.close()
 
     def raw(self, data, port="rpc_http", timeout=5):
         """Send bytes as they are and return all that comes back until the connection ends, or ``timeout`` seconds are over."""
@@ -158,9 +176,13 @@ def _enter(path):
         os.close(handle)
 
 
-def _request(address, port, method, body, headers, source, patience):
+def _request(address, port, method, body, headers, source, patience, tls=None):
     place = (source, 0) if source else None
-    connection = http.client.HTTPConnection(address, port, timeout=patience, source_address=place)
+    options = {"timeout": patience, "source_address": place}
+    if tls:
+        connection = http.client.HTTPSConnection(address, port, context=tls, **options)
+    else:
+        connection = http.client.HTTPConnection(address, port, **options)
     try:
         connection.request(method, "/", body, headers)
         answer = connection.getresponse()
@@ -168,6 +190,28 @@ def _request(address, port, method, body, headers, source, patience):
         return Answer(answer.status, found, answer.read())
     finally:
         connection.close()
+
+
+def _hold(address, port, data, sources, each):
+    found = []
+    for source in sources * each:
+        connection = socket.create_connection((address, port), 2, source_address=(source, 0))
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            connection.sendall(data)
+        found.append(connection)
+    return found
+
+
+def _is_open(connection):
+    """Return whether the other side has neither said anything nor ended the connection."""
+    connection.setblocking(False)
+    try:
+        connection.recv(1)
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        pass
+    return False
 
 
 def _raw(address, port, data, timeout):
