@@ -195,10 +195,9 @@ def _request(address, port, method, body, headers, source, patience, tls=None):
 def _hold(address, port, data, sources, each):
     found = []
     for source in sources * each:
-        connection = socket.create_connection((address, port), 2, source_address=(source, 0))
         with contextlib.suppress(TimeoutError, ConnectionError):
-            connection.sendall(data)
-        found.append(connection)
+            found.append(socket.create_connection((address, port), 2, source_address=(source, 0)))
+            found[-1].sendall(data)
     return found
 
 
