@@ -49,7 +49,7 @@ class Outsider:
         self.virtual_ip, self.ports = lab.plan["virtual_ip"]["address"], lab.plan["ports"]
         network.detach(lab.name, "outsider")
         network.attach(lab.name, lab.plan, "outsider", self.address)
-        self._space = network.namespace(lab.name, "outsider")
+        self._space, self._others = network.namespace(lab.name, "outsider"), set()
         # Always the same: nobody has to forget first where its addresses were the last time.
         network.batch(self._space, ["link set eth0 address 02:00:00:00:00:fe"])
         self._threads = ThreadPoolExecutor(
@@ -57,14 +57,16 @@ class Outsider:
         )
 
     def close(self):
-        """Unplug it."""
+        """Unplug it, and have the switch forget it."""
         self._threads.shutdown(cancel_futures=True)
+        network.batch(network.switch(self.lab.name), [f"route del {one}/32" for one in self._others])
         network.detach(self.lab.name, "outsider")
 
     def also(self, address):
         """Give it another address, from wherever, and the lab's switch the way to it."""
         network.batch(self._space, [f"addr add {address}/32 dev lo"])
         network.batch(network.switch(self.lab.name), [f"route replace {address}/32 via {self.address}"])
+        self._others.add(address)
 
     def start(self, function, *arguments, **options):
         """Run a function in its network and return a Future."""
