@@ -342,7 +342,11 @@ def rotated(lab, knocking):
 def test_rotating_everything_cuts_no_session_and_moves_no_leader(lab, rotated):
     cut = rotated["session"]["error"]
     assert cut is None, "\n".join(
-        [cut, labs.journals(lab, "haproxy", "haproxy", "keepalived"), labs.journals(lab, "patroni", "patroni")]
+        [
+            cut,
+            labs.journals(lab, "haproxy", "haproxy", "keepalived"),
+            labs.journals(lab, "patroni", "patroni"),
+        ]
     )
     assert rotated["session"]["written"] > 100
     assert labs.leader(lab) == rotated["leader"]
