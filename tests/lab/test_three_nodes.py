@@ -58,9 +58,16 @@ def test_the_leaders_do_not_stay_on_one_host(three):
 @pytest.fixture
 def together(three):
     """The host that leads both, and goes on to: nothing moves etcd's lead away before the power is gone."""
-    three.salt("*", "schedule.disable", "persist=False")
-    yield bring_together(three)
-    three.salt("*", "schedule.enable", "persist=False")
+
+    def jobs(verb):
+        answers = three.salt("*", f"schedule.{verb}", "persist=False")
+        assert all(answers[node]["result"] for node in three.plan["nodes"]), answers
+
+    try:
+        jobs("disable")
+        yield bring_together(three)
+    finally:
+        jobs("enable")
 
 
 def test_losing_both_leaders_with_one_host(three, together, tmp_path):

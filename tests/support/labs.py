@@ -201,9 +201,10 @@ def secret(lab, node, name):
     return lab.pillars(node)[node]["secrets"][name]
 
 
-def journals(lab, role, *units, minutes=5):
-    """Return what units on the nodes of a role have said lately: the evidence, where a test finds a fault by chance."""
-    argv = ["journalctl", "-q", "--no-pager", "-o", "short-precise", f"--since=-{minutes}min"]
+def journals(lab, role, *units):
+    """Return what units on the nodes of a role said in the last quarter of an hour, as long as `writing` may last: the
+    evidence, where a test finds a fault by chance."""
+    argv = ["journalctl", "-q", "--no-pager", "-o", "short-precise", "--since=-15min"]
     argv += [word for unit in units for word in ("-u", unit)]
     return "\n".join(lab.exec(node, argv).stdout for node in nodes(lab, role))
 
