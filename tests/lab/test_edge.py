@@ -361,7 +361,7 @@ def test_cloudflare_is_believed(public):
     assert again[-1] == 429
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def only_cloudflare(public, lab):
     """TLS on public ports, for CloudFlare's certificate alone and from its networks alone; yields a maker of contexts."""
     pulls, balancers = pki.Authority("origin pulls"), labs.nodes(lab, "haproxy")
@@ -374,7 +374,9 @@ def only_cloudflare(public, lab):
     tls = {"certificate": "/etc/haproxy/public.pem", "client_ca": "/etc/haproxy/origin-pulls.pem"}
 
     def apply():
-        lab.salt("haproxy*", "saltutil.refresh_pillar", "wait=True")
+        # The plan is everybody's: the others' firewalls are out of date too until they are loaded from it.
+        lab.salt("*", "saltutil.refresh_pillar", "wait=True")
+        assert labs.failures(lab.salt("*", "state.apply", "firewall", "-t", "60")) == {}
         assert labs.failures(labs.highstate(lab, "haproxy*")) == {}
 
     def context(authority=pulls):
@@ -405,34 +407,35 @@ CLOUDFLARE, STRANGER = "173.245.48.10", "203.0.113.9"
 ENDED = (ssl.SSLError, ConnectionError)
 
 
-def test_cloudflare_comes_by_tls_and_shows_its_certificate(public, only_cloudflare):
-    answer = public.post(text("eth_chainId"), port=443, source=CLOUDFLARE, tls=only_cloudflare())
-    assert answer.json["result"] == "0x539"
-    for authority in (None, pki.Authority("somebody's")):
-        with pytest.raises(ENDED):
-            public.post(text("eth_chainId"), port=443, source=CLOUDFLARE, tls=only_cloudflare(authority))
+class TestOnlyCloudflare:
+    """While the public ports are CloudFlare's alone."""
 
+    def test_cloudflare_comes_by_tls_and_shows_its_certificate(self, public, only_cloudflare):
+        answer = public.post(text("eth_chainId"), port=443, source=CLOUDFLARE, tls=only_cloudflare())
+        assert answer.json["result"] == "0x539"
+        for authority in (None, pki.Authority("somebody's")):
+            with pytest.raises(ENDED):
+                public.post(text("eth_chainId"), port=443, source=CLOUDFLARE, tls=only_cloudflare(authority))
 
-def test_cloudflare_brings_websockets_by_tls(public, only_cloudflare):
-    def ask():
-        url, context = f"wss://{public.virtual_ip}:8443", only_cloudflare()
-        with connect(url, ssl=context, source_address=(CLOUDFLARE, 0), proxy=None) as client:
-            client.send(text("eth_chainId"))
-            return json.loads(client.recv(5))["result"]
+    def test_cloudflare_brings_websockets_by_tls(self, public, only_cloudflare):
+        def ask():
+            url, context = f"wss://{public.virtual_ip}:8443", only_cloudflare()
+            with connect(url, ssl=context, source_address=(CLOUDFLARE, 0), proxy=None) as client:
+                client.send(text("eth_chainId"))
+                return json.loads(client.recv(5))["result"]
 
-    assert public.run(ask) == "0x539"
+        assert public.run(ask) == "0x539"
 
-
-def test_nobody_gets_in_past_cloudflare(public, only_cloudflare):
-    for port, tls in ((443, only_cloudflare()), ("rpc_http", None), ("rpc_ws", None)):
-        with pytest.raises(ENDED):
-            public.post(text("eth_chainId"), port=port, source=STRANGER, tls=tls)
-        with pytest.raises(ENDED):
-            public.post(
-                text("eth_chainId"), port=port, source=STRANGER, tls=tls, CF_Connecting_IP=public.address
-            )
-    assert public.call("eth_chainId").status == 200  # from the plan's own network
-    assert public.call("eth_chainId", source=CLOUDFLARE).status == 200
+    def test_nobody_gets_in_past_cloudflare(self, public, only_cloudflare):
+        for port, tls in ((443, only_cloudflare()), ("rpc_http", None), ("rpc_ws", None)):
+            with pytest.raises(ENDED):
+                public.post(text("eth_chainId"), port=port, source=STRANGER, tls=tls)
+            with pytest.raises(ENDED):
+                public.post(
+                    text("eth_chainId"), port=port, source=STRANGER, tls=tls, CF_Connecting_IP=public.address
+                )
+        assert public.call("eth_chainId").status == 200  # from the plan's own network
+        assert public.call("eth_chainId", source=CLOUDFLARE).status == 200
 
 
 # --- those who mean harm
