@@ -201,6 +201,18 @@ def secret(lab, node, name):
     return lab.pillars(node)[node]["secrets"][name]
 
 
+def assert_not_cut(lab, session):
+    """A session of `writing` was there to its end; AssertionError with what everybody on its way said where it was not."""
+    assert session["error"] is None, "\n".join(
+        [
+            session["error"],
+            journals(lab, "haproxy", "haproxy", "keepalived"),
+            journals(lab, "patroni", "patroni"),
+            journals(lab, "etcd", "etcd"),
+        ]
+    )
+
+
 def journals(lab, role, *units):
     """Return what units on the nodes of a role said in the last quarter of an hour, as long as `writing` may last: the
     evidence, where a test finds a fault by chance."""
@@ -213,7 +225,7 @@ def journals(lab, role, *units):
 def writing(lab, node, folder="/run/fanatico-test-writer"):
     """Yield a dict while one session writes from a database node through the virtual address; then it says how that went.
 
-    ``{"written": n, "longest": seconds of one write, "error": text or None}``
+    ``{"written": n, "longest": seconds of one write, "error": when and text, or None}``
     """
     told, program = {}, (REPO / "tests" / "lab" / "files" / "write.py").read_text()
     machine, address = lab.machine(node), lab.plan["virtual_ip"]["address"]
