@@ -46,8 +46,7 @@ def main(arguments=None):
     preflight.check_root()
     lab, raw, begun = Lab(chosen.name), {name: [] for name in TARGETS}, []
     with lab.locked(), tempfile.TemporaryDirectory() as folder:
-        if not lab.state.get("deployed"):
-            raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
+        lab.require_deployed()
         wait_healthy(lab)
         with loading(Scene(lab, password(lab)), "cures", Path(folder)) as load:
             for number in range(chosen.runs):

@@ -126,8 +126,7 @@ def main(arguments=None):
     testing.install("wrk")
     lab = Lab(chosen.name)
     with lab.locked():
-        if not lab.state.get("deployed"):
-            raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
+        lab.require_deployed()
         wait_healthy(lab)
         with limits_lifted(lab):
             edge = Edge(lab)
@@ -153,15 +152,16 @@ def before_all_others(lab, services):
     They stand for hosts of their own, whose processors the lab's other machines do not share. Each machine has a cgroup, in
     which an ordinary priority counts only among its own; so it is the lowest real-time one.
     """
-    threads = [
-        int(task.name)
-        for machine, service in services.items()
-        for pids in cgroup.path(lab.name, machine).glob(f"**/{service}.service/cgroup.procs")
-        for pid in pids.read_text().split()
-        for task in Path(f"/proc/{pid}/task").iterdir()
-    ]
-    if not threads:
-        raise LabError(f"none of {services} runs")
+    threads = []
+    for machine, service in services.items():
+        pids = [
+            pid
+            for listed in cgroup.path(lab.name, machine).glob(f"**/{service}.service/cgroup.procs")
+            for pid in listed.read_text().split()
+        ]
+        if not pids:
+            raise LabError(f"{machine}: {service} does not run; see `systemctl status {service}` there.")
+        threads += [int(task.name) for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
     try:
         for thread in threads:
             os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(1))

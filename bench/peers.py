@@ -17,7 +17,6 @@ from lab.drill import command
 from lab.drill import report as reports
 from lab.drill.faults import FAULTS
 from lab.drill.run import wait_healthy
-from lab.errors import LabError
 from lab.machines import Lab
 
 RESULTS = Path(__file__).parent / "results"
@@ -97,8 +96,7 @@ def deploy(lab, timing):
 @contextmanager
 def timing_put_back(lab):
     """Let the lab have its own plan again afterwards."""
-    if not lab.state.get("deployed"):
-        raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
+    lab.require_deployed()
     path = lab.folder / "plan.sls"
     before = path.read_text()
     try:

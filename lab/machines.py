@@ -45,6 +45,16 @@ class Lab:
         except (OSError, ValueError):
             return {}
 
+    def require_deployed(self):
+        """Do nothing where the lab is deployed.
+
+        :raises LabError: where it is not.
+        """
+        if not self.state.get("deployed"):
+            raise LabError(
+                f"There is no deployed lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`."
+            )
+
     def note(self, **facts):
         """Add facts to the lab's state."""
         content = json.dumps({**self.state, **facts}, indent=2)

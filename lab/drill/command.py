@@ -36,8 +36,7 @@ def main(options):
         raise LabError("A nemesis works for 0.1 to 600 minutes, and a fault is held for 0 to 36000 seconds.")
     lab = Lab(options.name)
     with lab.locked():
-        if not lab.state.get("deployed"):
-            raise LabError(f"There is no deployed lab {lab.name!r}; make it with `sudo ./fanatico up`.")
+        lab.require_deployed()
         folder = Path(options.report or f"drills/{time.strftime('%Y%m%d-%H%M%S')}")
         folder.mkdir(parents=True)
         say("waiting for everything to be healthy")

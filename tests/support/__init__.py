@@ -1,6 +1,8 @@
 """Helpers that more than one layer of tests uses."""
 
 import importlib
+import importlib.util
+import sys
 import time
 from pathlib import Path
 
@@ -30,6 +32,20 @@ def wait_until(fn, timeout, what, interval=0.25):
         if time.monotonic() >= end:
             raise AssertionError(f"waited {timeout} s for {what}; last seen: {seen!r}")
         time.sleep(interval)
+
+
+def program(path):
+    """Return a program of the state tree as a module, without running it.
+
+    path
+        From the repository's root, for example `salt/rpc/files/rpc_ws.py`.
+    """
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, REPO / path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where a dataclass looks for itself
+    spec.loader.exec_module(module)
+    return module
 
 
 def utils(*names):

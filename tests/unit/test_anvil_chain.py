@@ -1,24 +1,16 @@
 """The lab's three anvils stay one chain, whoever is late, gone or astray."""
 
 import hashlib
-import importlib.util
 import itertools
 
 import pytest
 
-from tests.support import REPO
+from tests.support import program
 
 PERIOD = 2
 
 
-def load():
-    spec = importlib.util.spec_from_file_location("anvil_chain", REPO / "salt/rpc/files/anvil_chain.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-chain = load()
+chain = program("salt/rpc/files/anvil_chain.py")
 
 
 class Anvil(chain.Node):

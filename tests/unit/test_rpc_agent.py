@@ -1,6 +1,5 @@
 """Which chain nodes may take traffic, by what all of them say of themselves."""
 
-import importlib.util
 import json
 import socket
 import sys
@@ -11,18 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support import REPO
+from tests.support import program
 
-
-def load():
-    spec = importlib.util.spec_from_file_location("rpc_agent", REPO / "salt/rpc/files/rpc_agent.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rpc_agent"] = module  # where its dataclass looks for itself
-    spec.loader.exec_module(module)
-    return module
-
-
-agent = load()
+agent = program("salt/rpc/files/rpc_agent.py")
 SETTINGS = agent.Settings(own="a", nodes={}, listen=[], drained="", max_lag=3, max_jump=1000)
 
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import json
-import sys
 import threading
 
 import pytest
@@ -12,18 +10,9 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.support import REPO
+from tests.support import program
 
-
-def load():
-    spec = importlib.util.spec_from_file_location("rpc_ws", REPO / "salt/rpc/files/rpc_ws.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rpc_ws"] = module  # where its dataclass looks for itself
-    spec.loader.exec_module(module)
-    return module
-
-
-door = load()
+door = program("salt/rpc/files/rpc_ws.py")
 SETTINGS = door.Settings(listen=[], node=[], forbidden=["admin_", "evm_"], batch_limit=3, body_limit=4096)
 
 
