@@ -27,8 +27,9 @@ rpc:
     write: [eth_sendRawTransaction, eth_sendTransaction]   # never asked a second time; all others are reads
     limits: {read: 2000, heavy: 200, write: 200}   # calls of one client address in 10 seconds
     timeouts: {read: 15, heavy: 60, write: 30}     # seconds for the node to answer
-    body_limit: 120000            # bytes: the largest contract that may be deployed fits in; each busy request holds so much
+    body_limit: 120000            # bytes: the largest contract that may be deployed fits in
     batch_limit: 20               # calls in one request; each counts as one
+    large: 20                     # requests of one client at once that fit into no buffer (some 15 KiB), or are chunked
     at_once: 500                  # requests that one node works on at the same time, and as many that wait for it
     sockets: 50                   # WebSockets of one client address at once
     connections: 200              # connections of one address at once, to both ports; CloudFlare's are not counted

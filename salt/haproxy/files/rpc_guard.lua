@@ -1,11 +1,20 @@
--- Managed by Salt (salt/haproxy). What haproxy.cfg cannot judge by itself: batches, and single calls that are not plain
--- enough to be sure which method they name. Read strictly: what two readers could understand differently is refused.
+-- Managed by Salt (salt/haproxy). What haproxy.cfg cannot judge by itself: batches, calls that are not plain enough to be sure
+-- which method they name, and bodies that do not fit into a buffer. Read strictly: what two readers could understand
+-- differently is refused.
 --
--- lua-load-per-thread rpc_guard.lua LARGEST_BATCH
--- http-request lua.rpc_guard    sets txn.class (of the dearest call) and txn.read, txn.heavy, txn.write (how many), or answers
+-- lua-load-per-thread rpc_guard.lua LARGEST_BATCH LARGEST_BODY PATIENCE
+--     calls of a batch; bytes of a body; seconds that a node may take for its answer
+-- http-request lua.rpc_guard
+--     judges a request that is whole in the buffer: sets txn.class (of the dearest call), txn.read, txn.heavy, txn.write (how
+--     many there are of each), txn.id (JSON, as the answer has to bear it), or answers with an error
+-- http-request use-service lua.rpc_large
+--     reads a request of any size, judges it, and asks the frontend rpc_judged
 
-local largest_batch = tonumber((...)) or 20
+local largest_batch, largest_body, patience = ...
+largest_batch, largest_body, patience = tonumber(largest_batch), tonumber(largest_body), tonumber(patience)
 local DEEPEST = 64
+-- What receive() is asked for at once. A buffer has 16 KiB, and a text of just so much takes Lua 20.
+local PIECE = 16000
 local classes = Map.new("/etc/haproxy/rpc-classes.map", Map._beg)
 local RANK = { read = 1, heavy = 2, write = 3 }
 
@@ -130,22 +139,16 @@ local function fault(id, code, message)
     return '{"jsonrpc":"2.0","id":' .. id .. ',"error":{"code":' .. code .. ',"message":"' .. message .. '"}}'
 end
 
-local function answer(txn, status, body)
-    local reply = txn:reply({ status = status })
-    reply:add_header("Content-Type", "application/json")
-    reply:add_header("Cache-Control", "no-store")
-    reply:set_body(body)
-    txn:done(reply)
-end
-
-core.register_action("rpc_guard", { "http-req" }, function(txn)
-    local calls, batch = read_body(txn.f:req_body() or "")
-    if not calls then return answer(txn, 400, fault("null", -32700, "this is no JSON")) end
-    if #calls == 0 then return answer(txn, 400, fault("null", -32600, "a batch without a call")) end
+-- Returns what is to be answered, {status, body}, or nil and what the body asks for: {class, id, read, heavy, write}.
+local function judge(body)
+    local calls, batch = read_body(body)
+    if not calls then return { 400, fault("null", -32700, "this is no JSON") } end
+    if #calls == 0 then return { 400, fault("null", -32600, "a batch without a call") } end
     if #calls > largest_batch then
-        return answer(txn, 413, fault("null", -32600, "a batch has at most " .. largest_batch .. " calls"))
+        return { 413, fault("null", -32600, "a batch has at most " .. largest_batch .. " calls") }
     end
-    local count, dearest, status = { read = 0, heavy = 0, write = 0 }, "read", 200
+    local asked = { class = "read", id = batch and "null" or calls[1].id, read = 0, heavy = 0, write = 0 }
+    local status = 200
     for _, call in ipairs(calls) do
         local class = call.method and (classes:lookup(call.method) or "read")
         if call.wrong then
@@ -153,18 +156,86 @@ core.register_action("rpc_guard", { "http-req" }, function(txn)
         elseif class == "forbidden" then
             call.code, call.wrong, status = -32601, "the method " .. call.method .. " is not available", 403
         else
-            count[class] = count[class] + 1
-            if RANK[class] > RANK[dearest] then dearest = class end
+            asked[class] = asked[class] + 1
+            if RANK[class] > RANK[asked.class] then asked.class = class end
         end
     end
-    if status ~= 200 then
-        local faults = {}
-        for n, call in ipairs(calls) do
-            faults[n] = fault(call.id, call.code or -32600, call.wrong or "not carried out: another call of this batch is refused")
-        end
-        local body = table.concat(faults, ",")
-        return answer(txn, status, batch and "[" .. body .. "]" or body)
+    if status == 200 then return nil, asked end
+    local faults = {}
+    for n, call in ipairs(calls) do
+        faults[n] = fault(call.id, call.code or -32600, call.wrong or "not carried out: another call of this batch is refused")
     end
-    txn:set_var("txn.class", dearest)
-    for class, number in pairs(count) do txn:set_var("txn." .. class, number) end
+    local text = table.concat(faults, ",")
+    return { status, batch and "[" .. text .. "]" or text }
+end
+
+core.register_action("rpc_guard", { "http-req" }, function(txn)
+    local refused, asked = judge(txn.f:req_body() or "")
+    if refused then
+        local reply = txn:reply({ status = refused[1] })
+        reply:add_header("Content-Type", "application/json")
+        reply:add_header("Cache-Control", "no-store")
+        reply:set_body(refused[2])
+        return txn:done(reply)
+    end
+    for name, value in pairs(asked) do txn:set_var("txn." .. name, value) end
 end, 0)
+
+-- Returns the request's body; nil where it is too large.
+local function receive(applet)
+    local pieces, size = {}, 0
+    repeat
+        local piece = applet:receive(PIECE)
+        size = size + #piece
+        if size > largest_body then return nil end
+        pieces[#pieces + 1] = piece
+    until #piece < PIECE
+    return table.concat(pieces)
+end
+
+-- HAProxy asks again elsewhere only what it still has in a buffer. A large one is asked again here, unless it must not happen twice.
+local UNANSWERED = { [0] = true, [502] = true, [503] = true }
+
+local function ask(applet, body, asked)
+    local headers = {
+        ["host"] = { "rpc" },
+        ["content-type"] = { "application/json" },
+        ["x-request-id"] = { applet.headers["x-request-id"][0] },
+        ["x-rpc-client"] = { applet.f:src() },
+    }
+    for name, value in pairs(asked) do headers["x-rpc-" .. name] = { tostring(value) } end
+    local answer
+    for _ = 1, asked.write > 0 and 1 or 4 do
+        answer = core.httpclient():post({
+            url = "http://rpc/", dst = "abns@rpc-judged", headers = headers, body = body, timeout = patience * 1000,
+        })
+        if not UNANSWERED[answer.status] then break end
+    end
+    return answer
+end
+
+local PASSED_ON = { "content-type", "cache-control", "retry-after" }
+
+local function respond(applet, status, headers, body)
+    applet:set_status(status)
+    for _, name in ipairs(PASSED_ON) do
+        local found = headers[name]
+        if found then applet:add_header(name, found[0] or found) end
+    end
+    applet:add_header("content-length", #body)
+    applet:start_response()
+    applet:send(body)
+end
+
+core.register_service("rpc_large", "http", function(applet)
+    local ours = { ["content-type"] = "application/json", ["cache-control"] = "no-store" }
+    local body = receive(applet)
+    if not body then return respond(applet, 413, ours, fault("null", -32600, "the request is too large")) end
+    local refused, asked = judge(body)
+    if refused then return respond(applet, refused[1], ours, refused[2]) end
+    local answer = ask(applet, body, asked)
+    if answer.status == 0 then
+        return respond(applet, 502, ours, fault(asked.id, -32603, "bad answer from the node"))
+    end
+    respond(applet, answer.status, answer.headers or {}, answer.body or "")
+end)
