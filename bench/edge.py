@@ -31,9 +31,9 @@ LOAD = """wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = '{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
 """
-RULES = ("http-request", "http-after-response", "tcp-request", "acl", "unique-id-header")
-# What asking elsewhere takes: HAProxy copies the buffer, as large as the largest request, for each request.
-RETRIES = ("retry-on", "tune.bufsize")
+RULES = ("http-request", "http-after-response", "tcp-request", "acl")
+# What asking elsewhere takes: HAProxy keeps a copy of each request until it is answered.
+RETRIES = ("retry-on",)
 # Nobody is to be refused for asking so often; the counting goes on.
 LIMITS = {"rpc": {"edge": {"limits": {"read": 10**8, "heavy": 10**8, "write": 10**8}}}}
 
@@ -100,7 +100,7 @@ while piece := s.recv(65536): print(piece.decode(), end="")
 
 def without_rules(text, retries=False):
     """Return haproxy.cfg with the chain's HTTP port as a plain pass-through: no rule, no guard; unless ``retries`` also
-    nothing asked a second time, and buffers of the usual size."""
+    nothing asked a second time."""
     found, section, dropping = [], "", False
     rules = RULES if retries else RULES + RETRIES
     for line in text.splitlines():

@@ -13,7 +13,8 @@
 local largest_batch, largest_body, patience = ...
 largest_batch, largest_body, patience = tonumber(largest_batch), tonumber(largest_body), tonumber(patience)
 local DEEPEST = 64
--- What receive() is asked for at once. A buffer has 16 KiB, and a text of just so much takes Lua 20.
+-- What receive() is asked for at once, of which it gives less (it counts headers, too). A buffer has 16 KiB, and a text of just
+-- so much takes Lua 20.
 local PIECE = 16000
 local classes = Map.new("/etc/haproxy/rpc-classes.map", Map._beg)
 local RANK = { read = 1, heavy = 2, write = 3 }
@@ -189,7 +190,7 @@ local function receive(applet)
         size = size + #piece
         if size > largest_body then return nil end
         pieces[#pieces + 1] = piece
-    until #piece < PIECE
+    until piece == ""
     return table.concat(pieces)
 end
 
