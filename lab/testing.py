@@ -142,7 +142,7 @@ LAYERS = {
     "functional": pytest_layer("functional"),
     "integration": pytest_layer("integration"),
     "kitchen": pytest_layer("kitchen", needs_lab=True),
-    "lab": pytest_layer("lab", needs_lab=True),
+    "lab": pytest_layer("lab", "--durations=30", "--durations-min=20", needs_lab=True),
 }
 
 

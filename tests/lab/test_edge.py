@@ -74,10 +74,16 @@ def test_calls_and_batches_are_answered(public):
     assert sorted(one["id"] for one in batch.json) == list(range(20))
 
 
-def test_a_large_body_gets_through(public):
-    data = "0x" + "00" * 50_000
-    answer = public.post(call("eth_estimateGas", 1, {"to": "0x" + "11" * 20, "data": data}))
-    assert answer.status == 200
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("size", [0, 7_000, 8_000, 30_000, 59_000])
+def test_a_large_body_gets_through(public, size, chunked):
+    asked = call("eth_estimateGas", "7", {"to": "0x" + "11" * 20, "data": "0x" + "00" * size})
+    answer = public.post(asked, chunked=chunked)
+    assert (answer.status, answer.json["id"]) == (200, "7")
+    assert int(answer.json["result"], 16) > 21_000 - 1
+    assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["x-request-id"])
+    batch = public.post([call("eth_chainId", n, "x" * (size // 10)) for n in range(20)], chunked=chunked)
+    assert sorted(one["id"] for one in batch.json) == list(range(20))
 
 
 def test_whoever_asks_for_health_is_told(public):
@@ -138,7 +144,7 @@ def test_a_transaction_is_sent_and_read_by_web3(public):
 
 
 @pytest.mark.parametrize("method", FORBIDDEN)
-@pytest.mark.parametrize("number", [7, "a-b", None])
+@pytest.mark.parametrize("number", [7, "7", "a-b", None])
 def test_forbidden_methods_are_refused_with_the_calls_id(public, method, number):
     answer = public.call(method, number=number)
     assert answer.error == (403, number, -32601)
@@ -184,6 +190,24 @@ def test_no_spelling_gets_a_forbidden_method_through(public, body):
         assert b'"result"' not in answer.body, answer
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("header", [0, 11_000])
+@pytest.mark.parametrize("pad", [0, 3_000, 14_000, 16_000, 17_000, 40_000, 110_000])
+def test_nothing_hides_behind_what_fits_into_a_buffer(public, pad, header, chunked):
+    """A buffer has 16 KiB for the headers and what has come of the body: what comes later names a method, too."""
+    begun = text("eth_chainId")[:-1] + " " * pad
+    for ending in (',"method":"evm_mine"}', "}" + text("evm_mine")):
+        answer = public.post(begun + ending, chunked=chunked, X_Pad="x" * header)
+        assert answer.error in ((400, 1, -32600), (400, None, -32700))
+    hidden = public.post(
+        '{"jsonrpc":"2.0","id":1,"params":[],' + " " * pad + '"method":"evm_mine"}',
+        chunked=chunked,
+        X_Pad="x" * header,
+    )
+    assert hidden.error == (403, 1, -32601)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -200,8 +224,8 @@ def test_no_spelling_gets_a_forbidden_method_through(public, body):
         ("x" * 3_000_000, 413, -32600),
     ],
 )
-def test_what_is_no_call_is_refused(public, body, status, code):
-    answer = public.post(body)
+def test_what_is_no_call_is_refused(public, body, status, code, chunked):
+    answer = public.post(body, chunked=chunked)
     assert answer.error == (status, None, code)
 
 
@@ -270,9 +294,14 @@ def test_somebody_who_dawdles_is_shown_the_door(public):
             return connection.recv(4096), time.monotonic() - begun
 
     head = b"POST / HTTP/1.1\r\nHost: rpc\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
-    slow_head, slow_body = public.start(dawdle, head), public.start(dawdle, head + b"\r\n{")
-    for said, took in (slow_head.result(), slow_body.result()):
-        assert b" 408 " in said.splitlines()[0]
+    large = head.replace(b"100", b"100000") + b"\r\n" + b" " * 50_000
+    begun = {
+        public.start(dawdle, first): status
+        for first, status in [(head, b" 408 "), (head + b"\r\n{", b" 408 "), (large, b" 400 ")]
+    }
+    for one, status in begun.items():
+        said, took = one.result()
+        assert status in said.splitlines()[0]
         assert took < 12
 
 
@@ -303,6 +332,43 @@ def test_each_client_has_a_share_of_each_class(public, lab):
     # Somebody else is somebody else.
     public.also("10.0.0.253")
     assert public.call("eth_getLogs", source="10.0.0.253").status == 200
+
+
+def test_single_calls_are_counted_and_the_other_balancer_knows(public, lab):
+    """Of plain calls it is told some at a time: a tenth of what is allowed, at most a hundred."""
+    public.also("10.0.0.250")
+    answers = [public.call("eth_getLogs", number=n, source="10.0.0.250") for n in range(240)]
+    assert [one.status for one in answers] == [200] * 200 + [429] * 40
+    assert answers[200].error == (429, 200, -32005)
+    assert public.call("eth_chainId", source="10.0.0.250").status == 200
+    large = call("eth_getLogs", "mine", "x" * 20_000)
+    assert public.post(large, source="10.0.0.250").error == (429, "mine", -32005)
+    spare = next(node for node in labs.nodes(lab, "haproxy") if node not in labs.virtual_ip_holders(lab))
+    address = lab.plan["nodes"][spare]["address"]
+    told = public.call("eth_getLogs", to=address, source="10.0.0.250")
+    assert told.error == (429, 1, -32005), f"{spare} has not heard of it"
+
+
+def test_each_client_sends_so_many_large_requests_at_once(public):
+    """As many as Lua can hold, and each client its part of them."""
+    others = [f"10.0.0.{n}" for n in range(200, 215)]
+    for address in (*others, "10.0.0.249"):
+        public.also(address)
+    large = call("eth_chainId", 1, "x" * 20_000)
+    with public.holding(HALF, others[:1], 20):
+        refusal = public.post(large, source=others[0])
+        assert refusal.error == (429, None, -32005)
+        assert refusal.headers["retry-after"] == "1"
+        assert public.call("eth_chainId", source=others[0]).status == 200
+        assert public.post(large, source="10.0.0.249").status == 200
+        with public.holding(HALF, others[1:], 20):
+            assert public.post(large, source="10.0.0.249").error == (503, None, -32000)
+            assert public.call("eth_chainId", source="10.0.0.249").status == 200
+    wait_until(
+        lambda: public.post(large, source=others[0]).status == 200,
+        3,
+        "the place of those that went to be free",
+    )
 
 
 def test_each_client_has_so_many_websockets(public):
@@ -453,6 +519,9 @@ HALF = (
 )
 
 
+SMALL = HALF[:300].replace(b"110000", b"10000")
+
+
 def test_one_who_opens_many_connections_leaves_the_others_theirs(public, lab):
     public.also("10.0.0.239")
     with public.holding(b"POST / HTTP/1.1\r\n", ["10.0.0.239"], 400) as still:
@@ -462,15 +531,15 @@ def test_one_who_opens_many_connections_leaves_the_others_theirs(public, lab):
     labs.wait_healthy(lab)
 
 
-def test_many_who_do_are_borne_and_cost_nobody_else_anything(crowd, lab):
-    """All connections that the chain may have, each with a large body that never ends."""
+@pytest.mark.parametrize("data", [HALF, SMALL], ids=["large", "small"])
+def test_many_who_do_are_borne_and_cost_nobody_else_anything(crowd, lab, data):
+    """All connections that the chain may have, each with a body that never ends."""
     holder = labs.virtual_ip_holders(lab)[0]
-    room = (
-        1536 * 131_072 / 2**20
-    )  # of the pillar: what the chain's ports may have at once, and a buffer for each
+    # Of the pillar: what the chain's ports may have at once, two buffers for each, and what Lua may hold.
+    room = 1536 * 2 * 16 / 1024 + 64
     before = memory(lab, holder)
     for _ in range(3):
-        with crowd.holding(HALF, CLIENTS, 200):
+        with crowd.holding(data, CLIENTS, 200):
             assert memory(lab, holder) < before + room + 64
             with labs.writing(lab, "db1") as written:  # a session with PostgreSQL gets through beside it
                 time.sleep(1)
@@ -553,13 +622,14 @@ def test_drained_by_hand_it_stays_out_until_it_is_put_back(public, lab):
 
 def test_killed_nodes_cost_no_read_and_heads_go_on(crowd, lab):
     labs.wait_healthy(lab)
-    with crowd.asking(200, CLIENTS) as found:
+    with crowd.asking(200, CLIENTS) as found, crowd.asking(20, CLIENTS, size=40_000) as large:
         time.sleep(1)
         for node in ("rpc1", "rpc2"):
             lab.exec(node, ["systemctl", "kill", "--signal=KILL", "fanatico-rpc"])
             time.sleep(4)
     assert asked(found) > 1000
-    assert wrong(found) == []
+    assert asked(large) > 100
+    assert wrong(found) == wrong(large) == []
     labs.wait_healthy(lab)
 
 

@@ -77,15 +77,28 @@ class Outsider:
         return self.start(function, *arguments, **options).result()
 
     def post(
-        self, body, to=None, port="rpc_http", method="POST", source=None, patience=20, tls=None, **headers
+        self,
+        body,
+        to=None,
+        port="rpc_http",
+        method="POST",
+        source=None,
+        patience=20,
+        tls=None,
+        chunked=False,
+        **headers,
     ):
         """Send one request, a text or bytes as they are and all else as JSON, and return the Answer.
 
         :param port: its name in the plan, or its number.
         :param tls: an ``ssl.SSLContext``.
+        :param chunked: in pieces, without telling beforehand how long it is.
         """
         if not isinstance(body, (str, bytes)):
             body = json.dumps(body)
+        if chunked:
+            whole = body.encode() if isinstance(body, str) else body
+            body = [whole[start : start + 5000] for start in range(0, len(whole), 5000)]
         headers = {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
         return self.run(
             *(_request, to or self.virtual_ip, self.ports.get(port, port), method, body, headers),
@@ -103,13 +116,14 @@ class Outsider:
         return f"{scheme}://{self.virtual_ip}:{self.ports[port]}"
 
     @contextlib.contextmanager
-    def asking(self, rate, sources, threads=8):
-        """Ask for the head so many times a second, each thread over a connection of its own; yields a list that has, once the
-        block is left, a list for each: the heads in order, and as text what went wrong."""
+    def asking(self, rate, sources, threads=8, size=0):
+        """Ask for the head so many times a second, in so many bytes at least, each thread over a connection of its own; yields a
+        list that has, once the block is left, a list for each: the heads in order, and as text what went wrong."""
         stop, found = threading.Event(), []
         ways = [
             self.start(
-                _ask, self.virtual_ip, self.ports["rpc_http"], sources[n % len(sources)], threads / rate, stop
+                *(_ask, self.virtual_ip, self.ports["rpc_http"], sources[n % len(sources)], threads / rate),
+                *(json.dumps(HEAD).ljust(size), stop),
             )
             for n in range(threads)
         ]
@@ -186,7 +200,7 @@ def _request(address, port, method, body, headers, source, patience, tls=None):
     else:
         connection = http.client.HTTPConnection(address, port, **options)
     try:
-        connection.request(method, "/", body, headers)
+        connection.request(method, "/", iter(body) if isinstance(body, list) else body, headers)
         answer = connection.getresponse()
         found = {name.lower(): value for name, value in answer.getheaders()}
         return Answer(answer.status, found, answer.read())
@@ -225,9 +239,9 @@ def _raw(address, port, data, timeout):
         return found
 
 
-def _ask(address, port, source, every, stop):
+def _ask(address, port, source, every, body, stop):
     """Ask on schedule until told to stop; return the heads, and what went wrong as text."""
-    body, headers = json.dumps(HEAD), {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json"}
     connection = http.client.HTTPConnection(address, port, timeout=20, source_address=(source, 0))
     found, due = [], time.monotonic()
     while not stop.is_set():

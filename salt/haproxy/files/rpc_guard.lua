@@ -234,8 +234,9 @@ core.register_service("rpc_large", "http", function(applet)
     if not body then return respond(applet, 413, ours, fault("null", -32600, "the request is too large")) end
     local refused, asked = judge(body)
     if refused then return respond(applet, refused[1], ours, refused[2]) end
-    local answer = ask(applet, body, asked)
-    if answer.status == 0 then
+    -- It fails where there is no memory left for the answer.
+    local held, answer = pcall(ask, applet, body, asked)
+    if not held or answer.status == 0 then
         return respond(applet, 502, ours, fault(asked.id, -32603, "bad answer from the node"))
     end
     respond(applet, answer.status, answer.headers or {}, answer.body or "")
