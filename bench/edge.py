@@ -191,11 +191,12 @@ def limits_lifted(lab):
         apply()
 
 
-def throughput(edge, runs, seconds=8):
+def throughput(edge, runs, rounds=4, seconds=3):
     """Return [{"whole", "plain", "retries": requests a second}] with all rules, without any, and without any but that
-    unanswered requests are asked again: by turns, since the machine is not always equally fast."""
+    unanswered requests are asked again: so many rounds of each run, and in short turns, since two seconds of the same
+    machine differ by a third."""
     found = []
-    for _ in range(runs):
+    for _ in range(runs * rounds):
         one = {"whole": edge.saturated(seconds)}
         for name, retries in (("plain", False), ("retries", True)):
             with edge.plain(retries):
