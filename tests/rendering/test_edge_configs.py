@@ -6,11 +6,8 @@ import pytest
 import yaml
 
 from tests.checkers import machine  # noqa: F401  a fixture
-from tests.rendering.conftest import PLANS, SITE
-from tests.support import pillar
-from tests.support.tree import Node
+from tests.rendering.conftest import PLANS, SITE, put_beside, rendered
 
-HAPROXY = "/etc/haproxy/haproxy.cfg"
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
 
 
@@ -22,38 +19,6 @@ def with_role(role):
         for node, facts in yaml.safe_load(path.read_text())["plan"]["nodes"].items()
         if role in facts["roles"]
     ]
-
-
-def rendered(node, *sls):
-    """Return {path: text} of the files that the SLS manage from templates."""
-    return {
-        chunk["name"]: node.render(chunk)
-        for chunk in node.compile(*sls)
-        if chunk["state"] == "file" and chunk.get("template")
-    }
-
-
-def put_beside(machine, minion):  # noqa: F811
-    """Make the files on the machine that haproxy.cfg names, and return haproxy.cfg."""
-    for chunk in minion.compile("haproxy.configured"):
-        if chunk["state"] == "file" and str(chunk.get("source", "")).startswith("salt://haproxy/files/"):
-            whole = not chunk.get("template")
-            text = minion.functions["cp.get_file_str"](chunk["source"]) if whole else minion.render(chunk)
-            machine.put(chunk["name"], text)
-            if chunk["name"] == HAPROXY:
-                found = text
-    return found
-
-
-@pytest.fixture
-def with_site(tmp_path):
-    """Return a node of the committed plan in an installation with other settings."""
-
-    def make(node, site, **options):
-        root = pillar.build(tmp_path / "pillar", site=site, **options)
-        return Node(node, root, tmp_path / "scratch")
-
-    return make
 
 
 @pytest.mark.parametrize(("plan", "node"), with_role("haproxy"))

@@ -1,0 +1,129 @@
+"""HAProxy with its own configuration on a machine without a network, three programs that stand for the nodes, and clients.
+
+Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": [address], "port": of all, "to": address, "chain": id,
+"requests": [{"body": text, "times": n, "at_once": n, "source": address, "method": "POST", "headers": {}, "chunked": false}]}``.
+
+Says, as JSON: ``{"answers": [[{"status", "headers", "body", "seconds"}] for each of the requests], "asked": [[node, method,
+how]], "most": the most that any node had to do at once}``.
+
+What a node does with a call says the call's first parameter: nothing: answer; ``slow``: after 1.6 s; ``drop``: end the
+connection without a word.
+"""
+
+import asyncio
+import http.client
+import json
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+SLOW = 1.6  # seconds
+
+
+class Nodes:
+    """Programs that read a call, remember it, and do with it as it says."""
+
+    def __init__(self, chain):
+        self.asked, self.most, self._chain, self._busy = [], 0, hex(chain), {}
+
+    async def serve(self, addresses, port, ready):
+        for address in addresses:
+            await asyncio.start_server(lambda *ends, at=address: self._node(at, *ends), address, port)
+        ready.set()
+        await asyncio.Event().wait()
+
+    async def _node(self, address, reader, writer):
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                called = json.loads(await _body(head.lower(), reader))
+                called = called[0] if isinstance(called, list) else called
+                how = (called.get("params") or [""])[0]
+                if how == "drop":
+                    self.asked.append([address, called["method"], how])
+                    break
+                if called["method"] != "eth_chainId":  # which is HAProxy's own question
+                    await self._work(address, called["method"], how)
+                text = json.dumps({"jsonrpc": "2.0", "id": called["id"], "result": self._chain}).encode()
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nAccess-Control-Allow-Origin: *\r\n"
+                    + b"Content-Length: %d\r\n\r\n%s" % (len(text), text)
+                )
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def _work(self, address, method, how):
+        self.asked.append([address, method, how])
+        self._busy[address] = self._busy.get(address, 0) + 1
+        self.most = max(self.most, self._busy[address])
+        await asyncio.sleep(SLOW if how == "slow" else 0)
+        self._busy[address] -= 1
+
+
+async def _body(head, reader):
+    if b"content-length:" in head:
+        return await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
+    whole = b""
+    while size := int(await reader.readline(), 16):
+        whole += await reader.readexactly(size)
+        await reader.readline()
+    await reader.readline()
+    return whole
+
+
+def ask(to, port, request):
+    """Send one request; return what came back."""
+    begun = time.monotonic()
+    body = request["body"].encode()
+    if request.get("chunked"):
+        body = iter([body[start : start + 5000] for start in range(0, len(body), 5000)])
+    connection = http.client.HTTPConnection(to, port, timeout=30, source_address=(request["source"], 0))
+    try:
+        headers = {"Content-Type": "application/json", **request.get("headers", {})}
+        connection.request(request.get("method", "POST"), "/", body, headers)
+        answer = connection.getresponse()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        return {
+            "status": answer.status,
+            "headers": found,
+            "body": answer.read().decode(),
+            "seconds": time.monotonic() - begun,
+        }
+    finally:
+        connection.close()
+
+
+def main():
+    with open("/mnt/text") as file:
+        told = json.load(file)
+    for command in ("link set lo up", *(f"address add {one}/32 dev lo" for one in told["addresses"])):
+        subprocess.run(["ip", *command.split()], check=True)
+    nodes, ready = Nodes(told["chain"]), threading.Event()
+    threading.Thread(
+        target=lambda: asyncio.run(nodes.serve(told["nodes"], told["port"], ready)), daemon=True
+    ).start()
+    ready.wait(10)
+    subprocess.run(["mkdir", "-p", "/run/haproxy", "/var/lib/haproxy"], check=True)
+    with open("/run/haproxy.log", "w") as log:
+        haproxy = subprocess.Popen(
+            ["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"], stdout=log, stderr=log
+        )
+    try:
+        time.sleep(1.5)  # its first checks
+        answers = []
+        for request in told["requests"]:
+            with ThreadPoolExecutor(request.get("at_once", 1)) as pool:
+                ways = [
+                    pool.submit(ask, told["to"], told["port"], request)
+                    for _ in range(request.get("times", 1))
+                ]
+                answers.append([way.result() for way in ways])
+    finally:
+        haproxy.terminate()
+        haproxy.wait(10)
+    print(json.dumps({"answers": answers, "asked": nodes.asked, "most": nodes.most}))
+
+
+main()

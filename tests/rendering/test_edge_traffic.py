@@ -1,0 +1,135 @@
+"""What HAProxy does with its own configuration where a node does not answer, is slow or has enough to do, and with settings that
+the lab does not have. The nodes are stand-ins (files/edge_traffic.py): a real one does not fall silent when it is told to."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from tests.checkers import machine  # noqa: F401  a fixture
+from tests.rendering.conftest import SITE, put_beside
+from tests.support import REPO
+
+CLIENT, FRIEND = "192.0.2.7", "198.51.100.7"
+LARGE = 20_000  # bytes: more than a buffer has
+
+
+@pytest.fixture
+def traffic(machine, with_site):  # noqa: F811
+    """Return a function that has HAProxy, with settings of the edge, answer requests; see files/edge_traffic.py."""
+
+    def run(*requests, **edge):
+        minion = with_site("haproxy1", {**SITE, "rpc": {**SITE["rpc"], "edge": edge}})
+        put_beside(machine, minion)
+        machine.put("/edge_traffic.py", (REPO / "tests/rendering/files/edge_traffic.py").read_text())
+        plan, nodes = minion.pillar["plan"], minion.functions["fanatico_plan.addresses"]("rpc")
+        own = minion.functions["fanatico_plan.address"]()
+        told = {
+            "addresses": [plan["virtual_ip"]["address"], own, *nodes.values(), CLIENT, FRIEND],
+            "nodes": list(nodes.values()),
+            "port": plan["ports"]["rpc_http"],
+            "to": plan["virtual_ip"]["address"],
+            "chain": SITE["rpc"]["chain"]["id"],
+            "requests": [{"source": CLIENT, **request} for request in requests],
+        }
+        done = machine.run("python3", "/edge_traffic.py", text=json.dumps(told))
+        assert done.returncode == 0, done.stdout
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def body(method, how="", size=0, number=1):
+    """A call as text, of so many bytes at least."""
+    return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": [how]}).ljust(size)
+
+
+def statuses(answers):
+    """How many answers have which status."""
+    return Counter(one["status"] for one in answers)
+
+
+@pytest.mark.parametrize("size", [0, LARGE])
+def test_a_read_that_is_not_answered_is_asked_again_and_a_transaction_never(traffic, size):
+    methods = ["eth_call", "eth_getLogs", "eth_sendRawTransaction"]
+    batch = [json.loads(body("eth_sendRawTransaction", "drop")), json.loads(body("eth_call"))]
+    seen = traffic(
+        *({"body": body(method, "drop", size)} for method in methods), {"body": json.dumps(batch).ljust(size)}
+    )
+    for [answer] in seen["answers"]:
+        assert answer["status"] == 502
+        assert json.loads(answer["body"])["error"]["code"] == -32603
+    asked = Counter(method for _, method, _ in seen["asked"])
+    assert asked["eth_call"] > 1
+    assert asked["eth_getLogs"] > 1
+    assert asked["eth_sendRawTransaction"] == 2  # once alone, once in the batch
+
+
+@pytest.mark.parametrize("size", [0, LARGE])
+def test_each_class_has_its_own_time(traffic, size):
+    methods = ["eth_getBalance", "eth_getLogs", "eth_sendRawTransaction"]
+    seen = traffic(
+        *({"body": body(method, "slow", size)} for method in methods),
+        timeouts={"read": 1, "heavy": 3, "write": 3},
+    )
+    [read], [heavy], [write] = seen["answers"]
+    assert (read["status"], heavy["status"], write["status"]) == (504, 200, 200)
+    assert json.loads(read["body"])["error"]["code"] == -32000
+
+
+def test_a_node_works_on_so_many_at_once_and_as_many_wait(traffic):
+    seen = traffic({"body": body("eth_getLogs", "slow"), "times": 12, "at_once": 12}, at_once=1)
+    [answers] = seen["answers"]
+    assert seen["most"] == 1
+    assert statuses(answers).keys() == {200, 503}
+    assert statuses(answers)[503] >= 12 - 3 * 2  # three nodes: one call each, and one that waits
+    assert all(json.loads(one["body"])["error"]["code"] == -32000 for one in answers if one["status"] == 503)
+
+
+def test_pages_of_the_plans_origins_may_ask_and_no_others(traffic):
+    ours, theirs = "https://app.example.org", "https://evil.example.org"
+    preflight = {"method": "OPTIONS", "body": "", "headers": {"Access-Control-Request-Method": "POST"}}
+
+    def of(origin, request):
+        return {**request, "headers": {**request.get("headers", {}), "Origin": origin}}
+
+    call = {"body": body("eth_call")}
+    seen = traffic(
+        *(of(origin, request) for origin in (ours, theirs) for request in (preflight, call)),
+        of(ours, {"body": body("debug_x")}),
+        of(ours, {"body": body("eth_call", size=LARGE)}),
+        origins=[ours],
+    )
+    asked, called, refused, foreign, forbidden, large = (one for [one] in seen["answers"])
+    assert asked["status"] == 204
+    assert asked["headers"]["access-control-allow-methods"] == "POST"
+    assert (refused["status"], foreign["status"], forbidden["status"]) == (405, 200, 403)
+    for answer in (asked, called, forbidden, large):
+        assert answer["headers"]["access-control-allow-origin"] == ours
+        assert answer["headers"]["vary"] == "Origin"
+    for answer in (refused, foreign):  # the stand-in says `*`, as anvil does
+        assert "access-control-allow-origin" not in answer["headers"]
+
+
+@pytest.mark.parametrize("size", [0, LARGE])
+def test_the_operators_own_networks_have_no_limits(traffic, size):
+    many = {"body": body("eth_getLogs", size=size), "times": 30}
+    seen = traffic({**many, "source": FRIEND}, many, unlimited=["198.51.100.0/24"], limits={"heavy": 20})
+    friends, others = seen["answers"]
+    assert statuses(friends) == {200: 30}
+    assert statuses(others) == {200: 20, 429: 10}
+
+
+def test_of_a_class_each_client_has_its_own_share(traffic):
+    """Whatever it asks for in: plain calls, batches, large ones."""
+    plain, large = body("eth_getLogs"), body("eth_getLogs", size=LARGE)
+    batch = json.dumps([json.loads(plain)] * 5)
+    requests = [{"body": one, "times": 8} for one in (plain, batch, large)]
+    requests += [{"body": body("eth_call"), "times": 1}, {"body": plain, "source": FRIEND}]
+    seen = traffic(*requests, limits={"heavy": 20})
+    plains, batches, larges, [read], [other] = seen["answers"]
+    assert statuses(plains) == {200: 8}
+    # 8 plain calls, of which the table for both balancers has all but the last one, and three batches.
+    assert [one["status"] for one in batches].index(429) in (2, 3)
+    assert statuses(larges) == {429: 8}
+    assert (read["status"], other["status"]) == (200, 200)
