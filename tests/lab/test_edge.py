@@ -615,13 +615,17 @@ def test_a_frozen_head_is_out_of_rotation_and_comes_back(crowd, lab):
         assert max(before - after for before, after in itertools.pairwise(heads)) <= 3
 
 
-def test_drained_by_hand_it_stays_out_until_it_is_put_back(public, lab):
-    assert "out: True" in lab.salt_run("fanatico.drain", "rpc2", "a test", "--out=yaml").stdout.replace(
-        "true", "True"
-    )
-    assert all("rpc2" not in one for one in up(lab).values())
-    assert public.call("eth_chainId").status == 200
-    lab.salt_run("fanatico.undrain", "rpc2")
+def test_drained_by_hand_it_stays_out_until_it_is_put_back(crowd, lab):
+    """And the WebSockets that it has stay open meanwhile."""
+    with crowd.listening(12, CLIENTS) as sockets:
+        told = json.loads(lab.salt_run("fanatico.drain", "rpc2", "a test", "timeout=5", "--out=json").stdout)
+        assert told["out"] is True
+        assert told["sockets"] > 0
+        assert all("rpc2" not in one for one in up(lab).values())
+        assert crowd.call("eth_chainId").status == 200
+        lab.salt_run("fanatico.undrain", "rpc2")
+    assert sockets["cut"] == []
+    assert all(len(heads) > 1 for heads in sockets["heads"])
     assert all("rpc2" in one for one in up(lab).values())
     labs.wait_healthy(lab)
 
