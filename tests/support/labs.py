@@ -41,7 +41,7 @@ def ailing(answers):
 def wait_healthy(lab, timeout=HEALTHY_WITHIN):
     """Wait until every node answers and is ok; return the answers.
 
-    Who was well is not asked again: on two cores, asking all of twelve every second would be what the others wait for.
+    Until all were, who was is not asked again: on two cores, all twelve asked every second would be what the others wait for.
     """
     well, seen = {}, {}
 
@@ -51,7 +51,12 @@ def wait_healthy(lab, timeout=HEALTHY_WITHIN):
         bad = ailing(answers)
         well.update({name: answer for name, answer in answers.items() if name not in bad})
         seen.update(last={"silent": sorted(set(asked) - set(answers)), "not ok": bad})
-        return well if len(well) == len(nodes(lab)) else None
+        if len(well) < len(nodes(lab)):
+            return None
+        if len(asked) == len(nodes(lab)):
+            return well
+        well.clear()  # Were they all at the same time?
+        return healthy()
 
     try:
         return wait_until(healthy, timeout, "every node to be healthy", interval=1)
@@ -146,7 +151,10 @@ class News:
                 for entry in entries
                 if what in (None, entry.get("what")) and node in (None, entry["host"])
             ]
-            return next((entry for entry in ours if entry["decision"] == decision), None)
+            found = next((entry for entry in ours if entry["decision"] == decision), None)
+            if not found:  # which shows what was told instead
+                raise LookupError(f"not among {ours}")
+            return found
 
         return wait_until(told, timeout, f"{what} on {node} to be {decision}")
 
