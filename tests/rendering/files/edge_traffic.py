@@ -1,9 +1,9 @@
 """HAProxy with its own configuration on a machine without a network, three programs that stand for the nodes, and clients.
 
 Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": [address], "port": of all, "to": address, "chain": id,
-"requests": [{"body": text, "times": n, "at_once": n, "source": address, "method": "POST", "headers": {}, "chunked": false}]}``.
+"requests": [{"body": text, "times": n, "at_once": n, "source": address, "method": "POST", "headers": {}}]}``.
 
-Says, as JSON: ``{"answers": [[{"status", "headers", "body", "seconds"}] for each of the requests], "asked": [[node, method,
+Says, as JSON: ``{"answers": [[{"status", "headers", "body"}] for each of the requests], "asked": [[node, method,
 how]], "most": the most that any node had to do at once}``.
 
 What a node does with a call says the call's first parameter: nothing: answer; ``slow``: after 1.6 s; ``drop``: end the
@@ -75,22 +75,13 @@ async def _body(head, reader):
 
 def ask(to, port, request):
     """Send one request; return what came back."""
-    begun = time.monotonic()
-    body = request["body"].encode()
-    if request.get("chunked"):
-        body = iter([body[start : start + 5000] for start in range(0, len(body), 5000)])
     connection = http.client.HTTPConnection(to, port, timeout=30, source_address=(request["source"], 0))
     try:
         headers = {"Content-Type": "application/json", **request.get("headers", {})}
-        connection.request(request.get("method", "POST"), "/", body, headers)
+        connection.request(request.get("method", "POST"), "/", request["body"].encode(), headers)
         answer = connection.getresponse()
         found = {name.lower(): value for name, value in answer.getheaders()}
-        return {
-            "status": answer.status,
-            "headers": found,
-            "body": answer.read().decode(),
-            "seconds": time.monotonic() - begun,
-        }
+        return {"status": answer.status, "headers": found, "body": answer.read().decode()}
     finally:
         connection.close()
 
