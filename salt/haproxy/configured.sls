@@ -34,12 +34,17 @@ HAProxy has {{ name }}:
       - file: HAProxy is configured
 {%- endfor %}
 
-HAProxy can judge batches:
+{%- for name in ("rpc_guard.lua", "end_sessions.lua") %}
+
+HAProxy has {{ name }}:
   file.managed:
-    - name: /etc/haproxy/rpc_guard.lua
-    - source: salt://haproxy/files/rpc_guard.lua
+    - name: /etc/haproxy/{{ name }}
+    - source: salt://haproxy/files/{{ name }}
     - require:
       - pkg: HAProxy is installed
+    - require_in:
+      - file: HAProxy is configured
+{%- endfor %}
 
 HAProxy is configured:
   file.managed:
@@ -50,6 +55,5 @@ HAProxy is configured:
     - show_changes: False
     - check_cmd: haproxy -c -q -f
     - require:
-      - file: HAProxy can judge batches
       - fanatico_pki: HAProxy has its certificate
       - cmd: HAProxy may bind an address that is elsewhere

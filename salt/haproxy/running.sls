@@ -8,8 +8,7 @@ HAProxy runs:
     - reload: True
     - watch:
       - file: HAProxy is configured
-      - file: HAProxy can judge batches
-{%- for name in ("rpc-classes.map", "rpc-unlimited.lst", "cloudflare.lst") %}
+{%- for name in ("rpc_guard.lua", "end_sessions.lua", "rpc-classes.map", "rpc-unlimited.lst", "cloudflare.lst") %}
       - file: HAProxy has {{ name }}
 {%- endfor %}
       - file: HAProxy tells keepalived when it stops

@@ -360,13 +360,17 @@ def test_each_client_sends_so_many_large_requests_at_once(public):
 
     def answered(status, source):
         """Wait for an answer with that status: whoever has just come or gone is not counted at once."""
-        what = f"{source} to be answered with {status}"
-        return wait_until(
-            lambda: (answer := public.post(large, source=source)).status == status and answer, 3, what
-        )
 
-    with public.holding(HALF, others[:1], 20):
+        def ask():
+            answer = public.post(large, source=source)
+            assert answer.status == status, f"{answer.status} {answer.body}"
+            return answer
+
+        return wait_until(ask, 3, f"{source} to be answered with {status}")
+
+    with public.holding(HALF, others[:1], 25) as still:
         refusal = answered(429, others[0])
+        assert still() == 20
         assert refusal.error == (429, None, -32005)
         assert refusal.headers["retry-after"] == "1"
         assert public.call("eth_chainId", source=others[0]).status == 200

@@ -1,0 +1,220 @@
+"""HAProxy with its own configuration on a machine without a network, and programs that stand for Patroni and PostgreSQL. One of
+those nodes vanishes without a word, or becomes unwell, under clients.
+
+Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": {name: address}, "primary": name, "which": name of the one,
+"unwell": its Patroni says that it is neither primary nor replica (else it vanishes), "rest": Patroni's port, "postgres": its
+port, "to": address, "port": asked for, "frontend": whose port that is}``. A node's certificate is /pki/NAME.pem.
+
+Says, as JSON: ``{"ended": seconds until HAProxy ended an idle session with that node, or null, "answered": who answered in that
+session afterwards, "after": {name: who answered new sessions after that}, "left": [what HAProxy says of a session that it still
+has a quarter of a minute after the last client left]}``.
+"""
+
+import contextlib
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+
+CLIENTS, PATIENCE = 16, 1
+FORGOTTEN = (
+    15  # seconds: what a client has left, and a node never answers, the kernel gives up after 10 (tcp-ut)
+)
+UNWELL = set()  # nodes whose Patroni says that they are neither primary nor replica
+OURS, THEIRS = "192.0.2.1/30", "192.0.2.2/30"
+
+
+def serve(address, port, answer, tls=None):
+    """Answer whatever comes over any connection to a port."""
+    listener = socket.create_server((address, port))
+
+    def session(connection):
+        with contextlib.suppress(OSError), connection:
+            spoken = tls.wrap_socket(connection, server_side=True) if tls else connection
+            while said := spoken.recv(4096):
+                spoken.sendall(answer(said))
+
+    def accept():
+        while True:
+            threading.Thread(target=session, args=listener.accept()[:1], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
+def start_node(told, name):
+    role = b"/primary" if name == told["primary"] else b"/replica"
+
+    def patroni(said):
+        status = b"200 OK" if said.split()[1] == role and name not in UNWELL else b"503 Service Unavailable"
+        return b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n"
+
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(f"/pki/{name}.pem")
+    serve(told["nodes"][name], told["rest"], patroni, tls)
+    serve(told["nodes"][name], told["postgres"], lambda said: name.encode())
+
+
+def ask(session):
+    """Return which node answered; None where the other side ended the session."""
+    session.sendall(b"who?")
+    return session.recv(100).decode() or None
+
+
+def clients(to, answers, stop):
+    """Come anew again and again, as pools do, until told to stop; note who answered and when."""
+
+    def one():
+        while not stop.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(to, PATIENCE) as session:
+                answers.append((time.monotonic(), ask(session)))
+            time.sleep(0.05)
+
+    threads = [threading.Thread(target=one) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def sessions(frontend):
+    """What HAProxy says of each session at a frontend."""
+    with socket.socket(socket.AF_UNIX) as talk:
+        talk.connect("/run/haproxy/admin.sock")
+        talk.sendall(b"show sess\n")
+        text = b"".join(iter(lambda: talk.recv(65536), b"")).decode()
+    return [line for line in text.splitlines() if f"fe={frontend} " in line]
+
+
+def start_nodes(told):
+    """Start the nodes in a network of their own, at the other end of eth0; return that program."""
+    nodes = subprocess.Popen(
+        ["unshare", "--net", "python3", __file__, "nodes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    nodes.stdout.readline()  # it has its network
+    subprocess.run(
+        ["mount", "-t", "proc", "proc", "/proc"], check=True
+    )  # where `ip` finds that program's network
+    ip("link", "set", "eth1", "netns", str(nodes.pid))
+    ip("address", "add", OURS, "dev", "eth0")
+    ip("link", "set", "eth0", "up")
+    go_on(nodes)  # they listen
+    for address in told["nodes"].values():
+        ip("route", "add", address, "via", THEIRS.partition("/")[0])
+    return nodes
+
+
+def go_on(nodes):
+    """Have the nodes' side take its next step, and wait until it has."""
+    nodes.stdin.write(b"\n")
+    nodes.stdin.flush()
+    nodes.stdout.readline()
+
+
+def be_nodes(told):
+    """The nodes' side of that."""
+    print(flush=True)
+    input()
+    ip("link", "set", "lo", "up")
+    ip("address", "add", THEIRS, "dev", "eth1")
+    ip("link", "set", "eth1", "up")
+    for address in told["nodes"].values():
+        ip("address", "add", f"{address}/32", "dev", "lo")
+    for address in told["addresses"]:
+        ip("route", "add", address, "via", OURS.partition("/")[0])
+    for name in told["nodes"]:
+        start_node(told, name)
+    print(flush=True)
+    input()
+    if told["unwell"]:
+        UNWELL.add(told["which"])
+    else:
+        vanish(told["nodes"][told["which"]])
+    print(flush=True)
+    input()
+
+
+def vanish(address):
+    """From now on nothing gets to that address, and nobody says so."""
+    ip("address", "del", f"{address}/32", "dev", "lo")
+    ip("route", "add", "blackhole", address)
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+
+def sessions_with(to, name, count):
+    """Return so many sessions that a certain node answers; raise LookupError if there are not after thirty tries."""
+    found, others = [], []
+    for _ in range(30):
+        try:
+            session = socket.create_connection(to, PATIENCE)
+            # What others answer stays for a while: the next goes where there are fewest.
+            (found if ask(session) == name else others).append(session)
+        except OSError:
+            time.sleep(0.5)
+        if len(found) == count:
+            return found
+    with open("/run/haproxy.log") as log:
+        raise LookupError(f"no {count} sessions with {name}; HAProxy said: {log.read()}")
+
+
+def seconds_until_ended(session):
+    """Return how long it takes until the other side ends an idle session; None where it has not within 15 s."""
+    start = time.monotonic()
+    session.settimeout(15)
+    try:
+        session.recv(1)
+    except TimeoutError:
+        return None
+    except ConnectionError:
+        pass
+    return time.monotonic() - start
+
+
+def main():
+    with open("/mnt/text") as file:
+        told = json.load(file)
+    if sys.argv[1:] == ["nodes"]:
+        return be_nodes(told)
+    ip("link", "set", "lo", "up")
+    for address in told["addresses"]:
+        ip("address", "add", f"{address}/32", "dev", "lo")
+    nodes = start_nodes(told)
+    subprocess.run(["mkdir", "-p", "/run/haproxy", "/var/lib/haproxy"], check=True)
+    with open("/run/haproxy.log", "w") as log:
+        haproxy = subprocess.Popen(
+            ["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"], stdout=log, stderr=log
+        )
+    answers, stop, to = [], threading.Event(), (told["to"], told["port"])
+    try:
+        session, given_up = sessions_with(to, told["which"], 2)
+        threads = clients(to, answers, stop)
+        go_on(nodes)  # one has vanished, or is unwell
+        given_up.sendall(b"who?")  # and its client does not wait for the answer
+        given_up.close()
+        ended = seconds_until_ended(session)
+        noticed = time.monotonic()
+        answered = not ended and ask(session)
+        time.sleep(2)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        after = Counter(who for at, who in answers if at > noticed and who)
+        session.close()
+        end = time.monotonic() + FORGOTTEN
+        while (left := sessions(told["frontend"])) and time.monotonic() < end:
+            time.sleep(0.5)
+    finally:
+        stop.set()
+        haproxy.terminate()
+        haproxy.wait(10)
+        nodes.kill()
+        nodes.wait()
+    return print(json.dumps({"ended": ended, "answered": answered, "after": after, "left": left}))
+
+
+main()

@@ -1,0 +1,59 @@
+"""What HAProxy does with its own configuration where a database's machine vanishes or is unwell. Patroni and PostgreSQL are
+stand-ins (files/database_traffic.py), so that many clients are connecting at the very moment when that is noticed."""
+
+import json
+
+import pytest
+
+from tests.checkers import machine  # noqa: F401  a fixture
+from tests.rendering.conftest import SITE, put_beside
+from tests.support import REPO, pki
+
+
+@pytest.fixture
+def traffic(machine, with_site):  # noqa: F811
+    """Return a function that has something happen to a node under the clients of a port; see files/database_traffic.py."""
+
+    def run(frontend, which, unwell=False, **haproxy):
+        minion = with_site("haproxy1", {**SITE, "haproxy": haproxy})
+        put_beside(machine, minion)
+        plan, nodes = minion.pillar["plan"], minion.functions["fanatico_plan.addresses"]("patroni")
+        authority = pki.Authority()
+        machine.put("/etc/haproxy/pki/service-ca.crt", authority.certificate)
+        for name in nodes:
+            machine.put(f"/pki/{name}.pem", "".join(authority.issue(name)))
+        machine.put("/database_traffic.py", (REPO / "tests/rendering/files/database_traffic.py").read_text())
+        told = {
+            "addresses": [plan["virtual_ip"]["address"], minion.functions["fanatico_plan.address"]()],
+            "nodes": nodes,
+            "primary": "db1",
+            "which": which,
+            "unwell": unwell,
+            "rest": plan["ports"]["patroni_rest"],
+            "postgres": plan["ports"]["postgres"],
+            "to": plan["virtual_ip"]["address"],
+            "port": plan["ports"][frontend],
+            "frontend": frontend,
+        }
+        done = machine.run("python3", "/database_traffic.py", text=json.dumps(told))
+        assert done.returncode == 0, done.stdout
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+@pytest.mark.parametrize(("frontend", "which"), [("postgres_primary", "db1"), ("postgres_replica", "db2")])
+def test_sessions_with_a_machine_that_vanishes_are_ended_and_none_is_kept(traffic, frontend, which):
+    seen = traffic(frontend, which)
+    assert seen["ended"]
+    assert set(seen["after"]) == ({"db3"} if frontend == "postgres_replica" else set())
+    assert seen["left"] == []
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_those_of_a_replica_that_is_unwell_are_ended_unless_that_is_not_wanted(traffic, cut):
+    seen = traffic("postgres_replica", "db2", unwell=True, cut_replica_sessions=cut)
+    assert bool(seen["ended"]) is cut
+    assert seen["answered"] == (False if cut else "db2")
+    assert set(seen["after"]) == {"db3"}
+    assert seen["left"] == []
