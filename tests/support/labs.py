@@ -213,21 +213,23 @@ def secret(lab, node, name):
 
 
 def assert_not_cut(lab, session):
-    """A session of `writing` was there to its end; AssertionError with what everybody on its way said where it was not."""
-    assert session["error"] is None, "\n".join(
-        [
-            session["error"],
-            journals(lab, "haproxy", "haproxy", "keepalived"),
-            journals(lab, "patroni", "patroni"),
-            journals(lab, "etcd", "etcd"),
+    """A session of `writing` was there to its end; AssertionError with what everybody on its way said then where it was not."""
+    if session["error"]:
+        said = [
+            journals(lab, role, session["ended"], *units)
+            for role, units in {
+                "etcd": ["etcd"],
+                "patroni": ["patroni"],
+                "haproxy": ["haproxy", "keepalived"],
+            }.items()
         ]
-    )
+        raise AssertionError("\n".join([*said, session["error"]]))
 
 
-def journals(lab, role, *units):
-    """Return what units on the nodes of a role said in the last quarter of an hour, as long as `writing` may last: the
-    evidence, where a test finds a fault by chance."""
-    argv = ["journalctl", "-q", "--no-pager", "-o", "short-precise", "--since=-15min"]
+def journals(lab, role, moment, *units):
+    """Return what units on the nodes of a role said around a moment, given as seconds since 1970."""
+    argv = ["journalctl", "-q", "--no-pager", "-o", "short-precise"]
+    argv += [f"--since=@{moment - 15:.0f}", f"--until=@{moment + 5:.0f}"]
     argv += [word for unit in units for word in ("-u", unit)]
     return "\n".join(lab.exec(node, argv).stdout for node in nodes(lab, role))
 
@@ -236,7 +238,7 @@ def journals(lab, role, *units):
 def writing(lab, node, folder="/run/fanatico-test-writer"):
     """Yield a dict while one session writes from a database node through the virtual address; then it says how that went.
 
-    ``{"written": n, "longest": seconds of one write, "error": when and text, or None}``
+    ``{"written": n, "longest": seconds of one write, "error": text or None, "ended": seconds since 1970}``
     """
     told, program = {}, (REPO / "tests" / "lab" / "files" / "write.py").read_text()
     machine, address = lab.machine(node), lab.plan["virtual_ip"]["address"]

@@ -1,6 +1,6 @@
 """Run on a lab machine: hold one session and write through it until told to stop; say how that went.
 
-    write.py ADDRESS CA STOP < password      prints {"written": n, "longest": seconds, "error": text and when, or null}
+    write.py ADDRESS CA STOP < password      prints {"written": n, "longest": seconds, "error": text or null, "ended": when}
 
 STOP is a file; the session ends once it is there, after fifteen minutes in any case.
 """
@@ -35,5 +35,5 @@ try:
             time.sleep(0.02)
         session.execute("DROP TABLE written")
 except psycopg.Error as exc:
-    told["error"] = f"{time.strftime('%H:%M:%S')} {exc}"
-print(json.dumps(told))
+    told["error"] = str(exc)
+print(json.dumps({**told, "ended": time.time()}))
