@@ -2,6 +2,9 @@
 
 import json
 import secrets
+import subprocess
+import time
+from pathlib import Path
 
 from tests.support import labs, wait_until
 
@@ -61,6 +64,26 @@ def test_a_killed_primary_is_replaced_and_nothing_acknowledged_is_lost(healthy):
 
 def test_the_old_primary_follows_by_itself(healthy):
     assert len(healthy.salt("db1", "fanatico.proof")["db1"]) == 5
+
+
+def test_a_member_of_etcd_that_is_restarted_gives_no_answer_that_costs_a_lease(healthy):
+    """Patroni asks elsewhere where there is no answer, and takes any other error for the loss of its lease."""
+    program = (Path(__file__).parent / "files" / "keep_alive.py").read_text()
+    node = labs.nodes(healthy, "etcd")[0]
+    asking = subprocess.Popen(
+        healthy.machine("db1").exec_argv(
+            ["python3", "-c", program, healthy.plan["nodes"][node]["address"], "20"]
+        ),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(6):
+        time.sleep(1)
+        healthy.exec(node, ["systemctl", "restart", "etcd"])
+    said, _ = asking.communicate(timeout=60)
+    seen = json.loads(said)
+    assert seen.pop("success") > 1000
+    assert seen == {}
 
 
 def test_failover_needs_no_master(healthy):
