@@ -21,9 +21,8 @@ import time
 from collections import Counter
 
 CLIENTS, PATIENCE = 16, 1
-FORGOTTEN = (
-    15  # seconds: what a client has left, and a node never answers, the kernel gives up after 10 (tcp-ut)
-)
+# Seconds: what a client has left, and a node never answers, the kernel gives up after 10 (tcp-ut).
+FORGOTTEN = 15
 UNWELL = set()  # nodes whose Patroni says that they are neither primary nor replica
 OURS, THEIRS = "192.0.2.1/30", "192.0.2.2/30"
 
@@ -94,9 +93,8 @@ def start_nodes(told):
         ["unshare", "--net", "python3", __file__, "nodes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     nodes.stdout.readline()  # it has its network
-    subprocess.run(
-        ["mount", "-t", "proc", "proc", "/proc"], check=True
-    )  # where `ip` finds that program's network
+    # Where `ip` finds that program's network.
+    subprocess.run(["mount", "-t", "proc", "proc", "/proc"], check=True)
     ip("link", "set", "eth1", "netns", str(nodes.pid))
     ip("address", "add", OURS, "dev", "eth0")
     ip("link", "set", "eth0", "up")
