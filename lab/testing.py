@@ -139,6 +139,7 @@ LAYERS = {
     "lint": lint,
     "unit": pytest_layer("unit", "-n", "2"),
     "rendering": pytest_layer("rendering", "-n", "2"),
+    "traffic": pytest_layer("traffic", "-n", "2"),
     "functional": pytest_layer("functional"),
     "integration": pytest_layer("integration"),
     "kitchen": pytest_layer("kitchen", needs_lab=True),

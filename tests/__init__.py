@@ -1,1 +1,1 @@
-"""Tests, by layer: unit, rendering, functional, integration, kitchen, lab."""
+"""Tests, by layer: unit, rendering, traffic, functional, integration, kitchen, lab."""

@@ -315,39 +315,46 @@ def spend(public, method, count, **options):
     return [one.status for one in answers], next((one for one in answers if one.status == 429), None)
 
 
+def newcomer(public):
+    """Somebody who was never there before, also where a test has just run: the address."""
+    address = f"198.18.{random.randrange(256)}.{random.randrange(1, 255)}"
+    public.also(address)
+    return address
+
+
 def test_each_client_has_a_share_of_each_class(public, lab):
-    statuses, refusal = spend(public, "eth_getLogs", 260)
+    client = newcomer(public)
+    statuses, refusal = spend(public, "eth_getLogs", 260, source=client)
     assert statuses[0] == 200
     assert refusal is not None
     assert refusal.headers["retry-after"] == "10"
     assert refusal.error == (429, None, -32005)
-    assert public.call("eth_getLogs", number="mine").error == (429, "mine", -32005)
-    assert public.call("eth_chainId").status == 200
+    assert public.call("eth_getLogs", number="mine", source=client).error == (429, "mine", -32005)
+    assert public.call("eth_chainId", source=client).status == 200
     # The other balancer knows of it.
     spare = next(node for node in labs.nodes(lab, "haproxy") if node not in labs.virtual_ip_holders(lab))
     address = lab.plan["nodes"][spare]["address"]
     wait_until(
-        lambda: public.call("eth_getLogs", to=address).status == 429, 3, f"{spare} to have heard of it"
+        lambda: public.call("eth_getLogs", to=address, source=client).status == 429,
+        3,
+        f"{spare} to have heard of it",
     )
     # Somebody else is somebody else.
-    public.also("10.0.0.253")
-    assert public.call("eth_getLogs", source="10.0.0.253").status == 200
+    assert public.call("eth_getLogs", source=newcomer(public)).status == 200
 
 
 def test_single_calls_are_counted_and_the_other_balancer_knows(public, lab):
     """Of plain calls it is told some at a time: a tenth of what is allowed, at most a hundred."""
-    # Somebody who was never there before, also where this test has just run.
-    newcomer = f"198.18.{random.randrange(256)}.{random.randrange(1, 255)}"
-    public.also(newcomer)
-    answers = [public.call("eth_getLogs", number=n, source=newcomer) for n in range(240)]
+    client = newcomer(public)
+    answers = [public.call("eth_getLogs", number=n, source=client) for n in range(240)]
     assert [one.status for one in answers] == [200] * 200 + [429] * 40
     assert answers[200].error == (429, 200, -32005)
-    assert public.call("eth_chainId", source=newcomer).status == 200
+    assert public.call("eth_chainId", source=client).status == 200
     large = call("eth_getLogs", "mine", "x" * 20_000)
-    assert public.post(large, source=newcomer).error == (429, "mine", -32005)
+    assert public.post(large, source=client).error == (429, "mine", -32005)
     spare = next(node for node in labs.nodes(lab, "haproxy") if node not in labs.virtual_ip_holders(lab))
     address = lab.plan["nodes"][spare]["address"]
-    told = public.call("eth_getLogs", to=address, source=newcomer)
+    told = public.call("eth_getLogs", to=address, source=client)
     assert told.error == (429, 1, -32005), f"{spare} has not heard of it"
 
 

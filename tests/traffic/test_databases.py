@@ -1,18 +1,17 @@
 """What HAProxy does with its own configuration where a database's machine vanishes or is unwell. Patroni and PostgreSQL are
-stand-ins (files/database_traffic.py), so that many clients are connecting at the very moment when that is noticed."""
+stand-ins (files/databases.py), so that many clients are connecting at the very moment when that is noticed."""
 
 import json
 
 import pytest
 
-from tests.checkers import machine  # noqa: F401  a fixture
 from tests.rendering.conftest import SITE, put_beside
 from tests.support import REPO, pki
 
 
 @pytest.fixture
-def traffic(machine, with_site):  # noqa: F811
-    """Return a function that has something happen to a node under the clients of a port; see files/database_traffic.py."""
+def traffic(machine, with_site):
+    """Return a function that has something happen to a node under the clients of a port; see files/databases.py."""
 
     def run(frontend, which, unwell=False, **haproxy):
         minion = with_site("haproxy1", {**SITE, "haproxy": haproxy})
@@ -22,7 +21,7 @@ def traffic(machine, with_site):  # noqa: F811
         machine.put("/etc/haproxy/pki/service-ca.crt", authority.certificate)
         for name in nodes:
             machine.put(f"/pki/{name}.pem", "".join(authority.issue(name)))
-        machine.put("/database_traffic.py", (REPO / "tests/rendering/files/database_traffic.py").read_text())
+        machine.put("/databases.py", (REPO / "tests/traffic/files/databases.py").read_text())
         told = {
             "addresses": [plan["virtual_ip"]["address"], minion.functions["fanatico_plan.address"]()],
             "nodes": nodes,
@@ -35,7 +34,7 @@ def traffic(machine, with_site):  # noqa: F811
             "port": plan["ports"][frontend],
             "frontend": frontend,
         }
-        done = machine.run("python3", "/database_traffic.py", text=json.dumps(told))
+        done = machine.run("python3", "/databases.py", text=json.dumps(told))
         assert done.returncode == 0, done.stdout
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -1,12 +1,11 @@
 """What HAProxy does with its own configuration where a node does not answer, is slow or has enough to do, and with settings that
-the lab does not have. The nodes are stand-ins (files/edge_traffic.py): a real one does not fall silent when it is told to."""
+the lab does not have. The nodes are stand-ins (files/edge.py): a real one does not fall silent when it is told to."""
 
 import json
 from collections import Counter
 
 import pytest
 
-from tests.checkers import machine  # noqa: F401  a fixture
 from tests.rendering.conftest import SITE, put_beside
 from tests.support import REPO
 
@@ -15,13 +14,13 @@ LARGE = 20_000  # bytes: more than a buffer has
 
 
 @pytest.fixture
-def traffic(machine, with_site):  # noqa: F811
-    """Return a function that has HAProxy, with settings of the edge, answer requests; see files/edge_traffic.py."""
+def traffic(machine, with_site):
+    """Return a function that has HAProxy, with settings of the edge, answer requests; see files/edge.py."""
 
     def run(*requests, **edge):
         minion = with_site("haproxy1", {**SITE, "rpc": {**SITE["rpc"], "edge": edge}})
         put_beside(machine, minion)
-        machine.put("/edge_traffic.py", (REPO / "tests/rendering/files/edge_traffic.py").read_text())
+        machine.put("/edge.py", (REPO / "tests/traffic/files/edge.py").read_text())
         plan, nodes = minion.pillar["plan"], minion.functions["fanatico_plan.addresses"]("rpc")
         own = minion.functions["fanatico_plan.address"]()
         told = {
@@ -32,7 +31,7 @@ def traffic(machine, with_site):  # noqa: F811
             "chain": SITE["rpc"]["chain"]["id"],
             "requests": [{"source": CLIENT, **request} for request in requests],
         }
-        done = machine.run("python3", "/edge_traffic.py", text=json.dumps(told))
+        done = machine.run("python3", "/edge.py", text=json.dumps(told))
         assert done.returncode == 0, done.stdout
         return json.loads(done.stdout.splitlines()[-1])
 
