@@ -13,6 +13,8 @@ DEFAULT = "swift"
 #
 # rise 1: Patroni's answer is not a matter of chance, whoever says it is primary has the lock. fall: long enough, at
 # fastinter, for a Patroni that died to be back (it takes under two seconds), since PostgreSQL goes on meanwhile.
+# election_ms counts twice and a third where a host is lost that has both leaders: an election takes 1.3 of it, and the
+# new leader of etcd adds one more to what every lease has left.
 PRESETS = {
     # One site, less than a millisecond between hosts.
     "swift": {
@@ -23,7 +25,7 @@ PRESETS = {
             "primary_start_timeout": 0,
             "primary_stop_timeout": 5,
         },
-        "etcd": {"heartbeat_ms": 100, "election_ms": 1000},
+        "etcd": {"heartbeat_ms": 70, "election_ms": 700},
         "haproxy": {"inter_ms": 1000, "fastinter_ms": 500, "downinter_ms": 300, "rise": 1, "fall": 8},
         "vrrp": {"advert": 0.3},
     },
