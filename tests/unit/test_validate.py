@@ -249,9 +249,9 @@ ONE_FAULT = [
         "should be seconds, 20 (Patroni's own limit) to 600",
     ),
     (
-        {"plan:timing:etcd:election_ms": 400},
-        "plan:timing:etcd:election_ms: 400 is less than five heartbeats, etcd refuses to start; "
-        "use at least 500",
+        {"plan:timing:etcd:election_ms": 300},
+        "plan:timing:etcd:election_ms: 300 is less than five heartbeats, etcd refuses to start; "
+        "use at least 350",
     ),
     (
         {"plan:timing:etcd:election_ms": 4000},
