@@ -100,8 +100,45 @@ def halves(rng):
     )
 
 
-WITHOUT_SALT = sequence(unit("all", "stop", "salt-minion"), unit("master", "stop", "salt-master"))
-WITH_SALT = sequence(unit("master", "start", "salt-master"), unit("all", "start", "salt-minion"))
+def _without_salt(state, off, on):
+    """The worst faults, as {name: Fault}, while nothing of Salt runs. ``state``: the word for it. ``off``, ``on``: steps."""
+    return {
+        f"salt-{state}-postgres-crash": _crash(
+            "41, 1",
+            f"Salt is {state}; PostgreSQL on the primary is killed",
+            postgres("leader", "KILL"),
+            on,
+            prepare=off,
+        ),
+        f"salt-{state}-primary-power": _lost(
+            "41, 17",
+            f"Salt is {state}; the primary's host loses its power",
+            power("leader", on=False),
+            sequence(power("leader", on=True), on),
+            prepare=off,
+        ),
+        f"salt-{state}-haproxy-kill": Fault(
+            "41, 38",
+            f"Salt is {state}; HAProxy is killed where the virtual address is",
+            signal("holder", "haproxy", "KILL", whom="all"),
+            on,
+            prepare=off,
+        ),
+    }
+
+
+SALT_OFF = _without_salt(
+    "off",
+    sequence(unit("all", "stop", "salt-minion"), unit("master", "stop", "salt-master")),
+    sequence(unit("master", "start", "salt-master"), unit("all", "start", "salt-minion")),
+)
+# For many runs: a fleet of minions takes a minute to start on the lab's cores. A host that lost its power has a new one.
+THAW = 'test "$(systemctl show -P FreezerState %(unit)s)" = running || systemctl thaw %(unit)s'
+SALT_STILL = _without_salt(
+    "still",
+    sequence(unit("all", "freeze", "salt-minion"), unit("master", "freeze", "salt-master")),
+    sequence(shell("master", THAW % {"unit": "salt-master"}), shell("all", THAW % {"unit": "salt-minion"})),
+)
 
 FAULTS = {
     # --- PostgreSQL
@@ -339,27 +376,8 @@ FAULTS = {
     ),
     "haproxy-reload": Fault("51", "HAProxy is reloaded on both balancers", unit("balancers", "reload", "haproxy")),
     # --- Salt
-    "salt-off-postgres-crash": _crash(
-        "41, 1",
-        "Salt is off; PostgreSQL on the primary is killed",
-        postgres("leader", "KILL"),
-        WITH_SALT,
-        prepare=WITHOUT_SALT,
-    ),
-    "salt-off-primary-power": _lost(
-        "41, 17",
-        "Salt is off; the primary's host loses its power",
-        power("leader", on=False),
-        sequence(power("leader", on=True), WITH_SALT),
-        prepare=WITHOUT_SALT,
-    ),
-    "salt-off-haproxy-kill": Fault(
-        "41, 38",
-        "Salt is off; HAProxy is killed where the virtual address is",
-        signal("holder", "haproxy", "KILL", whom="all"),
-        WITH_SALT,
-        prepare=WITHOUT_SALT,
-    ),
+    **SALT_OFF,
+    **SALT_STILL,
     "events-forged": Fault(
         *("46", "the master is told that the primary's Patroni is down, which it is not", forged(1, 1)),
         hold=15,
