@@ -249,7 +249,7 @@ def sleep_until(when):
 
 
 def wait_healthy(lab, timeout=HEALTHY_WITHIN):
-    """Wait until every node of the plan answers and is ok."""
+    """Wait until every node of the plan answers and is ok, and one balancer holds the virtual address."""
     deadline = time.monotonic() + timeout
     while True:
         answers = lab.salt("*", "fanatico.health")
@@ -257,11 +257,11 @@ def wait_healthy(lab, timeout=HEALTHY_WITHIN):
             name for name, answer in answers.items() if isinstance(answer, dict) and answer["status"] == "ok"
         }
         ailing = [name for name in lab.plan["nodes"] if name not in ok]
-        if not ailing:
+        if not ailing and len(lab.virtual_ip_holders()) == 1:
             return
         if time.monotonic() > deadline:
             raise LabError(
-                f"Not healthy within {timeout} s: {', '.join(ailing)}. "
+                f"Not healthy within {timeout} s: {', '.join(ailing) or 'the virtual address'}. "
                 f"Look with `./fanatico exec {lab.master} -- salt-run fanatico.status`."
             )
         time.sleep(1)

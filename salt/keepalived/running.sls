@@ -2,6 +2,16 @@ include:
   - haproxy.running
   - keepalived.configured
 
+# What its unit says of it holds for one that was started with it: how it is scheduled, what it may do.
+Keepalived runs as its unit has it:
+  service.running:
+    - name: keepalived
+    - watch:
+      - file: A killed Keepalived leaves no address behind
+    - require:
+      - service: HAProxy runs
+      - file: Keepalived is configured
+
 Keepalived runs:
   service.running:
     - name: keepalived
@@ -9,7 +19,5 @@ Keepalived runs:
     - reload: True
     - watch:
       - file: Keepalived is configured
-      - file: A killed Keepalived leaves no address behind
     - require:
-      - service: HAProxy runs
-      - file: Keepalived is configured
+      - service: Keepalived runs as its unit has it
