@@ -23,13 +23,13 @@ Every machine answers:
     - require:
       - salt: Keep other changes away
 
-# It signs certificates by what its pillar says.
-The master's minion knows the pillar as it is:
+# A state run compiles a pillar of its own; everything else, the master's signing of certificates, health checks, beacons and
+# cures among it, goes by the one that a minion has had since it started.
+Every minion knows the pillar as it is:
   salt.function:
     - failhard: True
     - name: saltutil.refresh_pillar
-    - tgt: {{ nodes("master") | json }}
-    - tgt_type: list
+    - tgt: "*"
     - kwarg: {wait: True}
     - timeout: 60
     - require:
@@ -48,7 +48,7 @@ Prepare every machine:
         sync_mods: [utils, modules, states, beacons]
     - timeout: 300
     - require:
-      - salt: The master's minion knows the pillar as it is
+      - salt: Every minion knows the pillar as it is
 
 Bring up etcd:
   salt.runner:
@@ -79,26 +79,33 @@ Bring up PostgreSQL:
     - require:
       - salt: Bring up etcd
 
-Bring up the balancers:
+# One after the other: what restarts Keepalived or HAProxy on one finds the virtual address on the other.
+{%- for node in nodes("haproxy") %}
+
+Bring up {{ node }}:
   salt.state:
     - failhard: True
-    - tgt: {{ nodes("haproxy") | json }}
-    - tgt_type: list
+    - tgt: {{ node }}
     - sls: roles.haproxy
     - queue: True
     - timeout: 60
     - require:
+{%- if loop.first %}
       - salt: Bring up PostgreSQL
       - salt: Bring up the RPC nodes
+{%- else %}
+      - salt: The virtual address answers {{ loop.previtem }}
+{%- endif %}
 
-The virtual address is held:
+The virtual address answers {{ node }}:
   salt.function:
     - failhard: True
     - name: fanatico_keepalived.wait_address
-    - tgt: {{ nodes("haproxy")[0] }}
+    - tgt: {{ node }}
     - timeout: 60
     - require:
-      - salt: Bring up the balancers
+      - salt: Bring up {{ node }}
+{%- endfor %}
 
 Prove it end to end:
   salt.function:
@@ -107,7 +114,7 @@ Prove it end to end:
     - tgt: {{ nodes("patroni")[0] }}
     - timeout: 60
     - require:
-      - salt: The virtual address is held
+      - salt: The virtual address answers {{ nodes("haproxy")[-1] }}
 
 Let other changes in again:
   salt.runner:
