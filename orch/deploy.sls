@@ -25,7 +25,7 @@ Every machine answers:
 
 # A state run compiles a pillar of its own; everything else, the master's signing of certificates, health checks, beacons and
 # cures among it, goes by the one that a minion has had since it started.
-Every minion knows the pillar as it is:
+Every node knows the pillar as it is:
   salt.function:
     - failhard: True
     - name: saltutil.refresh_pillar
@@ -48,7 +48,7 @@ Prepare every machine:
         sync_mods: [utils, modules, states, beacons]
     - timeout: 300
     - require:
-      - salt: Every minion knows the pillar as it is
+      - salt: Every node knows the pillar as it is
 
 Bring up etcd:
   salt.runner:

@@ -1,4 +1,6 @@
-"""What a deploy of a changed pillar does to a running infrastructure."""
+"""What a deploy of a changed pillar, and of a changed unit, does to a running infrastructure."""
+
+import pytest
 
 from tests.support import labs
 
@@ -12,22 +14,34 @@ def since(lab, node, moment):
     return int(shown.stdout)
 
 
-def test_a_changed_unit_restarts_one_balancer_after_the_other_and_every_minion_has_the_new_pillar(healthy):
-    first, second = labs.nodes(healthy, "haproxy")
-    for node in (first, second):
-        healthy.exec(node, ["sed", "-i", "1i # of an older release", UNIT])
-    before = since(healthy, second, "Inactive")
+@pytest.fixture(scope="module")
+def before(lab):
+    """When Keepalived was last down on each balancer before a deploy that changes its unit on both, and the pillar."""
+    labs.wait_healthy(lab)
+    balancers = labs.nodes(lab, "haproxy")
+    for node in balancers:
+        lab.exec(node, ["sed", "-i", "1i # of an older release", UNIT])
+    down = {node: since(lab, node, "Inactive") for node in balancers}
     try:
-        with labs.site(healthy, CHANGED):
-            code, _, printed = labs.deploy(healthy)
+        with labs.site(lab, CHANGED):
+            code, _, printed = labs.deploy(lab)
             assert code == 0, printed[-4000:]
-            # Not its state runs, which compile their own: what a health check, a beacon or a cure goes by.
-            timing = healthy.salt("*", "fanatico_plan.timing")
-            assert {node: one["haproxy"]["inter_ms"] for node, one in timing.items()} == dict.fromkeys(
-                labs.nodes(healthy), 1500
-            )
-        assert before < since(healthy, second, "Inactive"), "it was not restarted"
-        assert since(healthy, first, "Active") < since(healthy, second, "Inactive"), "both were away at once"
+            yield down
     finally:
-        healthy.salt("*", "saltutil.refresh_pillar", "wait=True")
-        labs.highstate(healthy, "haproxy*")
+        lab.salt("*", "saltutil.refresh_pillar", "wait=True")
+        assert labs.failures(labs.highstate(lab, "haproxy*")) == {}
+
+
+def test_every_minion_has_the_new_pillar(lab, before):
+    """Not its state runs, which compile their own: what a health check, a beacon or a cure goes by."""
+    timing = lab.salt("*", "fanatico_plan.timing")
+    assert {node: one["haproxy"]["inter_ms"] for node, one in timing.items()} == dict.fromkeys(
+        labs.nodes(lab), 1500
+    )
+
+
+def test_a_changed_unit_restarts_one_balancer_after_the_other(lab, before):
+    down = {node: since(lab, node, "Inactive") for node in before}
+    assert [node for node in before if down[node] == before[node]] == [], "not restarted"
+    first, second = before
+    assert since(lab, first, "Active") < down[second], "both were away at once"
