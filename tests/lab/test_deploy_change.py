@@ -5,7 +5,7 @@ import pytest
 from tests.support import labs
 
 UNIT = "/etc/systemd/system/keepalived.service.d/fanatico.conf"
-ELECTION = 1_000_000  # microseconds: three advertisements of 0.3 s, and until then nobody may hold the address
+ELECTION = 1_000_000  # microseconds: three advertisements of 0.3 s, and nobody may hold the address
 CHANGED = {"plan": {"timing": {"haproxy": {"inter_ms": 1500}}}}
 
 
