@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from _utils import fanatico_measure as measure
-from lab import preflight, report
+from lab import health, preflight, report
 from lab.deploy import reimage
-from lab.drill.run import Scene, history, leader, loading, password, wait_healthy
+from lab.drill.run import Scene, history, leader, loading, password
 from lab.errors import LabError
 from lab.machines import Lab
 
@@ -47,11 +47,11 @@ def main(arguments=None):
     lab, raw, begun = Lab(chosen.name), {name: [] for name in TARGETS}, []
     with lab.locked(), tempfile.TemporaryDirectory() as folder:
         lab.require_deployed()
-        wait_healthy(lab)
+        health.wait(lab)
         with loading(Scene(lab, password(lab)), "cures", Path(folder)) as load:
             for number in range(chosen.runs):
                 for name, cure in CURES.items():
-                    wait_healthy(lab)
+                    health.wait(lab)
                     # What was healed before is not what this run is about, nor is its budget.
                     lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])
                     begun.append((time.monotonic(), f"{name} {number + 1}/{chosen.runs}"))

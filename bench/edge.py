@@ -20,8 +20,7 @@ from pathlib import Path
 import yaml
 
 from _utils import fanatico_measure as measure
-from lab import cgroup, network, preflight, report, testing
-from lab.drill.run import wait_healthy
+from lab import cgroup, health, network, preflight, report, testing
 from lab.errors import LabError
 from lab.machines import Lab
 
@@ -127,7 +126,7 @@ def main(arguments=None):
     lab = Lab(chosen.name)
     with lab.locked():
         lab.require_deployed()
-        wait_healthy(lab)
+        health.wait(lab)
         with limits_lifted(lab):
             edge = Edge(lab)
             block_time = yaml.safe_load((REPO / "lab/site.sls").read_text())["rpc"]["chain"]["block_time"]
@@ -250,7 +249,7 @@ def killed(edge, rate=500, seconds=10):
         found["asked"] += len(answers["seconds"]) + len(answers["failed"])
         found["failed"] += answers["failed"]
         found["longest"] = max(found["longest"], *answers["seconds"])
-        wait_healthy(edge.lab)
+        health.wait(edge.lab)
     print(f"nodes killed: {found['asked']} reads, {len(found['failed'])} failed", flush=True)
     return found
 
@@ -275,7 +274,7 @@ def lag(edge, number):
         (before - after for heads in answers["heads"] for before, after in itertools.pairwise(heads)),
         default=0,
     )
-    wait_healthy(edge.lab)
+    health.wait(edge.lab)
     print(
         f"{node}'s head frozen: out after {out:.1f} s, back after {back:.1f} s, {backwards} blocks backwards",
         flush=True,

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import yaml
 
-from lab import preflight, report
+from lab import health, preflight, report
 from lab.drill import command
 from lab.drill import report as reports
 from lab.drill.faults import FAULTS
-from lab.drill.run import wait_healthy
 from lab.machines import Lab
 
 RESULTS = Path(__file__).parent / "results"
@@ -90,7 +89,7 @@ def deploy(lab, timing):
     content["plan"]["timing"] = timing
     path.write_text(yaml.safe_dump(content, sort_keys=False))  # in place: the file is bound into the master
     lab.salt_run("state.orchestrate", "orch.deploy", timeout=600)
-    wait_healthy(lab)
+    health.wait(lab)
 
 
 @contextmanager

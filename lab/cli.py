@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from lab import deploy, image, machines, network, preflight, report
+from lab import deploy, image, machines, network, preflight, report, snapshot
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
 from lab.machines import Lab
@@ -58,6 +58,22 @@ def parser():
         "--no-deploy", action="store_true", help="stop when the minions answer, before orch.deploy"
     )
     one.add_argument("--plan", default=None, help="another plan file than pillar/plan.sls")
+    one.add_argument(
+        "--from", dest="origin", metavar="SNAPSHOT", help="start from this snapshot; nothing is deployed"
+    )
+    one.add_argument(
+        "--fresh",
+        action="store_true",
+        help="deploy to bare machines, even where this tree was deployed before",
+    )
+    one = command("snapshot", snapshots, "save, restore, list or drop a snapshot of the whole lab")
+    one.add_argument("verb", choices=["save", "restore", "list", "drop"])
+    one.add_argument(
+        "snapshot",
+        nargs="?",
+        metavar="SNAPSHOT",
+        help="a name; `deployed` is the one that `up` keeps by itself",
+    )
     one = command("down", down, "remove the lab: processes, mounts, namespaces, cgroups, files")
     one.add_argument("--purge", action="store_true", help="drop the image and the downloaded packages too")
     command("status", status, "show the machines and the cluster's state")
@@ -72,10 +88,17 @@ def parser():
     one = command("cable", cable, "pull or plug a machine's network cable")
     one.add_argument("state", choices=["pull", "plug"])
     one.add_argument("machine")
-    one = command("test", test, "run the tests: all layers, or the named ones")
+    one = command("test", test, "run the tests: all layers, those that are named, `fast` or `full`")
     one.add_argument("layers", nargs="*", metavar="LAYER")
     one.add_argument(
         "--lab", default=None, help="let the lab's tests use this running lab instead of one of their own"
+    )
+    one.add_argument(
+        "--slowest",
+        type=int,
+        default=0,
+        metavar="N",
+        help="list the N slowest tests and what their time went to",
     )
     one = command("drill", drill, "break something under load and measure what a client sees of it")
     one.add_argument(
@@ -119,19 +142,24 @@ def up(options):
         STATE.mkdir(parents=True, exist_ok=True)
         progress = Progress(STATE / f"up-{lab.name}.log")
         try:
-            bring_up(lab, progress, deploys=not options.no_deploy, plan=options.plan)
+            bring_up(lab, progress, options)
         finally:
             progress.close()
 
 
-def bring_up(lab, progress, deploys=True, plan=None):
+def bring_up(lab, progress, options):
     """Go from whatever is there to machines that answer, and deploy unless told otherwise."""
+    plan, deploys = options.plan, not options.no_deploy
     built = image.cached()
     if built is None:
         with progress.phase("image"):
             built = image.obtain(progress)
             machines.prune_cache(built)
-    if not lab.state.get("created"):
+    origin = origin_of(lab, options)
+    if origin:
+        bring_back(lab, progress, origin)
+        deploys = False
+    elif not lab.state.get("created"):
         lab.destroy()
         try:
             create(lab, progress, built, plan)
@@ -141,13 +169,70 @@ def bring_up(lab, progress, deploys=True, plan=None):
     elif not lab.running():
         with progress.phase("boot"):
             lab.revive()
-            lab.wait_booted(progress)
+            lab.wait_booted(progress.awaiting)
     if deploys:
         with progress.phase("deploy"):
             deploy.orchestrate(lab, progress)
         lab.note(deployed=True)
+        keep_deployed(lab, progress)
     lab.note(phases=progress.phases)
-    summary(lab, progress, deploys)
+    summary(lab, progress, lab.state["deployed"])
+
+
+def origin_of(lab, options):
+    """Return the snapshot that `up` starts from, or None."""
+    if options.origin:
+        if lab.state.get("created"):
+            raise LabError(
+                f"The lab {lab.name!r} exists already; `./fanatico snapshot restore {options.origin}` puts it back."
+            )
+        return snapshot.find(options.origin)
+    if options.fresh or options.no_deploy or lab.state.get("created"):
+        return None
+    kept = snapshot.automatic(*([options.plan] if options.plan else []))
+    return kept if kept.facts else None
+
+
+def bring_back(lab, progress, origin):
+    """Make a lab what it was when a snapshot was saved, and boot it."""
+    with progress.phase(f"snapshot {origin.name}"):
+        deploy.restore(lab, origin, progress.awaiting)
+
+
+def keep_deployed(lab, progress):
+    """Keep what was just deployed as the snapshot that the next `up` of this tree starts from, unless there is one."""
+    kept = snapshot.automatic(lab.folder / "plan.sls")
+    if kept.facts:
+        return
+    with progress.phase("snapshot"):
+        progress.awaiting("every machine to be off")
+        snapshot.save(lab, kept.name)
+        snapshot.prune(kept)
+        deploy.boot(lab, progress.awaiting)
+
+
+def snapshots(options):
+    """Save, restore, list or drop; see the parser's help."""
+    preflight.check_root()
+    if options.verb == "list":
+        for line in report.snapshots(snapshot.everything()):
+            print(line)
+        return
+    if not options.snapshot:
+        raise LabError(f"`snapshot {options.verb}` needs a name: `./fanatico snapshot {options.verb} NAME`.")
+    if options.verb == "drop":
+        snapshot.drop(options.snapshot)
+        return
+    lab = Lab(options.name)
+    with lab.locked():
+        lab.require_created()
+        progress = Progress()
+        if options.verb == "restore":
+            bring_back(lab, progress, snapshot.find(options.snapshot))
+        else:
+            with progress.phase(f"snapshot {options.snapshot}"):
+                snapshot.save(lab, options.snapshot)
+                deploy.boot(lab, progress.awaiting)
 
 
 def create(lab, progress, built, plan=None):
@@ -157,7 +242,7 @@ def create(lab, progress, built, plan=None):
         lab.create(built, *([plan] if plan else []))
         lab.give_keys()
         lab.power_on_all()
-        lab.wait_booted(progress)
+        lab.wait_booted(progress.awaiting)
     with progress.phase("salt"):
         progress.awaiting("the master's own states")
         deploy.prepare_master(lab)
@@ -206,9 +291,14 @@ def down(options):
                     f"The lab {lab.name!r} is gone; the image stays because the lab {others[0]!r} still stands on it."
                 )
             machines.purge_cache()
+        lab.forget()
     print(
         f"The lab {lab.name!r} is gone"
-        + (", the image and the packages too." if options.purge else "; the image stays for the next `up`.")
+        + (
+            ", its snapshots, the image and the packages too."
+            if options.purge
+            else "; the image and the snapshots stay for the next `up`."
+        )
     )
 
 
@@ -267,7 +357,7 @@ def test(options):
     """Run test layers."""
     from lab import testing
 
-    return testing.run(options.layers, options.rest, options.lab)
+    return testing.run(options.layers, options.rest, options.lab, options.slowest)
 
 
 def drill(options):

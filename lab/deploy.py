@@ -6,6 +6,7 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from lab import health, snapshot
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
 from lab.machines import TREE
@@ -17,6 +18,8 @@ MASTERLESS = [
     f"--pillar-root={TREE}/pillar",
     "--retcode-passthrough",
 ]
+
+BOOT_HIGHSTATE = "fanatico-boot.timer"  # would find, half a minute after the boot of all machines, what the deploy has left
 
 
 def prepare_master(lab):
@@ -53,6 +56,25 @@ def _connect(lab, machine):
     (machine.root / "etc/salt/minion_id").write_text(machine.name)
     shutil.copyfile(source / unit, machine.root / unit)
     machine.exec(["systemctl", "enable", "--now", "--quiet", "--no-block", "salt-minion.service"])
+
+
+def restore(lab, origin, awaiting=lambda what: None):
+    """Make a lab what it was when a snapshot was saved, boot it and, where it was deployed, wait until it is healthy.
+
+    :param origin: a Snapshot.
+    :param awaiting: called with words about what is awaited.
+    """
+    awaiting("disks and network")
+    snapshot.lay(lab, origin)
+    boot(lab, awaiting)
+
+
+def boot(lab, awaiting=lambda what: None):
+    """Boot the machines of a lab whose disks hold what a deploy left, and wait until they are healthy."""
+    lab.power_on_all(without=[BOOT_HIGHSTATE])
+    lab.wait_booted(awaiting)
+    if lab.state["deployed"]:
+        health.wait(lab, awaiting=awaiting)
 
 
 def orchestrate(lab, progress, timeout=600):

@@ -36,30 +36,62 @@ class Machine:
 
     # --- disk ---------------------------------------------------------------------------------------------------
 
-    def create(self, image_root):
-        """Make the machine's own writable layer over the image."""
+    def create(self, layers):
+        """Make the machine's own, empty, writable layer.
+
+        :param layers: the read-only folders below it, the uppermost first; the image is the last.
+        """
         for part in ("upper", "work", "root"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
-        self.mount(image_root)
+        (self.folder / "layers").write_text("".join(f"{layer}\n" for layer in layers))
+        self.mount()
 
-    def mount(self, image_root):
+    def layers(self):
+        """Return the read-only folders that the machine stands on, the uppermost first."""
+        return [Path(line) for line in (self.folder / "layers").read_text().splitlines()]
+
+    def mount(self):
         """Mount the machine's disk, if it is not mounted yet."""
         if not os.path.ismount(self.root):
-            layers = f"lowerdir={image_root},upperdir={self.folder}/upper,workdir={self.folder}/work"
-            run(["mount", "-t", "overlay", "overlay", "-o", layers, self.root])
+            lower = ":".join(str(layer) for layer in self.layers())
+            options = f"lowerdir={lower},upperdir={self.folder}/upper,workdir={self.folder}/work"
+            run(["mount", "-t", "overlay", "overlay", "-o", options, self.root])
+
+    def release(self, target):
+        """Hand the writable layer of a machine that is off over to somebody else, who may not write to it from then on.
+
+        :param target: a path on the same file system that does not exist.
+        """
+        self.unmount()
+        (self.folder / "upper").rename(target)
+        delete(self.folder / "work")
+
+    def take_back(self, source):
+        """Undo `release`, whether or not it was carried out."""
+        if Path(source).exists():
+            Path(source).rename(self.folder / "upper")
+        (self.folder / "work").mkdir(exist_ok=True)
+        self.mount()
+
+    def unmount(self):
+        """Unmount the machine's disk, if it is mounted."""
+        if os.path.ismount(self.root):
+            run(["umount", self.root])
 
     def delete(self):
         """Power off and remove the machine with its disk."""
         self.power_off()
-        if os.path.ismount(self.root):
-            run(["umount", self.root])
+        self.unmount()
         delete(self.folder)
         network.detach(self.lab, self.name)
 
     # --- power --------------------------------------------------------------------------------------------------
 
-    def power_on(self):
-        """Start the machine; returns at once. Harmless when it runs."""
+    def power_on(self, without=()):
+        """Start the machine; returns at once. Harmless when it runs.
+
+        :param without: units that do not start in this boot.
+        """
         if self.leader():
             return
         cgroup.kill(self.cgroup)
@@ -71,6 +103,7 @@ class Machine:
             "--register=no", "--keep-unit", "--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
             f"--network-namespace-path=/run/netns/{network.namespace(self.lab, self.name)}",
             f"--capability={CAPABILITIES}", "--kill-signal=SIGRTMIN+3", *self.binds,
+            *(f"systemd.mask={unit}" for unit in without),
         ]  # fmt: skip
         # A mount namespace of its own with only cgroup v2 in it: beside a mounted v1 the machines would otherwise
         # share one cgroup root, and their units fail at random.

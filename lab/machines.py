@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from lab import cgroup, image, keys, network
+from lab import cgroup, image, keys, network, salt_client, snapshot
 from lab import plan as plans
 from lab.errors import LabError
 from lab.machine import Machine
@@ -53,6 +53,16 @@ class Lab:
         if not self.state.get("deployed"):
             raise LabError(
                 f"There is no deployed lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`."
+            )
+
+    def require_created(self):
+        """Do nothing where the lab's machines exist.
+
+        :raises LabError: where they do not.
+        """
+        if not self.state.get("created"):
+            raise LabError(
+                f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`."
             )
 
     def note(self, **facts):
@@ -146,9 +156,19 @@ class Lab:
             network.attach(self.name, plan, name, machine.address)
             self._prepare(machine)
 
+    def lay_machines(self, layers):
+        """Make the network, and the disks of the machines over what they were; nothing runs yet.
+
+        :param layers: a function that returns the read-only layers of a machine by its name.
+        """
+        network.create_switch(self.name, self.plan)
+        for name, machine in self.machines.items():
+            network.attach(self.name, self.plan, name, machine.address)
+            machine.create(layers(name))
+
     def _prepare(self, machine):
         """Lay a machine's disk over the image and give it its name."""
-        machine.create(self._image().root)
+        machine.create([self._image().root])
         (machine.root / "etc/hostname").write_text(f"{machine.name}\n")
         (machine.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{machine.address} {machine.name}\n")
 
@@ -162,32 +182,37 @@ class Lab:
         network.create_switch(self.name, self.plan)
         for name, machine in self.machines.items():
             network.attach(self.name, self.plan, name, machine.address)
-            machine.mount(self._image().root)
+            machine.mount()
         self.power_on_all()
 
-    def power_on_all(self):
-        """Start every machine."""
+    def power_on_all(self, without=()):
+        """Start every machine.
+
+        :param without: units that do not start in this boot.
+        """
         _raise_limits()
         for machine in self.machines.values():
-            machine.power_on()
+            machine.power_on(without)
 
-    def wait_booted(self, progress=None, timeout=90):
+    def wait_booted(self, awaiting=lambda what: None, timeout=90):
         """Wait until every machine has booted.
 
+        :param awaiting: called with words about what is awaited.
         :param timeout: seconds for all of them together.
         """
         deadline = time.monotonic() + timeout
         for name, machine in self.machines.items():
-            if progress:
-                progress.awaiting(f"{name} to boot")
+            awaiting(f"{name} to boot")
             machine.wait_booted(max(1, deadline - time.monotonic()))
+
+    def forget(self):
+        """Remove the lock of a lab that is gone."""
+        (LABS / f".{self.name}.lock").unlink(missing_ok=True)
 
     def destroy(self):
         """Remove everything of this lab: processes, mounts, namespaces, cgroups, files. Copes with what a killed run left."""
         group = cgroup.path(self.name)
         if group.exists():
-            for machine in [folder for folder in group.iterdir() if folder.is_dir()]:
-                cgroup.kill(machine)
             cgroup.kill(group)
             if not any(sub.is_dir() for sub in group.parent.iterdir()):
                 group.parent.rmdir()
@@ -197,7 +222,6 @@ class Lab:
                 run(["umount", "-l", mounted])
         network.destroy(self.name)
         delete(self.folder)
-        (LABS / f".{self.name}.lock").unlink(missing_ok=True)
 
     # --- what tests and drills do to it ---------------------------------------------------------------------------
 
@@ -209,19 +233,19 @@ class Lab:
         """Run `salt-run` on the master; return its CompletedProcess."""
         return self.exec(self.master, ["salt-run", *arguments], timeout=timeout, check=check)
 
-    def salt(self, target, *arguments, timeout=120):
-        """Run `salt` on the master and return {minion: result}. Minions that do not answer are missing or False.
+    def salt(self, target, function, *arguments, patience=10, timeout=120):
+        """Call a function on minions and return {minion: result}. Minions that do not answer are missing or False.
 
-        :param timeout: seconds for the whole command.
+        :param target: a glob, or a list of minions.
+        :param arguments: as `salt` takes them on its command line.
+        :param patience: seconds after which Salt asks the minions whether they still work on it.
+        :param timeout: seconds for the whole call.
+        :raises LabError: where the master does not answer.
         """
-        command = ["salt", "--out=json", "--static", "--no-color", "--timeout=10", target, *arguments]
-        said = self.exec(self.master, command, timeout=timeout, check=False)
-        try:
-            return json.loads(said.stdout[said.stdout.index("{") :])
-        except ValueError as error:
-            raise LabError(
-                f"`{' '.join(command)}` answered no data: {said.stdout[-500:]} {said.stderr[-1500:]}"
-            ) from error
+        kind = "glob" if isinstance(target, str) else "list"
+        return salt_client.call(
+            self.machine(self.master), target, function, arguments, kind, patience, timeout
+        )
 
     def nodes(self, role=None):
         """Return the ids of the plan's nodes, of those with a role if one is named."""
@@ -345,18 +369,19 @@ def names():
 
 
 def prune_cache(keep):
-    """Delete the images of earlier recipes that no lab stands on.
+    """Delete the images of earlier recipes that no lab and no snapshot stands on.
 
     :param keep: the image that stays in any case.
     """
-    used = {str(keep.folder), *(Lab(name).state.get("image") for name in names())}
+    used = {str(keep.folder), *snapshot.images(), *(Lab(name).state.get("image") for name in names())}
     for folder in CACHE.iterdir():
         if str(folder) not in used:
             image.remove(folder)
 
 
 def purge_cache():
-    """Delete every image and the downloads behind it."""
+    """Delete every snapshot, every image and the downloads behind it."""
+    snapshot.purge()
     if CACHE.exists():
         for folder in CACHE.iterdir():
             image.remove(folder)

@@ -2,6 +2,7 @@
 
 import shutil
 import textwrap
+import time
 
 
 def table(rows, header):
@@ -43,6 +44,22 @@ def health(answers, expected):
         ]
         rows.append([name, answer["status"], "; ".join(faults) or f"{len(answer['checks'])} checks"])
     return table(rows, ["machine", "health", "detail"])
+
+
+def snapshots(found):
+    """Return lines with each snapshot's age, lab, tree and image.
+
+    :param found: Snapshots.
+    """
+    rows = [
+        [
+            one.name,
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.facts["created"])),
+            *(one.facts[what] for what in ("lab", "tree", "image")),
+        ]
+        for one in found
+    ]
+    return table(rows, ["snapshot", "saved", "lab", "tree", "image"])
 
 
 def phases(progress):

@@ -7,14 +7,23 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab import deploy, snapshot
 from lab.errors import LabError
+from lab.machines import Lab
 from lab.paths import REPO
 
 BIN = Path(sys.executable).parent
-NAME = os.environ.get("FANATICO_TEST_LAB", "test")  # the lab that the tests make for themselves
+NAME = os.environ.get("FANATICO_TEST_LAB", "test")  # how the labs that the tests make for themselves begin
+LABS_AT_ONCE = 2
+SPENT = (
+    "booting",
+    "deploying",
+    "waiting",
+    "cpu",
+)  # what lab tests say of their time (tests/support/spent.py)
 
 
 @dataclass
@@ -27,6 +36,7 @@ class Result:
     skipped: int = 0
     seconds: float = 0.0
     reason: str = ""
+    tests: list = field(default_factory=list)  # of _test
 
 
 def lint(extra_args, lab_name):
@@ -93,27 +103,54 @@ def install(package):
         raise LabError(f"{package} could not be installed: `apt-get install {package}` says why.")
 
 
-def pytest_layer(name, *options, needs_lab=False):
+def pytest_layer(name, *options):
     """Return a layer that runs pytest over tests/<name>."""
 
     def layer(extra_args, lab_name):
-        options_now = [*options, "--lab", lab_name] if needs_lab else options
-        with tempfile.TemporaryDirectory(prefix="fanatico-test-") as scratch:
-            report = Path(scratch) / "report.xml"
-            argv = [
-                sys.executable,
-                "-m",
-                "pytest",
-                f"tests/{name}",
-                f"--junitxml={report}",
-                *options_now,
-                *extra_args,
-            ]
-            code = subprocess.run(argv, cwd=REPO, check=False, env=_environment()).returncode
-            return _counted(name, report, code)
+        return _pytest(name, [*options, *extra_args])
 
-    layer.needs_lab = needs_lab
     return layer
+
+
+def lab_layer(extra_args, lab_name):
+    """Run the tests of the lab: on the lab of that name, or side by side on labs of their own that start from a snapshot."""
+    if lab_name:
+        return _pytest("lab", ["--lab", lab_name, *extra_args])
+    deploy_first(worker_lab(0))
+    return _pytest("lab", ["-n", str(LABS_AT_ONCE), "--dist", "loadfile", *extra_args])
+
+
+def deploy_first(name):
+    """Deploy a lab where the tree has not been deployed yet: the others start from the snapshot that this leaves.
+
+    :raises LabError: when it does not come up.
+    """
+    if snapshot.automatic().facts:
+        return
+    began = time.monotonic()
+    if command("down", name) or command("up", name):
+        raise LabError(f"the lab {name!r} did not come up; its own words are above")
+    Lab(name).note(untouched=True)
+    print(f"deployed the lab {name} in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def worker_lab(number):
+    """Return the name of the lab of one of the processes that run lab tests side by side."""
+    return f"{NAME}-gw{number}"
+
+
+def command(verb, name):
+    """Run one of our own commands on a lab and return its exit code."""
+    argv = [sys.executable, "-m", "lab", verb, "--name", name]
+    return subprocess.run(argv, cwd=REPO, check=False, stdin=subprocess.DEVNULL).returncode
+
+
+def _pytest(name, options):
+    with tempfile.TemporaryDirectory(prefix="fanatico-test-") as scratch:
+        report = Path(scratch) / "report.xml"
+        argv = [sys.executable, "-m", "pytest", f"tests/{name}", f"--junitxml={report}", *options]
+        code = subprocess.run(argv, cwd=REPO, check=False, env=_environment()).returncode
+        return _counted(name, report, code)
 
 
 def _environment():
@@ -129,56 +166,67 @@ def _counted(name, report, code):
         result.skipped = int(suite.get("skipped"))
         result.failed = int(suite.get("failures")) + int(suite.get("errors"))
         result.passed = int(suite.get("tests")) - result.skipped - result.failed
+        result.tests = [_test(case) for case in suite.iter("testcase")]
     if code and not result.failed:
         result.failed = 1
         result.reason = "no test was selected" if code == 5 else f"pytest ended with exit code {code}"
     return result
 
 
+def _test(case):
+    """Return (seconds, name, {what the time went to: seconds}) of a test in a JUnit report."""
+    spent = {one.get("name"): float(one.get("value")) for one in case.iter("property")}
+    name = f"{case.get('classname').removeprefix('tests.')}.{case.get('name')}"
+    return float(case.get("time")), name, spent
+
+
 LAYERS = {
     "lint": lint,
     "unit": pytest_layer("unit", "-n", "2"),
     "rendering": pytest_layer("rendering", "-n", "2"),
-    "traffic": pytest_layer("traffic", "-n", "2"),
     "functional": pytest_layer("functional"),
+    "traffic": pytest_layer("traffic", "-n", "2"),
     "integration": pytest_layer("integration"),
-    "kitchen": pytest_layer("kitchen", needs_lab=True),
-    "lab": pytest_layer("lab", "--durations=30", "--durations-min=20", needs_lab=True),
+    "kitchen": pytest_layer("kitchen"),
+    "lab": lab_layer,
 }
+FAST = ("lint", "unit", "rendering", "functional")
+GROUPS = {"fast": FAST, "full": tuple(LAYERS)}
 
 
-def run(layers=None, extra_args=(), lab_name=None):
-    """Run the named layers (all without names) in order and return an exit code.
+def run(layers=None, extra_args=(), lab_name=None, slowest=0):
+    """Run layers in order and return an exit code.
 
     layers
-        Names out of LAYERS.
+        Names out of LAYERS and GROUPS; all layers without names. `full` also runs the tests that are marked `long`.
     extra_args
         Handed to pytest as they are.
     lab_name
-        A lab that is up already, for quick work. Without it the layers that need one share a lab named `test`
-        that is made for them and destroyed afterwards, unless FANATICO_KEEP=1.
+        A lab that is up already, for quick work; its tests then take it as it is. Without it the tests that need a
+        lab make labs named `test…` and destroy them afterwards, unless FANATICO_KEEP=1.
+    slowest
+        How many of the slowest tests to list, with what their time went to.
 
     A layer that cannot run has failed: nothing is left out without a word.
     """
-    layers = list(layers or LAYERS)
-    unknown = [name for name in layers if name not in LAYERS]
+    names = [layer for name in layers or LAYERS for layer in GROUPS.get(name, (name,))]
+    unknown = [name for name in names if name not in LAYERS]
     if unknown:
-        raise LabError(f"There is no layer {unknown[0]!r}; the layers are: {', '.join(LAYERS)}.")
-    results, shared = [], SharedLab(lab_name)
-    try:
-        for name in layers:
-            results.append(_timed(name, extra_args, shared))
-    finally:
-        shared.destroy()
-    return _summary(results + shared.results)
+        known = ", ".join([*LAYERS, *GROUPS])
+        raise LabError(f"There is no layer {unknown[0]!r}; the layers and groups are: {known}.")
+    options = [*([] if "full" in (layers or ()) else ["-m", "not long"]), *extra_args]
+    results = [_timed(name, options, lab_name) for name in dict.fromkeys(names)]
+    if os.environ.get("FANATICO_KEEP") != "1" and "lab" in names:
+        command("down", worker_lab(0))  # deployed, and its tests may not have come to run
+    _show_slowest(results, slowest)
+    return _summary(results)
 
 
-def _timed(name, extra_args, shared):
+def _timed(name, options, lab_name):
     print(f"\n== {name} ==", flush=True)
     began = time.monotonic()
-    layer = LAYERS[name]
     try:
-        result = layer(extra_args, shared.name() if getattr(layer, "needs_lab", False) else None)
+        result = LAYERS[name](options, lab_name)
     except LabError as error:
         print(f"{name} cannot run: {error}", flush=True)
         result = Result(name, failed=1, reason=str(error))
@@ -186,44 +234,63 @@ def _timed(name, extra_args, shared):
     return result
 
 
-class SharedLab:
-    """The lab that the layers of one run share, made by `up` when the first of them asks for it."""
+def _show_slowest(results, count):
+    """Print the slowest tests of all layers, and what each layer's time went to."""
+    tests = sorted((test for result in results for test in result.tests), reverse=True)
+    if not count or not tests:
+        return
+    print(f"\n{'seconds':>8}{''.join(f'{kind:>11}' for kind in SPENT)}  test")
+    for seconds, name, spent in tests[:count]:
+        print(f"{seconds:>8.1f}{''.join(f'{spent.get(kind, 0):>11.1f}' for kind in SPENT)}  {name}")
+    for result in results:
+        sums = [sum(spent.get(kind, 0) for _, _, spent in result.tests) for kind in SPENT]
+        if any(sums):
+            whole = sum(seconds for seconds, _, _ in result.tests)
+            print(f"{whole:>8.1f}{''.join(f'{one:>11.1f}' for one in sums)}  all of {result.layer}")
 
-    def __init__(self, name=None):
-        self.results = []
-        self._given = name
+
+class SharedLab:
+    """The lab that the tests of one process share, made by `up` when the first of them asks for it."""
+
+    def __init__(self, name=None, worker=""):
+        """Take the lab of that name, or make one.
+
+        :param name: of a lab that is up, which stays as it is.
+        :param worker: of pytest-xdist; each has a lab of its own.
+        """
+        self.ours = not name
+        self.fresh = False  # whether it has just been made
+        self._name = name or "-".join(filter(None, [NAME, worker]))
         self._made = False
         self._fault = ""
 
     def name(self):
         """Return the lab's name, bringing the lab up if need be. Raises LabError when it does not come up."""
-        if self._given:
-            return self._given
-        if not self._made:
+        if self.ours and not self._made:
             self._make()
         if self._fault:
             raise LabError(self._fault)
-        return NAME
+        return self._name
 
     def _make(self):
-        began = time.monotonic()
-        self._made = True
-        self.destroy()
-        result = Result("(lab up)")
-        if _lab("up") != 0:
-            self._fault = f"the lab {NAME!r} did not come up; its own words are above"
-        result.seconds = time.monotonic() - began
-        self.results.append(result)
+        self._made = self.fresh = True
+        if Lab(self._name).state.get("untouched"):
+            Lab(self._name).note(untouched=False)
+            return
+        if command("down", self._name) or command("up", self._name):
+            self._fault = f"the lab {self._name!r} did not come up; its own words are above"
 
     def destroy(self):
         """Take the lab down again, if it was made here."""
         if self._made and os.environ.get("FANATICO_KEEP") != "1":
-            _lab("down")
+            command("down", self._name)
 
 
-def _lab(verb):
-    argv = [sys.executable, "-m", "lab", verb, "--name", NAME]
-    return subprocess.run(argv, cwd=REPO, check=False, stdin=subprocess.DEVNULL).returncode
+def restore(name):
+    """Put a lab back to what the tree deployed."""
+    lab = Lab(name)
+    with lab.locked():
+        deploy.restore(lab, snapshot.find(snapshot.DEPLOYED))
 
 
 def _summary(results):

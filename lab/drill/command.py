@@ -6,11 +6,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lab import preflight, report
+from lab import health, preflight, report
 from lab.drill import nemesis
 from lab.drill import report as reports
 from lab.drill.faults import FAULTS, named
-from lab.drill.run import Scene, complaints, drill, password, wait_healthy
+from lab.drill.run import Scene, complaints, drill, password
 from lab.errors import LabError
 from lab.machines import Lab
 from lab.paths import REPO
@@ -40,7 +40,7 @@ def main(options):
         folder = Path(options.report or f"drills/{time.strftime('%Y%m%d-%H%M%S')}")
         folder.mkdir(parents=True)
         say("waiting for everything to be healthy")
-        wait_healthy(lab)
+        health.wait(lab)
         if not faults:
             return torment(lab, options, folder)
         if options.hold is not None:

@@ -5,9 +5,10 @@ import random
 import secrets
 import time
 
+from lab import health
 from lab.drill import history
 from lab.drill.faults import FAULTS, halves
-from lab.drill.run import HEALTHY_WITHIN, HERE, Scene, leader, loading, wait_healthy
+from lab.drill.run import HERE, Scene, leader, loading
 from lab.errors import LabError
 
 # What can lose, repeat or reorder a write: whatever moves the lead, cuts the primary off, or ends it in mid-commit.
@@ -41,7 +42,7 @@ def nemesis(lab, secret, minutes, folder, progress, seed):
             time.sleep(rng.uniform(*REST))
             scene = again(lab, secret)
             leaders += [scene.leader] if scene.leader != leaders[-1] else []
-        wait_healthy(lab)
+        health.wait(lab)
         time.sleep(5)  # appends and reads on a cluster that is well again
         load.stop()
     lines = load.lines()
@@ -80,7 +81,7 @@ def one(scene, rng, progress, begun):
 
 def again(lab, secret):
     """Return a new Scene, as soon as somebody leads. Raises LabError where that takes too long."""
-    deadline = time.monotonic() + HEALTHY_WITHIN
+    deadline = time.monotonic() + health.WITHIN
     while True:
         try:
             return Scene(lab, secret)
@@ -94,7 +95,7 @@ def wait_replayed(lab, leading):
     """Wait until every replica has all that the leader has. Raises LabError where that takes too long."""
     end = lab.sql(leading, "SELECT pg_current_wal_lsn()").strip()
     asked = f"SELECT pg_last_wal_replay_lsn() >= '{end}'::pg_lsn"
-    deadline = time.monotonic() + HEALTHY_WITHIN
+    deadline = time.monotonic() + health.WITHIN
     for node in lab.nodes("patroni"):
         while node != leading and lab.sql(node, asked).strip() != "t":
             if time.monotonic() > deadline:

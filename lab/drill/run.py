@@ -13,7 +13,7 @@ from pathlib import Path
 
 from _utils import fanatico_client as client
 from _utils import fanatico_measure as measure
-from lab import network
+from lab import health, network
 from lab import plan as plans
 from lab.drill import phases
 from lab.errors import LabError
@@ -27,7 +27,6 @@ BEFORE, AFTER = (
     3.0,
     3.0,
 )  # seconds of load before the fault, and after it was healed and a write was acknowledged
-HEALTHY_WITHIN = 180
 LONGEST = 7200  # seconds, should nobody tell the client to end
 RATE = client.rate()
 # What stands for a host of its own is not to wait for a core while the lab's machines have them all.
@@ -163,7 +162,7 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
         load.wait_written(healed)
         sleep_until(time.monotonic() + AFTER)
         load.stop()
-    wait_healthy(lab)
+    health.wait(lab)
     whole = time.monotonic()
     now_leading = leader(lab)
     lines = load.lines()
@@ -248,25 +247,6 @@ def sleep_until(when):
     time.sleep(max(0.0, when - time.monotonic()))
 
 
-def wait_healthy(lab, timeout=HEALTHY_WITHIN):
-    """Wait until every node of the plan answers and is ok, and one balancer holds the virtual address."""
-    deadline = time.monotonic() + timeout
-    while True:
-        answers = lab.salt("*", "fanatico.health")
-        ok = {
-            name for name, answer in answers.items() if isinstance(answer, dict) and answer["status"] == "ok"
-        }
-        ailing = [name for name in lab.plan["nodes"] if name not in ok]
-        if not ailing and len(lab.virtual_ip_holders()) == 1:
-            return
-        if time.monotonic() > deadline:
-            raise LabError(
-                f"Not healthy within {timeout} s: {', '.join(ailing) or 'the virtual address'}. "
-                f"Look with `./fanatico exec {lab.master} -- salt-run fanatico.status`."
-            )
-        time.sleep(1)
-
-
 class Probe:
     """Asks a database node all the while whether it takes writes, from within."""
 
@@ -324,7 +304,7 @@ class Load:
 
     def wait_written(self, after):
         """Wait until a write was acknowledged after a time of the monotonic clock, or for as long as that may take."""
-        deadline = time.monotonic() + HEALTHY_WITHIN
+        deadline = time.monotonic() + health.WITHIN
         while time.monotonic() < deadline:
             for line in reversed(self.newest()):
                 if line["kind"] == "write" and line["outcome"] == "ok" and line["done"] > after:

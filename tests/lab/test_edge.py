@@ -459,7 +459,7 @@ def only_cloudflare(public, lab):
     def apply():
         # The plan is everybody's: the others' firewalls are out of date too until they are loaded from it.
         lab.salt("*", "saltutil.refresh_pillar", "wait=True")
-        assert labs.failures(lab.salt("*", "state.apply", "firewall", "-t", "60")) == {}
+        assert labs.failures(lab.salt("*", "state.apply", "firewall", patience=60)) == {}
         assert labs.failures(labs.highstate(lab, "haproxy*")) == {}
 
     def context(authority=pulls):

@@ -8,6 +8,8 @@ import pytest
 from _utils import fanatico_pki
 from tests.support import labs
 
+pytestmark = pytest.mark.reads_only
+
 # Of `systemd-analyze security`: 0 is a unit that can do nothing, 10 one without any sandbox. HAProxy starts as root to take
 # its ports; Keepalived changes addresses and sends raw packets.
 MOST = {"etcd": 1.9, "patroni": 2.9, "haproxy": 3.5, "keepalived": 5.9, "fanatico-rpc": 1.9}

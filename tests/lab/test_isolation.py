@@ -11,6 +11,8 @@ import pytest
 from lab import network
 from tests.support import labs
 
+pytestmark = pytest.mark.reads_only
+
 
 def ip(*words, namespace=None, check=True):
     argv = ["ip", *(["-netns", namespace] if namespace else []), *words]

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support import labs
 
+pytestmark = pytest.mark.reads_only
+
 
 @pytest.fixture(scope="module")
 def asked(lab):

@@ -4,6 +4,8 @@ import pytest
 
 from tests.support import labs
 
+pytestmark = pytest.mark.reads_only
+
 
 def test_every_machine_of_the_plan_is_on(lab):
     assert sorted(lab.running()) == sorted(lab.plan["nodes"])

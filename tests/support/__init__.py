@@ -6,9 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support import spent
+
 REPO = Path(__file__).resolve().parents[2]
 
 
+@spent.counted("waiting")
 def wait_until(fn, timeout, what, interval=0.25):
     """Poll *fn* until it returns something true, and return that.
 

@@ -1,13 +1,18 @@
 """Questions to a lab, and what its answers mean."""
 
 import contextlib
+import functools
 import json
 import re
 import subprocess
 
 import yaml
 
-from tests.support import REPO, wait_until
+from lab import health as lab_health
+from lab import network
+from lab.machine import Machine
+from lab.machines import Lab
+from tests.support import REPO, spent, wait_until
 
 HEALTHY_WITHIN = 90  # seconds, after whatever a test did
 
@@ -19,55 +24,68 @@ def nodes(lab, role=None):
 
 def health(lab, *names):
     """{minion: fanatico.health} of those that answered, of all or of those that are named."""
-    target = ["-L", ",".join(names)] if names else ["*"]
-    answers = lab.salt(*target, "fanatico.health")
-    return {name: answer for name, answer in answers.items() if isinstance(answer, dict)}
+    return lab_health.ask(lab, *names)
 
 
 def ailing(answers):
     """{minion: {check: what it says}} of everything that is not ok."""
-    return {
-        name: {
-            check: f"{found['status']}: {found['detail'] or found['value']}"
-            for check, found in answer["checks"].items()
-            if found["status"] != "ok"
-        }
-        or answer["status"]
-        for name, answer in answers.items()
-        if answer["status"] != "ok"
-    }
+    return lab_health.ailing(answers)
 
 
+# healthy: the lab that was found healthy, while nothing was run on it since. reading: what is run now changes nothing.
+_known = {"healthy": None, "reading": False}
+
+
+@spent.counted("waiting")
 def wait_healthy(lab, timeout=HEALTHY_WITHIN):
-    """Wait until every node answers and is ok; return the answers.
+    """Wait until every node answers and is ok; return the answers."""
+    answers = lab_health.wait(lab, timeout)
+    _known["healthy"] = lab.name
+    return answers
 
-    Until all were, who was is not asked again: on two cores, all twelve asked every second would be what the others wait for.
-    """
-    well, seen = {}, {}
 
-    def healthy():
-        asked = [name for name in nodes(lab) if name not in well]
-        answers = health(lab, *asked)
-        bad = ailing(answers)
-        well.update({name: answer for name, answer in answers.items() if name not in bad})
-        seen.update(last={"silent": sorted(set(asked) - set(answers)), "not ok": bad})
-        if len(well) < len(nodes(lab)):
-            return None
-        if len(asked) == len(nodes(lab)):
-            return well
-        well.clear()  # Were they all at the same time?
-        return healthy()
+def known_healthy(lab):
+    """Whether the lab was found healthy and nothing has been run on it since."""
+    return _known["healthy"] == lab.name
 
+
+@contextlib.contextmanager
+def reading():
+    """Whatever is run in this block changes nothing: a lab that was healthy still is."""
+    before, _known["reading"] = _known["reading"], True
     try:
-        return wait_until(healthy, timeout, "every node to be healthy", interval=1)
-    except AssertionError as error:
-        raise AssertionError(f"{error}; {json.dumps(seen.get('last'), indent=2)}") from None
+        yield
+    finally:
+        _known["reading"] = before
 
 
+def watch_what_is_done():
+    """From now on, forget that a lab is healthy as soon as something is run on it."""
+    for owner, name in (
+        (Machine, "exec_argv"),
+        (Machine, "power_on"),
+        (Machine, "power_off"),
+        (network, "set_cable"),
+        (Lab, "site_write"),
+    ):
+        setattr(owner, name, _forgetting(getattr(owner, name)))
+
+
+def _forgetting(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        if not _known["reading"]:
+            _known["healthy"] = None
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@spent.counted("deploying")
 def highstate(lab, target="*", *arguments, timeout=240):
     """Run a highstate and return {minion: {state: result}}; AssertionError where one did not even compile."""
     # Twelve highstates at once keep two cores busy: a minion may be slow to say that it is still at work.
-    answers = lab.salt(target, "state.highstate", *arguments, "-t", "60", timeout=timeout)
+    answers = lab.salt(target, "state.highstate", *arguments, patience=60, timeout=timeout)
     broken = {name: answer for name, answer in answers.items() if not isinstance(answer, dict)}
     assert not broken, broken
     assert answers, f"no minion that is {target} answered"
@@ -92,6 +110,7 @@ def failures(answers):
     return {name: failed for name, failed in found.items() if failed}
 
 
+@spent.counted("deploying")
 def deploy(lab, timeout=300):
     """Run orch.deploy; return (exit code, its data, everything it printed)."""
     done = lab.salt_run("--out=json", "state.orchestrate", "orch.deploy", timeout=timeout, check=False)
@@ -196,6 +215,7 @@ def plan(lab, change):
     content = yaml.safe_load(before)
     change(content)
     path.write_text(yaml.safe_dump(content, sort_keys=False))  # in place: the file is bound into the master
+    _known["healthy"] = None
     try:
         yield
     finally:

@@ -1,0 +1,99 @@
+"""Patroni that hangs or is paused, replicas that are lost, a primary that takes no writes."""
+
+import pytest
+
+from tests.support import faults, labs
+
+pytestmark = pytest.mark.usefixtures("untouched_budget")
+
+
+@pytest.mark.parametrize("who", ["replica", "leader"])
+def test_a_patroni_that_hangs_is_ended_and_postgresql_goes_on(healthy, who):
+    node, leading = (
+        (faults.replica_of(healthy) if who == "replica" else labs.leader(healthy)),
+        labs.leader(healthy),
+    )
+    postmaster = ["sh", "-c", "head -1 /var/lib/postgresql/*/main/postmaster.pid"]
+    before, news = healthy.exec(node, postmaster).stdout, labs.News(healthy)
+    faults.suspend(healthy, node, "patroni")
+    news.wait("healed", node, "patroni-hung")
+    labs.wait_healthy(healthy)
+    assert healthy.exec(node, postmaster).stdout == before
+    assert labs.leader(healthy) == leading
+
+
+def test_a_replica_whose_data_was_deleted_is_cloned_again(healthy):
+    node, news = faults.replica_of(healthy), labs.News(healthy)
+    healthy.exec(node, ["sh", "-c", "rm -rf /var/lib/postgresql/*/main/*"])
+    labs.wait_healthy(healthy, 120)
+    assert not news.decided("failed"), "Patroni does it by itself, or the cure does"
+
+
+def test_a_replica_whose_postgresql_does_not_start_is_cloned_again(healthy):
+    node, news = faults.replica_of(healthy), labs.News(healthy)
+    script = "cd /var/lib/postgresql/*/main; rm global/pg_filenode.map; kill -KILL $(head -1 postmaster.pid)"
+    healthy.exec(node, ["sh", "-ec", script])
+    news.wait("healed", node, "replica-lost", 120)
+    labs.wait_healthy(healthy)
+
+
+ITS_OWN_WAY = """
+    data=$(echo /var/lib/postgresql/*/main) bin=$(echo /usr/lib/postgresql/*/bin)
+    as_postgres() { runuser -u postgres -- "$@" >/dev/null 2>&1 </dev/null; }
+    systemctl stop patroni
+    [ $0 = promoted ] || rm -f $data/standby.signal
+    as_postgres $bin/pg_ctl -D $data -w start -o "-c synchronous_standby_names="
+    [ $0 != promoted ] || as_postgres $bin/pg_ctl -D $data -w promote
+    as_postgres $bin/psql -Xq -c "CREATE TABLE nobody_else_has_this AS SELECT generate_series(1, 1000)"
+    for _ in 1 2 3; do as_postgres $bin/psql -Xq -c "SELECT pg_switch_wal()"; as_postgres $bin/psql -Xq -c CHECKPOINT; done
+    as_postgres $bin/pg_ctl -D $data -w stop -m fast
+    ls -d $data/pg_wal/0000000*[0-9A-F] | sort | head -n -1 | xargs rm -f
+    systemctl start patroni
+"""
+
+
+@pytest.mark.parametrize("how", ["promoted", "no standby"])
+def test_a_replica_that_went_its_own_way_and_cannot_be_rewound_is_cloned_again(healthy, how):
+    """It was opened for writing by hand, and the WAL back to the point of divergence is gone."""
+    node = faults.replica_of(healthy)
+    healthy.salt_run("fanatico.freeze", "a test takes a replica away", "5m")
+    try:
+        healthy.exec(node, ["bash", "-c", ITS_OWN_WAY, how], timeout=90)
+    finally:
+        healthy.salt_run("fanatico.unfreeze")
+    labs.wait_healthy(healthy, 120)
+    asked = "SELECT count(*) FROM pg_tables WHERE tablename = 'nobody_else_has_this'"
+    assert healthy.sql(node, asked).strip() == "0"
+
+
+def test_a_suspended_postgresql_is_found_by_a_canary(lab, healthy):
+    """Patroni sees nothing wrong with it: its sessions go on, new ones are not let in."""
+    old, news = labs.leader(lab), labs.News(lab)
+    postmaster = "$(head -1 /var/lib/postgresql/*/main/postmaster.pid)"
+    lab.exec(old, ["sh", "-ec", f"kill -STOP {postmaster}"])
+    try:
+        lab.salt_run("fanatico.reconcile")
+        lab.salt_run("fanatico.reconcile")
+        assert "heal:switchover" in news.wait("refused", old, "writes-stall")["reason"]
+        # What a test before had cured may be written down only now: no calm to wait for.
+        with labs.site(lab, {"heal": {"switchover": True, "calm": 1}}):
+            said = lab.salt_run("fanatico.reconcile").stdout
+            assert f"{old}/writes-stall" in said
+            news.wait("healed", old, "writes-stall", 90)
+        assert labs.leader(lab) != old
+    finally:
+        lab.exec(old, ["sh", "-c", f"kill -CONT {postmaster}"], check=False)
+    labs.wait_healthy(lab)
+
+
+def test_a_forgotten_pause_ends(lab, healthy):
+    with labs.site(lab, {"heal": {"paused": 15}}):
+        news = labs.News(lab)
+        lab.salt("db1", "fanatico_patroni.pause")
+        try:
+            first = news.wait("refused", None, "patroni-paused")
+            assert "that may be meant" in first["reason"]
+            news.wait("healed", None, "patroni-paused", 120)
+        finally:
+            lab.salt("db1", "fanatico_patroni.resume")
+    labs.wait_healthy(lab)

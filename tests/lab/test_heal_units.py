@@ -1,0 +1,62 @@
+"""Units that stop run again without a person, are written down, and never more often than is good."""
+
+import pytest
+
+from tests.support import faults, labs, wait_until
+
+pytestmark = pytest.mark.usefixtures("untouched_budget")
+
+
+UNITS = [
+    ("etcd", "etcd"),
+    ("patroni", "patroni"),
+    ("haproxy", "haproxy"),
+    ("haproxy", "keepalived"),
+    ("rpc", "fanatico-rpc"),
+]
+
+
+@pytest.mark.parametrize(("role", "unit"), UNITS)
+def test_a_stopped_unit_runs_again_and_is_in_the_history(healthy, role, unit):
+    node = labs.nodes(healthy, role)[-1]
+    news = labs.News(healthy)
+    healthy.exec(node, ["systemctl", "stop", unit])
+    entry = news.wait("healed", node, f"{unit}.service")
+    assert faults.active(healthy, node, unit)
+    assert entry["reason"]
+
+
+def test_people_read_lines(healthy):
+    assert "fanatico-rpc.service" in healthy.salt_run("fanatico.history").stdout
+
+
+def test_a_killed_unit_is_systemds_business(healthy):
+    """Its restart policy is quicker than any event; nothing is left for the reactor."""
+    node = labs.nodes(healthy, "haproxy")[-1]
+    healthy.exec(node, ["systemctl", "kill", "--signal=KILL", "haproxy"])
+    wait_until(lambda: faults.active(healthy, node, "haproxy"), 20, "haproxy to run again")
+
+
+def test_a_unit_of_somebody_else_is_not_ours_to_start(healthy):
+    done = healthy.salt_run("fanatico.heal", "etcd1", "cron.service", "roles=[etcd]", "--out=json")
+    assert '"refused"' in done.stdout
+
+
+def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
+    """No cure is known for it, and systemd starts it for ever: whoever is on call reads what it says itself."""
+    dropin = "/run/systemd/system/fanatico-rpc.service.d/broken.conf"
+    news, rpc = labs.News(healthy), "rpc3"
+    break_it = (
+        f"mkdir -p {dropin.rpartition('/')[0]}; printf '[Service]\nExecStartPre=/bin/false\n' > {dropin}"
+    )
+    try:
+        healthy.exec(
+            rpc, ["sh", "-c", f"{break_it}; systemctl daemon-reload; systemctl kill -s KILL fanatico-rpc"]
+        )
+        entry = news.wait("failed", rpc, "fanatico-rpc.service", timeout=180)
+    finally:
+        mend = f"rm -f {dropin}; systemctl daemon-reload; systemctl restart fanatico-rpc"
+        healthy.exec(rpc, ["sh", "-c", mend])
+    assert "restarted" in entry["why"]
+    assert "journal ends with" in entry["reason"]
+    labs.wait_healthy(healthy)
