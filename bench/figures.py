@@ -22,6 +22,7 @@ NAME = "bench"
 TARGETS = {  # seconds, from the issue
     "up, nothing prepared": 360,
     "up, image at hand": 180,
+    "up, snapshot at hand": 60,
     "orch.deploy on bare machines": 100,
     "orch.deploy again": 40,
     "health of all machines": 2,
@@ -59,8 +60,10 @@ def measure(tree, environment, raw, facts, chosen):
         raw["up, nothing prepared"].append(timed(lambda: fanatico(tree, environment, "up")))
         facts["phases, nothing prepared"] = phases(tree, environment)
     fanatico(tree, environment, "down")
-    raw["up, image at hand"].append(timed(lambda: fanatico(tree, environment, "up")))
+    raw["up, image at hand"].append(timed(lambda: fanatico(tree, environment, "up", "--fresh")))
     facts["phases, image at hand"] = phases(tree, environment)
+    fanatico(tree, environment, "down")
+    raw["up, snapshot at hand"].append(timed(lambda: fanatico(tree, environment, "up")))
     for run in ("phases, nothing prepared", "phases, image at hand"):
         raw["orch.deploy on bare machines"] += [
             seconds for phase, seconds in facts.get(run, []) if phase == "deploy"
