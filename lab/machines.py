@@ -52,7 +52,7 @@ class Lab:
         """
         if not self.state.get("deployed"):
             raise LabError(
-                f"There is no deployed lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`."
+                f"There is no deployed lab {self.name!r}; make it with `sudo ./fanatico up{self.option()}`."
             )
 
     def note(self, **facts):
@@ -67,7 +67,7 @@ class Lab:
         """The plan this lab was built from."""
         if "plan" not in self.state:
             raise LabError(
-                f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`."
+                f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self.option()}`."
             )
         return self.state["plan"]
 
@@ -112,7 +112,8 @@ class Lab:
         """Return the names of the machines that are on."""
         return [name for name, machine in self.machines.items() if machine.leader()] if self.state else []
 
-    def _option(self):
+    def option(self):
+        """What names this lab on the command line: nothing, or ` --name NAME`."""
         return "" if self.name == "default" else f" --name {self.name}"
 
     # --- life ---------------------------------------------------------------------------------------------------
