@@ -76,7 +76,9 @@ def parser():
         "forward", reach, "make the lab's services reachable on 127.0.0.1, which `up` does too, and show how"
     )
     one.add_argument("--stop", action="store_true", help="end that; `down` does too")
-    one = command("psql", psql, "open psql as the application, through the virtual IP: psql [-- ARGUMENTS...]")
+    one = command(
+        "psql", psql, "open psql as the application, through the virtual IP: psql [-- ARGUMENTS...]"
+    )
     one.add_argument("--replica", action="store_true", help="ask a replica")
     one = command("test", test, "run the tests: all layers, or the named ones")
     one.add_argument("layers", nargs="*", metavar="LAYER")

@@ -28,13 +28,17 @@ SERVICES = (
     ("postgres_replica", "switch"),
     ("haproxy_stats", "master"),
 )
-STEPS = (10000, 20000, 30000, 40000)  # 8545 is looked for as 18545 first, then 28545, ...: labs beside each other
+STEPS = (
+    10000,
+    20000,
+    30000,
+    40000,
+)  # 8545 is looked for as 18545 first, then 28545, ...: labs beside each other
 GROUP = ".forward"  # no machine's name begins with a dot
 START_TIMEOUT = 10  # seconds
 # The socket is passed as a service manager does it: number 3, named for this very process.
 _HAND_OVER = (
-    'echo $$ > "$1/cgroup.procs"; exec 3<&"$2"; shift 2; ulimit -n 8192; '
-    'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+    'echo $$ > "$1/cgroup.procs"; exec 3<&"$2"; shift 2; ulimit -n 8192; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
 )
 
 
