@@ -228,6 +228,7 @@ def status(options):
     lab = Lab(options.name)
     for line in report.machines(lab):
         print(line)
+    print(f"\n{report.forwarded(lab, forward.running(lab))}")
     if lab.state.get("deployed") and lab.machine(lab.master).leader():
         print()
         said = lab.salt_run("fanatico.status", check=False)

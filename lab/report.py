@@ -4,7 +4,7 @@ import shutil
 import textwrap
 
 from lab.client import ROLE, STATISTICS_USER
-from lab.forward import LOOPBACK
+from lab.forward import LOOPBACK, targets
 
 
 def table(rows, header):
@@ -120,6 +120,19 @@ def reach(lab, ports, files, database):
             f"https://{vip}:{inside}/stats",
         ]
     return lines
+
+
+def forwarded(lab, ports):
+    """Return the line that says which of a lab's services are on 127.0.0.1 now.
+
+    :param ports: {key of plan:ports: port on 127.0.0.1} of what runs.
+    """
+    missing = [target.name for target in targets(lab.name, lab.plan) if target.name not in ports]
+    on = ", ".join(f"{name} on {LOOPBACK}:{port}" for name, port in ports.items())
+    if not missing:
+        return f"forwarded: {on}"
+    start = f"`sudo ./fanatico forward{lab.option()}` starts it"
+    return f"forwarded: {on or 'nothing'}; not {', '.join(missing)}: {start}"
 
 
 def wrap(text):
