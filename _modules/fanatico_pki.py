@@ -53,7 +53,7 @@ def look(role=None):
         salt '*' fanatico_pki.look
     """
     now = time.time()
-    return {f"{one['role']}/{one['authority']}": _look(one, now) for one in wanted(role)}
+    return {one["name"]: _look(one, now) for one in wanted(role)}
 
 
 def _look(one, now):

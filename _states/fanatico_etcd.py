@@ -146,7 +146,9 @@ def _write(configuration):
 
 def users_present(name, timeout=30):
     """
-    Have etcd let in its users alone: ``root``, which these nodes are, and ``patroni``, for the keys of its cluster only.
+    Have etcd let in its users alone: ``root``, which these nodes are, ``patroni``, for the keys of its cluster only, and
+    ``health``, for the question of ``etcdctl endpoint health``. A cluster made before there was ``health`` gets it by
+    ``orch.rotate_secrets``.
 
     Done by one node, the first of the plan that answers: with every change etcd takes no token from before any more, and
     Patroni 4.0 does not understand why it is refused until its token has ended. Patroni's password is set after root's.
@@ -180,7 +182,7 @@ def users_present(name, timeout=30):
         )
     if seen:
         return _answer(name, None, "", _said(seen))
-    return _answer(name, True, "etcd lets in root and patroni alone", _said(done))
+    return _answer(name, True, "etcd lets in its users alone", _said(done))
 
 
 def _keeper(timeout):
@@ -213,11 +215,12 @@ def _access_steps(name):
     admits = __salt__["fanatico_etcd.admits"]
     known = [user for user in _SECRET_OF if user in seen["users"]] if seen["enforced"] else []
     admitted = {user: admits(user, _SECRET_OF[user]) for user in known}
-    return __utils__["fanatico_etcd_plan.access_steps"](seen, name, admitted)
+    renewing = bool(_get("secrets_former:ETCD_TOKEN_KEY"))
+    return __utils__["fanatico_etcd_plan.access_steps"](seen, name, admitted, renewing)
 
 
 def _with_password(path, payload):
-    if path not in _SETS_PASSWORD:
+    if path not in _SETS_PASSWORD or "options" in payload:
         return payload
     return payload | {"password": _get(f"secrets:{_SECRET_OF[payload['name']]}")}
 

@@ -39,7 +39,7 @@ def issued(name, timeout=90):
         return _answer(
             name, None if changes else True, f"{len(seen) - len(changes)} of {len(seen)} are right", changes
         )
-    wanted = {f"{one['role']}/{one['authority']}": one for one in __salt__["fanatico_pki.wanted"](name)}
+    wanted = {one["name"]: one for one in __salt__["fanatico_pki.wanted"](name)}
     done = {}
     for path in changes:
         one = wanted[path]

@@ -198,7 +198,21 @@ def damaged(journal):
     return lines[-1][-300:] if lines else ""
 
 
-def access_steps(seen, scope, admitted):
+# Users of etcd, and whether each has a password. `health` is who shows its certificate (_utils/fanatico_pki.py): it may read
+# the one key that `etcdctl endpoint health` asks for, and that nobody writes.
+USERS = {"root": True, "patroni": True, "health": False}
+
+
+def _grants(scope):
+    """Return {role: [type, first key, key after the last or ""]}; root may do everything, by its name alone."""
+    start = f"/service/{scope}/"
+    return {
+        "patroni": ["READWRITE", start, start[:-1] + chr(ord(start[-1]) + 1)],
+        "health": ["READ", "health", ""],
+    }
+
+
+def access_steps(seen, scope, admitted, renewing=False):
     """
     Return what is left to do until etcd lets in its users alone, as ``[(what, gateway path, payload), ...]``, in order.
 
@@ -208,40 +222,57 @@ def access_steps(seen, scope, admitted):
         The name of Patroni's cluster; its user may touch the keys under ``/service/<scope>/`` and no other.
     admitted
         ``{user: bool}``: who is let in with the password in the pillar; left out where that cannot be asked yet.
+    renewing
+        Whether the key of etcd's tokens is being replaced, so that Patroni logs in again in any case.
 
-    A payload without its ``password`` is completed by whoever knows it.
+    A payload without its ``password`` is completed by whoever knows it. A cluster whose users are in force gets the user
+    ``health`` only while ``renewing``: with every change here etcd refuses the tokens it gave out before, and Patroni 4.0 asks
+    for another one only when its own has ended, after five minutes.
     """
-    start = f"/service/{scope}/"
-    grant = ["READWRITE", start, start[:-1] + chr(ord(start[-1]) + 1)]
+    users = [
+        user
+        for user in USERS
+        if user != "health" or renewing or not seen["enforced"] or user in seen["users"]
+    ]
     steps = []
-    for user in ("root", "patroni"):
+    for user in users:
         if user not in seen["users"]:
-            steps.append((f"user {user} is made", "/v3/auth/user/add", {"name": user}))
+            options = {} if USERS[user] else {"options": {"no_password": True}}
+            steps.append((f"user {user} is made", "/v3/auth/user/add", {"name": user, **options}))
         elif admitted.get(user) is False:
             steps.append(
                 (f"user {user} gets the password in the pillar", "/v3/auth/user/changepw", {"name": user})
             )
-    if "patroni" not in seen["roles"]:
-        steps.append(("role patroni is made", "/v3/auth/role/add", {"name": "patroni"}))
-    for kind, key, end in seen["roles"].get("patroni", []):
-        if [kind, key, end] != grant:
-            revoked = {"role": "patroni", "key": _base64(key), "range_end": _base64(end)}
-            steps.append((f"role patroni loses {key}", "/v3/auth/role/revoke", revoked))
-    if grant not in seen["roles"].get("patroni", []):
-        permission = {"permType": grant[0], "key": _base64(grant[1]), "range_end": _base64(grant[2])}
-        steps.append(
-            (f"role patroni gets {start}", "/v3/auth/role/grant", {"name": "patroni", "perm": permission})
-        )
-    for user in ("root", "patroni"):
+    for role, grant in _grants(scope).items():
+        if role in users:
+            steps += _role_steps(role, grant, seen["roles"])
+    for user in users:
         if user not in seen["users"].get(user, []):
             steps.append((f"user {user} gets its role", "/v3/auth/user/grant", {"user": user, "role": user}))
-    strange = sorted(role for role in seen["users"].get("patroni", []) if role != "patroni")
     steps += [
-        (f"user patroni loses the role {role}", "/v3/auth/user/revoke", {"name": "patroni", "role": role})
-        for role in strange
+        (f"user {user} loses the role {role}", "/v3/auth/user/revoke", {"name": user, "role": role})
+        for user in users
+        if user != "root"
+        for role in sorted(seen["users"].get(user, []))
+        if role != user
     ]
     if not seen["enforced"]:
         steps.append(("users come into force", "/v3/auth/enable", {}))
+    return steps
+
+
+def _role_steps(role, grant, roles):
+    """Return the steps until a role may do what ``grant`` says and nothing else."""
+    steps = [] if role in roles else [(f"role {role} is made", "/v3/auth/role/add", {"name": role})]
+    held = roles.get(role, [])
+    for kind, key, end in held:
+        if [kind, key, end] != grant:
+            revoked = {"role": role, "key": _base64(key), "range_end": _base64(end)}
+            steps.append((f"role {role} loses {key}", "/v3/auth/role/revoke", revoked))
+    if grant not in held:
+        permission = {"permType": grant[0], "key": _base64(grant[1]), "range_end": _base64(grant[2])}
+        given = {"name": role, "perm": permission}
+        steps.append((f"role {role} gets {grant[1]}", "/v3/auth/role/grant", given))
     return steps
 
 

@@ -27,6 +27,9 @@ CERTIFICATES = {
     "patroni": {"etcd": (CLIENT,), "service": (SERVER, CLIENT)},
     "haproxy": {"service": (SERVER,)},
 }
+# role: {name: (authority, the user of etcd that it is)}. Such a certificate is all its user needs to be let in, so the user
+# may do next to nothing; its key is root's.
+USERS = {"etcd": {"etcd-health": ("etcd", "health")}}
 FOLDERS = {"etcd": "/etc/etcd/pki", "patroni": "/etc/patroni/pki", "haproxy": "/etc/haproxy/pki"}
 # Whoever reads the key. HAProxy does it as root, before it gives up being root.
 OWNERS = {"etcd": "etcd", "patroni": "postgres", "haproxy": "root"}
@@ -63,20 +66,40 @@ def certificates(plan, node, role=None):
     role
         Only those of this role.
 
-    Each is ``{"role", "authority", "policy", "uses", "subject", "names", "addresses", "owner", "ca", "cert", "key"}``; the last
-    three are paths. ``policy`` is the name of the signing policy on the master.
+    Each is ``{"name", "role", "authority", "policy", "uses", "subject", "names", "addresses", "owner", "ca", "cert", "key"}``;
+    the last three are paths. ``name`` is ``role/authority``, or ``role/`` and the name of a user's certificate; ``policy`` is
+    the name of the signing policy on the master. Those of users come last.
     """
     roles = [one for one in plan["nodes"].get(node, {}).get("roles", []) if role in (None, one)]
-    return [
+    daemons = [
         _certificate(plan, node, one, authority, uses)
         for one in roles
         for authority, uses in CERTIFICATES.get(one, {}).items()
     ]
+    users = [
+        _certificate(plan, node, one, authority, (CLIENT,)) | _of_user(node, one, name, user)
+        for one in roles
+        for name, (authority, user) in USERS.get(one, {}).items()
+    ]
+    return daemons + users
+
+
+def _of_user(node, role, name, user):
+    stem = f"{FOLDERS[role]}/{name}"
+    return {
+        "name": f"{role}/{name}",
+        "policy": f"{node}.{role}.{name}",
+        "subject": f"CN={user}",
+        "owner": "root",
+        "cert": f"{stem}.crt",
+        "key": f"{stem}.key",
+    }
 
 
 def _certificate(plan, node, role, authority, uses):
     stem = f"{FOLDERS[role]}/{authority}"
     return {
+        "name": f"{role}/{authority}",
         "role": role,
         "authority": authority,
         "policy": f"{node}.{role}.{authority}",

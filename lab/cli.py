@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from lab import deploy, image, machines, network, preflight, report, snapshot
+from lab import client, deploy, forward, image, machines, network, preflight, report, snapshot
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
 from lab.machines import Lab
@@ -28,10 +28,10 @@ def main(arguments=None):
 
 
 def split(words):
-    """Return (our words, the words of another program): pytest's stand behind `--`, the bench's behind its name."""
+    """Return (our words, the words of another program): pytest's and psql's are behind `--`, the bench's behind its name."""
     if words[:1] == ["bench"]:
         return words[:1], words[1:]
-    if words[:1] == ["test"] and "--" in words:
+    if words[:1] in (["test"], ["psql"]) and "--" in words:
         return words[: words.index("--")], words[words.index("--") + 1 :]
     return words, []
 
@@ -88,6 +88,14 @@ def parser():
     one = command("cable", cable, "pull or plug a machine's network cable")
     one.add_argument("state", choices=["pull", "plug"])
     one.add_argument("machine")
+    one = command(
+        "forward", reach, "make the lab's services reachable on 127.0.0.1, which `up` does too, and show how"
+    )
+    one.add_argument("--stop", action="store_true", help="end that; `down` does too")
+    one = command(
+        "psql", psql, "open psql as the application, through the virtual IP: psql [-- ARGUMENTS...]"
+    )
+    one.add_argument("--replica", action="store_true", help="ask a replica")
     one = command("test", test, "run the tests: all layers, those that are named, `fast` or `full`")
     one.add_argument("layers", nargs="*", metavar="LAYER")
     one.add_argument(
@@ -202,7 +210,7 @@ def bring_back(lab, progress, origin):
 def keep_deployed(lab, progress):
     """Keep what was just deployed as the snapshot that the next `up` of this tree starts from, unless there is one."""
     kept = snapshot.automatic(lab.folder / "plan.sls")
-    if kept.facts:
+    if kept.facts or lab.site_changed():
         return
     with progress.phase("snapshot"):
         progress.awaiting("every machine to be off")
@@ -229,6 +237,9 @@ def snapshots(options):
         progress = Progress()
         if options.verb == "restore":
             bring_back(lab, progress, snapshot.find(options.snapshot))
+            if lab.state["deployed"]:
+                for line in ["", *reached(lab)]:
+                    progress.say(line)
         else:
             with progress.phase(f"snapshot {options.snapshot}"):
                 snapshot.save(lab, options.snapshot)
@@ -262,9 +273,11 @@ def summary(lab, progress, deployed):
         answers = lab.salt("*", "fanatico.health")
         for line in [*report.health(answers, lab.plan["nodes"]), "", *report.services(lab.plan), ""]:
             progress.say(line)
+        for line in [*reached(lab), ""]:
+            progress.say(line)
     for line in report.phases(progress):
         progress.say(line)
-    option = "" if lab.name == "default" else f" --name {lab.name}"
+    option = lab.option()
     tries = (
         [
             f"sudo ./fanatico exec{option} {lab.master} -- salt '*' fanatico.health --out=yaml",
@@ -308,6 +321,7 @@ def status(options):
     lab = Lab(options.name)
     for line in report.machines(lab):
         print(line)
+    print(f"\n{report.forwarded(lab, forward.running(lab))}")
     if lab.state.get("deployed") and lab.machine(lab.master).leader():
         print()
         said = lab.salt_run("fanatico.status", check=False)
@@ -331,11 +345,45 @@ def shell(options):
     enter(Lab(options.name).machine(options.machine), ["bash", "-l"])
 
 
-def enter(machine, argv):
-    """Replace this process by a command on a machine."""
+def enter(machine, argv, environment=None):
+    """Replace this process by a command on a machine.
+
+    :param environment: variables beside the usual ones.
+    """
     command = machine.exec_argv(argv)
-    environment = {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")}
-    os.execvpe(command[0], command, environment)
+    terminal = {"TERM": os.environ.get("TERM", "dumb")}
+    os.execvpe(command[0], command, {**ENVIRONMENT, **terminal, **(environment or {})})
+
+
+def reach(options):
+    """Forward the lab's services to 127.0.0.1 and show how to use them; with --stop, end that."""
+    preflight.check_root()
+    lab = Lab(options.name)
+    forward.targets(lab.name, lab.plan)  # a lab that does not exist is to have no lock either
+    with lab.locked():
+        if options.stop:
+            forward.stop(lab)
+            print(f"Nothing of the lab {lab.name!r} is forwarded any more.")
+            return
+        for line in reached(lab):
+            print(line)
+
+
+def reached(lab):
+    """Start what forwards a lab's services and return lines that say how to use them."""
+    ports = forward.start(lab)
+    return report.reach(lab, ports, client.files(lab), client.write_files(lab))
+
+
+def psql(options):
+    """Replace this process by a psql on a database machine that is on, as the application, through the virtual IP."""
+    preflight.check_root()
+    lab = Lab(options.name)
+    on = [name for name in lab.nodes("patroni") if lab.machine(name).leader()]
+    if not on:
+        raise LabError(f"No database machine of the lab {lab.name!r} is on; `./fanatico status` shows it.")
+    argv, environment = client.psql(lab, options.replica)
+    enter(lab.machine(on[0]), [*argv, *options.rest], environment)
 
 
 def power(options):

@@ -52,7 +52,7 @@ class Lab:
         """
         if not self.state.get("deployed"):
             raise LabError(
-                f"There is no deployed lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`."
+                f"There is no deployed lab {self.name!r}; make it with `sudo ./fanatico up{self.option()}`."
             )
 
     def require_created(self):
@@ -62,7 +62,7 @@ class Lab:
         """
         if not self.state.get("created"):
             raise LabError(
-                f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`."
+                f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self.option()}`."
             )
 
     def note(self, **facts):
@@ -77,7 +77,7 @@ class Lab:
         """The plan this lab was built from."""
         if "plan" not in self.state:
             raise LabError(
-                f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self._option()}`."
+                f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self.option()}`."
             )
         return self.state["plan"]
 
@@ -122,7 +122,8 @@ class Lab:
         """Return the names of the machines that are on."""
         return [name for name, machine in self.machines.items() if machine.leader()] if self.state else []
 
-    def _option(self):
+    def option(self):
+        """What names this lab on the command line: nothing, or ` --name NAME`."""
         return "" if self.name == "default" else f" --name {self.name}"
 
     # --- life ---------------------------------------------------------------------------------------------------
@@ -345,11 +346,15 @@ class Lab:
 
     def site_write(self, settings):
         """Write this lab's pillar overrides: the lab's own ones with `settings` merged over them."""
-        merged = _merge(_lab_settings(), settings)
-        text = "# This lab's own settings, merged over the committed pillar.\n" + yaml.safe_dump(
-            merged, sort_keys=False
-        )
-        (self.folder / "site" / "init.sls").write_text(text)
+        self._site.write_text(_site_text(settings))
+
+    def site_changed(self):
+        """Whether there are other overrides than the lab's own ones."""
+        return self._site.read_text() != _site_text({})
+
+    @property
+    def _site(self):
+        return self.folder / "site" / "init.sls"
 
     def root(self, machine):
         """Return the path of a machine's file system on the real machine. Only for reading while it runs."""
@@ -398,9 +403,11 @@ def _strip(root):
     run(["chroot", root, "ssh-keygen", "-A"])
 
 
-def _lab_settings():
-    """What only a lab wants: its own RPC node, no sysctl that would be the real machine's."""
-    return yaml.safe_load((Path(__file__).parent / "site.sls").read_text())
+def _site_text(settings):
+    """Return the file with what only a lab wants, its own RPC node for instance, and `settings` merged over that."""
+    merged = _merge(yaml.safe_load((Path(__file__).parent / "site.sls").read_text()), settings)
+    text = yaml.safe_dump(merged, sort_keys=False)
+    return f"# This lab's own settings, merged over the committed pillar.\n{text}"
 
 
 def _merge(base, over):

@@ -12,6 +12,7 @@ from lab.paths import STATE
 from lab.shell import run
 
 NEEDED_GIB = 6
+PROXY = "/usr/lib/systemd/systemd-socket-proxyd"
 COMMANDS = {
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
@@ -19,6 +20,8 @@ COMMANDS = {
     "nsenter": "util-linux",
     "apt-ftparchive": "apt-utils",
     "openssl": "openssl",
+    "curl": "curl",
+    PROXY: "systemd",
 }
 
 

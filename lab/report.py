@@ -4,6 +4,9 @@ import shutil
 import textwrap
 import time
 
+from lab.client import ROLE, STATISTICS_USER
+from lab.forward import LOOPBACK, targets
+
 
 def table(rows, header):
     """Return rows as lines of aligned columns."""
@@ -67,15 +70,86 @@ def phases(progress):
     return table([[name, f"{seconds:.1f} s"] for name, seconds in progress.phases], ["phase", "time"])
 
 
+BLOCK_NUMBER = '{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
+NEW_BLOCKS = '{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHeads"]}'
+
+
 def services(plan):
-    """Return lines with the addresses an application would use."""
+    """Return lines with the addresses an application inside the lab uses."""
     vip, ports = plan["virtual_ip"]["address"], plan["ports"]
     return [
         f"JSON-RPC           http://{vip}:{ports['rpc_http']}      (/health answers too)",
         f"WebSocket          ws://{vip}:{ports['rpc_ws']}",
         f"PostgreSQL         {vip}:{ports['postgres_primary']} (primary), {vip}:{ports['postgres_replica']} (replicas)",
-        f"HAProxy statistics https://{vip}:{ports['haproxy_stats']}/",
+        f"HAProxy statistics https://{vip}:{ports['haproxy_stats']}/stats",
     ]
+
+
+def reach(lab, ports, files, database):
+    """Return lines that a person can paste to reach a lab's services from this machine.
+
+    :param ports: {key of plan:ports: port on 127.0.0.1}, of lab.forward.
+    :param files: the lab's client files, of lab.client.
+    :param database: name of the application's database.
+    """
+    option, vip = lab.option(), lab.plan["virtual_ip"]["address"]
+    lines = [f"From this machine, by 127.0.0.1 alone (`sudo ./fanatico forward{option}` shows this again):"]
+    if "rpc_http" in ports:
+        url = f"http://{LOOPBACK}:{ports['rpc_http']}"
+        lines += [
+            "",
+            "JSON-RPC",
+            f"  curl {url}/health",
+            f"  curl -H 'Content-Type: application/json' -d '{BLOCK_NUMBER}' {url}",
+        ]
+    if "rpc_ws" in ports:
+        lines += [
+            "",
+            "WebSocket: each new block, until Ctrl-C",
+            f"  .venv/bin/wsdump --raw --text '{NEW_BLOCKS}' ws://{LOOPBACK}:{ports['rpc_ws']}",
+        ]
+    if "postgres_primary" in ports:
+        lines += [
+            "",
+            f"PostgreSQL: database {database}, user {ROLE}, password in {files.passfile}",
+            f"  sudo ./fanatico psql{option}   # --replica: a replica",
+        ]
+    for name in ("postgres_primary", "postgres_replica"):
+        if name in ports and shutil.which("psql"):
+            words = {
+                "host": vip,
+                "hostaddr": LOOPBACK,
+                "port": ports[name],
+                "dbname": database,
+                "user": ROLE,
+                "sslmode": "verify-full",
+                "sslrootcert": files.authority,
+                "passfile": files.passfile,
+            }
+            lines.append(f'  sudo psql "{" ".join(f"{key}={value}" for key, value in words.items())}"')
+    if "haproxy_stats" in ports:
+        port, inside = ports["haproxy_stats"], lab.plan["ports"]["haproxy_stats"]
+        lines += [
+            "",
+            f"HAProxy statistics: https://{LOOPBACK}:{port}/stats in a browser, user {STATISTICS_USER}, "
+            f"password in {files.netrc}",
+            f"  sudo curl --netrc-file {files.netrc} --cacert {files.authority} --connect-to ::{LOOPBACK}:{port} "
+            f"https://{vip}:{inside}/stats",
+        ]
+    return lines
+
+
+def forwarded(lab, ports):
+    """Return the line that says which of a lab's services are on 127.0.0.1 now.
+
+    :param ports: {key of plan:ports: port on 127.0.0.1} of what runs.
+    """
+    missing = [target.name for target in targets(lab.name, lab.plan) if target.name not in ports]
+    on = ", ".join(f"{name} on {LOOPBACK}:{port}" for name, port in ports.items())
+    if not missing:
+        return f"forwarded: {on}"
+    start = f"`sudo ./fanatico forward{lab.option()}` starts it"
+    return f"forwarded: {on or 'nothing'}; not {', '.join(missing)}: {start}"
 
 
 def wrap(text):

@@ -28,9 +28,13 @@ SERVICE_USERS = {
 
 
 def as_user(lab, user, *words):
-    """(exit code, everything printed) of etcdctl on etcd1 as a user of etcd, or as nobody with None."""
+    """(exit code, everything printed) of etcdctl on etcd1 as a user of etcd, or, with None, as a node that is none."""
     if user is None:
-        script, text = '. /etc/profile.d/etcdctl.sh; exec etcdctl "$@"', ""
+        script = (
+            ". /etc/profile.d/etcdctl.sh; export ETCDCTL_CERT=/etc/etcd/pki/etcd.crt ETCDCTL_KEY=/etc/etcd/pki/etcd.key; "
+            'exec etcdctl "$@"'
+        )
+        text = ""
     else:
         script = (
             ". /etc/profile.d/etcdctl.sh; read -r ETCDCTL_PASSWORD; export ETCDCTL_PASSWORD; "

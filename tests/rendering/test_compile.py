@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lab.image import SYSTEM_PACKAGES
-from tests.rendering.conftest import KINDS, NODES
+from tests.rendering.conftest import KINDS, NODES, SITE
 from tests.support import REPO
 from tests.support.tree import sls_names
 
@@ -83,6 +83,15 @@ def test_the_lab_has_the_packages_that_states_install(make_node, node):
         if chunk["state"] == "pkg":
             wanted.update(chunk.get("pkgs") or [chunk["name"]])
     assert sorted(wanted - set(offered) - set(SYSTEM_PACKAGES)) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "installed"),
+    [({}, [["curl", "jq", "tcpdump"]]), ({"tools": ["strace"]}, [["strace"]]), ({"tools": []}, [])],
+)
+def test_tools_for_people_are_those_of_the_pillar(with_site, settings, installed):
+    chunks = with_site("rpc1", {**SITE, "base": settings}).compile("base.installed")
+    assert [chunk["pkgs"] for chunk in chunks if chunk["state"] == "pkg"] == installed
 
 
 def well_formed(name, text):

@@ -11,6 +11,7 @@ from lab.cli import split
         (["test", "unit", "--", "-k", "x"], ["test", "unit"], ["-k", "x"]),
         (["test", "--lab", "a"], ["test", "--lab", "a"], []),
         (["test", "--", "-x", "--", "y"], ["test"], ["-x", "--", "y"]),
+        (["psql", "--replica", "--", "-c", "x"], ["psql", "--replica"], ["-c", "x"]),
         (["bench", "--only", "health"], ["bench"], ["--only", "health"]),
         (["exec", "db1", "--", "ls"], ["exec", "db1", "--", "ls"], []),
         ([], [], []),

@@ -25,7 +25,7 @@ def test_who_has_no_business_with_an_authority_holds_nothing_of_it(plan):
         node: sorted(one["authority"] for one in fanatico_pki.certificates(plan, node))
         for node in plan["nodes"]
     }
-    assert held["etcd1"] == ["etcd", "etcd-peer"]
+    assert held["etcd1"] == ["etcd", "etcd", "etcd-peer"]
     assert held["db1"] == ["etcd", "service"]
     assert held["haproxy1"] == ["service"]
     assert held["rpc1"] == held["salt"] == []
@@ -38,6 +38,16 @@ def test_a_balancers_certificate_opens_no_door(plan):
     assert fanatico_pki.paths(plan, "haproxy1", "service")["cert"] is None
 
 
+def test_the_health_users_certificate_is_for_asking_etcd_alone(plan):
+    """Its common name is the user it is; no daemon has its key, and none of our own calls is made with it."""
+    (one,) = [one for one in fanatico_pki.certificates(plan, "etcd1") if one["name"] == "etcd/etcd-health"]
+    assert (one["subject"], one["uses"], one["owner"]) == ("CN=health", ["clientAuth"], "root")
+    assert (one["ca"], one["key"]) == ("/etc/etcd/pki/etcd-ca.crt", "/etc/etcd/pki/etcd-health.key")
+    assert fanatico_pki.paths(plan, "etcd1", "etcd")["cert"] == "/etc/etcd/pki/etcd.crt"
+    others = [fanatico_pki.certificates(plan, node) for node in ("db1", "haproxy1", "rpc1")]
+    assert not [one for held in others for one in held if "health" in one["subject"]]
+
+
 def test_paths_are_those_of_the_role_that_may(plan):
     assert fanatico_pki.paths(plan, "db1", "etcd")["key"] == "/etc/patroni/pki/etcd.key"
     assert fanatico_pki.paths(plan, "etcd1", "etcd")["ca"] == "/etc/etcd/pki/etcd-ca.crt"
@@ -47,7 +57,7 @@ def test_paths_are_those_of_the_role_that_may(plan):
 def test_a_policy_says_everything_that_could_be_asked_for(plan):
     now = datetime.datetime(2026, 11, 25, 17, 30, tzinfo=datetime.UTC)
     policies = fanatico_pki.policies(plan, "/ca", 90, now)
-    assert len(policies) == 3 * 2 + 3 * 2 + 2
+    assert len(policies) == 3 * 3 + 3 * 2 + 2
     db1 = policies["db1.patroni.service"]
     assert db1["minions"] == "db1"
     assert db1["subject"] == "CN=db1"

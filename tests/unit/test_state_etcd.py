@@ -386,8 +386,8 @@ class TestUsers:
     GRANT: typing.ClassVar = ["READWRITE", "/service/fanatico/", "/service/fanatico0"]
     DONE: typing.ClassVar = {
         "enforced": True,
-        "users": {"root": ["root"], "patroni": ["patroni"]},
-        "roles": {"patroni": [GRANT]},
+        "users": {"root": ["root"], "patroni": ["patroni"], "health": ["health"]},
+        "roles": {"patroni": [GRANT], "health": [["READ", "health", ""]]},
     }
 
     def test_one_node_keeps_them(self, node, monkeypatch):
@@ -400,14 +400,13 @@ class TestUsers:
         ordered = []
         seen = {
             "enforced": False,
-            "users": {"patroni": ["patroni"], "root": ["root"]},
-            "roles": {"patroni": []},
+            "users": {"patroni": ["patroni"], "root": ["root"], "health": ["health"]},
+            "roles": {"patroni": [], "health": [["READ", "health", ""]]},
         }
 
         def order(path, payload, timeout=5):
             ordered.append(path)
             seen.update(self.DONE)
-            seen["roles"] = {"patroni": [["READWRITE", "/service/fanatico/", "/service/fanatico0"]]}
 
         fanatico_etcd.__salt__.update(
             {
@@ -427,8 +426,8 @@ class TestUsers:
         assert answer["result"] is False
         assert "etcd3: no etcd member answers" in answer["comment"]
 
-    def steps(self, admitted=None, **seen):
-        return decision.access_steps(self.DONE | seen, "fanatico", admitted or {})
+    def steps(self, admitted=None, renewing=False, **seen):
+        return decision.access_steps(self.DONE | seen, "fanatico", admitted or {}, renewing)
 
     def test_nothing_is_left_where_all_is_done(self):
         assert self.steps({"root": True, "patroni": True}) == []
@@ -436,26 +435,52 @@ class TestUsers:
     def test_from_nothing_users_come_into_force_last(self):
         steps = self.steps(enforced=False, users={}, roles={})
         assert [path.removeprefix("/v3/auth/") for _, path, _ in steps] == [
-            "user/add",
-            "user/add",
-            "role/add",
-            "role/grant",
-            "user/grant",
-            "user/grant",
+            *["user/add"] * 3,
+            *["role/add", "role/grant"] * 2,
+            *["user/grant"] * 3,
             "enable",
         ]
+        assert [payload for _, _, payload in steps][2] == {"name": "health", "options": {"no_password": True}}
         assert not any("password" in payload for _, _, payload in steps), "whoever knows it puts it in"
 
     def test_patroni_gets_its_own_keys_and_loses_all_others(self):
         wide = ["READWRITE", "/", "0"]
-        steps = self.steps(roles={"patroni": [wide]})
+        steps = self.steps(roles=self.DONE["roles"] | {"patroni": [wide]})
         assert [path for _, path, _ in steps] == ["/v3/auth/role/revoke", "/v3/auth/role/grant"]
         assert base64.b64decode(steps[1][2]["perm"]["key"]) == b"/service/fanatico/"
         assert base64.b64decode(steps[1][2]["perm"]["range_end"]) == b"/service/fanatico0"
 
     def test_a_role_too_many_is_taken_away(self):
-        steps = self.steps(users={"root": ["root"], "patroni": ["patroni", "root"]})
-        assert [(path, payload["role"]) for _, path, payload in steps] == [("/v3/auth/user/revoke", "root")]
+        for user in ("patroni", "health"):
+            steps = self.steps(users=self.DONE["users"] | {user: [user, "root"]})
+            assert [(path, payload) for _, path, payload in steps] == [
+                ("/v3/auth/user/revoke", {"name": user, "role": "root"})
+            ]
+
+    def test_the_health_user_reads_its_key_and_loses_all_others(self):
+        steps = self.steps(roles=self.DONE["roles"] | {"health": [["READWRITE", "/", "0"]]})
+        assert [path for _, path, _ in steps] == ["/v3/auth/role/revoke", "/v3/auth/role/grant"]
+        permission = steps[1][2]["perm"]
+        assert (permission["permType"], base64.b64decode(permission["key"])) == ("READ", b"health")
+        assert permission["range_end"] == "", "one key, no range"
+
+    def test_a_cluster_from_before_gets_the_health_user_while_secrets_rotate(self):
+        """A change of users alone would have Patroni 4.0 refused by etcd until its token has ended."""
+        before = {
+            "users": {"root": ["root"], "patroni": ["patroni"]},
+            "roles": {"patroni": [self.GRANT]},
+        }
+        assert self.steps(**before) == []
+        assert [path.removeprefix("/v3/auth/") for _, path, _ in self.steps(renewing=True, **before)] == [
+            *("user/add", "role/add", "role/grant", "user/grant")
+        ]
+
+    def test_the_health_user_is_made_without_a_password(self, node):
+        fanatico_etcd.__pillar__.setdefault("secrets", {})["ETCD_ROOT_PASSWORD"] = "a password of root"
+        complete = fanatico_etcd._with_password
+        assert complete("/v3/auth/user/add", {"name": "root"})["password"] == "a password of root"
+        without = {"name": "health", "options": {"no_password": True}}
+        assert complete("/v3/auth/user/add", without) == without
 
     def test_another_password_is_replaced(self):
         steps = self.steps({"root": True, "patroni": False})

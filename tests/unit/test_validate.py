@@ -325,6 +325,10 @@ ONE_FAULT = [
         {"plan:version": 0.5},
         "plan:version: 0.5 is not text; should be the Fanatico version, in quotes if it looks like a number",
     ),
+    (
+        {"base:tools": ["curl", "Tcpdump 4"]},
+        "base:tools:1: 'Tcpdump 4' is not valid; should be the name of a Debian package, for example tcpdump",
+    ),
     # the artefact
     (
         {"rpc:chain:id": None},

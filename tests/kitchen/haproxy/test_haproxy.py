@@ -68,7 +68,7 @@ def test_health_says_in_json_that_no_rpc_node_is_there(host):
 
 
 def test_statistics_ask_for_a_password(host):
-    assert fetch(host, "https://10.0.0.210:8404/")[0] == 401
+    assert fetch(host, "https://10.0.0.210:8404/stats")[0] == 401
 
 
 def test_it_has_metrics(host):
