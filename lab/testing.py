@@ -142,7 +142,8 @@ LAYERS = {
     "traffic": pytest_layer("traffic", "-n", "2"),
     "functional": pytest_layer("functional"),
     "integration": pytest_layer("integration"),
-    "kitchen": pytest_layer("kitchen", needs_lab=True),
+    # A worker boots its suites' machines in a network of its own, see tests/kitchen/conftest.py.
+    "kitchen": pytest_layer("kitchen", "-n", "2", "--dist", "loadfile"),
     "lab": pytest_layer("lab", "--durations=30", "--durations-min=20", needs_lab=True),
 }
 
