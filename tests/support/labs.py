@@ -23,7 +23,7 @@ def network_only(name, plan=plans.PLAN):
     made = Lab(name)
     made.destroy()
     try:
-        made.create(image.obtain(Progress()), plan, nodes=False)
+        made.create(image.cached() or image.obtain(Progress()), plan, nodes=False)
         yield made
     finally:
         made.destroy()
