@@ -1,5 +1,6 @@
 """One cgroup per machine: it keeps machines apart and makes a power cut certain."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -28,17 +29,19 @@ def kill(folder, timeout=10):
 
     :param timeout: seconds to wait for the kernel to reap them.
     """
-    if not folder.exists():
-        return
-    (folder / "cgroup.kill").write_text("1")
     deadline = time.monotonic() + timeout
-    while "populated 1" in (folder / "cgroup.events").read_text():
+    while folder.exists():
+        (folder / "cgroup.kill").write_text("1")
+        if "populated 0" in (folder / "cgroup.events").read_text():
+            # A process that is just being started may enter in between; it is ended in the next round.
+            with contextlib.suppress(OSError):
+                remove(folder)
+                return
         if time.monotonic() > deadline:
             raise LabError(
                 f"Processes in {folder} did not die within {timeout} s; see {folder}/cgroup.procs."
             )
         time.sleep(0.02)
-    remove(folder)
 
 
 def remove(folder):

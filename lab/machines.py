@@ -105,7 +105,7 @@ class Lab:
                 )
             return self.machines[name]
         binds = [f"--bind-ro={self._image().packages}:/srv/packages"]
-        if name == self.master:
+        if name in self.nodes("master"):
             binds += [
                 f"--bind-ro={self.state['repo']}:{TREE}",
                 f"--bind-ro={self._image().artifacts}:{TREE}/salt/artifacts",
@@ -141,9 +141,14 @@ class Lab:
                 ) from error
             yield
 
-    def create(self, built, plan_path=plans.PLAN):
-        """Make folders, network and machines' disks; nothing runs yet."""
+    def create(self, built, plan_path=plans.PLAN, nodes=True):
+        """Make folders, network and machines' disks; nothing runs yet.
+
+        :param nodes: False leaves the plan's machines out; boot_extra brings those that are wanted.
+        """
         plan = plans.load(plan_path)
+        if not nodes:
+            plan["nodes"] = {}
         self.folder.mkdir(parents=True)
         for part in ("secrets", "site", "machines"):
             (self.folder / part).mkdir()
@@ -305,9 +310,16 @@ class Lab:
 
         :param address: a free address in one of the plan's networks.
         :param bare: what a fresh real host is: no Salt, a running sshd.
+        :raises LabError: where a machine of that name exists, or it does not boot; then nothing of it is left.
         """
+        if name in self.machines:
+            raise LabError(f"The lab {self.name!r} already has a machine {name!r}; remove it first.")
         self.note(extra={**self.state["extra"], name: address})
-        return self._boot_new(self.machine(name), bare)
+        try:
+            return self._boot_new(self.machine(name), bare)
+        except BaseException:
+            self.remove_extra(name)
+            raise
 
     def renew(self, name, bare=False, keep=()):
         """Replace a machine by a new one of the same name and address, boot that and return it.
@@ -323,6 +335,7 @@ class Lab:
             return self._boot_new(machine, bare, kept, keep)
 
     def _boot_new(self, machine, bare, kept=None, keep=()):
+        _raise_limits()
         network.attach(self.name, self.plan, machine.name, machine.address)
         self._prepare(machine)
         if bare:

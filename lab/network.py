@@ -42,13 +42,14 @@ def create_switch(lab, plan):
 
 
 def attach(lab, plan, machine, address):
-    """Give a machine its namespace and a cable into the switch.
+    """Give a machine its namespace and a cable into the switch, in place of what an earlier machine left.
 
     :param address: the machine's address; decides its network, mask and gateway.
     """
     network, interface = plans.network_for(plan, address)
     gateway = plan["networks"][network]["gateway"]
     name = namespace(lab, machine)
+    detach(lab, machine)
     run(["ip", "netns", "add", name])
     run(
         [
@@ -81,6 +82,8 @@ def attach(lab, plan, machine, address):
 
 def detach(lab, machine):
     """Take a machine's namespace and cable away. Harmless when they are gone."""
+    # Open sockets of ended processes keep a namespace without a name alive for up to a minute, with its end of the cable.
+    run(["ip", "-netns", switch(lab), "link", "del", machine], check=False)
     run(["ip", "netns", "del", namespace(lab, machine)], check=False)
 
 

@@ -187,7 +187,8 @@ LAYERS = {
     "functional": pytest_layer("functional"),
     "traffic": pytest_layer("traffic", "-n", "2"),
     "integration": pytest_layer("integration"),
-    "kitchen": pytest_layer("kitchen"),
+    # A worker boots its suites' machines in a network of its own, see tests/kitchen/conftest.py.
+    "kitchen": pytest_layer("kitchen", "-n", "2", "--dist", "loadfile"),
     "lab": lab_layer,
 }
 FAST = ("lint", "unit", "rendering", "functional")

@@ -1,4 +1,4 @@
-"""What every layer needs, and the lab for the layers that need one."""
+"""What every layer needs."""
 
 import os
 
@@ -27,16 +27,3 @@ def pytest_sessionstart(session):
     server = session.config.pluginmanager.get_plugin("saltfactories-log-server")
     if server:
         server.log_host = "127.0.0.1"
-
-
-@pytest.fixture(scope="session")
-def lab(request):
-    """A lab that is up and deployed, shared by all tests of a run."""
-    from lab.machines import Lab
-    from lab.testing import SharedLab
-
-    shared = SharedLab(request.config.getoption("--lab"))
-    try:
-        yield Lab(shared.name())
-    finally:
-        shared.destroy()

@@ -2,7 +2,10 @@
 
 import json
 
-HIGHSTATE = "salt-call --config-dir=/tmp/kitchen/etc/salt --local state.highstate --retcode-passthrough"
+HIGHSTATE = (
+    "env PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python salt-call --config-dir=/tmp/kitchen/etc/salt --local "
+    "state.highstate --retcode-passthrough"
+)
 
 GET = """
 import ssl, sys, urllib.request

@@ -1,6 +1,6 @@
 """`host`: the machine of a suite, converged.
 
-Under test-kitchen, which has booted and converged it, that is testinfra's own `--hosts`. Otherwise it is a
+Under test-kitchen, which has converged it, that is the one of testinfra's own `--hosts`. Otherwise it is a
 fresh lab machine, booted and converged here.
 """
 
@@ -9,28 +9,42 @@ from pathlib import Path
 import pytest
 import testinfra
 
+from lab import testing
 from tests.kitchen import lab as kitchen
 from tests.kitchen.checks import converge
+from tests.support import REPO, labs
 
 
 def suite_of(module):
     return Path(module.__file__).parent.name
 
 
+@pytest.fixture(scope="session")
+def lab(worker_id):
+    """A network without machines, apart from those of the other processes of this run."""
+    number = worker_id.removeprefix("gw") if worker_id.startswith("gw") else ""
+    with labs.network_only(f"{testing.NAME}-kitchen{number}", REPO / "tests/kitchen/plan.sls") as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
 def suite_id(request):
     """The minion id of the suite's machine."""
-    return kitchen.suites()[suite_of(request.module)]["salt_minion_id"]
+    return kitchen.settings(suite_of(request.module))["salt_minion_id"]
 
 
 @pytest.fixture(scope="module")
-def host(request):
-    kitchens_own = request.config.getoption("--hosts")
-    if kitchens_own:
-        yield testinfra.get_host(kitchens_own)
+def host(request, suite_id):
+    option = request.config.getoption
+    if option("--hosts"):
+        yield testinfra.get_host(
+            option("--hosts"),
+            ssh_config=option("--ssh-config"),
+            ssh_identity_file=option("--ssh-identity-file"),
+            ssh_extra_args=option("--ssh-extra-args"),
+        )
         return
     lab = request.getfixturevalue("lab")
-    suite_id = request.getfixturevalue("suite_id")
     machine = kitchen.boot(lab, suite_of(request.module))
     try:
         converge(machine, suite_id)

@@ -1,13 +1,11 @@
 """kitchen.yml without Ruby: the suites' machines are lab machines, reached by `exec` instead of ssh.
 
-What kitchen-salt does for `local_salt_root: .` is done the same way: salt/ and pillar/ go to the machine with
-symlinks followed, the suite's pillar files over them, and `salt-call --local state.highstate` runs there.
+They boot in a lab that has a network and no machine of a plan, so nothing needs to be deployed for them.
 """
 
-import hashlib
-import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -15,14 +13,8 @@ import yaml
 from testinfra.backend.base import BaseBackend
 from testinfra.host import Host
 
+from tests.kitchen import upload
 from tests.support import REPO
-
-MINION = """\
-state_top: top.sls
-file_client: local
-file_roots: {base: [/tmp/kitchen/srv/salt]}
-pillar_roots: {base: [/tmp/kitchen/srv/pillar]}
-"""
 
 
 class ExecBackend(BaseBackend):
@@ -41,48 +33,38 @@ class ExecBackend(BaseBackend):
         return self.result(done.returncode, command, done.stdout.encode(), done.stderr.encode())
 
 
-def suites(path=REPO / "kitchen.yml"):
-    """Return {suite: provisioner settings} of kitchen.yml, its ERB filled in."""
-    text = re.sub(
-        r'<%= secret\.call\("(\w+)"\) %>',
-        lambda match: hashlib.sha256(f"{REPO}{match[1]}".encode()).hexdigest()[:32],
-        path.read_text(),
-    )
-    kitchen = yaml.safe_load(text)
-    common = kitchen["provisioner"]
-    return {suite["name"]: {**common, **suite["provisioner"]} for suite in kitchen["suites"]}
+def settings(suite):
+    """Return the provisioner's settings of a suite."""
+    return upload.suites()[suite]["provisioner"]
+
+
+def node(provisioner):
+    """Return what a suite's plan says of its machine: address and roles."""
+    plan = yaml.safe_load((REPO / provisioner["pillars_from_files"]["plan.sls"]).read_text())["plan"]
+    return plan["nodes"][provisioner["salt_minion_id"]]
 
 
 def boot(lab, suite):
     """Boot a fresh machine for a suite, put the tree on it and return testinfra's host."""
-    settings = suites()[suite]
-    name = settings["salt_minion_id"]
-    pillar_files = settings["pillars_from_files"]
-    plan = yaml.safe_load((REPO / pillar_files["plan.sls"]).read_text())["plan"]
-    lab.remove_extra(name)
-    lab.boot_extra(name, plan["nodes"][name]["address"])
-    lay_out(lab, name, settings)
+    provisioner = settings(suite)
+    name, itself = provisioner["salt_minion_id"], node(provisioner)
+    lab.boot_extra(name, itself["address"])
+    with tempfile.TemporaryDirectory(prefix="fanatico-kitchen-") as scratch:
+        sandbox = Path(scratch) / "kitchen"
+        upload.lay_out(provisioner, sandbox)
+        if "rpc" in itself["roles"]:
+            # docs/kitchen.md has it put into salt/artifacts/; a lab keeps it beside its image.
+            archives = Path(lab.state["image"]) / "artifacts"
+            shutil.copytree(archives, sandbox / "srv/salt/artifacts", dirs_exist_ok=True)
+        _send(lab.machine(name), sandbox)
     return Host(ExecBackend(lab, name))
 
 
-def lay_out(lab, name, settings):
-    """Put /tmp/kitchen on the machine, as kitchen-salt would."""
-    ignore = shutil.ignore_patterns(*settings["salt_copy_filter"])
-    with tempfile.TemporaryDirectory(prefix="fanatico-kitchen-") as scratch:
-        target = Path(scratch) / "kitchen"
-        states, pillar = target / "srv" / "salt", target / "srv" / "pillar"
-        shutil.copytree(REPO / "salt", states, ignore=ignore)
-        shutil.copytree(REPO / "pillar", pillar, ignore=ignore)
-        # The RPC node's archive stands on the lab's master only; a real kitchen has it in salt/artifacts/.
-        shutil.copytree(Path(lab.state["image"]) / "artifacts", states / "artifacts", dirs_exist_ok=True)
-        for path, source in settings["pillars_from_files"].items():
-            shutil.copyfile(REPO / source, pillar / path)
-        for path, content in settings.get("pillars", {}).items():
-            (pillar / path).parent.mkdir(exist_ok=True)
-            (pillar / path).write_text(yaml.safe_dump(content))
-        (target / "etc" / "salt").mkdir(parents=True)
-        (target / "etc" / "salt" / "minion").write_text(MINION)
-        archive = shutil.make_archive(str(Path(scratch) / "kitchen"), "tar", scratch, "kitchen")
-        with open(archive, "rb") as tar:
-            argv = lab.machine(name).exec_argv(["tar", "-xf", "-", "-C", "/tmp"])
-            subprocess.run(argv, stdin=tar, check=True, timeout=60)
+def _send(machine, sandbox):
+    """Put a sandbox to `upload.ROOT` on a machine, links followed as scp does."""
+    archive = sandbox.with_suffix(".tar")
+    with tarfile.open(archive, "w", dereference=True) as tar:
+        tar.add(sandbox, Path(upload.ROOT).name)
+    with open(archive, "rb") as tar:
+        argv = machine.exec_argv(["tar", "-xf", "-", "-C", Path(upload.ROOT).parent])
+        subprocess.run(argv, stdin=tar, check=True, timeout=60)

@@ -1,4 +1,4 @@
-# The plan of every suite but Patroni's. Only the machine of the suite at hand exists: nothing answers at the others'
+# The plan of every suite but Patroni's and HAProxy's. Only the machine of the suite at hand exists: nothing answers at the others'
 # addresses, and what is converged must stand that.
 plan:
   name: kitchen

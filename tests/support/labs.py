@@ -9,12 +9,27 @@ import subprocess
 import yaml
 
 from lab import health as lab_health
-from lab import network
+from lab import image, network, preflight
+from lab import plan as plans
 from lab.machine import Machine
 from lab.machines import Lab
+from lab.progress import Progress
 from tests.support import REPO, spent, wait_until
 
 HEALTHY_WITHIN = 90  # seconds, after whatever a test did
+
+
+@contextlib.contextmanager
+def network_only(name, plan=plans.PLAN):
+    """Yield a lab of a plan's networks without any of its machines, for machines of `boot_extra`; it is gone afterwards."""
+    preflight.check()
+    made = Lab(name)
+    made.destroy()
+    try:
+        made.create(image.cached() or image.obtain(Progress()), plan, nodes=False)
+        yield made
+    finally:
+        made.destroy()
 
 
 def nodes(lab, role=None):
