@@ -17,8 +17,8 @@ NEAR_LIMIT, NEAR_HEALING = 4, 1.5  # times as long as everything else: up to the
 LEAST = 1.5  # seconds after the fault that are shown at least
 WIDE, NARROW = 620, 250  # pixels of the plotting area, without the axis
 LABELS = 100  # pixels for the names of phases and for the numbers of the axis above them
-ONE_RUN, HEALED = "one run", "fault healed (median)"
-PHASE = "phase (median)"
+ONE_RUN, MEDIAN = "one run", "median"
+FAULT, HEALED, PHASE = "fault", "fault healed (median)", "phase (median)"
 WITHIN, OVER = "run within the limit", "run over the limit"
 STEPS = [factor * 10**power for power in range(-2, 4) for factor in (1, 2, 5)][2:]  # seconds: 0.05, 0.1, ...
 
@@ -46,11 +46,7 @@ LINES = {
     "phase": ("var(--phase)", [1, 4], 2),
     "limit": ("var(--limit)", [12, 3, 3, 3], 2),
 }
-
-
-def seconds(value):
-    """Return seconds as words for a picture: ``0.5 s``, ``30 s``."""
-    return f"{value:g} s"
+LOOKS = {FAULT: "fault", HEALED: "healed", PHASE: "phase"}
 
 
 def coarser(line, step):
@@ -100,10 +96,9 @@ def distribution(values):
     return [(0.0, 0.0), *((value, 100 * count / len(values)) for count, value in enumerate(ended, 1))]
 
 
-def shown_limit(limit, edge):
-    """Return (the limit, or None where it lies beyond ``edge`` seconds; its words for the legend)."""
-    words = f"longest gap allowed: {seconds(limit)}"
-    return (limit, words) if limit <= edge else (None, f"{words} (outside)")
+def limit_words(limit, room):
+    """Return what a legend says of the limit where so many seconds of a picture are left for it."""
+    return f"longest gap allowed: {limit:g} s" + ("" if limit <= room else " (outside)")
 
 
 def healed_after(one):
@@ -113,10 +108,15 @@ def healed_after(one):
     return statistics.median(run["at"]["healed"] - run["at"]["struck"] for run in one["runs"])
 
 
-def disturbed_until(line):
-    """Return the last second at which a timeline is below half of its median before the fault; 0 where it never is."""
+def disturbed(line):
+    """Return the seconds after the fault at which a timeline is below half of its median before the fault; [0] without."""
     normal = statistics.median([rate for second, rate in line if second < 0] or [0])
-    return max([0, *(second for second, rate in line if second >= 0 and rate < normal / 2)])
+    return [second for second, rate in line if second >= 0 and rate < normal / 2] or [0]
+
+
+def outage_begin(lines):
+    """Return the first second after the fault at which the median of timelines is disturbed, 0 where it never is."""
+    return disturbed(median(lines))[0]
 
 
 def window(one, lines):
@@ -127,10 +127,19 @@ def window(one, lines):
     where they are near; with some room on both sides.
     """
     seen = [phase["after"] for run in one["runs"] for phase in run["phases"].values()]
-    last = max([LEAST, *seen, *(disturbed_until(line) for line in lines)])
-    near = [(healed_after(one), NEAR_HEALING), (one["write_gap"], NEAR_LIMIT)]
-    last = max([last, *(second for second, factor in near if second is not None and second <= factor * last)])
+    last = max([LEAST, *seen, *(disturbed(coarser(line, 0.1))[-1] for line in lines)])
+    healed = healed_after(one)
+    ends = [outage_begin(lines) + one["write_gap"]] if one["write_gap"] <= NEAR_LIMIT * last else []
+    ends += [healed] if healed is not None and healed <= NEAR_HEALING * last else []
+    last = max([last, *ends])
     return -min(BEFORE, max(0.5, 0.2 * last)), min(last * 1.2, max(line[-1][0] for line in lines))
+
+
+def events(one, end):
+    """Return ``[{"second", "what"}, ...]``: the fault, and its healing where that is before the end."""
+    healed = healed_after(one)
+    found = [{"second": 0, "what": FAULT}]
+    return found if healed is None or healed > end else [*found, {"second": healed, "what": HEALED}]
 
 
 def around_fault(one, timelines, width):
@@ -150,44 +159,33 @@ def around_fault(one, timelines, width):
     lines = [between(coarser(line, step), start, end) for line in lines]
     one_alone = len(lines) == 1
     middle = "the run" if one_alone else f"median of {len(lines)} runs"
-    limit, limit_words = shown_limit(one["write_gap"], end)
-    healed = healed_after(one)
-    rules = [{"second": 0, "what": "fault"}]
-    if healed is not None and healed <= end:
-        rules.append({"second": healed, "what": HEALED})
-    if limit is not None:
-        rules.append({"second": limit, "what": limit_words})
-    marked = [{"second": phase["p50"], "what": PHASE} for phase in one["phases"].values()]
-    looks = {
-        ONE_RUN: "run",
-        middle: "median",
-        "fault": "fault",
-        HEALED: "healed",
-        PHASE: "phase",
-        limit_words: "limit",
-    }
-    there = {middle, limit_words, *(row["what"] for row in rules + marked), *([] if one_alone else [ONE_RUN])}
-    looks = {what: look for what, look in looks.items() if what in there}
+    begun, top = outage_begin(lines), 1.25 * max(rate for line in lines for _, rate in line) or 1
+    rate, limit = _rate(top), limit_words(one["write_gap"], end - begun)
+    rules = events(one, end)
+    seen = [row for row in phase_rows(one) if row["second"] <= end]
+    marked = [{"second": row["second"], "what": PHASE} for row in seen if row["what"] == MEDIAN]
+    looks = {} if one_alone else {ONE_RUN: "run"}
+    looks |= {middle: "median", **{row["what"]: LOOKS[row["what"]] for row in rules + marked}, limit: "limit"}
     second = {"field": "second", "type": "quantitative", "scale": {"domain": [start, end], "nice": False}}
     time = {"title": "time after the fault (s)", "axis": {"tickCount": 8}}
     bare = {"title": None, "axis": {"labels": False, "ticks": False}}  # the panel below has the axis
-    columns = 1 if width < 400 else 3
     writes = {
         "width": width,
         "height": 200,
         "layer": [
-            *([] if one_alone else [_steps(lines, ONE_RUN)]),
-            _rules(marked + rules),
-            _steps([median(lines)], middle),
+            *([] if one_alone else [_steps(lines, ONE_RUN, rate)]),
+            _rules(rules + marked),
+            _steps([median(lines)], middle, rate),
+            _span(begun, min(begun + one["write_gap"], end), 0.93 * top, limit, rate),
         ],
         "encoding": {
-            "x": second | (bare if one["phases"] else time),
-            **_look(looks, _legend_of_lines(columns=columns)),
+            "x": second | (bare if seen else time),
+            **_look(looks, _legend_of_lines(columns=1 if width == NARROW else 3)),
         },
     }
     panels = [writes]
-    if one["phases"]:
-        below = [_rules(rules) | {"encoding": _look(looks, None)}, _phases(one)]
+    if seen:
+        below = [_rules(rules) | {"encoding": _look(looks, None)}, _phases(seen)]
         panels.append(
             {"width": width, "height": {"step": 20}, "layer": below, "encoding": {"x": second | time}}
         )
@@ -195,52 +193,63 @@ def around_fault(one, timelines, width):
     return {"vconcat": panels, "spacing": 10, "resolve": independent}
 
 
-def _steps(lines, what):
+def _steps(lines, what, rate):
     rows = [
         {"second": second, "rate": round(rate, 1), "run": number, "what": what}
         for number, line in enumerate(lines)
         for second, rate in sparse(line)
     ]
-    top = 1.1 * max(row["rate"] for row in rows) or 1
-    rate = {
+    return {"data": {"values": rows}, "mark": STEP_LINE, "encoding": {"y": rate, "detail": {"field": "run"}}}
+
+
+def _rate(top):
+    return {
         "field": "rate",
         "type": "quantitative",
         "title": "acknowledged writes (per second)",
         "axis": {"minExtent": LABELS, "tickCount": 5},
         "scale": {"domain": [-0.03 * top, top], "nice": False},  # an outage is seen above the axis
     }
-    return {"data": {"values": rows}, "mark": STEP_LINE, "encoding": {"y": rate, "detail": {"field": "run"}}}
+
+
+def _span(first, last, height, what, rate):
+    """Return a level line between two times."""
+    row = {"second": first, "until": last, "rate": height, "what": what}
+    return _rules([row]) | {"encoding": {"y": rate, "x2": {"field": "until"}}}
 
 
 def _rules(rows):
+    """Return lines from edge to edge, unless the rows say more."""
     return {"data": {"values": rows}, "mark": {"type": "rule"}}
 
 
-def _phases(one):
-    """Return a row for each phase, a circle for each run and a diamond for their median."""
-    names = {mark: phases.NAMES[mark] for mark in phases.MARKS if mark in one["phases"]}
+def phase_rows(one):
+    """Return ``[{"phase", "second", "what"}, ...]``: every phase of every run, and the median of each."""
     rows = [
         *((mark, seen["after"], ONE_RUN) for run in one["runs"] for mark, seen in run["phases"].items()),
-        *((mark, seen["p50"], "median") for mark, seen in one["phases"].items()),
+        *((mark, seen["p50"], MEDIAN) for mark, seen in one["phases"].items()),
     ]
+    return [{"phase": phases.NAMES[mark], "second": second, "what": what} for mark, second, what in rows]
+
+
+def _phases(rows):
+    """Return a row for each phase, a circle for each run and a diamond for their median."""
     legend = _legend_of_points()
     row = {
         "field": "phase",
         "type": "nominal",
-        "sort": list(names.values()),
+        "sort": list(phases.NAMES.values()),
         "title": None,
         "axis": {"minExtent": LABELS, "grid": True},
     }
     return {
-        "data": {
-            "values": [{"phase": names[mark], "second": second, "what": what} for mark, second, what in rows]
-        },
+        "data": {"values": rows},
         "mark": {"type": "point", "stroke": "var(--phase)", "strokeWidth": 1.5},
         "encoding": {
             "y": row,
-            "shape": _category({ONE_RUN: "circle", "median": "diamond"}, legend),
-            "fill": _category({ONE_RUN: "transparent", "median": "var(--phase)"}, legend),
-            "size": _category({ONE_RUN: 30, "median": 160}, None),
+            "shape": _category({ONE_RUN: "circle", MEDIAN: "diamond"}, legend),
+            "fill": _category({ONE_RUN: "transparent", MEDIAN: "var(--phase)"}, legend),
+            "size": _category({ONE_RUN: 30, MEDIAN: 160}, None),
         },
     }
 
@@ -250,11 +259,11 @@ def gaps(one):
     values, allowed = [run["write_gap"] for run in one["runs"]], one["write_gap"]
     worst = max([0.0, *filter(math.isfinite, values)])
     edge = 1.05 * max(0.1, worst, allowed if allowed <= max(1, NEAR_LIMIT * worst) else 0)
-    limit, limit_words = shown_limit(allowed, edge)
+    limit = limit_words(allowed, edge)
     middle = one["figures"]["write_gap"]["p50"]
     median_words = f"median: {middle:.2f} s" if math.isfinite(middle) else "median: no write again (outside)"
     rules = [{"gap": middle, "what": median_words}] if math.isfinite(middle) else []
-    rules += [{"gap": limit, "what": limit_words}] if limit is not None else []
+    rules += [{"gap": allowed, "what": limit}] if allowed <= edge else []
     points = distribution(values)
     steps = [{"gap": gap, "share": share} for gap, share in [*points, (edge, points[-1][1])]]
     dots = [
@@ -281,7 +290,7 @@ def gaps(one):
         "scale": {"domain": [0, edge], "nice": False},
     }
     line = STEP_LINE | {"stroke": "var(--muted)", "strokeWidth": 1.5}
-    looks = _look({median_words: "median", limit_words: "limit"}, _legend_of_lines(columns=1))
+    looks = _look({median_words: "median", limit: "limit"}, _legend_of_lines(columns=1))
     return {
         "width": NARROW,
         "height": 200,

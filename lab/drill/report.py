@@ -129,12 +129,14 @@ def timeline(lines, struck):
     struck
         When the fault was injected, seconds of the monotonic clock.
     """
-    counts = {}
+    counts, last = {}, -math.inf
     for line in lines:
         if line["kind"] == "write":
+            last = max(last, line["due"])
             counts.setdefault(math.floor((line["due"] - struck) / BIN), 0)
             if line["outcome"] == "ok":
                 bin = math.floor((line["done"] - struck) / BIN)
                 counts[bin] = counts.get(bin, 0) + 1
-    # The first and the last one are not whole.
-    return [(round(bin * BIN, 2), counts.get(bin, 0) / BIN) for bin in range(min(counts) + 1, max(counts))]
+    # The first bin is not whole, nor are those at the end, when workers stop one after the other.
+    end = math.floor((last - struck) / BIN)
+    return [(round(bin * BIN, 2), counts.get(bin, 0) / BIN) for bin in range(min(counts) + 1, end)]

@@ -41,7 +41,7 @@ def page(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("page", PAGES, indirect=True)
-@pytest.mark.parametrize(("width", "shown"), [(390, "narrow"), (1280, "wide")])
+@pytest.mark.parametrize(("width", "shown"), [(390, "narrow"), (800, "wide"), (1280, "wide")])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_whole(chromium, page, width, shown, scheme):
     chromium.open(page, width, scheme=scheme)

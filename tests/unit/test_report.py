@@ -31,6 +31,12 @@ def texts(svg):
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
+def rows(specification, key):
+    """Return all rows of data, of any layer of any panel, that have a key."""
+    layers = [layer for panel in specification["vconcat"] for layer in panel["layer"]]
+    return [row for layer in layers for row in layer["data"]["values"] if key in row]
+
+
 class TestTimeline:
     """What clients saw of one run."""
 
@@ -165,6 +171,26 @@ class TestPictures:
 
         assert marked(True)
         assert not marked(False)
+
+    def test_the_fault_is_a_line_through_both_panels(self, crash):
+        drawn = plots.svg(plots.around_fault(*crash, plots.WIDE))
+        lines = re.findall(r'<line [^>]*y2="(-?[1-9]\d*)"[^>]*stroke="var\(--fault\)"', drawn)
+        assert len(lines) == 2
+
+    def test_the_limit_is_as_long_as_it_lasts_from_where_the_outage_begins(self, crash):
+        one, timelines = crash
+        (row,) = rows(plots.around_fault(one, timelines, plots.WIDE), "until")
+        assert 0 <= row["second"] <= 0.2
+        assert row["until"] - row["second"] == pytest.approx(one["write_gap"])
+
+    def test_nothing_is_drawn_outside(self):
+        records, timelines = reports.fault("postgres-crash", [1.0, 2.0], marks=FAILOVER)
+        records["runs"][0]["phases"]["stopped"] = {"after": 60.0, "node": "db1"}
+        drawn = plots.around_fault(content(records), timelines, plots.WIDE)
+        ends = drawn["vconcat"][0]["encoding"]["x"]["scale"]["domain"]
+        assert all(ends[0] <= row["second"] <= ends[1] for row in rows(drawn, "second"))
+        assert ends[1] <= reports.END
+        assert "database stopped" not in texts(plots.svg(drawn))
 
     def test_lines_differ_by_more_than_colour(self):
         looks = [(tuple(dash), width) for _, dash, width in plots.LINES.values()]
