@@ -30,7 +30,7 @@ CONFIG = {
     "axis": {
         "labelColor": "var(--text)", "titleColor": "var(--text)", "domainColor": "var(--muted)",
         "tickColor": "var(--muted)", "gridColor": "var(--grid)", "labelFontSize": 12, "titleFontSize": 12,
-        "titleFontWeight": "normal", "titlePadding": 6,
+        "titleFontWeight": "normal", "titlePadding": 6, "labelFlush": False,
     },
     "legend": {"labelColor": "var(--text)", "labelFontSize": 12, "labelLimit": 320, "symbolSize": 360, "columnPadding": 24},
     "view": {"stroke": None},
@@ -62,12 +62,6 @@ def coarser(line, step):
     return [(round(bin * step, 2), statistics.fmean(rates)) for bin, rates in sorted(kept.items())]
 
 
-def between(line, start, end):
-    """Return the part of a timeline from ``start`` to ``end``, with a last point that carries the line to the end."""
-    kept = [point for point in line if start <= point[0] < end]
-    return [*kept, (end, kept[-1][1])]
-
-
 def step_for(span, points):
     """Return the shortest step, in seconds, that shows ``span`` seconds with at most so many points."""
     return next((step for step in STEPS if span / step <= points), STEPS[-1])
@@ -84,10 +78,15 @@ def median(lines):
     ]
 
 
-def sparse(line):
-    """Return a timeline without the points that a line of steps does not need: those equal to the one before."""
+def sparse(line, step, end):
+    """
+    Return the points that a line of steps needs.
+
+    That is none that has the rate of the one before, and a last one that carries the line to where its last step ends, or
+    to ``end``.
+    """
     kept = [next(same) for _, same in itertools.groupby(line, key=lambda point: point[1])]
-    return [*kept, line[-1]] if kept[-1] != line[-1] else kept
+    return [*kept, (min(line[-1][0] + step, end), line[-1][1])]
 
 
 def distribution(values):
@@ -156,12 +155,12 @@ def around_fault(one, timelines, width):
     lines = [timelines[run["run"]] for run in one["runs"]]
     start, end = window(one, lines)
     step = step_for(end - start, width / 6)
-    lines = [between(coarser(line, step), start, end) for line in lines]
+    lines = [[point for point in coarser(line, step) if start <= point[0] < end] for line in lines]
     one_alone = len(lines) == 1
     middle = "the run" if one_alone else f"median of {len(lines)} runs"
     begun, top = outage_begin(lines), 1.25 * max(rate for line in lines for _, rate in line) or 1
     rate, limit = _rate(top), limit_words(one["write_gap"], end - begun)
-    rules = events(one, end)
+    drawn, rules = [sparse(line, step, end) for line in lines], events(one, end)
     seen = [row for row in phase_rows(one) if row["second"] <= end]
     marked = [{"second": row["second"], "what": PHASE} for row in seen if row["what"] == MEDIAN]
     looks = {} if one_alone else {ONE_RUN: "run"}
@@ -173,9 +172,9 @@ def around_fault(one, timelines, width):
         "width": width,
         "height": 200,
         "layer": [
-            *([] if one_alone else [_steps(lines, ONE_RUN, rate)]),
+            *([] if one_alone else [_steps(drawn, ONE_RUN, rate)]),
             _rules(rules + marked),
-            _steps([median(lines)], middle, rate),
+            _steps([sparse(median(lines), step, end)], middle, rate),
             _span(begun, min(begun + one["write_gap"], end), 0.93 * top, limit, rate),
         ],
         "encoding": {
@@ -194,15 +193,17 @@ def around_fault(one, timelines, width):
 
 
 def _steps(lines, what, rate):
+    """Return lines of steps; ``rate`` is the axis."""
     rows = [
         {"second": second, "rate": round(rate, 1), "run": number, "what": what}
         for number, line in enumerate(lines)
-        for second, rate in sparse(line)
+        for second, rate in line
     ]
     return {"data": {"values": rows}, "mark": STEP_LINE, "encoding": {"y": rate, "detail": {"field": "run"}}}
 
 
 def _rate(top):
+    """Return the axis of writes per second."""
     return {
         "field": "rate",
         "type": "quantitative",

@@ -79,14 +79,15 @@ class TestSeries:
     @given(st.lists(st.integers(0, 2), min_size=1))
     def test_sparse_draws_the_same_steps(self, rates):
         line = list(enumerate(rates))
-        kept, drawn = dict(plots.sparse(line)), []
+        kept, drawn = dict(plots.sparse(line, 1, 1000)), []
         for second, _ in line:
             drawn.append((second, kept.get(second, drawn[-1][1] if drawn else None)))
         assert drawn == line
-        assert max(kept) == line[-1][0]
+        assert max(kept.items()) == (len(rates), rates[-1])
 
-    def test_between_carries_the_line_to_the_end(self):
-        assert plots.between([(-1, 1), (0, 2), (1, 3), (2, 4)], 0, 1.5) == [(0, 2), (1, 3), (1.5, 3)]
+    def test_a_line_of_steps_ends_with_its_last_step_or_with_the_picture(self):
+        assert plots.sparse([(0, 2), (1, 3)], 1, 1.5) == [(0, 2), (1, 3), (1.5, 3)]
+        assert plots.sparse([(0, 2), (1, 3)], 1, 9) == [(0, 2), (1, 3), (2, 3)]
 
     def test_a_run_that_never_ended_is_missing_from_the_distribution(self):
         assert plots.distribution([2.0, NEVER, 1.0, 4.0]) == [
