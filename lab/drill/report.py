@@ -13,7 +13,6 @@ from lab.drill import phases
 
 BIN = 0.05  # seconds of a timeline's points
 FIGURES = ("write_gap", "read_gap", "unavailable", "to_full_redundancy")
-COUNTS = ("acknowledged", "failed", "unknown", "lost", "recovered", "duplicate", "nowhere")
 EXPLAINED = {
     "acknowledged": "acknowledged",
     "failed": "failed: never sent, or refused",
@@ -23,6 +22,7 @@ EXPLAINED = {
     "duplicate": "there twice",
     "nowhere": "there and never sent",
 }
+COUNTS = tuple(EXPLAINED)
 
 
 def content(records, timing, versions):

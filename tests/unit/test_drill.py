@@ -134,6 +134,7 @@ class TestComplaints:
         ("seen", "word"),
         [
             ({"write_gap": 0.6}, "0.60 s, at most 0.5"),
+            ({"write_gap": float("inf")}, "no write was acknowledged again"),
             ({"lost": 1}, "1 writes lost"),
             ({"nowhere": 1}, "nowhere"),
             ({"two_writable": 0.2}, "two nodes"),
