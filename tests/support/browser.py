@@ -4,8 +4,10 @@ import base64
 import contextlib
 import itertools
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 
 from websockets.sync.client import connect
@@ -36,6 +38,7 @@ def browser(folder):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,  # Debian's program is a script that waits for the browser: both are to end
     )
     try:
         found = (re.search(r"DevTools listening on (ws://\S+)", line) for line in process.stderr)
@@ -45,7 +48,8 @@ def browser(folder):
         with connect(address, max_size=None, proxy=None) as socket:
             yield Browser(socket)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stderr.close()
 
