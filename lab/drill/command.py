@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab import health, preflight, report
-from lab.drill import nemesis
+from lab.drill import nemesis, plots
 from lab.drill import report as reports
 from lab.drill.faults import FAULTS, named
 from lab.drill.run import Scene, complaints, drill, password
@@ -87,12 +87,14 @@ def facts(lab):
 def carry_out(lab, faults, runs, folder):
     """Run everything, one after the other; the report is written anew after each run, so that nothing measured is lost."""
     known, secret = facts(lab), password(lab)
-    records, timelines, bad = {}, {}, 0
+    records, drawn, bad = {}, {}, 0
     for name, fault in faults.items():
+        timelines = {}
         one = records[name] = {
             "what": fault.what,
             "number": fault.number,
             "write_gap": fault.write_gap,
+            "heals": fault.heal is not None,
             "runs": [],
         }
         for number in range(1, runs + 1):
@@ -108,7 +110,11 @@ def carry_out(lab, faults, runs, folder):
             one["runs"].append(record)
             lines = [json.loads(line) for line in (raw / "client.jsonl").read_text().splitlines()]
             timelines[record["run"]] = reports.timeline(lines, record["at"]["struck"])
-            reports.write(folder, reports.content(records, **known), timelines)
+            told = reports.content(records, **known)
+            drawn[name] = plots.draw(
+                told["faults"][name], timelines
+            )  # the pictures of the faults before do not change
+            reports.write(folder, told, drawn)
             bad += bool(record["complaints"])
             say(f"{name} {number}/{runs}: {sentence(record)}")
     say(f"\n{folder}/report.html and report.json, {bad} of {runs * len(faults)} runs not as they must be.")

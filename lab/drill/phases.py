@@ -14,6 +14,18 @@ MARKS = {
     "virtual_ip": ("keepalived", r"Entering MASTER STATE"),
 }
 
+# What a report calls them.
+NAMES = {
+    "stopped": "database stopped",
+    "released": "lock released",
+    "lock_taken": "lock taken",
+    "promoted": "promoted",
+    "etcd_leader": "etcd leader",
+    "haproxy_down": "HAProxy: down",
+    "haproxy_up": "HAProxy: up",
+    "virtual_ip": "virtual IP",
+}
+
 
 def marks(entries, struck, until):
     """

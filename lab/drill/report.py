@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+import time
 from pathlib import Path
 
 import jinja2
@@ -10,9 +11,18 @@ import jinja2
 from _utils import fanatico_measure as measure
 from lab.drill import phases
 
+BIN = 0.05  # seconds of a timeline's points
 FIGURES = ("write_gap", "read_gap", "unavailable", "to_full_redundancy")
-COUNTS = ("acknowledged", "failed", "unknown", "lost", "recovered", "duplicate", "nowhere")
-WIDTH, HEIGHT = 560, 200
+EXPLAINED = {
+    "acknowledged": "acknowledged",
+    "failed": "failed: never sent, or refused",
+    "unknown": "unknown: sent, no answer",
+    "lost": "lost: acknowledged and not there",
+    "recovered": "unknown and there",
+    "duplicate": "there twice",
+    "nowhere": "there and never sent",
+}
+COUNTS = tuple(EXPLAINED)
 
 
 def content(records, timing, versions):
@@ -20,7 +30,8 @@ def content(records, timing, versions):
     Return all that a report says.
 
     records
-        ``{fault: {"what", "number", "write_gap", "runs": [record, ...]}}``, as ``drill`` and ``complaints`` make them.
+        ``{fault: {"what", "number", "write_gap", "heals", "runs": [record, ...]}}``, as ``drill`` and ``complaints`` make
+        them. ``write_gap`` is the longest one allowed, in seconds; ``heals`` is whether the drill itself ends the fault.
     timing, versions
         The plan's timing and ``{package: version}``.
     """
@@ -35,8 +46,16 @@ def content(records, timing, versions):
             "phases": _phases(runs),
             "failovers": sum(run["failover"] for run in runs),
             "complaints": [f"{run['run']}: {text}" for run in runs for text in run["complaints"]],
+            "never": sum(math.isinf(run["write_gap"]) for run in runs),
+            "failed_runs": sum(bool(run["complaints"]) for run in runs),
         }
-    return {"timing": timing, "versions": versions, "machine": platform.platform(), "faults": faults}
+    return {
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "timing": timing,
+        "versions": versions,
+        "machine": platform.platform(),
+        "faults": faults,
+    }
 
 
 def _phases(runs):
@@ -74,58 +93,50 @@ def kept(told):
     return {**{key: told[key] for key in ("timing", "versions", "machine")}, "runs": runs}
 
 
-def write(folder, told, timelines):
-    """Write ``report.json`` and ``report.html``; ``timelines`` is ``{run: what timeline returns}``."""
+def write(folder, told, drawn):
+    """
+    Write ``report.json`` and ``report.html``.
+
+    told
+        What ``content`` returned.
+    drawn
+        ``{fault: what plots.draw returned}``.
+    """
     (folder / "report.json").write_text(json.dumps(told, indent=2, default=str) + "\n")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["seconds"] = lambda value: f"{value:.2f}" if math.isfinite(value) else "never"
     template = environment.from_string((Path(__file__).parent / "report.html.jinja").read_text())
-    drawn = {
-        name: {
-            "ecdf": steps([run["write_gap"] for run in one["runs"]]),
-            "worst": bars(timelines[max(one["runs"], key=lambda run: run["write_gap"])["run"]]),
-        }
-        for name, one in told["faults"].items()
-    }
-    page = template.render(told=told, drawn=drawn, figures=FIGURES, width=WIDTH, height=HEIGHT)
+    faults = told["faults"].values()
+    page = template.render(
+        **told,
+        drawn=drawn,
+        keys=FIGURES,
+        explained=EXPLAINED,
+        names=phases.NAMES,
+        all_runs=sum(len(one["runs"]) for one in faults),
+        failed_runs=sum(one["failed_runs"] for one in faults),
+        lost=sum(one["counts"]["lost"] for one in faults),
+    )
     (folder / "report.html").write_text(page)
 
 
-def steps(values):
-    """Return an empirical distribution as an SVG path and the value at its right edge; what never ended is beyond it."""
-    ended = [value for value in values if math.isfinite(value)]
-    edge = max([0.001, *ended]) * 1.05
-    path, height = f"M 0 {HEIGHT}", HEIGHT
-    for count, value in enumerate(sorted(ended), 1):
-        path += f" L {value / edge * WIDTH:.1f} {height:.1f}"
-        height = HEIGHT - count / len(values) * HEIGHT
-        path += f" L {value / edge * WIDTH:.1f} {height:.1f}"
-    return {"path": f"{path} L {WIDTH} {height:.1f}", "edge": round(edge, 2)}
-
-
-def bars(line):
-    """Return a timeline as an SVG path, with where the fault stands and the seconds at both ends."""
-    first, last = line[0][0], line[-1][0]
-    highest = max(count for _, count in line) or 1
-    scale = WIDTH / max(last - first, 0.1)
-    points = [
-        f"{(second - first) * scale:.1f} {HEIGHT - count / highest * HEIGHT:.1f}" for second, count in line
-    ]
-    return {
-        "path": "M " + " L ".join(points),
-        "struck": -first * scale,
-        "from": round(first),
-        "to": round(last),
-        "highest": highest * 10,
-    }
-
-
 def timeline(lines, struck):
-    """Return [(second from the fault, writes acknowledged)] for every tenth of a second of a run."""
-    counts = {}
+    """
+    Return ``[(second from the fault, acknowledged writes per second), ...]`` of a run, a point for every BIN seconds.
+
+    lines
+        The client's attempts, as ``fanatico_client`` writes them.
+    struck
+        When the fault was injected, seconds of the monotonic clock.
+    """
+    counts, last = {}, -math.inf
     for line in lines:
         if line["kind"] == "write":
-            counts.setdefault(int((line["due"] - struck) * 10), 0)
+            last = max(last, line["due"])
+            counts.setdefault(math.floor((line["due"] - struck) / BIN), 0)
             if line["outcome"] == "ok":
-                tenth = int((line["done"] - struck) * 10)
-                counts[tenth] = counts.get(tenth, 0) + 1
-    return [(tenth / 10, counts.get(tenth, 0)) for tenth in range(min(counts), max(counts) + 1)]
+                bin = math.floor((line["done"] - struck) / BIN)
+                counts[bin] = counts.get(bin, 0) + 1
+    # The first bin is not whole, nor are those at the end, when workers stop one after the other.
+    end = math.floor((last - struck) / BIN)
+    return [(round(bin * BIN, 2), counts.get(bin, 0) / BIN) for bin in range(min(counts) + 1, end)]

@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import json
+import math
 import os
 import random
 import secrets
@@ -225,7 +226,9 @@ def ledger(lab, node, name):
 def complaints(fault, record):
     """Return what of a run was not as it must be, one sentence each."""
     found = []
-    if record["write_gap"] > fault.write_gap:
+    if math.isinf(record["write_gap"]):
+        found.append("no write was acknowledged again")
+    elif record["write_gap"] > fault.write_gap:
         found.append(f"no write for {record['write_gap']:.2f} s, at most {fault.write_gap} s were allowed")
     for key in ("lost", "duplicate", "nowhere"):
         if record[key]:

@@ -1,14 +1,13 @@
 """What is made of a drill's raw lines: gaps, losses, and whether two nodes took writes."""
 
 import contextlib
-import itertools
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from _utils import fanatico_measure as measure
-from lab.drill import faults, phases, report
+from lab.drill import faults, phases
 from lab.drill import run as drill
 
 RATE = 10  # writes a second in these tests
@@ -135,6 +134,7 @@ class TestComplaints:
         ("seen", "word"),
         [
             ({"write_gap": 0.6}, "0.60 s, at most 0.5"),
+            ({"write_gap": float("inf")}, "no write was acknowledged again"),
             ({"lost": 1}, "1 writes lost"),
             ({"nowhere": 1}, "nowhere"),
             ({"two_writable": 0.2}, "two nodes"),
@@ -237,37 +237,6 @@ class FakeScene:
 
     def __getattr__(self, name):
         raise NotInTest(name)
-
-
-def test_a_timeline_has_every_tenth_of_a_second():
-    line = report.timeline(writes(["ok"] * 5 + ["failed"] * 10 + ["ok"] * 5), struck=0.5)
-    assert all(round(later - sooner, 1) == 0.1 for (sooner, _), (later, _) in itertools.pairwise(line))
-    assert [count for _, count in line].count(0) == 10
-
-
-def test_the_report_shows_every_fault(tmp_path):
-    run = TestComplaints.RECORD | dict.fromkeys(report.COUNTS, 0) | dict.fromkeys(report.FIGURES, 0.2)
-    run |= {
-        "run": "haproxy-kill-001",
-        "complaints": ["<b>"],
-        "phases": {"virtual_ip": {"after": 0.2, "node": "x"}},
-        "cures": [],
-        "noted": {},
-    }
-    never = run | {"run": "haproxy-kill-002", "write_gap": float("inf"), "complaints": [], "phases": {}}
-    records = {"haproxy-kill": {"what": "x", "number": "38", "write_gap": 0.5, "runs": [run, never]}}
-    told = report.content(records, {"ttl": 20}, {"haproxy": "3.0"})
-    line = [(-0.1, 20), (0.0, 0), (0.1, 20)]
-    report.write(tmp_path, told, {"haproxy-kill-001": line, "haproxy-kill-002": line})
-    page = (tmp_path / "report.html").read_text()
-    assert "haproxy-kill" in page
-    assert "&lt;b&gt;" in page
-    assert "nan" not in page
-    assert "<td>virtual ip</td><td>1</td><td>0.20</td>" in page
-    assert (tmp_path / "report.json").exists()
-    kept = report.kept(told)
-    assert [one["write_gap"] for one in kept["runs"]["haproxy-kill"]] == [run["write_gap"], float("inf")]
-    assert kept["timing"] == {"ttl": 20}
 
 
 def test_the_address_of_the_client_is_nobodys(plan):

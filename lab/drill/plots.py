@@ -1,0 +1,349 @@
+"""The pictures of a report: what is drawn, as Vega-Lite specifications, and the SVG that becomes of them.
+
+Colours are CSS variables of the page (``report.html.jinja``), so that one SVG serves a light and a dark screen.
+"""
+
+import itertools
+import math
+import re
+import statistics
+
+import vl_convert
+
+from lab.drill import phases
+
+BEFORE = 3.0  # seconds before the fault that are shown at most
+NEAR_LIMIT, NEAR_HEALING = 4, 1.5  # times as long as everything else: up to there they are shown
+LEAST = 1.5  # seconds after the fault that are shown at least
+WIDE, NARROW = 620, 250  # pixels of the plotting area, without the axis
+LABELS = 100  # pixels for the names of phases and for the numbers of the axis above them
+ONE_RUN, MEDIAN = "one run", "median"
+FAULT, HEALED, PHASE = "fault", "fault healed (median)", "phase (median)"
+WITHIN, OVER = "run within the limit", "run over the limit"
+STEPS = [factor * 10**power for power in range(-2, 4) for factor in (1, 2, 5)][2:]  # seconds: 0.05, 0.1, ...
+
+STEP_LINE = {"type": "line", "interpolate": "step-after"}
+
+CONFIG = {
+    "aria": False,  # the page has the numbers as tables
+    "font": "system-ui, sans-serif",
+    "axis": {
+        "labelColor": "var(--text)", "titleColor": "var(--text)", "domainColor": "var(--muted)",
+        "tickColor": "var(--muted)", "gridColor": "var(--grid)", "labelFontSize": 12, "titleFontSize": 12,
+        "titleFontWeight": "normal", "titlePadding": 6, "labelFlush": False,
+    },
+    "legend": {"labelColor": "var(--text)", "labelFontSize": 12, "labelLimit": 320, "symbolSize": 360, "columnPadding": 24},
+    "view": {"stroke": None},
+    "line": {"strokeCap": "butt"},
+}  # fmt: skip
+
+# How each kind of line looks: (colour, dash, width in pixels). No two differ by colour alone.
+LINES = {
+    "run": ("var(--run)", [1, 0], 1),
+    "median": ("var(--median)", [1, 0], 3),
+    "fault": ("var(--fault)", [7, 4], 2),
+    "healed": ("var(--healed)", [2, 3], 2),
+    "phase": ("var(--phase)", [1, 4], 2),
+    "limit": ("var(--limit)", [12, 3, 3, 3], 2),
+}
+LOOKS = {FAULT: "fault", HEALED: "healed", PHASE: "phase"}
+
+
+def coarser(line, step):
+    """
+    Return a timeline with one point for every ``step`` seconds, the mean of what there is.
+
+    line
+        ``[(second from the fault, writes per second), ...]``, as ``report.timeline`` returns it.
+    """
+    kept = {}
+    for second, rate in line:
+        kept.setdefault(math.floor(second / step + 1e-6), []).append(rate)
+    return [(round(bin * step, 2), statistics.fmean(rates)) for bin, rates in sorted(kept.items())]
+
+
+def step_for(span, points):
+    """Return the shortest step, in seconds, that shows ``span`` seconds with at most so many points."""
+    return next((step for step in STEPS if span / step <= points), STEPS[-1])
+
+
+def median(lines):
+    """Return the median timeline: a point wherever at least half of the runs have one. All need the same steps."""
+    rates = {}
+    for line in lines:
+        for second, rate in line:
+            rates.setdefault(second, []).append(rate)
+    return [
+        (second, statistics.median(of)) for second, of in sorted(rates.items()) if len(of) * 2 >= len(lines)
+    ]
+
+
+def sparse(line, step, end):
+    """
+    Return the points that a line of steps needs.
+
+    That is none that has the rate of the one before, and a last one that carries the line to where its last step ends, or
+    to ``end``.
+    """
+    kept = [next(same) for _, same in itertools.groupby(line, key=lambda point: point[1])]
+    return [*kept, (min(line[-1][0] + step, end), line[-1][1])]
+
+
+def distribution(values):
+    """Return ``[(value, % of all that are not larger)]`` of the finite ones, with a first point at (0, 0)."""
+    ended = sorted(value for value in values if math.isfinite(value))
+    return [(0.0, 0.0), *((value, 100 * count / len(values)) for count, value in enumerate(ended, 1))]
+
+
+def limit_words(limit, room):
+    """Return what a legend says of the limit where so many seconds of a picture are left for it."""
+    return f"longest gap allowed: {limit:g} s" + ("" if limit <= room else " (outside)")
+
+
+def healed_after(one):
+    """Return the median seconds from the fault to its end, or None where the drill does not end it."""
+    if not one["heals"]:
+        return None
+    return statistics.median(run["at"]["healed"] - run["at"]["struck"] for run in one["runs"])
+
+
+def disturbed(line):
+    """Return the seconds after the fault at which a timeline is below half of its median before the fault; [0] without."""
+    normal = statistics.median([rate for second, rate in line if second < 0] or [0])
+    return [second for second, rate in line if second >= 0 and rate < normal / 2] or [0]
+
+
+def outage_begin(lines):
+    """Return the first second after the fault at which the median of timelines is disturbed, 0 where it never is."""
+    return disturbed(median(lines))[0]
+
+
+def window(one, lines):
+    """
+    Return (first, last): the seconds from the fault that are worth a picture.
+
+    That is until the last time a run had less than half of its normal rate, the last phase, and the healing and the limit
+    where they are near; with some room on both sides.
+    """
+    seen = [phase["after"] for run in one["runs"] for phase in run["phases"].values()]
+    last = max([LEAST, *seen, *(disturbed(coarser(line, 0.1))[-1] for line in lines)])
+    healed = healed_after(one)
+    ends = [outage_begin(lines) + one["write_gap"]] if one["write_gap"] <= NEAR_LIMIT * last else []
+    ends += [healed] if healed is not None and healed <= NEAR_HEALING * last else []
+    last = max([last, *ends])
+    return -min(BEFORE, max(0.5, 0.2 * last)), min(last * 1.2, max(line[-1][0] for line in lines))
+
+
+def events(one, end):
+    """Return ``[{"second", "what"}, ...]``: the fault, and its healing where that is before the end."""
+    healed = healed_after(one)
+    found = [{"second": 0, "what": FAULT}]
+    return found if healed is None or healed > end else [*found, {"second": healed, "what": HEALED}]
+
+
+def around_fault(one, timelines, width):
+    """
+    Return the specification of "what clients saw": writes per second of every run, and below it the phases.
+
+    one
+        A fault of ``report.content``.
+    timelines
+        ``{run: what report.timeline returns}``.
+    width
+        Pixels of the plotting area.
+    """
+    lines = [timelines[run["run"]] for run in one["runs"]]
+    start, end = window(one, lines)
+    step = step_for(end - start, width / 6)
+    lines = [[point for point in coarser(line, step) if start <= point[0] < end] for line in lines]
+    one_alone = len(lines) == 1
+    middle = "the run" if one_alone else f"median of {len(lines)} runs"
+    begun, top = outage_begin(lines), 1.25 * max(rate for line in lines for _, rate in line) or 1
+    rate, limit = _rate(top), limit_words(one["write_gap"], end - begun)
+    drawn, rules = [sparse(line, step, end) for line in lines], events(one, end)
+    seen = [row for row in phase_rows(one) if row["second"] <= end]
+    marked = [{"second": row["second"], "what": PHASE} for row in seen if row["what"] == MEDIAN]
+    looks = {} if one_alone else {ONE_RUN: "run"}
+    looks |= {middle: "median", **{row["what"]: LOOKS[row["what"]] for row in rules + marked}, limit: "limit"}
+    second = {"field": "second", "type": "quantitative", "scale": {"domain": [start, end], "nice": False}}
+    time = {"title": "time after the fault (s)", "axis": {"tickCount": 8}}
+    bare = {"title": None, "axis": {"labels": False, "ticks": False}}  # the panel below has the axis
+    writes = {
+        "width": width,
+        "height": 200,
+        "layer": [
+            *([] if one_alone else [_steps(drawn, ONE_RUN, rate)]),
+            _rules(rules + marked),
+            _steps([sparse(median(lines), step, end)], middle, rate),
+            _span(begun, min(begun + one["write_gap"], end), 0.93 * top, limit, rate),
+        ],
+        "encoding": {
+            "x": second | (bare if seen else time),
+            **_look(looks, _legend_of_lines(columns=1 if width == NARROW else 3)),
+        },
+    }
+    panels = [writes]
+    if seen:
+        below = [_rules(rules) | {"encoding": _look(looks, None)}, _phases(seen)]
+        panels.append(
+            {"width": width, "height": {"step": 20}, "layer": below, "encoding": {"x": second | time}}
+        )
+    independent = {"legend": {"shape": "independent", "fill": "independent"}}
+    return {"vconcat": panels, "spacing": 10, "resolve": independent}
+
+
+def _steps(lines, what, rate):
+    """Return lines of steps; ``rate`` is the axis."""
+    rows = [
+        {"second": second, "rate": round(rate, 1), "run": number, "what": what}
+        for number, line in enumerate(lines)
+        for second, rate in line
+    ]
+    return {"data": {"values": rows}, "mark": STEP_LINE, "encoding": {"y": rate, "detail": {"field": "run"}}}
+
+
+def _rate(top):
+    """Return the axis of writes per second."""
+    return {
+        "field": "rate",
+        "type": "quantitative",
+        "title": "acknowledged writes (per second)",
+        "axis": {"minExtent": LABELS, "tickCount": 5},
+        "scale": {"domain": [-0.03 * top, top], "nice": False},  # an outage is seen above the axis
+    }
+
+
+def _span(first, last, height, what, rate):
+    """Return a level line between two times."""
+    row = {"second": first, "until": last, "rate": height, "what": what}
+    return _rules([row]) | {"encoding": {"y": rate, "x2": {"field": "until"}}}
+
+
+def _rules(rows):
+    """Return lines from edge to edge, unless the rows say more."""
+    return {"data": {"values": rows}, "mark": {"type": "rule"}}
+
+
+def phase_rows(one):
+    """Return ``[{"phase", "second", "what"}, ...]``: every phase of every run, and the median of each."""
+    rows = [
+        *((mark, seen["after"], ONE_RUN) for run in one["runs"] for mark, seen in run["phases"].items()),
+        *((mark, seen["p50"], MEDIAN) for mark, seen in one["phases"].items()),
+    ]
+    return [{"phase": phases.NAMES[mark], "second": second, "what": what} for mark, second, what in rows]
+
+
+def _phases(rows):
+    """Return a row for each phase, a circle for each run and a diamond for their median."""
+    legend = _legend_of_points()
+    row = {
+        "field": "phase",
+        "type": "nominal",
+        "sort": list(phases.NAMES.values()),
+        "title": None,
+        "axis": {"minExtent": LABELS, "grid": True},
+    }
+    return {
+        "data": {"values": rows},
+        "mark": {"type": "point", "stroke": "var(--phase)", "strokeWidth": 1.5},
+        "encoding": {
+            "y": row,
+            "shape": _category({ONE_RUN: "circle", MEDIAN: "diamond"}, legend),
+            "fill": _category({ONE_RUN: "transparent", MEDIAN: "var(--phase)"}, legend),
+            "size": _category({ONE_RUN: 30, MEDIAN: 160}, None),
+        },
+    }
+
+
+def gaps(one):
+    """Return the specification of "how long no write was acknowledged": the write gaps of all runs, median and limit."""
+    values, allowed = [run["write_gap"] for run in one["runs"]], one["write_gap"]
+    worst = max([0.0, *filter(math.isfinite, values)])
+    edge = 1.05 * max(0.1, worst, allowed if allowed <= max(1, NEAR_LIMIT * worst) else 0)
+    limit = limit_words(allowed, edge)
+    middle = one["figures"]["write_gap"]["p50"]
+    median_words = f"median: {middle:.2f} s" if math.isfinite(middle) else "median: no write again (outside)"
+    rules = [{"gap": middle, "what": median_words}] if math.isfinite(middle) else []
+    rules += [{"gap": allowed, "what": limit}] if allowed <= edge else []
+    points = distribution(values)
+    steps = [{"gap": gap, "share": share} for gap, share in [*points, (edge, points[-1][1])]]
+    dots = [
+        {"gap": gap, "share": share, "what": WITHIN if gap <= allowed else OVER} for gap, share in points[1:]
+    ]
+    kinds = {WITHIN: ("circle", "var(--healed)"), OVER: ("cross", "var(--fault)")}
+    kinds = {what: kind for what, kind in kinds.items() if any(dot["what"] == what for dot in dots)}
+    legend = _legend_of_points(direction="vertical")
+    look = {
+        channel: _category({what: kind[part] for what, kind in kinds.items()}, legend)
+        for part, channel in enumerate(("shape", "stroke"))
+    }
+    share = {
+        "field": "share",
+        "type": "quantitative",
+        "title": "runs with at most this gap (%)",
+        "scale": {"domain": [0, 100]},
+    }
+    gap = {
+        "field": "gap",
+        "type": "quantitative",
+        "title": "write gap (s)",
+        "axis": {"tickCount": 5},
+        "scale": {"domain": [0, edge], "nice": False},
+    }
+    line = STEP_LINE | {"stroke": "var(--muted)", "strokeWidth": 1.5}
+    looks = _look({median_words: "median", limit: "limit"}, _legend_of_lines(columns=1))
+    return {
+        "width": NARROW,
+        "height": 200,
+        "layer": [
+            {"data": {"values": steps}, "mark": line, "encoding": {"y": share}},
+            _rules(rules) | {"encoding": looks},
+            {
+                "data": {"values": dots},
+                "mark": {"type": "point", "size": 50, "strokeWidth": 1.5},
+                "encoding": {"y": share, **look},
+            },
+        ],
+        "encoding": {"x": gap},
+    }
+
+
+def _look(looks, legend):
+    """Return colour, dash and width of lines by ``what``: three scales with one legend."""
+    return {
+        channel: _category({what: LINES[look][part] for what, look in looks.items()}, legend)
+        for part, channel in enumerate(("color", "strokeDash", "strokeWidth"))
+    }
+
+
+def _category(values, legend):
+    """Return a channel with a value for each ``what``."""
+    scale = {"type": "ordinal", "domain": list(values), "range": list(values.values())}
+    return {"field": "what", "type": "nominal", "scale": scale, "legend": legend}
+
+
+def _legend_of_lines(columns):
+    return {"orient": "top", "symbolType": "stroke", "title": None, "columns": columns}
+
+
+def _legend_of_points(direction="horizontal"):
+    return {"orient": "bottom", "symbolSize": 80, "title": None, "direction": direction}
+
+
+def svg(specification):
+    """Return a Vega-Lite specification as SVG text that scales with its place in the page."""
+    text = vl_convert.vegalite_to_svg({**specification, "config": CONFIG, "background": "transparent"})
+    # A tenth of a pixel is enough for a path, and keeps thirty runs small.
+    text = re.sub(
+        r' d="[^"]+"', lambda path: re.sub(r"\d+\.\d+", lambda at: f"{float(at[0]):.1f}", path[0]), text
+    )
+    return re.sub(r' (width|height)="\d+"', "", text, count=2)
+
+
+def draw(one, timelines):
+    """Return ``{"wide", "narrow", "gaps"}``: a fault's pictures as SVG, for ``report.write``."""
+    return {
+        "wide": svg(around_fault(one, timelines, WIDE)),
+        "narrow": svg(around_fault(one, timelines, NARROW)),
+        "gaps": svg(gaps(one)),
+    }
