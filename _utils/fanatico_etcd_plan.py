@@ -213,7 +213,7 @@ def access_steps(seen, scope, admitted):
     """
     start = f"/service/{scope}/"
     grant = ["READWRITE", start, start[:-1] + chr(ord(start[-1]) + 1)]
-    steps = []
+    steps: list[tuple[str, str, dict]] = []
     for user in ("root", "patroni"):
         if user not in seen["users"]:
             steps.append((f"user {user} is made", "/v3/auth/user/add", {"name": user}))
