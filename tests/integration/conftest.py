@@ -29,6 +29,7 @@ from tests.support import REPO, pillar, wait_until
 
 MASTER = "salt"
 MINION = "etcd1"
+PATIENCE = 120  # seconds for whatever is awaited: a busy machine is slow, and nothing here is about speed
 SYSTEMCTL = """\
 #!/bin/sh
 # One unit, whose state is the content of a file.
@@ -76,7 +77,7 @@ class Systemd:
         """Wait until the beacon has judged the unit's present state: it looks again only after that. No cure may be running."""
         looks = self.home / "looks"
         looks.write_text("")
-        wait_until(lambda: looks.stat().st_size >= 2, 60, "the beacon to look at the unit twice")
+        wait_until(lambda: looks.stat().st_size >= 2, PATIENCE, "the beacon to look at the unit twice")
 
     def break_it(self, broken=True):
         """Have the unit fail to start, or not any more."""
@@ -96,7 +97,7 @@ def salt_factories_default_root_dir():
 
 @pytest.fixture(scope="session")
 def salt_factories_config():
-    return {"code_dir": str(REPO), "inject_sitecustomize": False, "start_timeout": 60}
+    return {"code_dir": str(REPO), "inject_sitecustomize": False, "start_timeout": PATIENCE}
 
 
 @pytest.fixture(scope="session")
@@ -161,12 +162,12 @@ def minion(master, systemd):
 
 @pytest.fixture(scope="session")
 def salt_cli(master):
-    return master.salt_cli(timeout=60)
+    return master.salt_cli(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
 def salt_run(master):
-    return master.salt_run_cli(timeout=60)
+    return master.salt_run_cli(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -175,7 +176,8 @@ def call(master, minion):
     client = salt.client.LocalClient(mopts=dict(master.config))
 
     def ask(function, *args, **kwargs):
-        answer = client.cmd(minion.id, function, args, timeout=60, full_return=True, kwarg=kwargs)[minion.id]
+        answers = client.cmd(minion.id, function, args, timeout=PATIENCE, full_return=True, kwarg=kwargs)
+        answer = answers[minion.id]
         assert answer["retcode"] == 0, answer
         return answer["ret"]
 

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from _utils import fanatico_lock
+from tests.integration.conftest import PATIENCE
 from tests.support import wait_until
 
 HOST, UNIT = "etcd1", "etcd.service"
@@ -20,12 +21,12 @@ def well(systemd, home, master, minion, event_listener):
     systemd.wait_judged()
 
     def thinking():
-        events = event_listener.get_events([(master.id, "salt/run/*")], after_time=0)
+        events = event_listener.get_events([(master.id, "salt/run/*")], after_time=0.0)
         healings = [event for event in events if event.data.get("fun") == "runner.state.orchestrate"]
         ended = {event.data["jid"] for event in healings if event.tag.endswith("/ret")}
         return {event.data["jid"] for event in healings} - ended
 
-    wait_until(lambda: not thinking(), 60, "healings of the last test to end")
+    wait_until(lambda: not thinking(), PATIENCE, "healings of the last test to end")
     for name in ("guard.json", "history.jsonl"):
         (home / name).unlink(missing_ok=True)
 
@@ -61,12 +62,12 @@ def decided(history, decision):
 def test_a_stopped_unit_is_started_and_it_is_written_down(systemd, history, master, run, event_listener):
     begun = time.time()
     systemd.set("inactive")
-    (entry,) = wait_until(lambda: decided(history, "healed"), 60, "the unit to be healed")
+    (entry,) = wait_until(lambda: decided(history, "healed"), PATIENCE, "the unit to be healed")
     assert systemd.active == "active"
     assert (entry["host"], entry["what"], entry["why"]) == (HOST, UNIT, "stopped")
     wait_until(
         lambda: event_listener.get_events([(master.id, "fanatico/heal/healed")], after_time=begun),
-        10,
+        PATIENCE,
         "the event fanatico/heal/healed",
     )
     assert run("fanatico.history") == [entry]
@@ -74,7 +75,7 @@ def test_a_stopped_unit_is_started_and_it_is_written_down(systemd, history, mast
 
 def test_a_failed_unit_too(systemd, history):
     systemd.set("failed")
-    (entry,) = wait_until(lambda: decided(history, "healed"), 60, "the unit to be healed")
+    (entry,) = wait_until(lambda: decided(history, "healed"), PATIENCE, "the unit to be healed")
     assert (entry["why"], entry["reason"]) == ("failed", "failed, started again")
 
 
@@ -82,15 +83,15 @@ def test_not_while_a_deploy_runs_but_right_after_it(systemd, history, home, thou
     assert fanatico_lock.acquire(home, "deploy")[0], "this test is the deploy"
     try:
         systemd.set("inactive")
-        (entry,) = wait_until(lambda: decided(history, "refused"), 60, "the refusal")
+        (entry,) = wait_until(lambda: decided(history, "refused"), PATIENCE, "the refusal")
         assert entry["reason"].startswith("a deploy (pid ")
-        refused = wait_until(lambda: thoughts()[1:], 60, "the repeated event to be decided, too")
+        refused = wait_until(lambda: thoughts()[1:], PATIENCE, "the repeated event to be decided, too")
         assert [thought["decision"] for thought in refused] == ["refused"] * len(refused)
         assert systemd.active == "inactive"
         assert len(history()) == 1, "the same refusal again is no news"
     finally:
         fanatico_lock.release(home)
-    wait_until(lambda: decided(history, "healed"), 60, "the repeated event to be heard")
+    wait_until(lambda: decided(history, "healed"), PATIENCE, "the repeated event to be heard")
 
 
 def test_three_times_and_no_more(systemd, history):
@@ -99,7 +100,7 @@ def test_three_times_and_no_more(systemd, history):
         wait_until(lambda: len(decided(history, "healed")) == times, 60, f"healing number {times}")  # noqa: B023
         systemd.wait_judged()
     systemd.set("failed")
-    (entry,) = wait_until(lambda: decided(history, "refused"), 60, "the refusal")
+    (entry,) = wait_until(lambda: decided(history, "refused"), PATIENCE, "the refusal")
     assert "already started 3 times in 10 minutes" in entry["reason"]
     assert systemd.active == "failed"
 
@@ -107,7 +108,7 @@ def test_three_times_and_no_more(systemd, history):
 def test_a_unit_that_cannot_start(systemd, history):
     systemd.break_it()
     systemd.set("failed")
-    entry = wait_until(lambda: decided(history, "failed"), 60, "the failure")[0]
+    entry = wait_until(lambda: decided(history, "failed"), PATIENCE, "the failure")[0]
     assert "etcd.service should be active and is failed" in entry["reason"]
     assert "panic: no disk" in entry["reason"]
 
@@ -115,10 +116,10 @@ def test_a_unit_that_cannot_start(systemd, history):
 def test_frozen(systemd, history, run):
     assert "Nothing is healed until" in run("fanatico.freeze", "new disks", "5m")
     systemd.set("inactive")
-    (entry,) = wait_until(lambda: decided(history, "refused"), 60, "the refusal")
+    (entry,) = wait_until(lambda: decided(history, "refused"), PATIENCE, "the refusal")
     assert "new disks" in entry["reason"]
     run("fanatico.unfreeze")
-    wait_until(lambda: decided(history, "healed"), 60, "the unit to be healed")
+    wait_until(lambda: decided(history, "healed"), PATIENCE, "the unit to be healed")
 
 
 def test_what_runs_again_is_left_alone(run):
