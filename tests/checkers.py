@@ -85,7 +85,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=300,  # against one that hangs; how long a busy machine takes is not the question
             check=False,
         )
 
