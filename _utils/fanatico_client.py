@@ -19,6 +19,7 @@ import os
 import socket
 import sys
 import time
+from typing import Any
 
 import psycopg
 
@@ -39,7 +40,7 @@ class Session:
 
     def __init__(self, settings):
         self.settings = settings
-        self.connection = None
+        self.connection: Any = None  # psycopg.AsyncConnection while there is one
         self.next_try = 0.0
 
     async def ready(self):
@@ -196,7 +197,9 @@ async def main(connect, ports, seconds, name, out, stdin=None, writers=WRITERS, 
 def run(work):
     """Take the arguments and the password, and work: ``work`` is ``main``, or is called as it is."""
     address, primary, replicas, authority, seconds, name, path = sys.argv[1:]
-    password = sys.stdin.buffer.raw.readline().decode().strip()
+    # What comes after it is left to `work`.
+    unbuffered: Any = sys.stdin.buffer
+    password = unbuffered.raw.readline().decode().strip()
     with open(path, "w", buffering=1) as out:
         connect, ports = settings(address, authority, password), (int(primary), int(replicas))
         asyncio.run(work(connect, ports, float(seconds), name, out, sys.stdin))

@@ -121,8 +121,8 @@ def _primary(plan, reports, silent, say):
 
 def _timeline(facts, say):
     """Whoever runs PostgreSQL is on one timeline."""
-    own = {name: (one.get("patroni") or {}).get("timeline") for name, one in facts.items()}
-    own = {name: timeline for name, timeline in own.items() if timeline}
+    told = {name: (one.get("patroni") or {}).get("timeline") for name, one in facts.items()}
+    own = {name: timeline for name, timeline in told.items() if timeline}
     newest = max(own.values(), default=None)
     behind = sorted(name for name, timeline in own.items() if timeline != newest)
     if newest is None:

@@ -234,7 +234,7 @@ def access_steps(seen, scope, admitted, renewing=False):
         for user in USERS
         if user != "health" or renewing or not seen["enforced"] or user in seen["users"]
     ]
-    steps = []
+    steps: list[tuple[str, str, dict]] = []
     for user in users:
         if user not in seen["users"]:
             options = {} if USERS[user] else {"options": {"no_password": True}}

@@ -5,6 +5,7 @@ Everything here is pure: a plan and the pillar's ``firewall`` go in, a list of f
 """
 
 import ipaddress
+from typing import Any
 
 TABLE = "fanatico"
 VRRP = 112  # IP protocol number
@@ -179,10 +180,8 @@ def _of(direction, others):
 
 def _compact(entries):
     """Return addresses and networks without those that lie in another: nftables wants no overlap."""
-    return [
-        str(one).removesuffix("/32")
-        for one in ipaddress.collapse_addresses(map(ipaddress.ip_network, entries))
-    ]
+    networks: Any = map(ipaddress.ip_network, entries)  # of version 4, all of them
+    return [str(one).removesuffix("/32") for one in ipaddress.collapse_addresses(networks)]
 
 
 def _port(flow, side):

@@ -16,6 +16,7 @@ The state is one dict, kept by the caller between calls; times are epoch seconds
 """
 
 import re
+from typing import Any
 
 # The units each role promises to keep running; pillar `heal:units:<role>` replaces a role's.
 UNITS = {
@@ -36,7 +37,7 @@ UNITS = {
 # service. timeout: seconds to cure it and to prove it. lasting: the setting that says how long it has to last first. asks: the
 # setting that allows it at all. whole: no node can tell it alone. dear: too much work for a beacon. Neither is looked for by
 # the beacon, both are by fanatico.reconcile.
-CURES = {
+CURES: dict[str, dict[str, Any]] = {
     "bare": {"role": None, "spares": "rest", "timeout": 600, "whole": True},
     "drift": {"role": None, "spares": None, "timeout": 300, "asks": "correct", "whole": True},
     "key-denied": {"role": None, "spares": None, "timeout": 60, "whole": True},

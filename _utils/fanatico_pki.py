@@ -22,7 +22,7 @@ AUTHORITIES = {
 
 SERVER, CLIENT = "serverAuth", "clientAuth"
 # role: {authority: what its certificate is good for}
-CERTIFICATES = {
+CERTIFICATES: dict[str, dict[str, tuple[str, ...]]] = {
     "etcd": {"etcd": (SERVER, CLIENT), "etcd-peer": (SERVER, CLIENT)},
     "patroni": {"etcd": (CLIENT,), "service": (SERVER, CLIENT)},
     "haproxy": {"service": (SERVER,)},

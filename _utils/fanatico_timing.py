@@ -15,7 +15,7 @@ DEFAULT = "swift"
 # fastinter, for a Patroni that died to be back (it takes under two seconds), since PostgreSQL goes on meanwhile.
 # election_ms counts twice and a third where a host is lost that has both leaders: an election takes 1.3 of it, and the
 # new leader of etcd adds one more to what every lease has left.
-PRESETS = {
+PRESETS: dict[str, dict[str, dict]] = {
     # One site, less than a millisecond between hosts.
     "swift": {
         "patroni": {

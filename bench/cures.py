@@ -44,7 +44,9 @@ def main(arguments=None):
     options.add_argument("--name", default="default", help="which lab (default: default)")
     chosen = options.parse_args(arguments)
     preflight.check_root()
-    lab, raw, begun = Lab(chosen.name), {name: [] for name in TARGETS}, []
+    lab = Lab(chosen.name)
+    raw: dict[str, list[float]] = {name: [] for name in TARGETS}
+    begun: list[tuple[float, str]] = []
     with lab.locked(), tempfile.TemporaryDirectory() as folder:
         lab.require_deployed()
         health.wait(lab)
@@ -81,7 +83,7 @@ def main(arguments=None):
 
 def lacking(writes, begun):
     """Return ``{fault and run: {"writes", "from", "to" (seconds after the fault)}}`` of the writes that were not acknowledged."""
-    found = {}
+    found: dict[str, list[float]] = {}
     for line in writes:
         if line["outcome"] != "ok":
             when, fault = max((one for one in begun if one[0] <= line["due"]), default=(0.0, "the beginning"))

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -65,7 +66,10 @@ class Edge:
             said = subprocess.run(self.argv(*wrk), capture_output=True, text=True, check=True).stdout
         if "Non-2xx" in said or "Socket errors" in said:
             raise LabError(f"{self.holder}: the load was not answered as it must be: {said}")
-        return float(re.search(r"Requests/sec:\s+([0-9.]+)", said)[1])
+        rate = re.search(r"Requests/sec:\s+([0-9.]+)", said)
+        if not rate:
+            raise LabError(f"{self.holder}: wrk said no rate: {said}")
+        return float(rate[1])
 
     @contextlib.contextmanager
     def plain(self, retries=False):
@@ -240,7 +244,7 @@ def asked(edge, ways, rate, seconds):
 def killed(edge, rate=500, seconds=10):
     """Return {"asked", "failed": [why], "longest": seconds} while each node is killed once: one after the other, since a node
     of the lab comes back without its chain, and is out until it has it again."""
-    found = {"asked": 0, "failed": [], "longest": 0}
+    found: dict[str, Any] = {"asked": 0, "failed": [], "longest": 0}
     for node in edge.lab.nodes("rpc"):
         client = edge.steady(rate, seconds)
         time.sleep(3)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 REPO = Path(__file__).resolve().parent.parent
 NAME = "bench"
@@ -39,8 +40,8 @@ def main(arguments=None):
         "--warm", action="store_true", help="use the image at hand; leaves out `up, nothing prepared`"
     )
     chosen = options.parse_args(arguments)
-    raw = {name: [] for name in TARGETS}
-    facts = {}
+    raw: dict[str, list] = {name: [] for name in TARGETS}
+    facts: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="fanatico-bench-") as temporary:
         tree = copy_tree(Path(temporary) / "tree")
         environment = dict(os.environ)

@@ -23,42 +23,44 @@ LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 class Connection:
     """One connection, which is made anew after it failed."""
 
-    def __init__(self, address, port):
-        self.place, self.socket = (address, port), None
+    def __init__(self, address: str, port: int) -> None:
+        self.place = (address, port)
+        self.socket: socket.socket | None = None
 
-    def ask(self):
+    def ask(self) -> bytes:
         """Return the answer's body; raises OSError or ValueError where it is none."""
         try:
             if self.socket is None:
                 self.socket = socket.create_connection(self.place, 10)
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.sendall(REQUEST)
-            return self._answer()
+            return self._answer(self.socket)
         except (OSError, ValueError):
             if self.socket:
                 self.socket.close()
             self.socket = None
             raise
 
-    def _answer(self):
+    def _answer(self, connection: socket.socket) -> bytes:
         found = b""
         while True:
             head, end, body = found.partition(b"\r\n\r\n")
             length = LENGTH.search(head + b"\r\n")
-            if end and not (length and head.startswith(b"HTTP/1.1 200 ")):
-                raise ValueError(f"answered {found[:300]!r}")
-            if end and len(body) >= int(length[1]):
-                return body
-            piece = self.socket.recv(65536)
+            if end:
+                if not (length and head.startswith(b"HTTP/1.1 200 ")):
+                    raise ValueError(f"answered {found[:300]!r}")
+                if len(body) >= int(length[1]):
+                    return body
+            piece = connection.recv(65536)
             if not piece:
                 raise ConnectionError("ended without an answer")
             found += piece
 
 
-def ask(address, port, every, begin, end):
+def ask(address: str, port: int, every: float, begin: float, end: float) -> dict[str, list]:
     """Ask every so many seconds, from one moment to another; return what came of it."""
     connection, due = Connection(address, port), begin
-    result = {"seconds": [], "heads": [], "failed": []}
+    result: dict[str, list] = {"seconds": [], "heads": [], "failed": []}
     while due < end:
         time.sleep(max(0, due - time.monotonic()))
         sent = time.monotonic()
@@ -72,7 +74,7 @@ def ask(address, port, every, begin, end):
     return result
 
 
-def main(address, port, rate, seconds):
+def main(address: str, port: str, rate: str, seconds: str) -> None:
     """Ask, and print what came of it."""
     every, begin = CONNECTIONS / float(rate), time.monotonic() + 1
     starts = [begin + number * every / CONNECTIONS for number in range(CONNECTIONS)]

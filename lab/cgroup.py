@@ -7,7 +7,7 @@ from pathlib import Path
 from lab.errors import LabError
 
 
-def mount_point():
+def mount_point() -> Path:
     """Return where cgroup v2 is mounted: /sys/fs/cgroup, or a tree beside v1."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -18,13 +18,13 @@ def mount_point():
     )
 
 
-def path(lab, machine=None):
+def path(lab: str, machine: str | None = None) -> Path:
     """Return the cgroup folder of a lab, or of one of its machines."""
     folder = mount_point() / "fanatico-lab" / lab
     return folder / machine if machine else folder
 
 
-def kill(folder, timeout=10):
+def kill(folder: Path, timeout: float = 10) -> None:
     """End every process below a cgroup at once and remove the folder. Harmless when it does not exist.
 
     :param timeout: seconds to wait for the kernel to reap them.
@@ -44,7 +44,7 @@ def kill(folder, timeout=10):
         time.sleep(0.02)
 
 
-def remove(folder):
+def remove(folder: Path) -> None:
     """Remove an empty cgroup with everything below it."""
     below = sorted(
         (sub for sub in folder.rglob("*") if sub.is_dir()), key=lambda sub: len(sub.parts), reverse=True

@@ -1,14 +1,17 @@
 """Key pairs for the lab's Salt master and minions, handed out before the first boot, so that nobody trusts on first use."""
 
 import os
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+from lab.machine import Machine
 from lab.shell import run
 
 PKI = "etc/salt/pki"
 
 
-def distribute(machines, master, minions):
+def distribute(machines: Mapping[str, Machine], master: str, minions: Iterable[str]) -> None:
     """Write every key to where Salt looks for it.
 
     :param machines: {id: Machine} with mounted disks.
@@ -31,12 +34,12 @@ def distribute(machines, master, minions):
         _write(own / "minion_master.pub", master_public, 0o644)
 
 
-def pair():
+def pair() -> tuple[str, str]:
     """Return (private, public) RSA key in PEM."""
     private = run(["openssl", "genrsa", "2048"]).stdout
     return private, run(["openssl", "rsa", "-pubout"], text_input=private).stdout
 
 
-def _write(path, content, mode):
+def _write(path: Path, content: str, mode: int) -> None:
     path.write_text(content)
     path.chmod(mode)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lab import cgroup, network
@@ -25,7 +26,9 @@ ENVIRONMENT = {
 class Machine:
     """A machine of a lab. It owns no policy: what runs inside is Salt's business."""
 
-    def __init__(self, lab, name, folder, address, binds=()):
+    def __init__(
+        self, lab: str, name: str, folder: Path | str, address: str, binds: Iterable[str] = ()
+    ) -> None:
         self.lab = lab
         self.name = name
         self.folder = Path(folder)
@@ -36,7 +39,7 @@ class Machine:
 
     # --- disk ---------------------------------------------------------------------------------------------------
 
-    def create(self, layers):
+    def create(self, layers: Iterable[Path | str]) -> None:
         """Make the machine's own, empty, writable layer.
 
         :param layers: the read-only folders below it, the uppermost first; the image is the last.
@@ -46,18 +49,18 @@ class Machine:
         (self.folder / "layers").write_text("".join(f"{layer}\n" for layer in layers))
         self.mount()
 
-    def layers(self):
+    def layers(self) -> list[Path]:
         """Return the read-only folders that the machine stands on, the uppermost first."""
         return [Path(line) for line in (self.folder / "layers").read_text().splitlines()]
 
-    def mount(self):
+    def mount(self) -> None:
         """Mount the machine's disk, if it is not mounted yet."""
         if not os.path.ismount(self.root):
             lower = ":".join(str(layer) for layer in self.layers())
             options = f"lowerdir={lower},upperdir={self.folder}/upper,workdir={self.folder}/work"
             run(["mount", "-t", "overlay", "overlay", "-o", options, self.root])
 
-    def release(self, target):
+    def release(self, target: Path) -> None:
         """Hand the writable layer of a machine that is off over to somebody else, who may not write to it from then on.
 
         :param target: a path on the same file system that does not exist.
@@ -66,19 +69,19 @@ class Machine:
         (self.folder / "upper").rename(target)
         delete(self.folder / "work")
 
-    def take_back(self, source):
+    def take_back(self, source: Path) -> None:
         """Undo `release`, whether or not it was carried out."""
         if Path(source).exists():
             Path(source).rename(self.folder / "upper")
         (self.folder / "work").mkdir(exist_ok=True)
         self.mount()
 
-    def unmount(self):
+    def unmount(self) -> None:
         """Unmount the machine's disk, if it is mounted."""
         if os.path.ismount(self.root):
             run(["umount", self.root])
 
-    def delete(self):
+    def delete(self) -> None:
         """Power off and remove the machine with its disk."""
         self.power_off()
         self.unmount()
@@ -87,7 +90,7 @@ class Machine:
 
     # --- power --------------------------------------------------------------------------------------------------
 
-    def power_on(self, without=()):
+    def power_on(self, without: Iterable[str] = ()) -> None:
         """Start the machine; returns at once. Harmless when it runs.
 
         :param without: units that do not start in this boot.
@@ -134,11 +137,11 @@ class Machine:
         # Every step up to nspawn is an exec, so this pid is nspawn's.
         (self.folder / "nspawn.pid").write_text(str(process.pid))
 
-    def power_off(self):
+    def power_off(self) -> None:
         """Cut the power: every process ends at once, nothing is written back by any of them."""
         cgroup.kill(self.cgroup)
 
-    def shut_down(self, timeout=60):
+    def shut_down(self, timeout: float = 60) -> None:
         """Ask the machine to shut down in order and wait for it.
 
         :raises LabError: when it still runs after `timeout` seconds.
@@ -149,11 +152,11 @@ class Machine:
         self._until(lambda: not self._nspawn(), timeout, "shut down")
         self.power_off()
 
-    def freeze(self, frozen=True):
+    def freeze(self, frozen: bool = True) -> None:
         """Stop (or let go on) every process of the machine where it stands, as a paused virtual machine."""
         (self.cgroup / "cgroup.freeze").write_text("1" if frozen else "0")
 
-    def leader(self):
+    def leader(self) -> int | None:
         """Return the pid of the machine's init on the real machine, or None when the machine is off."""
         nspawn = self._nspawn()
         if not nspawn:
@@ -164,7 +167,7 @@ class Machine:
             return None
         return int(children[0]) if children else None
 
-    def _nspawn(self):
+    def _nspawn(self) -> int | None:
         """Return the pid of the machine's systemd-nspawn, or None. A pid that was given to another process does not count."""
         try:
             pid = int((self.folder / "nspawn.pid").read_text())
@@ -175,10 +178,10 @@ class Machine:
             return None
         return pid if ours else None
 
-    def wait_booted(self, timeout=60):
+    def wait_booted(self, timeout: float = 60) -> None:
         """Wait until systemd inside has started everything it wants to start."""
 
-        def booted():
+        def booted() -> bool:
             if not self.leader():
                 return False
             state = self.exec(["systemctl", "is-system-running"], check=False, timeout=20).stdout.strip()
@@ -188,7 +191,7 @@ class Machine:
 
     # --- commands -----------------------------------------------------------------------------------------------
 
-    def exec_argv(self, argv):
+    def exec_argv(self, argv: Iterable[object]) -> list[str]:
         """Return the command line that runs `argv` inside the machine.
 
         :raises LabError: when the machine is off.
@@ -214,7 +217,9 @@ class Machine:
         join = 'echo $$ > "$1/exec/cgroup.procs"; shift; exec "$@"'
         return ["bash", "-c", join, "exec", str(self.cgroup), *enter, *[str(word) for word in argv]]
 
-    def exec(self, argv, timeout=60, check=True, text_input=None):
+    def exec(
+        self, argv: Sequence[object], timeout: float = 60, check: bool = True, text_input: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command inside the machine as root and return its CompletedProcess.
 
         :param timeout: seconds.
@@ -232,7 +237,7 @@ class Machine:
             raise LabError(f"{self.name}: `{words}` failed with exit code {result.returncode}:\n{said}")
         return result
 
-    def _until(self, condition, timeout, what):
+    def _until(self, condition: Callable[[], object], timeout: float, what: str) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:

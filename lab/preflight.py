@@ -25,7 +25,7 @@ COMMANDS = {
 }
 
 
-def check(state=STATE, os_release="/etc/os-release"):
+def check(state: Path = STATE, os_release: str | Path = "/etc/os-release") -> None:
     """Raise LabError with one sentence for the first thing that is missing; change nothing."""
     check_root()
     check_distribution(os_release)
@@ -35,7 +35,7 @@ def check(state=STATE, os_release="/etc/os-release"):
     check_kernel(state)
 
 
-def check_root():
+def check_root() -> None:
     """The lab needs root: mounts, namespaces and cgroups."""
     if os.geteuid() != 0:
         raise LabError(
@@ -43,7 +43,7 @@ def check_root():
         )
 
 
-def check_distribution(os_release="/etc/os-release"):
+def check_distribution(os_release: str | Path = "/etc/os-release") -> None:
     """Only Debian 12 and 13 are tried, so only they are accepted."""
     text = Path(os_release).read_text() if Path(os_release).exists() else ""
     facts = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
@@ -54,7 +54,7 @@ def check_distribution(os_release="/etc/os-release"):
         )
 
 
-def check_architecture():
+def check_architecture() -> None:
     """The lab's RPC node is a binary for x86-64."""
     machine = platform.machine()
     if machine != "x86_64":
@@ -63,7 +63,7 @@ def check_architecture():
         )
 
 
-def check_commands():
+def check_commands() -> None:
     """The entry script installs these; run by hand, the module says what is missing."""
     missing = sorted({package for command, package in COMMANDS.items() if not shutil.which(command)})
     if missing:
@@ -72,7 +72,7 @@ def check_commands():
         )
 
 
-def check_space(state=STATE, needed_gib=NEEDED_GIB):
+def check_space(state: Path = STATE, needed_gib: float = NEEDED_GIB) -> None:
     """The image, the packages and twelve writable layers need room."""
     folder = _nearest(state)
     free = shutil.disk_usage(folder).free / 2**30
@@ -83,7 +83,7 @@ def check_space(state=STATE, needed_gib=NEEDED_GIB):
         )
 
 
-def check_kernel(state=STATE):
+def check_kernel(state: Path = STATE) -> None:
     """Try the kernel's features instead of reading version numbers: overlay, network namespace, bridge, veth, cgroup v2."""
     probe = f"fanatico-probe-{os.getpid()}"
     folder = cgroup.mount_point() / probe
@@ -118,7 +118,7 @@ def check_kernel(state=STATE):
         run(["umount", f"{temporary}/root"])
 
 
-def _nearest(path):
+def _nearest(path: Path) -> Path:
     """Return the nearest folder above `path`, or itself, that exists."""
     folder = Path(path)
     while not folder.exists():

@@ -3,24 +3,27 @@
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 
 class Progress:
     """Prints phases as they run and remembers how long each took."""
 
-    def __init__(self, log_path=None, stream=sys.stdout):
+    def __init__(self, log_path: Path | str | None = None, stream: TextIO = sys.stdout) -> None:
         self.started = time.monotonic()
-        self.phases = []  # (name, seconds), in the order they ended
+        self.phases: list[tuple[str, float]] = []  # (name, seconds), in the order they ended
         self._stream = stream
         self._live = stream.isatty()
         self._log = open(log_path, "a", buffering=1) if log_path else None  # noqa: SIM115 (closed in close())
-        self._phase = None
+        self._phase: str | None = None
         self._awaited = ""
         self._lock = threading.Lock()
 
     @contextmanager
-    def phase(self, name):
+    def phase(self, name: str) -> Iterator[None]:
         """Show `name` as running until the block ends."""
         began = time.monotonic()
         self._phase, self._awaited = name, ""
@@ -42,22 +45,22 @@ class Progress:
             self._phase = None
             self._line(f"{outcome:<6} {name} ({took:.1f} s)")
 
-    def awaiting(self, what):
+    def awaiting(self, what: str) -> None:
         """Say what the running phase waits for; shown on the live line and, when it changes, in the log."""
         if what != self._awaited:
             self._awaited = what
             self._line(f"    {what}", terminal=not self._live)
 
-    def say(self, text=""):
+    def say(self, text: str = "") -> None:
         """Print a line that stays."""
         self._line(text)
 
-    def close(self):
+    def close(self) -> None:
         """End the log."""
         if self._log:
             self._log.close()
 
-    def _line(self, text, terminal=True):
+    def _line(self, text: str, terminal: bool = True) -> None:
         with self._lock:
             elapsed = time.monotonic() - self.started
             stamped = (
@@ -69,7 +72,7 @@ class Progress:
             if self._log:
                 self._log.write(stamped + "\n")
 
-    def _tick(self, stop, began):
+    def _tick(self, stop: threading.Event, began: float) -> None:
         while not stop.wait(0.2):
             with self._lock:
                 now = time.monotonic()

@@ -32,7 +32,7 @@ for line in sys.stdin:
     answers.write(json.dumps(found, default=repr) + "\\n")
     answers.flush()
 """
-_clients = {}  # lab -> Client
+_clients: dict[str, "Client"] = {}  # by lab
 _guard = threading.Lock()
 
 
@@ -74,6 +74,8 @@ class Client:
             bufsize=0,
             env=ENVIRONMENT,
         )
+        assert self._process.stdin and self._process.stdout
+        self._asks, self._answers = self._process.stdin, self._process.stdout
         self._turn = threading.Lock()
 
     def serves(self, machine):
@@ -84,7 +86,7 @@ class Client:
         """Send one request and return its answers; see `call` above."""
         with self._turn:
             try:
-                self._process.stdin.write(json.dumps(request).encode() + b"\n")
+                self._asks.write(json.dumps(request).encode() + b"\n")
                 line = self._line(time.monotonic() + timeout)
             except OSError as error:
                 raise LabError(f"The Salt client on the master ended: {error}") from error
@@ -103,11 +105,11 @@ class Client:
         """Return a line of the process, or what there is of it when the time is over."""
         said = b""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
+            selector.register(self._answers, selectors.EVENT_READ)
             while not said.endswith(b"\n"):
                 if not selector.select(max(0, deadline - time.monotonic())):
                     break
-                part = self._process.stdout.read(1 << 20)
+                part = self._answers.read(1 << 20)
                 if not part:
                     break
                 said += part

@@ -1,11 +1,21 @@
 """Running commands on the real machine."""
 
 import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from lab.errors import LabError
 
 
-def run(argv, *, timeout=120, check=True, text_input=None, env=None, cwd=None):
+def run(
+    argv: Iterable[object],
+    *,
+    timeout: float = 120,
+    check: bool = True,
+    text_input: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | str | None = None,
+) -> subprocess.CompletedProcess[str]:
     """Run a command and return its CompletedProcess with text output.
 
     :param argv: list of words; no shell is involved.
@@ -14,10 +24,10 @@ def run(argv, *, timeout=120, check=True, text_input=None, env=None, cwd=None):
     :param text_input: what the command reads on its standard input.
     :raises LabError: with the last lines of what the command said.
     """
-    argv = [str(word) for word in argv]
+    words = [str(word) for word in argv]
     try:
         result = subprocess.run(
-            argv,
+            words,
             input=text_input,
             stdin=None if text_input is not None else subprocess.DEVNULL,
             capture_output=True,
@@ -28,19 +38,19 @@ def run(argv, *, timeout=120, check=True, text_input=None, env=None, cwd=None):
         )
     except FileNotFoundError as error:
         raise LabError(
-            f"The command {argv[0]} is not installed; run ./fanatico, which installs it."
+            f"The command {words[0]} is not installed; run ./fanatico, which installs it."
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise LabError(f"`{' '.join(argv)[:200]}` did not end within {timeout} s.") from error
+        raise LabError(f"`{' '.join(words)[:200]}` did not end within {timeout} s.") from error
     if check and result.returncode != 0:
         said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-8:]
         raise LabError(
-            f"`{' '.join(argv)[:200]}` failed with exit code {result.returncode}: " + " / ".join(said)
+            f"`{' '.join(words)[:200]}` failed with exit code {result.returncode}: " + " / ".join(said)
         )
     return result
 
 
-def delete(folder):
+def delete(folder: Path) -> None:
     """Delete a folder without ever crossing into another file system: a forgotten mount below it keeps its content.
 
     :raises LabError: when something could not be deleted, a mount for instance.

@@ -69,6 +69,14 @@ def lint_commands():
     ]
 
 
+def types(extra_args, lab_name):
+    """Run the type checker over what pyproject.toml names for it; it keeps what it has read in .venv/mypy."""
+    result = Result("types")
+    ended = subprocess.run([BIN / "mypy"], cwd=REPO, check=False)
+    result.passed, result.failed = (1, 0) if ended.returncode == 0 else (0, 1)
+    return result
+
+
 def _files(*patterns):
     argv = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
     names = subprocess.run(argv, cwd=REPO, check=True, capture_output=True, text=True).stdout.splitlines()
@@ -107,7 +115,8 @@ def pytest_layer(name, *options):
     """Return a layer that runs pytest over tests/<name>."""
 
     def layer(extra_args, lab_name):
-        return _pytest(name, [*options, *extra_args])
+        (result,) = run_pytest([name], [*options, *extra_args])
+        return result
 
     return layer
 
@@ -115,9 +124,12 @@ def pytest_layer(name, *options):
 def lab_layer(extra_args, lab_name):
     """Run the tests of the lab: on the lab of that name, or side by side on labs of their own that start from a snapshot."""
     if lab_name:
-        return _pytest("lab", ["--lab", lab_name, *extra_args])
-    deploy_first(worker_lab(0))
-    return _pytest("lab", ["-n", str(LABS_AT_ONCE), "--dist", "loadfile", *extra_args])
+        options = ["--lab", lab_name]
+    else:
+        deploy_first(worker_lab(0))
+        options = ["-n", str(LABS_AT_ONCE), "--dist", "loadfile"]
+    (result,) = run_pytest(["lab"], [*options, *extra_args])
+    return result
 
 
 def deploy_first(name):
@@ -145,12 +157,14 @@ def command(verb, name):
     return subprocess.run(argv, cwd=REPO, check=False, stdin=subprocess.DEVNULL).returncode
 
 
-def _pytest(name, options):
+def run_pytest(names, options):
+    """Run several layers as one pytest, which starts once and balances better; return a Result for each."""
     with tempfile.TemporaryDirectory(prefix="fanatico-test-") as scratch:
         report = Path(scratch) / "report.xml"
-        argv = [sys.executable, "-m", "pytest", f"tests/{name}", f"--junitxml={report}", *options]
+        paths = [f"tests/{name}" for name in names]
+        argv = [sys.executable, "-m", "pytest", *paths, f"--junitxml={report}", *options]
         code = subprocess.run(argv, cwd=REPO, check=False, env=_environment()).returncode
-        return _counted(name, report, code)
+        return counted_by_layer(names, report, code)
 
 
 def _environment():
@@ -159,40 +173,59 @@ def _environment():
     return {**kept, "PYTHONPYCACHEPREFIX": str(BIN.parent / "pycache")}
 
 
-def _counted(name, report, code):
-    result = Result(name)
-    if report.exists():
-        suite = ElementTree.parse(report).getroot().find("testsuite")
-        result.skipped = int(suite.get("skipped"))
-        result.failed = int(suite.get("failures")) + int(suite.get("errors"))
-        result.passed = int(suite.get("tests")) - result.skipped - result.failed
-        result.tests = [_test(case) for case in suite.iter("testcase")]
-    if code and not result.failed:
-        result.failed = 1
-        result.reason = "no test was selected" if code == 5 else f"pytest ended with exit code {code}"
-    return result
+def counted_by_layer(names, report, code):
+    """Return a Result for each layer out of one report; its seconds are those of its tests, added up over all workers.
+
+    names
+        The layers, as folders below tests/.
+    report
+        Where pytest's report in JUnit's format lies, if it got that far.
+    code
+        pytest's exit code: what no test accounts for is a failure of the first layer.
+    """
+    results = {name: Result(name) for name in names}
+    for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
+        # A file that could not be read has no class: its name is what counts.
+        result = results[(case.get("classname") or case.get("name", "")).split(".")[1]]
+        outcomes = {child.tag for child in case}
+        result.failed += bool(outcomes & {"failure", "error"})
+        result.skipped += not outcomes & {"failure", "error"} and "skipped" in outcomes
+        result.passed += not outcomes & {"failure", "error", "skipped"}
+        result.tests.append(_test(case))
+        result.seconds += result.tests[-1][0]
+    if code and not any(result.failed for result in results.values()):
+        results[names[0]].failed = 1
+        results[names[0]].reason = (
+            "no test was selected" if code == 5 else f"pytest ended with exit code {code}"
+        )
+    return list(results.values())
 
 
 def _test(case):
     """Return (seconds, name, {what the time went to: seconds}) of a test in a JUnit report."""
     spent = {one.get("name"): float(one.get("value")) for one in case.iter("property")}
-    name = f"{case.get('classname').removeprefix('tests.')}.{case.get('name')}"
-    return float(case.get("time")), name, spent
+    name = f"{case.get('classname', '').removeprefix('tests.')}.{case.get('name')}"
+    return float(case.get("time", 0)), name, spent
 
 
 LAYERS = {
     "lint": lint,
+    "types": types,
     "unit": pytest_layer("unit", "-n", "2"),
-    "rendering": pytest_layer("rendering", "-n", "2"),
+    # Tests of one node go to one worker, which keeps what Salt has gathered for it.
+    "rendering": pytest_layer("rendering", "-n", "2", "--dist", "loadgroup"),
     "functional": pytest_layer("functional"),
-    "traffic": pytest_layer("traffic", "-n", "2"),
-    "integration": pytest_layer("integration"),
+    # Four at once: most of it is waiting for HAProxy's timers.
+    "traffic": pytest_layer("traffic", "-n", "4", "--dist", "worksteal"),
+    # A worker has its own master and minion.
+    "integration": pytest_layer("integration", "-n", "2", "--dist", "loadfile"),
     # A worker boots its suites' machines in a network of its own, see tests/kitchen/conftest.py.
     "kitchen": pytest_layer("kitchen", "-n", "2", "--dist", "loadfile"),
     "lab": lab_layer,
 }
-FAST = ("lint", "unit", "rendering", "functional")
+FAST = ("lint", "types", "unit", "rendering", "functional")
 GROUPS = {"fast": FAST, "full": tuple(LAYERS)}
+TOGETHER = ("unit", "rendering", "functional")  # run as one pytest where all of them are wanted
 
 
 def run(layers=None, extra_args=(), lab_name=None, slowest=0):
@@ -204,23 +237,33 @@ def run(layers=None, extra_args=(), lab_name=None, slowest=0):
         Handed to pytest as they are.
     lab_name
         A lab that is up already, for quick work; its tests then take it as it is. Without it the tests that need a
-        lab make labs named `test…` and destroy them afterwards, unless FANATICO_KEEP=1.
+        lab make labs named `test-…` and destroy them afterwards, unless FANATICO_KEEP=1.
     slowest
         How many of the slowest tests to list, with what their time went to.
 
     A layer that cannot run has failed: nothing is left out without a word.
     """
-    names = [layer for name in layers or LAYERS for layer in GROUPS.get(name, (name,))]
+    asked = list(layers or LAYERS)
+    names = list(dict.fromkeys(layer for name in asked for layer in GROUPS.get(name, (name,))))
     unknown = [name for name in names if name not in LAYERS]
     if unknown:
         known = ", ".join([*LAYERS, *GROUPS])
         raise LabError(f"There is no layer {unknown[0]!r}; the layers and groups are: {known}.")
-    options = [*([] if "full" in (layers or ()) else ["-m", "not long"]), *extra_args]
-    results = [_timed(name, options, lab_name) for name in dict.fromkeys(names)]
-    if os.environ.get("FANATICO_KEEP") != "1" and "lab" in names:
+    for mode in GROUPS:
+        if mode in asked:
+            os.environ["FANATICO_TEST"] = mode  # how many cases of each kind are tried, see tests/conftest.py
+    options = [*([] if "full" in asked else ["-m", "not long"]), *extra_args]
+    began, results = time.monotonic(), []
+    for name in names:
+        if name == TOGETHER[0] and set(TOGETHER) <= set(names):
+            print(f"\n== {', '.join(TOGETHER)} ==", flush=True)
+            results += run_pytest(TOGETHER, ["-n", "2", "--dist", "loadgroup", *options])
+        elif not (name in TOGETHER and set(TOGETHER) <= set(names)):
+            results.append(_timed(name, options, lab_name))
+    if "lab" in names and os.environ.get("FANATICO_KEEP") != "1":
         command("down", worker_lab(0))  # deployed, and its tests may not have come to run
     _show_slowest(results, slowest)
-    return _summary(results)
+    return _summary(results, time.monotonic() - began)
 
 
 def _timed(name, options, lab_name):
@@ -294,7 +337,7 @@ def restore(name):
         deploy.restore(lab, snapshot.find(snapshot.DEPLOYED))
 
 
-def _summary(results):
+def _summary(results, seconds):
     print(f"\n{'layer':<14}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
     for result in results:
         line = (
@@ -304,5 +347,6 @@ def _summary(results):
     passed, failed, skipped = (
         sum(getattr(r, what) for r in results) for what in ("passed", "failed", "skipped")
     )
-    print(f"\n{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    print(f"\nin {seconds / 60:.1f} minutes")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return 1 if failed or not passed else 0

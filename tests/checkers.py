@@ -1,6 +1,8 @@
 """The daemons' own checkers, in the versions that the machines will run, with nothing installed here."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,25 +24,38 @@ exec chroot "$4/root" "${@:6}"
 """
 
 
+def unpacked(image, directory):
+    """Return where the balancers' packages are unpacked: below *directory*, by the first of the workers that asks."""
+    packages = directory / "packages"
+    with open(directory / "packages.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not packages.exists():
+            part = directory / "packages.part"
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            for name in ("haproxy_*", "keepalived_*", "lib[!cl]*", "liblua*", "libl[!l]*"):
+                for package in sorted(image.packages.glob(f"{name}.deb")):
+                    subprocess.run(["dpkg-deb", "-x", package, part], check=True)
+            part.rename(packages)
+    return packages
+
+
 class Machine:
     """A machine of the lab's image with the balancers' packages unpacked, to run single commands in.
 
     image
         A finished `lab.image.Image`.
+    packages
+        What `unpacked` made.
     scratch
         An empty directory.
     """
 
-    def __init__(self, image, scratch):
-        self.image, self.scratch = image, Path(scratch)
-        self.files, self.extra, self.packages, self.rw = (
-            self.scratch / name for name in ("files", "extra", "packages", "rw")
-        )
-        for directory in (self.files, self.extra, self.packages, self.rw):
+    def __init__(self, image, packages, scratch):
+        self.image, self.packages, self.scratch = image, packages, Path(scratch)
+        self.files, self.extra, self.rw = (self.scratch / name for name in ("files", "extra", "rw"))
+        for directory in (self.files, self.extra, self.rw):
             directory.mkdir()
-        for name in ("haproxy_*", "keepalived_*", "lib[!cl]*", "liblua*", "libl[!l]*"):
-            for package in sorted(image.packages.glob(f"{name}.deb")):
-                subprocess.run(["dpkg-deb", "-x", package, self.packages], check=True)
         for name, line in (
             ("passwd", "{0}:x:{1}:{1}::/nonexistent:/usr/sbin/nologin"),
             ("group", "{0}:x:{1}:"),
@@ -70,7 +85,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=300,  # against one that hangs; how long a busy machine takes is not the question
             check=False,
         )
 
@@ -84,4 +99,9 @@ def machine(tmp_path_factory):
     if os.geteuid() != 0:
         cannot = pytest.fail if os.environ.get("CI") else pytest.skip
         cannot("needs root: the checkers run in the lab's image, as on a machine")
-    return Machine(image.obtain(Progress(stream=sys.stderr)), tmp_path_factory.mktemp("machine"))
+    # A finished image needs no turn: `obtain` would wait for whoever builds another one.
+    ready = image.cached() or image.obtain(Progress(stream=sys.stderr))
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    return Machine(ready, unpacked(ready, shared), tmp_path_factory.mktemp("machine"))

@@ -133,7 +133,7 @@ def sentence(record):
 
 def versions(lab):
     """Return {package: version} of what was drilled, from the machines themselves."""
-    found = {}
+    found: dict[str, str] = {}
     for node in lab.plan["nodes"]:
         said = lab.exec(
             node, ["dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *PACKAGES], check=False

@@ -3,14 +3,17 @@
 import collections
 import json
 import zlib
+from typing import Any
+
+Appends = dict[int, dict[str, Any]]  # by number: the attempts to append it
 
 
-def crc(numbers):
+def crc(numbers: list[int]) -> int:
     """Return a checksum of a list."""
     return zlib.crc32(json.dumps(numbers).encode())
 
 
-def check(lines, final):
+def check(lines: list[dict[str, Any]], final: dict[int, list[int]]) -> dict[str, int]:
     """
     Return ``{"appended", "unknown", "lost", "nowhere", "duplicate", "disorder", "torn", "stale", "read"}``, counts.
 
@@ -43,7 +46,7 @@ def check(lines, final):
     }
 
 
-def _disorder(numbers, appends):
+def _disorder(numbers: list[int], appends: Appends) -> int:
     """Count the elements that were acknowledged before one that stands in front of them was sent."""
     found, latest = 0, 0.0
     for number in numbers:
@@ -55,10 +58,10 @@ def _disorder(numbers, appends):
     return found
 
 
-def _is_beginning(line, numbers):
+def _is_beginning(line: dict[str, Any], numbers: list[int]) -> bool:
     return line["length"] <= len(numbers) and line["crc"] == crc(numbers[: line["length"]])
 
 
-def _is_stale(line, numbers, appends):
+def _is_stale(line: dict[str, Any], numbers: list[int], appends: Appends) -> bool:
     missed = (appends.get(number) for number in numbers[line["length"] :])
     return any(one and one["outcome"] == "ok" and one["done"] < line["sent"] for one in missed)

@@ -56,7 +56,7 @@ def coarser(line, step):
     line
         ``[(second from the fault, writes per second), ...]``, as ``report.timeline`` returns it.
     """
-    kept = {}
+    kept: dict[int, list[float]] = {}
     for second, rate in line:
         kept.setdefault(math.floor(second / step + 1e-6), []).append(rate)
     return [(round(bin * step, 2), statistics.fmean(rates)) for bin, rates in sorted(kept.items())]
@@ -69,7 +69,7 @@ def step_for(span, points):
 
 def median(lines):
     """Return the median timeline: a point wherever at least half of the runs have one. All need the same steps."""
-    rates = {}
+    rates: dict[float, list[float]] = {}
     for line in lines:
         for second, rate in line:
             rates.setdefault(second, []).append(rate)

@@ -12,10 +12,11 @@ import pwd
 import select
 import sys
 import time
+from typing import Any
 
 import psycopg
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "dbname": "postgres",
     "user": "postgres",
     "host": "/var/run/postgresql",
@@ -24,7 +25,7 @@ SETTINGS = {
 STANDBY = "25006"
 
 
-def ask(connection):
+def ask(connection: psycopg.Connection) -> bool:
     """Return whether the server took a write."""
     try:
         connection.execute("SELECT pg_logical_emit_message(true, 'drill', '')")
@@ -35,7 +36,7 @@ def ask(connection):
     return True
 
 
-def main(node):
+def main(node: str) -> None:
     """Ask until told to end."""
     os.setgid(pwd.getpwnam("postgres").pw_gid)
     os.setuid(pwd.getpwnam("postgres").pw_uid)

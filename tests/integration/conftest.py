@@ -1,25 +1,90 @@
-"""A real master and a real minion on the loopback, over our own tree.
+"""A real master and a real minion on the loopback, over our own tree, one pair for all tests of a worker.
 
-    def test_x(master, minion, salt, salt_run):
-        ret = salt.run("fanatico.roles", minion_tgt=minion.id)
-        assert ret.data == ["etcd"]
+    def test_exit_code(salt_run, minion):
+        assert salt_run.run("fanatico.validate").returncode == 0
 
-`salt`, `salt_run` and `salt_call` are the commands of those names: `.run("fun", *args)` gives `.data` and
-`.returncode`.
+    def test_value(call, run):
+        assert call("fanatico.roles") == ["etcd"]
+        assert run("fanatico.locked") is None
+
+`salt_run` and `salt_cli` are the commands, `.run("fun", *args)` gives `.data` and `.returncode`. They take seconds: for what
+is not about exit codes or printed text `call` (a function of the minion) and `run` (a runner) do the same within this process.
 The bus: `event_listener.get_events([(master.id, "salt/beacon/*")], after_time=start)`.
-Neither daemon has systemd or root's files to itself: fake what touches the system.
+Neither daemon has systemd or root's files to itself: what touches the system is made up (`systemd`).
 """
 
+import os
+import re
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
 import pytest
+import salt.client
+import salt.runner
+import yaml
 
-from tests.support import REPO, pillar
+from tests.support import REPO, pillar, wait_until
 
 MASTER = "salt"
 MINION = "etcd1"
+PATIENCE = 120  # seconds for whatever is awaited: a busy machine is slow, and nothing here is about speed
+SYSTEMCTL = """\
+#!/bin/sh
+# One unit, whose state is the content of a file.
+cd {home}
+case $1 in
+  show)
+    state=$(cat active)
+    echo >> looks
+    printf '%s\\n' LoadState=loaded UnitFileState=enabled "ActiveState=$state" SubState=x Result=x \\
+      MainPID=42 NRestarts=0 ControlGroup=/none ;;
+  start) if [ -e broken ]; then echo failed > active; else echo active > active; fi ;;
+  is-system-running) echo running ;;
+  --version) echo 'systemd 257'; echo +PAM ;;
+esac
+"""
+
+
+class Systemd:
+    """What systemctl answers on the minion."""
+
+    def __init__(self, home):
+        self.home = home
+        home.mkdir()
+        self.set("active")
+        self._command("systemctl", SYSTEMCTL.format(home=home))
+        self._command("journalctl", "#!/bin/sh\necho panic: no disk\n")
+
+    def _command(self, name, content):
+        path = self.home / name
+        path.write_text(content)
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def set(self, state):
+        """Put the unit into a state."""
+        new = self.home / "active.new"
+        new.write_text(f"{state}\n")
+        new.replace(self.home / "active")
+
+    @property
+    def active(self):
+        """The unit's state."""
+        return (self.home / "active").read_text().strip()
+
+    def wait_judged(self):
+        """Wait until the beacon has judged the unit's present state: it looks again only after that. No cure may be running."""
+        looks = self.home / "looks"
+        looks.write_text("")
+        wait_until(lambda: looks.stat().st_size >= 2, PATIENCE, "the beacon to look at the unit twice")
+
+    def break_it(self, broken=True):
+        """Have the unit fail to start, or not any more."""
+        if broken:
+            (self.home / "broken").touch()
+        else:
+            (self.home / "broken").unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +97,7 @@ def salt_factories_default_root_dir():
 
 @pytest.fixture(scope="session")
 def salt_factories_config():
-    return {"code_dir": str(REPO), "inject_sitecustomize": False, "start_timeout": 60}
+    return {"code_dir": str(REPO), "inject_sitecustomize": False, "start_timeout": PATIENCE}
 
 
 @pytest.fixture(scope="session")
@@ -48,33 +113,47 @@ def pillar_root(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def master_overrides(pillar_root, tmp_path_factory):
-    """The master's configuration beyond the factory's own: the tree as design.md §2 wires it."""
-    return {
+def systemd(tmp_path_factory):
+    return Systemd(tmp_path_factory.mktemp("systemd") / "bin")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """What the master keeps in /var/lib/fanatico and /var/log/fanatico."""
+    return tmp_path_factory.mktemp("fanatico")
+
+
+@pytest.fixture(scope="session")
+def master(salt_factories, pillar_root, home):
+    """A master over the tree as design.md §2 wires it, with the reactor that salt/master gives it."""
+    config = (REPO / "salt/master/files/master.conf.jinja").read_text()
+    (reactor,) = re.findall(r"^reactor:(?:\n  .*)+", config, re.MULTILINE)
+    overrides = {
         "file_roots": {"base": [str(REPO / "salt"), str(REPO / "tests/integration/files/states")]},
         "pillar_roots": {"base": [str(pillar_root)]},
         "module_dirs": [str(REPO)],
         "open_mode": True,
         "worker_threads": 3,
-        "reactor": [],
+        **yaml.safe_load(reactor),
+        "fanatico_home": str(home),
+        "fanatico_history": str(home / "history.jsonl"),
     }
-
-
-@pytest.fixture(scope="session")
-def master(salt_factories, master_overrides):
-    factory = salt_factories.salt_master_daemon(MASTER, overrides=master_overrides)
+    factory = salt_factories.salt_master_daemon(MASTER, overrides=overrides)
     with factory.started():
         yield factory
 
 
 @pytest.fixture(scope="session")
-def minion(master):
+def minion(master, systemd):
+    """A minion of role etcd that watches the made-up unit four times a second."""
     overrides = {
-        # The factory ticks 20 times a second, which would make every beacon interval 20 times too long.
-        "loop_interval": 1,
+        "loop_interval": 0.25,
         "module_dirs": [str(REPO / "tests" / "integration" / "files")],
+        # The gate (_utils/fanatico_gate.py) lets the same fault in every four seconds.
+        "beacons": {"fanatico": [{"repeat": 4.5}, {"gap": 0.1}, {"resync": 0.1}]},
     }
     factory = master.salt_minion_daemon(MINION, overrides=overrides)
+    factory.environ["PATH"] = f"{systemd.home}:{os.environ['PATH']}"
     with factory.started():
         ret = factory.salt_call_cli().run("saltutil.sync_all", _timeout=120)
         assert ret.returncode == 0, ret
@@ -82,15 +161,35 @@ def minion(master):
 
 
 @pytest.fixture(scope="session")
-def salt(master):
-    return master.salt_cli(timeout=60)
+def salt_cli(master):
+    return master.salt_cli(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
 def salt_run(master):
-    return master.salt_run_cli(timeout=60)
+    return master.salt_run_cli(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
-def salt_call(minion):
-    return minion.salt_call_cli(timeout=60)
+def call(master, minion):
+    """Return a function that has the minion run one of its own, and returns what came back."""
+    client = salt.client.LocalClient(mopts=dict(master.config))
+
+    def ask(function, *args, **kwargs):
+        answers = client.cmd(minion.id, function, args, timeout=PATIENCE, full_return=True, kwarg=kwargs)
+        answer = answers[minion.id]
+        assert answer["retcode"] == 0, answer
+        return answer["ret"]
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def run(master):
+    """Return a function that runs a runner, as `salt-run` does, and returns what it returned."""
+    client = salt.runner.RunnerClient(dict(master.config))
+
+    def ask(function, *args, **kwargs):
+        return client.cmd(function, list(args), kwarg=kwargs, print_event=False)
+
+    return ask

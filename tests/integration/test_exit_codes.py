@@ -38,9 +38,9 @@ def test_an_orchestration_over_an_unsound_pillar(salt_run, minion, site):
     assert "plan:timing:patroni:ttl" in ret.stdout + ret.stderr
 
 
-def test_a_minion_that_does_not_do_its_part(salt, minion):
+def test_a_minion_that_does_not_do_its_part(salt_cli, minion):
     """There is no etcd here, and this minion has the role."""
-    ret = salt.run("fanatico.health", minion_tgt=minion.id)
+    ret = salt_cli.run("fanatico.health", minion_tgt=minion.id)
     assert ret.returncode != 0
     assert ret.data["status"] == "critical"
     assert all({"status", "value", "detail", "hint"} == set(check) for check in ret.data["checks"].values())

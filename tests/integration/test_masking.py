@@ -1,18 +1,6 @@
 """Salt 3008 masks pillar in modules of a minion that has a master: ours must see real values all the same."""
 
-import pytest
-
 SECRET = "secrets:ETCD_CLUSTER_TOKEN"
-
-
-@pytest.fixture
-def call(salt, minion):
-    def run(function, *args):
-        ret = salt.run(function, *args, minion_tgt=minion.id)
-        assert ret.returncode == 0, ret
-        return ret.data
-
-    return run
 
 
 def test_salt_does_mask_here(call):

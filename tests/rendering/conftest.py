@@ -1,8 +1,12 @@
 """Every node of every plan: the committed one and those under tests/plans/."""
 
+import functools
+import os
+
 import pytest
 import yaml
 
+from tests.checkers import machine  # noqa: F401  a fixture, here once: each module that imports it would make its own
 from tests.support import REPO, pillar
 from tests.support.tree import Node
 
@@ -19,7 +23,12 @@ ROLES = {
     for plan, path in PLANS.items()
     for node, settings in yaml.safe_load(path.read_text())["plan"]["nodes"].items()
 }
-NODES = list(ROLES)
+# All nodes; where it has to be quick, one for each combination of roles that a plan has.
+NODES = (
+    list({(key[0], roles): key for key, roles in reversed(ROLES.items())}.values())
+    if os.environ.get("FANATICO_TEST") == "fast"
+    else list(ROLES)
+)
 HAPROXY = "/etc/haproxy/haproxy.cfg"
 # One node for each combination of roles that any plan has.
 KINDS = list({roles: key for key, roles in reversed(ROLES.items())}.values())
@@ -33,17 +42,28 @@ def pillars(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def make_node(pillars, tmp_path_factory):
-    """Return the compiler of a node of a plan; the last one asked for is kept."""
-    kept = {}
+def salt_cache(tmp_path_factory):
+    """Where all nodes keep the files of the tree: Salt's Jinja loader has one client in a process, for the last one's place."""
+    return tmp_path_factory.mktemp("salt-cache")
 
+
+@pytest.fixture(scope="session")
+def make_node(pillars, salt_cache):
+    """Return the compiler of a node of a plan, one for each."""
+
+    @functools.cache
     def make(plan, node):
-        if (plan, node) not in kept:
-            kept.clear()
-            kept[plan, node] = Node(node, pillars[plan], tmp_path_factory.mktemp(f"{plan}-{node}"))
-        return kept[plan, node]
+        return Node(node, pillars[plan], salt_cache)
 
     return make
+
+
+def pytest_collection_modifyitems(items):
+    """All tests of a node, or of a plan's orchestrations, go to one worker: gathering its pillar and loaders is what costs."""
+    for item in items:
+        asked = getattr(item, "callspec", None) and item.callspec.params
+        if asked and "plan" in asked and item.path.parent.name == "rendering":
+            item.add_marker(pytest.mark.xdist_group(f"{asked['plan']}-{asked.get('node', 'master')}"))
 
 
 def rendered(node, *sls):
@@ -55,7 +75,7 @@ def rendered(node, *sls):
     }
 
 
-def put_beside(machine, minion):
+def put_beside(machine, minion):  # noqa: F811
     """Make the files on the machine that haproxy.cfg names, and return haproxy.cfg."""
     for chunk in minion.compile("haproxy.configured"):
         if chunk["state"] == "file" and str(chunk.get("source", "")).startswith("salt://haproxy/files/"):
@@ -68,11 +88,11 @@ def put_beside(machine, minion):
 
 
 @pytest.fixture
-def with_site(tmp_path):
+def with_site(tmp_path, salt_cache):
     """Return a node of the committed plan in an installation with other settings."""
 
     def make(node, site, **options):
         root = pillar.build(tmp_path / "pillar", site=site, **options)
-        return Node(node, root, tmp_path / "scratch")
+        return Node(node, root, salt_cache)
 
     return make

@@ -5,7 +5,6 @@ import re
 import pytest
 import yaml
 
-from tests.checkers import machine  # noqa: F401  a fixture
 from tests.rendering.conftest import PLANS, SITE, put_beside, rendered
 
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
@@ -22,21 +21,21 @@ def with_role(role):
 
 
 @pytest.mark.parametrize(("plan", "node"), with_role("haproxy"))
-def test_haproxy_takes_its_configuration(make_node, machine, plan, node):  # noqa: F811
+def test_haproxy_takes_its_configuration(make_node, machine, plan, node):
     text = put_beside(machine, make_node(plan, node))
     checked = machine.run("haproxy", "-c", "-f", "/mnt/text", text=text)
     assert checked.returncode == 0, checked.stdout
     assert "WARNING" not in checked.stdout
 
 
-def test_haproxy_refuses_what_is_wrong(make_node, machine):  # noqa: F811
+def test_haproxy_refuses_what_is_wrong(make_node, machine):
     text = put_beside(machine, make_node("default", "haproxy1"))
     assert machine.run("haproxy", "-c", "-f", "/mnt/text", text=text + "\n    no-such-word\n").returncode != 0
 
 
 @pytest.mark.parametrize(("plan", "node"), with_role("haproxy"))
 @pytest.mark.parametrize("version", [3, 2])
-def test_keepalived_takes_its_configuration(with_site, tmp_path, machine, plan, node, version):  # noqa: F811
+def test_keepalived_takes_its_configuration(with_site, tmp_path, machine, plan, node, version):
     site = SITE | {"keepalived": {"interface": "eth0", "vrrp_version": version}}
     minion = with_site(node, site, plan=PLANS[plan])
     checks = next(c for c in minion.compile("keepalived.configured") if c["name"].endswith("haproxy-answers"))
@@ -89,7 +88,7 @@ def test_balancers_differ_in_nothing_but_who_they_are(make_node):
 
 
 @pytest.mark.parametrize(("plan", "node"), with_role("rpc"))
-def test_systemd_takes_the_units_of_the_rpc_node(make_node, machine, plan, node):  # noqa: F811
+def test_systemd_takes_the_units_of_the_rpc_node(make_node, machine, plan, node):
     files = rendered(make_node(plan, node), "rpc.configured")
     units = [path for path in files if path.startswith("/etc/systemd/system/")]
     assert len(units) == 4  # the node, its agent, its door, and what makes the anvils one chain

@@ -4,7 +4,6 @@ import pytest
 import yaml
 
 from _utils import fanatico_firewall
-from tests.checkers import machine  # noqa: F401  a fixture
 from tests.rendering.conftest import PLANS
 
 SETTINGS = {
@@ -20,12 +19,12 @@ SETTINGS = {
 
 @pytest.mark.parametrize("settings", [{}, SETTINGS], ids=["plain", "all settings"])
 @pytest.mark.parametrize("name", PLANS)
-def test_the_rules_load(machine, name, settings):  # noqa: F811
+def test_the_rules_load(machine, name, settings):
     plan = yaml.safe_load(PLANS[name].read_text())["plan"]
     text = "".join(fanatico_firewall.ruleset(plan, settings, node) for node in plan["nodes"])
     checked = machine.run("nft", "-f", "/mnt/text", text=text)
     assert checked.returncode == 0, checked.stdout
 
 
-def test_nonsense_does_not(machine):  # noqa: F811
+def test_nonsense_does_not(machine):
     assert machine.run("nft", "-c", "-f", "/mnt/text", text="table inet x { nonsense }").returncode != 0

@@ -1,5 +1,6 @@
 """Orchestrations compile as the master would compile them; a reactor starts one of them, nothing else."""
 
+import functools
 import json
 
 import pytest
@@ -24,12 +25,23 @@ def orchestrations():
         )
 
 
+@pytest.fixture(scope="session")
+def make_master(pillars, salt_cache):
+    """Return the master's compiler for a plan and the pillar that a caller passes along, one for each."""
+
+    @functools.cache
+    def make(plan, passed=None):
+        return Node("salt_master", pillars[plan], salt_cache, override=PILLAR.get(passed))
+
+    return make
+
+
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("name", orchestrations())
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "running"])
-def test_orchestration_compiles(pillars, tmp_path, plan, name, fresh):
+def test_orchestration_compiles(make_master, plan, name, fresh):
     """`salt-run` asks for the pillar of `<master id>_master`, no node: it gets the plan and no secret."""
-    master = Node("salt_master", pillars[plan], tmp_path, override=PILLAR.get(name))
+    master = make_master(plan, name if name in PILLAR else None)
     assert "secrets" not in master.pillar
     databases = master.functions["fanatico_plan.nodes"]("patroni")
     seen = {"fanatico.etcd_bootstrap": fresh, "fanatico.patroni_first": databases[:1] if fresh else databases}
@@ -42,8 +54,9 @@ def test_orchestration_compiles(pillars, tmp_path, plan, name, fresh):
 @pytest.mark.parametrize(
     "path", sorted((REPO / "salt" / "reactor").glob("*.sls")), ids=lambda path: path.name
 )
-def test_reactor_starts_one_thing(pillars, tmp_path, path):
-    master = Node("salt_master", pillars["default"], tmp_path)
+def test_reactor_starts_one_thing(pillars, salt_cache, path):
+    # Its own: it remembers which events it has heard.
+    master = Node("salt_master", pillars["default"], salt_cache)
     renderers = salt.loader.render(master.opts, master.functions)
     data = {
         "id": "db1",

@@ -459,7 +459,8 @@ JUNK = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+# Twice as many as elsewhere: there are many places, and much that can stand in each.
+@settings(max_examples=2 * settings().max_examples, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_nothing_that_can_be_written_into_it_breaks_it(data):
     """Whatever stands wherever: an answer, one line each, that names a place and never a secret's value."""

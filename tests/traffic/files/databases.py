@@ -64,15 +64,18 @@ def ask(session):
 
 
 def clients(to, answers, stop):
-    """Come anew again and again, as pools do, until told to stop; note who answered and when."""
+    """Open a session again and again, as pools do, until told to stop; note of each (number of the client, when it came, who
+    answered or None)."""
 
-    def one():
+    def one(number):
         while not stop.is_set():
+            came, who = time.monotonic(), None
             with contextlib.suppress(OSError), socket.create_connection(to, PATIENCE) as session:
-                answers.append((time.monotonic(), ask(session)))
+                who = ask(session)
+            answers.append((number, came, who))
             time.sleep(0.05)
 
-    threads = [threading.Thread(target=one) for _ in range(CLIENTS)]
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(CLIENTS)]
     for thread in threads:
         thread.start()
     return threads
@@ -145,15 +148,15 @@ def ip(*words):
 
 
 def sessions_with(to, name, count):
-    """Return so many sessions that a certain node answers; raise LookupError if there are not after thirty tries."""
+    """Return so many sessions that a certain node answers; raise LookupError if there are not after 150 tries."""
     found, others = [], []
-    for _ in range(30):
+    for _ in range(150):
         try:
             session = socket.create_connection(to, PATIENCE)
             # What others answer stays for a while: the next goes where there are fewest.
             (found if ask(session) == name else others).append(session)
         except OSError:
-            time.sleep(0.5)
+            time.sleep(0.1)
         if len(found) == count:
             return found
     with open("/run/haproxy.log") as log:
@@ -171,6 +174,17 @@ def seconds_until_ended(session):
     except ConnectionError:
         pass
     return time.monotonic() - start
+
+
+def wait_for_each(answers, moment, times):
+    """Wait until every client has come so many times after a moment, whatever came of it."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        counts = Counter(number for number, came, _ in answers.copy() if came > moment)
+        if len(counts) == CLIENTS and min(counts.values()) >= times:
+            return
+        time.sleep(0.05)
+    raise LookupError(f"the clients have not come {times} times each within 60 s: {counts}")
 
 
 def main():
@@ -197,15 +211,15 @@ def main():
         ended = seconds_until_ended(session)
         noticed = time.monotonic()
         answered = not ended and ask(session)
-        time.sleep(2)
+        wait_for_each(answers, noticed, 20)
         stop.set()
         for thread in threads:
             thread.join()
-        after = Counter(who for at, who in answers if at > noticed and who)
+        after = Counter(who for _, came, who in answers if came > noticed and who)
         session.close()
         end = time.monotonic() + FORGOTTEN
         while (left := sessions(told["frontend"])) and time.monotonic() < end:
-            time.sleep(0.5)
+            time.sleep(0.1)
     finally:
         stop.set()
         haproxy.terminate()

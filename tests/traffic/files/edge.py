@@ -11,8 +11,11 @@ connection without a word.
 """
 
 import asyncio
+import contextlib
+import csv
 import http.client
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -86,6 +89,35 @@ def ask(to, port, request):
         connection.close()
 
 
+def servers():
+    """Return {server of the nodes' HTTP port: what HAProxy's last check of it came to}."""
+    with socket.socket(socket.AF_UNIX) as talk:
+        talk.connect("/run/haproxy/admin.sock")
+        talk.sendall(b"show stat\n")
+        text = b"".join(iter(lambda: talk.recv(65536), b"")).decode()
+    rows = csv.DictReader(text.removeprefix("# ").splitlines())
+    return {
+        row["svname"]: row["check_status"]
+        for row in rows
+        if row["pxname"] == "rpc_http" and row["type"] == "2"
+    }
+
+
+def wait_checked(count):
+    """Wait until HAProxy has found all nodes well: until its first look it takes that for granted."""
+    end, seen = time.monotonic() + 30, None
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            seen = servers()
+            if len(seen) == count and all(status == "L7OK" for status in seen.values()):
+                return
+        time.sleep(0.05)
+    with open("/run/haproxy.log") as log:
+        raise LookupError(
+            f"HAProxy has not found {count} nodes well within 30 s but {seen}; it said: {log.read()}"
+        )
+
+
 def main():
     with open("/mnt/text") as file:
         told = json.load(file)
@@ -102,7 +134,7 @@ def main():
             ["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"], stdout=log, stderr=log
         )
     try:
-        time.sleep(1.5)  # its first checks
+        wait_checked(len(told["nodes"]))
         answers = []
         for request in told["requests"]:
             with ThreadPoolExecutor(request.get("at_once", 1)) as pool:

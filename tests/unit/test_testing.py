@@ -1,0 +1,36 @@
+"""What one pytest over several layers came to, out of its report."""
+
+import pytest
+
+from lab.testing import counted_by_layer
+
+REPORT = """<?xml version="1.0"?><testsuites><testsuite tests="6">
+<testcase classname="tests.unit.test_a" name="x" time="0.5"/>
+<testcase classname="tests.unit.test_a.TestB" name="x" time="0.25"><failure/></testcase>
+<testcase classname="tests.unit.test_c" name="x" time="0"><skipped/></testcase>
+<testcase classname="tests.rendering.test_a" name="x" time="2"><error/></testcase>
+<testcase classname="tests.rendering.test_a" name="y" time="1"/>
+<testcase classname="" name="tests.functional.test_a" time="0"><error message="collection failure"/></testcase>
+</testsuite></testsuites>"""
+
+
+def counts(results):
+    return {one.layer: (one.passed, one.failed, one.skipped, one.seconds, one.reason) for one in results}
+
+
+def test_each_layer_has_its_own(tmp_path):
+    (tmp_path / "report.xml").write_text(REPORT)
+    found = counts(counted_by_layer(["unit", "rendering", "functional"], tmp_path / "report.xml", 1))
+    assert found == {
+        "unit": (1, 1, 1, 0.75, ""),
+        "rendering": (1, 1, 0, 3.0, ""),
+        "functional": (0, 1, 0, 0.0, ""),
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(5, "no test was selected"), (3, "pytest ended with exit code 3")]
+)
+def test_a_pytest_that_did_not_get_that_far_has_failed(tmp_path, code, said):
+    found = counted_by_layer(["unit", "rendering"], tmp_path / "none.xml", code)
+    assert [(one.failed, one.reason) for one in found] == [(1, said), (0, "")]
