@@ -74,7 +74,8 @@ class Client:
             bufsize=0,
             env=ENVIRONMENT,
         )
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._asks, self._answers = self._process.stdin, self._process.stdout
         self._turn = threading.Lock()
 
