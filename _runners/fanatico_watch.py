@@ -230,6 +230,8 @@ def _order(step):
 def _function(title, step):
     """Return the function a compiled step calls: its name, or else its title."""
     parts = next(value for key, value in step.items() if not key.startswith("__"))
+    if "orchestration" in parts:
+        return "state.orchestrate"
     return next((part["name"] for part in parts if isinstance(part, dict) and "name" in part), title)
 
 

@@ -1,0 +1,40 @@
+"""
+What one of our orchestrations did, for a person; every other run of states goes to the outputter of Salt that has this name.
+
+``salt-run state.orchestrate`` asks for ``highstate`` by name, so that is the name it has to have. ``--out=json`` gives all of
+the data, ``--out=highstate`` what Salt itself would show.
+"""
+
+import os
+
+import salt.loader
+import salt.output
+import salt.utils.color
+
+PAINTED = {"FAILED": "LIGHT_RED", "Next:": "YELLOW", "Succeeded:": "GREEN", "Failed:": "CYAN", "Summary": "CYAN"}
+
+
+def output(data, **kwargs):
+    """
+    Return ``data`` as text.
+
+    data
+        ``{machine: {tag: result}}``, or the same under ``data`` as ``state.orchestrate`` returns it.
+    """
+    runs = data.get("data", data) if isinstance(data, dict) else data
+    utils = salt.loader.utils(__opts__)
+    ours = isinstance(runs, dict) and runs and all(map(utils["fanatico_steps.is_orchestration"], runs.values()))
+    if not ours or __opts__.get("output") == "highstate":
+        # The same loader, without what makes it find this file.
+        salts = salt.loader.outputters({**__opts__, "module_dirs": [], "extension_modules": os.devnull})
+        return salts["highstate"](data, **kwargs)
+    colors = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
+    lines = [line for running in runs.values() for line in utils["fanatico_steps.lines"](running)]
+    return "\n".join(_painted(salt.output.strip_esc_sequence(line), colors) for line in lines)
+
+
+def _painted(line, colors):
+    color = next((color for word, color in PAINTED.items() if line.startswith(word)), None)
+    if color is None and line.endswith("FAILED"):
+        color = PAINTED["FAILED"]
+    return f"{colors[color]}{line}{colors['ENDC']}" if color else line
