@@ -8,10 +8,16 @@ the data, ``--out=highstate`` what Salt itself would show.
 import os
 
 import salt.loader
-import salt.output
 import salt.utils.color
 
-PAINTED = {"FAILED": "LIGHT_RED", "Next:": "YELLOW", "Succeeded:": "GREEN", "Failed:": "CYAN", "Summary": "CYAN"}
+ORCHESTRATE = ("state.orchestrate", "state.orch", "state.sls")
+PAINTED = {
+    "FAILED": "LIGHT_RED",
+    "Next:": "YELLOW",
+    "Succeeded:": "GREEN",
+    "Failed:": "CYAN",
+    "Summary": "CYAN",
+}
 
 
 def output(data, **kwargs):
@@ -21,16 +27,24 @@ def output(data, **kwargs):
     data
         ``{machine: {tag: result}}``, or the same under ``data`` as ``state.orchestrate`` returns it.
     """
-    runs = data.get("data", data) if isinstance(data, dict) else data
-    utils = salt.loader.utils(__opts__)
-    ours = isinstance(runs, dict) and runs and all(map(utils["fanatico_steps.is_orchestration"], runs.values()))
-    if not ours or __opts__.get("output") == "highstate":
-        # The same loader, without what makes it find this file.
+    runs = data.get("data", data) if isinstance(data, dict) else None
+    lines = None if __opts__.get("output") == "highstate" or not runs else _lines(runs)
+    if lines is None:
+        # The same loader, without the places where it finds this file.
         salts = salt.loader.outputters({**__opts__, "module_dirs": [], "extension_modules": os.devnull})
         return salts["highstate"](data, **kwargs)
     colors = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
-    lines = [line for running in runs.values() for line in utils["fanatico_steps.lines"](running)]
-    return "\n".join(_painted(salt.output.strip_esc_sequence(line), colors) for line in lines)
+    return "\n".join(_painted(line, colors) for line in lines)
+
+
+def _lines(runs):
+    """Return the lines for one of our orchestrations, None for anything else."""
+    utils = salt.loader.utils(__opts__)
+    if all(map(utils["fanatico_steps.is_orchestration"], runs.values())):
+        return [line for running in runs.values() for line in utils["fanatico_steps.lines"](running)]
+    if __opts__.get("fun") in ORCHESTRATE and all(isinstance(run, list) for run in runs.values()):
+        return utils["fanatico_steps.not_compiled_lines"](runs)
+    return None
 
 
 def _painted(line, colors):

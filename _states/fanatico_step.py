@@ -1,9 +1,9 @@
 """
-The steps of our orchestrations, on the master: ``salt.state``, ``salt.function`` and ``salt.runner`` of Salt, with three differences.
+The steps of our orchestrations, on the master: Salt's ``salt.state``, ``salt.function`` and ``salt.runner``, but for this:
 
 - What a step returns counts as a change only where something was changed. The rest stands beside it, under ``return``.
 - A machine that does not answer is a failure, of every kind of step.
-- The comment of a step that failed has the whole reason.
+- The comment of a step that failed is the reason, whole.
 
 Salt's own count whatever a function or a runner returns as a change.
 """
@@ -13,18 +13,34 @@ import logging
 __virtualname__ = "step"
 
 
-def _not_the_leak(record):
-    return not record.getMessage().startswith("unclosed MasterEvent")
-
-
 def __virtual__():
     # Salt 3008 opens the event bus for each step and never closes it (salt.utils.event.fire_args); its finalizer does, and
-    # warns. Nobody but Salt can mend that, so that warning is hidden, and no other. The master keeps its process and loads
-    # this module for each orchestration: the filter is added once.
-    logger = logging.getLogger("salt.utils.event")
-    if _not_the_leak.__name__ not in [getattr(one, "__name__", "") for one in logger.filters]:
-        logger.addFilter(_not_the_leak)
+    # warns. Nobody but Salt can mend that, so that warning is hidden, and no other.
+    _hide("salt.utils.event", _is_the_leak)
+    # A person is shown at the end what failed. Salt would print all of the machine's states before that, as one line.
+    if __opts__.get("fun") in ("state.orchestrate", "state.orch"):
+        _hide("salt.state", _is_a_failed_step)
     return __virtualname__
+
+
+def _is_the_leak(record):
+    return record.getMessage().startswith("unclosed MasterEvent")
+
+
+def _is_a_failed_step(record):
+    return record.funcName == "format_log"
+
+
+def _hide(logger, which):
+    """Keep records from a logger's handlers; once in a process, however often it loads this module (the master's reactor)."""
+    logger = logging.getLogger(logger)
+    if which.__name__ not in [getattr(one, "__name__", "") for one in logger.filters]:
+
+        def others(record):
+            return not which(record)
+
+        others.__name__ = which.__name__
+        logger.addFilter(others)
 
 
 def state(name, tgt, **kwargs):
@@ -66,7 +82,8 @@ def function(name, tgt, expect_minions=True, **kwargs):
     changed, ret["return"] = __utils__["fanatico_steps.parted"](answers)
     ret["changes"] = {"out": "highstate", "ret": changed} if changed else {}
     if ret["result"] is False:
-        ret["comment"] = "\n".join([ret["comment"], *__utils__["fanatico_steps.reasons"](ret["return"])])
+        reasons = __utils__["fanatico_steps.reasons"](ret["comment"], ret["return"])
+        ret["comment"] = "\n".join(reasons) or ret["comment"]
     return ret
 
 
@@ -85,7 +102,7 @@ def runner(name, acts=False, **kwargs):
     returned = ret["changes"].get("return")
     ret["changes"], ret["return"] = {}, returned
     if ret["result"] is False:
-        ret["comment"] = f"{ret['comment']}\n{__utils__['fanatico_steps.message'](returned)}"
+        ret["comment"] = __utils__["fanatico_steps.message"](returned)
     elif acts:
         ret["changes"] = __utils__["fanatico_steps.acted"](returned)
     return ret
@@ -102,13 +119,15 @@ def orchestration(name, **kwargs):
     """
     ret = __states__["salt.runner"]("state.orchestrate", mods=name, **kwargs)
     ret["name"] = name
-    returned = ret["changes"].get("return")
+    returned, message = ret["changes"].get("return"), __utils__["fanatico_steps.message"]
     data = returned.get("data") if isinstance(returned, dict) else None
     ret["changes"], ret["return"] = {}, returned if data is None else data
     if data is not None and __utils__["fanatico_steps.differs"](data):
         ret["changes"], ret["return"] = {"out": "highstate", "ret": data}, {}
     if ret["result"] is False:
-        reasons = __utils__["fanatico_steps.reasons"](data) if data else [str(returned)]
+        reasons = [
+            message(said) for said in (data.values() if data else [returned]) if not isinstance(said, dict)
+        ]
         ret["comment"] = "\n".join([f"{name} failed.", *reasons])
     return ret
 

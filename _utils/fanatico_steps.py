@@ -10,9 +10,13 @@ import textwrap
 
 WIDTH = 120
 _TITLES = 24  # the least width of the column of titles
+# What a host says reaches a terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 _BLOCKED = "One or more requisite failed"
 # A traceback ends with the line that names the exception; the message may go on over more lines.
-_RAISED = re.compile(r"^(?!Traceback)[A-Za-z_][\w.]*(?:Error|Exception|Refusal|NotImplemented|Exit|Timeout)\b:? ?", re.M)
+_RAISED = re.compile(
+    r"^(?!Traceback)[A-Za-z_][\w.]*(?:Error|Exception|Refusal|NotImplemented|Exit|Timeout)\b:? ?", re.M
+)
 
 
 # what a step makes of what it was returned
@@ -50,14 +54,29 @@ def services_that_failed(states):
     ]
 
 
-def reasons(answers):
-    """Return a line for each machine that said why it failed, or said nothing: ``machine: reason``."""
-    return [f"{machine}: {message(answer)}" for machine, answer in answers.items() if not isinstance(answer, dict)]
+def reasons(comment, answers):
+    """
+    Return a line for each machine on which a function failed: ``machine: what it said``.
+
+    comment
+        Of ``salt.function``, which names them.
+    answers
+        ``{machine: what the function returned}``.
+    """
+    named = re.search(r"failed on minions: (.+?)(?: Function |$)", comment)
+    failed = named[1].split(", ") if named else []
+    said = {
+        machine: message(answers[machine]) for machine in sorted(failed, key=_natural) if machine in answers
+    }
+    # Messages of ours begin with the machine already.
+    return [
+        text if text.startswith(f"{machine}: ") else f"{machine}: {text}" for machine, text in said.items()
+    ]
 
 
 def message(said):
     """
-    Return what a failed function or runner said, for a person: without a traceback, the message whole.
+    Return what a failed function or runner said, for a person: the message whole, without a traceback or lines of a template.
 
     said
         What it returned: text, a list of texts, or False where there was no answer.
@@ -68,7 +87,7 @@ def message(said):
     if "Traceback (most recent call last)" in text:
         raised = list(_RAISED.finditer(text))
         text = text[raised[-1].end() :] if raised else text
-    return text.strip().removeprefix("ERROR: ")
+    return text.split("\n---\n")[0].strip().removeprefix("ERROR: ")
 
 
 # reading
@@ -82,22 +101,10 @@ def steps(running):
         ``{tag: result}``: what ``state.orchestrate`` returns for the master.
 
     Each is ``{"title", "took": seconds, "result", "comment", "machines": {machine: states that changed}, "acted": bool,
-    "proof": {step: what was seen}, "steps": [...], "faults": [...]}``; a fault is ``{"step", "host", "state", "comment",
-    "blocked": how many states did not run because of it}``.
+    "proof": {step: what was seen}, "steps": [...], "faults": [...]}``; a fault is a state that failed by itself, not for another,
+    ``{"step", "host", "state", "comment", "blocked": how many states of that host did not run because of one that failed}``.
     """
     return [_step(tag, result) for tag, result in _ordered(running)]
-
-
-def faults(running, step=""):
-    """
-    Return the states of a run that failed by themselves, not for others: as in ``steps``.
-
-    running
-        ``{tag: result}``.
-    step
-        The step of an orchestration that it belongs to.
-    """
-    return _faults(running, "", step)
 
 
 def is_orchestration(running):
@@ -107,13 +114,17 @@ def is_orchestration(running):
 
 def name(running):
     """Return the SLS of an orchestration."""
-    return next((result["__sls__"] for _, result in _ordered(running) if result.get("__sls__")), "orchestration")
+    return next(
+        (result["__sls__"] for _, result in _ordered(running) if result.get("__sls__")), "orchestration"
+    )
 
 
 def _ordered(running):
     if not isinstance(running, dict):
         return []
-    results = [(tag, result) for tag, result in running.items() if isinstance(result, dict) and "result" in result]
+    results = [
+        (tag, result) for tag, result in running.items() if isinstance(result, dict) and "result" in result
+    ]
     return sorted(results, key=lambda item: item[1].get("__run_num__", 0))
 
 
@@ -146,8 +157,8 @@ def _step(tag, result):
         nested = of_states or (returned if isinstance(returned, dict) else {})
         step["steps"] = [one for running in nested.values() for one in steps(running)]
     elif kind in ("state", "function"):
-        step["machines"] = {machine: 0 for machine in _unchanged(step["comment"])}
-        step["machines"] |= {machine: 0 for machine in returned or {}}
+        step["machines"] = dict.fromkeys(_unchanged(step["comment"]), 0)
+        step["machines"] |= dict.fromkeys(returned or {}, 0)
         step["machines"] |= {machine: changed(states) for machine, states in of_states.items()}
         if result.get("name") == "fanatico.proof":
             step["proof"] = next((seen for seen in (returned or {}).values() if isinstance(seen, dict)), {})
@@ -222,24 +233,55 @@ def lines(running):
     shown = [f"{title}:"]
     for depth, one in _walk(read):
         shown += _line(one, depth, width)
-    for _, one in _walk(read):
-        for fault in one["faults"]:
-            shown += ["", *fault_lines(fault)]
+    shown += failure_lines({"": running})
     if any(one["result"] is False for one in read):
-        shown += ["", f"Next: remove the cause, then run {title} again: it goes on with what is not done yet."]
+        shown += [
+            "",
+            f"Next: remove the cause, then run {title} again: it goes on with what is not done yet.",
+        ]
     return [*shown, "", *_summary(title, read)]
 
 
-def fault_lines(fault):
-    """Return a fault as lines for a person: where, which state, and what was said, whole."""
+def not_compiled_lines(runs):
+    """
+    Return what a person is shown of an orchestration that could not even begin.
+
+    runs
+        ``{master: [errors]}``.
+    """
+    said = [message(errors) for errors in runs.values()]
+    fault = {"step": "nothing was begun", "host": "", "state": "", "comment": "\n".join(said), "blocked": 0}
+    shown = _fault_lines(fault)
+    if any("Pillar failed to render" in text for text in said):
+        shown += ["", "Next: salt-run fanatico.validate names the file, the line and what is wrong there."]
+    return shown
+
+
+def failure_lines(runs):
+    """
+    Return what failed as lines for a person, an empty line before each: where, which state, and what was said, whole.
+
+    runs
+        ``{machine: {tag: result}}``, of an orchestration or a highstate.
+    """
+    found = []
+    for machine, running in runs.items():
+        if is_orchestration(running):
+            found += [fault for _, one in _walk(steps(running)) for fault in one["faults"]]
+        else:
+            found += _faults(running, machine, "")
+    return [line for fault in found for line in ["", *_fault_lines(fault)]]
+
+
+def _fault_lines(fault):
     where = f" on {fault['host']}" if fault["host"] else ""
     shown = [f"FAILED: {fault['step']}{where}" if fault["step"] else f"FAILED{where}"]
     if fault["state"]:
         shown.append(f"  state: {fault['state']}")
-    said = [line.rstrip() for line in fault["comment"].splitlines() if line.strip()]
-    shown += [f"  {line}" for line in said]
+    said = _CONTROL.sub("?", fault["comment"]).splitlines()
+    shown += [f"  {line.rstrip()}" for line in said if line.strip()]
     if fault["blocked"]:
-        shown.append(f"  {_count(fault['blocked'], 'state')} after it did not run")
+        shown.append(f"  {_count(fault['blocked'], 'state')} that need it did not run.")
     return shown
 
 
@@ -250,7 +292,9 @@ def changes_in_words(machines):
     machines
         ``{machine: number of states that changed}``.
     """
-    moved = [f"{machine} {machines[machine]}" for machine in sorted(machines, key=_natural) if machines[machine]]
+    moved = [
+        f"{machine} {machines[machine]}" for machine in sorted(machines, key=_natural) if machines[machine]
+    ]
     return f"changed: {', '.join(moved)}" if moved else "no change"
 
 
