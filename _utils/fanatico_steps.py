@@ -281,7 +281,10 @@ def _fault_lines(fault):
     said = _CONTROL.sub("?", fault["comment"]).splitlines()
     shown += [f"  {line.rstrip()}" for line in said if line.strip()]
     if fault["blocked"]:
-        shown.append(f"  {_count(fault['blocked'], 'state')} that need it did not run.")
+        many = fault["blocked"] != 1
+        shown.append(
+            f"  {fault['blocked']} {'states that need' if many else 'state that needs'} it did not run."
+        )
     return shown
 
 
@@ -352,7 +355,3 @@ def _elapsed(read):
         return sum(one["took"] for one in read)
     first = timed[0]["began"]
     return max((one["began"] - first) % 86400 + one["took"] for one in timed)
-
-
-def _count(number, noun):
-    return f"{number} {noun}{'' if number == 1 else 's'}"
