@@ -12,6 +12,7 @@ ORDER = (
     "test_certificates",
     "test_hardening",
     "test_deploy_again",
+    "test_output",
     "test_status",
     "test_secrets",
     "test_settings",

@@ -143,7 +143,8 @@ def test_a_failure_is_shown_whole(run):
         "  [ALERT] (1) : config : parsing [/tmp/x:12] : unknown keyword ?[2Jmde",
         "  1 state that needs it did not run.",
         "",
-        "Next: remove the cause, then run orch.deploy again: it goes on with what is not done yet.",
+        "Next: remove the cause (`salt haproxy1 fanatico.health --out=yaml` may say more), then run orch.deploy again: "
+        "it goes on with what is not done yet.",
         "",
     ]
     assert shown[-1] == "Failed:    1"
