@@ -235,10 +235,9 @@ def lines(running):
         shown += _line(one, depth, width)
     shown += failure_lines({"": running})
     if any(one["result"] is False for one in read):
-        shown += [
-            "",
-            f"Next: remove the cause, then run {title} again: it goes on with what is not done yet.",
-        ]
+        hosts = [fault["host"] for _, one in _walk(read) for fault in one["faults"] if fault["host"]]
+        look = f" (`salt {hosts[0]} fanatico.health --out=yaml` may say more)" if hosts else ""
+        shown += ["", f"Next: remove the cause{look}, then run {title} again: it goes on with what is left."]
     return [*shown, "", *_summary(title, read)]
 
 

@@ -1,4 +1,4 @@
-"""What a person is shown of an orchestration: of a recorded deploy without changes, and of what may happen to it."""
+"""What a person is shown of an orchestration: of two recorded deploys, and of what may happen to one."""
 
 import copy
 import json
@@ -11,7 +11,9 @@ import salt.output
 from _utils import fanatico_steps as steps
 from tests.support import REPO
 
-RECORDED = json.loads((REPO / "tests/unit/files/deploy_again.json").read_text())
+FILES = REPO / "tests" / "unit" / "files"
+RECORDED = json.loads((FILES / "deploy_again.json").read_text())
+FIRST = json.loads((FILES / "deploy_first.json").read_text())
 BALANCER = "step_|-Bring up haproxy1_|-Bring up haproxy1_|-state"
 PREPARE = "step_|-Prepare every machine_|-state.apply_|-function"
 ETCD = "step_|-Bring up etcd_|-orch.etcd_|-orchestration"
@@ -87,6 +89,18 @@ def test_it_ends_in_a_summary(run):
     assert summary[11:] == ["Succeeded: 14 (changed=0)", "Failed:    0"]
 
 
+def test_a_first_deploy_says_what_changed_where(plan):
+    (run,) = FIRST["data"].values()
+    shown = steps.lines(run)
+    assert len(shown) <= 80
+    prepared = "".join(shown).partition("Prepare every machine")[2].partition("Bring up etcd")[0]
+    assert "db1 20" in prepared
+    assert sorted(part.split()[-2] for part in prepared.split(",")) == sorted(plan["nodes"])
+    (line,) = [line for line in shown if line.startswith("    Start Patroni on the others ")]
+    assert line.endswith(" s  changed: db2 2, db3 2")
+    assert {"Machines:  12", "Changes:   312", "Succeeded: 14 (changed=6)"} <= set(shown)
+
+
 def test_what_changed_is_counted_per_machine(run):
     moved = {
         f"file_|-{number}_|-{number}_|-managed": result(number, str(number), diff="x") for number in range(3)
@@ -144,7 +158,7 @@ def test_a_failure_is_shown_whole(run):
         "  1 state that needs it did not run.",
         "",
         "Next: remove the cause (`salt haproxy1 fanatico.health --out=yaml` may say more), then run orch.deploy again: "
-        "it goes on with what is not done yet.",
+        "it goes on with what is left.",
         "",
     ]
     assert shown[-1] == "Failed:    1"
