@@ -10,7 +10,7 @@ import os
 import salt.loader
 import salt.utils.color
 
-ORCHESTRATE = ("state.orchestrate", "state.orch", "state.sls")
+ORCHESTRATE = ("state.orchestrate", "state.orch")
 PAINTED = {
     "FAILED": "LIGHT_RED",
     "Next:": "YELLOW",
@@ -39,10 +39,12 @@ def output(data, **kwargs):
 
 def _lines(runs):
     """Return the lines for one of our orchestrations, None for anything else."""
+    if __opts__.get("fun") not in ORCHESTRATE:
+        return None  # `salt '*' state.apply` comes here for each machine: nothing is loaded for it
     utils = salt.loader.utils(__opts__)
     if all(map(utils["fanatico_steps.is_orchestration"], runs.values())):
         return [line for running in runs.values() for line in utils["fanatico_steps.lines"](running)]
-    if __opts__.get("fun") in ORCHESTRATE and all(isinstance(run, list) for run in runs.values()):
+    if all(isinstance(run, list) for run in runs.values()):
         return utils["fanatico_steps.not_compiled_lines"](runs)
     return None
 

@@ -85,8 +85,9 @@ def message(said):
         return "no answer; is the host up, is its salt-minion running (systemctl status salt-minion)?"
     text = "\n".join(map(str, said)) if isinstance(said, list | tuple) else str(said)
     if "Traceback (most recent call last)" in text:
-        raised = list(_RAISED.finditer(text))
-        text = text[raised[-1].end() :] if raised else text
+        # Behind the last frame: a message may quote a journal, and that other exceptions.
+        raised = _RAISED.search(text, text.rfind("\n  File "))
+        text = text[raised.end() :] if raised else text
     return text.split("\n---\n")[0].strip().removeprefix("ERROR: ")
 
 

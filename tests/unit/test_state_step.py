@@ -121,11 +121,11 @@ def test_a_runner_that_fails_says_why(salt):
         "Exception occurred in runner fanatico.lock: Traceback (most recent call last):\n"
         '  File "/opt/salt/client/mixins.py", line 1, in low\n    raise\n'
         "salt.exceptions.CommandExecutionError: This deploy was not started: a drill is running.\n  - wait for it\n"
+        "ValueError: in a journal that it quotes\n"
     )
     salt.answer = {"changes": {"return": said}, "result": False, "comment": "Runner function failed."}
-    assert (
-        step.runner("fanatico.lock")["comment"]
-        == "This deploy was not started: a drill is running.\n  - wait for it"
+    assert step.runner("fanatico.lock")["comment"] == (
+        "This deploy was not started: a drill is running.\n  - wait for it\nValueError: in a journal that it quotes"
     )
 
 

@@ -221,10 +221,15 @@ def test_time_goes_on_over_midnight_and_side_by_side():
 def printed(tmp_path):
     """printed(data, **options): what `salt-run` prints, by the loader of a master that has our tree."""
 
-    def printed(data, **options):
+    def printed(data, fun="state.orchestrate", **options):
         opts = salt.config.master_config(None)
         opts.update(
-            module_dirs=[str(REPO)], root_dir=str(tmp_path), cachedir=str(tmp_path), color=False, **options
+            module_dirs=[str(REPO)],
+            root_dir=str(tmp_path),
+            cachedir=str(tmp_path),
+            color=False,
+            fun=fun,
+            **options,
         )
         return salt.output.out_format(copy.deepcopy(data), "highstate", opts)
 
@@ -253,19 +258,23 @@ def test_salts_own_summary_counts_no_change(data, printed):
     assert "changed=" not in shown
 
 
-@pytest.mark.parametrize("tag", ["file_|-a_|-/etc/x_|-managed", "salt_|-a_|-test.ping_|-function"])
-def test_other_runs_of_states_are_shown_by_salt(printed, tag):
+@pytest.mark.parametrize(
+    ("tag", "fun"),
+    [
+        ("file_|-a_|-/etc/x_|-managed", "state.apply"),
+        ("salt_|-a_|-test.ping_|-function", "state.orchestrate"),
+    ],
+)
+def test_other_runs_of_states_are_shown_by_salt(printed, tag, fun):
     """A highstate, and an orchestration of somebody else."""
-    shown = printed({"db1": {tag: {**result(0, "a"), "start_time": "10:00:00.0", "duration": 1}}})
+    shown = printed({"db1": {tag: {**result(0, "a"), "start_time": "10:00:00.0", "duration": 1}}}, fun=fun)
     assert "Summary for db1" in shown
     assert "Total states run:     1" in shown
 
 
 def test_an_orchestration_that_does_not_compile(printed):
     said = ["Pillar failed to render with the following messages:", "Rendering SLS 'site' failed."]
-    shown = printed(
-        {"data": {"salt_master": said}, "outputter": "highstate", "retcode": 1}, fun="state.orchestrate"
-    )
+    shown = printed({"data": {"salt_master": said}, "outputter": "highstate", "retcode": 1})
     assert shown.splitlines() == [
         "FAILED: nothing was begun",
         *[f"  {line}" for line in said],
