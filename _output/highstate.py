@@ -51,6 +51,6 @@ def _lines(runs):
 
 def _painted(line, colors):
     color = next((color for word, color in PAINTED.items() if line.startswith(word)), None)
-    if color is None and line.endswith("FAILED"):
+    if color is None and " s  FAILED" in line:
         color = PAINTED["FAILED"]
     return f"{colors[color]}{line}{colors['ENDC']}" if color else line

@@ -103,7 +103,7 @@ def steps(running):
 
     Each is ``{"title", "took": seconds, "result", "comment", "machines": {machine: states that changed}, "acted": bool,
     "proof": {step: what was seen}, "steps": [...], "faults": [...]}``; a fault is a state that failed by itself, not for another,
-    ``{"step", "host", "state", "comment", "blocked": how many states of that host did not run because of one that failed}``.
+    ``{"step", "host", "state", "comment", "blocked": how many states of that host did not run for it and those before}``.
     """
     return [_step(tag, result) for tag, result in _ordered(running)]
 
@@ -186,18 +186,20 @@ def _faults(states, host, step):
     if not isinstance(states, dict):
         return [{"step": step, "host": host, "state": "", "comment": message(states), "blocked": 0}]
     failed = [(tag, result) for tag, result in _ordered(states) if result["result"] is False]
-    blocked = sum(_is_blocked(result) for _, result in failed)
-    return [
+    own = [(tag, result) for tag, result in failed if not _is_blocked(result)]
+    found = [
         {
             "step": step,
             "host": host,
             "state": f"{result.get('__id__') or tag.split('_|-')[1]} ({_function(tag)})",
             "comment": str(result.get("comment") or "it did not say why").strip(),
-            "blocked": blocked,
+            "blocked": 0,
         }
-        for tag, result in failed
-        if not _is_blocked(result)
+        for tag, result in own
     ]
+    if found:
+        found[-1]["blocked"] = len(failed) - len(own)  # of all of them together: said once
+    return found
 
 
 def _function(tag):
@@ -314,15 +316,15 @@ def _walk(read, depth=1):
 
 def _line(one, depth, width):
     head = f"{'  ' * depth}{one['title']}".ljust(width + 2) + f"{one['took']:7.1f} s"
-    words = ""
-    if one["result"] is False:
-        words = "FAILED"
-    elif any(one["machines"].values()):
-        words = changes_in_words(one["machines"])
+    words = ["FAILED"] if one["result"] is False else []
+    if any(one["machines"].values()):
+        words.append(changes_in_words(one["machines"]))
     elif one["acted"]:
-        words = "changed"
+        words.append("changed")
     indent = " " * (len(head) + 2)
-    return textwrap.wrap(words, WIDTH, initial_indent=f"{head}  ", subsequent_indent=indent) or [head]
+    return textwrap.wrap("; ".join(words), WIDTH, initial_indent=f"{head}  ", subsequent_indent=indent) or [
+        head
+    ]
 
 
 def _summary(title, read):
@@ -354,4 +356,5 @@ def _elapsed(read):
     if not timed:
         return sum(one["took"] for one in read)
     first = timed[0]["began"]
-    return max((one["began"] - first) % 86400 + one["took"] for one in timed)
+    day = 86400
+    return max((one["began"] - first + day / 2) % day - day / 2 + one["took"] for one in timed)

@@ -149,7 +149,7 @@ def test_a_failure_is_shown_whole(run):
     balancer_fails(run)
     shown = steps.lines(run)
     (line,) = [line for line in shown if line.startswith("  Bring up haproxy1")]
-    assert line.endswith("  FAILED")
+    assert line.endswith(" s  FAILED; changed: haproxy1 1")
     at = shown.index("FAILED: Bring up haproxy1 on haproxy1")
     assert shown[at + 1 : at + 8] == [
         "  state: HAProxy is configured (file.managed)",
