@@ -87,7 +87,7 @@ class Story:
         self.begun = begun
         self.ending = ""
         self._steps = []  # begun, their jobs not yet published: {"title", "fun"}
-        self._jobs = {}  # jid: {"title", "minions", "silent", "failed", "begun"}
+        self._jobs = {}  # jid: {"title", "minions", "silent", "failed", "changed", "begun"}
         self._runners = []  # functions of runner steps that were begun
 
     def nested(self, tag, data):
@@ -145,6 +145,7 @@ class Story:
                     "minions": minions,
                     "silent": set(minions),
                     "failed": 0,
+                    "changed": {},
                     "begun": now,
                 }
                 break
@@ -157,6 +158,7 @@ class Story:
         job["silent"].discard(data["id"])
         faults = _faults(data)
         job["failed"] += bool(faults)
+        job["changed"][data["id"]] = __utils__["fanatico_steps.changed"](data.get("return"))
         lines = [self._line(now, f"  {data['id']}: {fault}") for fault in faults]
         if not job["silent"]:
             del self._jobs[jid]
@@ -164,6 +166,8 @@ class Story:
             took = now - job["begun"]
             # Steps may run side by side, so the line says whose it is.
             done = f"{good} of {len(job['minions'])} done in {took:.1f} s"
+            if any(job["changed"].values()):
+                done += f", {__utils__['fanatico_steps.changes_in_words'](job['changed'])}"
             lines.append(self._line(now, f"  {job['title']}: {done}"))
         return lines
 
@@ -230,6 +234,8 @@ def _order(step):
 def _function(title, step):
     """Return the function a compiled step calls: its name, or else its title."""
     parts = next(value for key, value in step.items() if not key.startswith("__"))
+    if "orchestration" in parts:
+        return "state.orchestrate"
     return next((part["name"] for part in parts if isinstance(part, dict) and "name" in part), title)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from _utils import fanatico_steps
 from lab import health, snapshot
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
@@ -99,27 +100,12 @@ def orchestrate(lab, progress, timeout=600):
 
 
 def failures(text):
-    """Return the failed states of a highstate's or orchestration's JSON output, one sentence each, deepest first."""
+    """Return what failed in a highstate's or orchestration's JSON output, in the words of `salt-run state.orchestrate`."""
     try:
         data = json.loads(text[text.index("{") :])
     except ValueError:
         return ""
-    found = []
-    _collect(data, found)
-    return "\n".join(dict.fromkeys(found))
-
-
-def _collect(data, found):
-    if isinstance(data, list):
-        found.extend(str(line) for line in data if isinstance(line, str))
-    if not isinstance(data, dict):
-        return
-    for value in data.values():
-        _collect(value, found) if not isinstance(value, list) else None
-    comment = data.get("comment")
-    if data.get("result") is False and comment and "requisite" not in str(comment):
-        name = data.get("__id__") or data.get("name") or "?"
-        found.append(f"- {name}: {str(comment).strip()}")
+    return "\n".join(fanatico_steps.failure_lines(data.get("data", data))).strip()
 
 
 def _watch(lab, progress, stop):

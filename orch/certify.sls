@@ -3,7 +3,7 @@
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 
 The master's minion knows the pillar as it is:
-  salt.function:
+  step.function:
     - failhard: True
     - name: saltutil.refresh_pillar
     - tgt: {{ nodes("master") | json }}
@@ -12,7 +12,7 @@ The master's minion knows the pillar as it is:
     - timeout: 60
 
 etcd takes it up:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ nodes("etcd") | json }}
     - tgt_type: list
@@ -20,10 +20,10 @@ etcd takes it up:
     - queue: True
     - timeout: 120
     - require:
-      - salt: The master's minion knows the pillar as it is
+      - step: The master's minion knows the pillar as it is
 
 The databases take it up:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ nodes("patroni") | json }}
     - tgt_type: list
@@ -31,10 +31,10 @@ The databases take it up:
     - queue: True
     - timeout: 120
     - require:
-      - salt: etcd takes it up
+      - step: etcd takes it up
 
 The balancers take it up:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ nodes("haproxy") | json }}
     - tgt_type: list
@@ -42,14 +42,15 @@ The balancers take it up:
     - queue: True
     - timeout: 120
     - require:
-      - salt: The databases take it up
+      - step: The databases take it up
 
 Every node knows the pillar as it is:
-  salt.function:
+  step.function:
     - failhard: True
     - name: saltutil.refresh_pillar
-    - tgt: "*"
+    - tgt: {{ nodes() | json }}
+    - tgt_type: list
     - kwarg: {wait: True}
     - timeout: 60
     - require:
-      - salt: The balancers take it up
+      - step: The balancers take it up

@@ -5,62 +5,63 @@
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 
 Check the pillar:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.validate
 
 Keep other changes away:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.lock
     - require:
-      - salt: Check the pillar
+      - step: Check the pillar
 
 Every machine answers:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.wait_minions
     - require:
-      - salt: Keep other changes away
+      - step: Keep other changes away
 
 # A state run compiles a pillar of its own; everything else, the master's signing of certificates, health checks, beacons and
 # cures among it, goes by the one that a minion has had since it started.
 Every node knows the pillar as it is:
-  salt.function:
+  step.function:
     - failhard: True
     - name: saltutil.refresh_pillar
-    - tgt: "*"
+    - tgt: {{ nodes() | json }}
+    - tgt_type: list
     - kwarg: {wait: True}
     - timeout: 60
     - require:
-      - salt: Every machine answers
+      - step: Every machine answers
 
 # All machines at once: installing packages is most of the time of a first deploy. Our modules are handed out in the same
 # job, the four kinds of them that we have: saltutil.sync_all would ask the master for eighteen.
 Prepare every machine:
-  salt.function:
+  step.function:
     - failhard: True
     - name: state.apply
-    - tgt: "*"
+    - tgt: {{ nodes() | json }}
+    - tgt_type: list
     - arg: [roles.prepared]
     - kwarg:
         queue: True
         sync_mods: [utils, modules, states, beacons]
     - timeout: 300
     - require:
-      - salt: Every node knows the pillar as it is
+      - step: Every node knows the pillar as it is
 
 Bring up etcd:
-  salt.runner:
+  step.orchestration:
     - failhard: True
-    - name: state.orchestrate
-    - mods: orch.etcd
+    - name: orch.etcd
     - require:
-      - salt: Prepare every machine
+      - step: Prepare every machine
 
 # The RPC nodes need nobody, so they start beside etcd.
 Bring up the RPC nodes:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ nodes("rpc") | json }}
     - tgt_type: list
@@ -69,21 +70,20 @@ Bring up the RPC nodes:
     - parallel: True
     - timeout: 60
     - require:
-      - salt: Prepare every machine
+      - step: Prepare every machine
 
 Bring up PostgreSQL:
-  salt.runner:
+  step.orchestration:
     - failhard: True
-    - name: state.orchestrate
-    - mods: orch.patroni
+    - name: orch.patroni
     - require:
-      - salt: Bring up etcd
+      - step: Bring up etcd
 
 # One after the other: what restarts Keepalived or HAProxy on one finds the virtual address on the other.
 {%- for node in nodes("haproxy") %}
 
 Bring up {{ node }}:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ node }}
     - sls: roles.haproxy
@@ -91,34 +91,34 @@ Bring up {{ node }}:
     - timeout: 60
     - require:
 {%- if loop.first %}
-      - salt: Bring up PostgreSQL
-      - salt: Bring up the RPC nodes
+      - step: Bring up PostgreSQL
+      - step: Bring up the RPC nodes
 {%- else %}
-      - salt: The virtual address answers {{ loop.previtem }}
+      - step: The virtual address answers {{ loop.previtem }}
 {%- endif %}
 
 The virtual address answers {{ node }}:
-  salt.function:
+  step.function:
     - failhard: True
     - name: fanatico_keepalived.wait_address
     - tgt: {{ node }}
     - timeout: 60
     - require:
-      - salt: Bring up {{ node }}
+      - step: Bring up {{ node }}
 {%- endfor %}
 
 Prove it end to end:
-  salt.function:
+  step.function:
     - failhard: True
     - name: fanatico.proof
     - tgt: {{ nodes("patroni")[0] }}
     - timeout: 60
     - require:
-      - salt: The virtual address answers {{ nodes("haproxy")[-1] }}
+      - step: The virtual address answers {{ nodes("haproxy")[-1] }}
 
 Let other changes in again:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.unlock
     - require:
-      - salt: Prove it end to end
+      - step: Prove it end to end

@@ -4,7 +4,7 @@
 {%- if bootstrap is not boolean %}{{ raise(bootstrap) }}{% endif %}
 
 Configure and start etcd:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ nodes | json }}
     - tgt_type: list
@@ -16,10 +16,10 @@ Configure and start etcd:
     - timeout: 60
 
 etcd has a quorum:
-  salt.function:
+  step.function:
     - failhard: True
     - name: fanatico_etcd.wait_quorum
     - tgt: {{ nodes[0] }}
     - timeout: 60
     - require:
-      - salt: Configure and start etcd
+      - step: Configure and start etcd

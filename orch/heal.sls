@@ -3,7 +3,7 @@
 {%- set event = pillar.event %}
 
 Cure {{ event.what }} on {{ event.host }}:
-  salt.runner:
+  step.runner:
     - name: fanatico.heal
     - host: {{ event.host | json }}
     - what: {{ event.what | json }}

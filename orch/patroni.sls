@@ -6,7 +6,7 @@
 {%- set others = nodes | reject("in", first) | list %}
 
 Start Patroni where there is data, or on one node:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ first | json }}
     - tgt_type: list
@@ -15,17 +15,17 @@ Start Patroni where there is data, or on one node:
     - timeout: 60
 
 There is a leader:
-  salt.function:
+  step.function:
     - failhard: True
     - name: fanatico_patroni.wait_leader
     - tgt: {{ first[0] }}
     - timeout: 60
     - require:
-      - salt: Start Patroni where there is data, or on one node
+      - step: Start Patroni where there is data, or on one node
 {%- if others %}
 
 Start Patroni on the others:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ others | json }}
     - tgt_type: list
@@ -33,11 +33,11 @@ Start Patroni on the others:
     - queue: True
     - timeout: 60
     - require:
-      - salt: There is a leader
+      - step: There is a leader
 {%- endif %}
 
 Every replica streams:
-  salt.function:
+  step.function:
     - failhard: True
     - name: fanatico_patroni.wait_streaming
     - tgt: {{ first[0] }}
@@ -45,4 +45,4 @@ Every replica streams:
         members: {{ nodes | json }}
     - timeout: 60
     - require:
-      - salt: {{ "Start Patroni on the others" if others else "There is a leader" }}
+      - step: {{ "Start Patroni on the others" if others else "There is a leader" }}

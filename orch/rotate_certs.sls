@@ -3,81 +3,81 @@
 #
 #   salt-run state.orchestrate orch.rotate_certs
 Check the pillar:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.validate
 
 Keep other changes away:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.lock
     - require:
-      - salt: Check the pillar
+      - step: Check the pillar
 
 Every machine answers:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.wait_minions
     - require:
-      - salt: Keep other changes away
+      - step: Keep other changes away
 
 Successors of the authorities are ready:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.ca_prepare
+    - acts: True
     - require:
-      - salt: Every machine answers
+      - step: Every machine answers
 
 Every node trusts both:
-  salt.runner:
+  step.orchestration:
     - failhard: True
-    - name: state.orchestrate
-    - mods: orch.certify
+    - name: orch.certify
     - require:
-      - salt: Successors of the authorities are ready
+      - step: Successors of the authorities are ready
 
 The successors sign:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.ca_switch
+    - acts: True
     - require:
-      - salt: Every node trusts both
+      - step: Every node trusts both
 
 Every node has a new certificate:
-  salt.runner:
+  step.orchestration:
     - failhard: True
-    - name: state.orchestrate
-    - mods: orch.certify
+    - name: orch.certify
     - require:
-      - salt: The successors sign
+      - step: The successors sign
 
 The old authorities go:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.ca_retire
+    - acts: True
     - require:
-      - salt: Every node has a new certificate
+      - step: Every node has a new certificate
 
 Every node trusts the new ones alone:
-  salt.runner:
+  step.orchestration:
     - failhard: True
-    - name: state.orchestrate
-    - mods: orch.certify
+    - name: orch.certify
     - require:
-      - salt: The old authorities go
+      - step: The old authorities go
 
 Prove it end to end:
-  salt.function:
+  step.function:
     - failhard: True
     - name: fanatico.proof
     - tgt: {{ salt["fanatico_plan.nodes"]("patroni")[0] }}
     - timeout: 60
     - require:
-      - salt: Every node trusts the new ones alone
+      - step: Every node trusts the new ones alone
 
 Let other changes in again:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.unlock
     - require:
-      - salt: Prove it end to end
+      - step: Prove it end to end

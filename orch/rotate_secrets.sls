@@ -6,44 +6,46 @@
 #   salt-run state.orchestrate orch.rotate_secrets pillar='{"rotate": ["HAPROXY_STATS_PASSWORD"]}'
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 Check the pillar:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.validate
 
 Keep other changes away:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.lock
     - require:
-      - salt: Check the pillar
+      - step: Check the pillar
 
 Every machine answers:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.wait_minions
     - require:
-      - salt: Keep other changes away
+      - step: Keep other changes away
 
 New values are made:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.secrets_rotate
+    - acts: True
     - only: {{ pillar.get("rotate", []) | json }}
     - require:
-      - salt: Every machine answers
+      - step: Every machine answers
 
 Every node knows the pillar as it is:
-  salt.function:
+  step.function:
     - failhard: True
     - name: saltutil.refresh_pillar
-    - tgt: "*"
+    - tgt: {{ nodes() | json }}
+    - tgt_type: list
     - kwarg: {wait: True}
     - timeout: 60
     - require:
-      - salt: New values are made
+      - step: New values are made
 
 PostgreSQL has them:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ nodes("patroni") | json }}
     - tgt_type: list
@@ -54,11 +56,11 @@ PostgreSQL has them:
           replace_passwords: true
     - timeout: 120
     - require:
-      - salt: Every node knows the pillar as it is
+      - step: Every node knows the pillar as it is
 
 # Patroni before etcd: it has a token, and asks for the next one with the password that is true by then.
 Patroni has them:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ nodes("patroni") | json }}
     - tgt_type: list
@@ -66,21 +68,21 @@ Patroni has them:
     - queue: True
     - timeout: 120
     - require:
-      - salt: PostgreSQL has them
+      - step: PostgreSQL has them
 
 # One node for all. The others' restart for another token key comes after it: Patroni knows by that to log in again.
 etcd lets in by them:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ nodes("etcd")[0] }}
     - sls: etcd.users
     - queue: True
     - timeout: 120
     - require:
-      - salt: Patroni has them
+      - step: Patroni has them
 
 etcd has them:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ nodes("etcd") | json }}
     - tgt_type: list
@@ -88,10 +90,10 @@ etcd has them:
     - queue: True
     - timeout: 120
     - require:
-      - salt: etcd lets in by them
+      - step: etcd lets in by them
 
 The balancers have them:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: {{ nodes("haproxy") | json }}
     - tgt_type: list
@@ -99,37 +101,39 @@ The balancers have them:
     - queue: True
     - timeout: 120
     - require:
-      - salt: etcd has them
+      - step: etcd has them
 
 Prove it end to end:
-  salt.function:
+  step.function:
     - failhard: True
     - name: fanatico.proof
     - tgt: {{ nodes("patroni")[0] }}
     - timeout: 60
     - require:
-      - salt: The balancers have them
+      - step: The balancers have them
 
 The old values are forgotten:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.secrets_settle
+    - acts: True
     - require:
-      - salt: Prove it end to end
+      - step: Prove it end to end
 
 Every node forgets them:
-  salt.function:
+  step.function:
     - failhard: True
     - name: saltutil.refresh_pillar
-    - tgt: "*"
+    - tgt: {{ nodes() | json }}
+    - tgt_type: list
     - kwarg: {wait: True}
     - timeout: 60
     - require:
-      - salt: The old values are forgotten
+      - step: The old values are forgotten
 
 Let other changes in again:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.unlock
     - require:
-      - salt: Every node forgets them
+      - step: Every node forgets them

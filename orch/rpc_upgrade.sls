@@ -4,29 +4,29 @@
 #
 #   salt-run state.orchestrate orch.rpc_upgrade
 Check the pillar:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.validate
 
 Keep other changes away:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.lock
     - require:
-      - salt: Check the pillar
+      - step: Check the pillar
 {%- set before = {"name": "Keep other changes away"} %}
 {%- for node in salt["fanatico_plan.nodes"]("rpc") %}
 
 {{ node }} is out of rotation:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.drain
     - arg: [{{ node }}, orch.rpc_upgrade]
     - require:
-      - salt: {{ before.name }}
+      - step: {{ before.name }}
 
 {{ node }} is as the pillar has it:
-  salt.state:
+  step.state:
     - failhard: True
     - tgt: [{{ node }}]
     - tgt_type: list
@@ -34,14 +34,14 @@ Keep other changes away:
     - queue: True
     - timeout: 300
     - require:
-      - salt: {{ node }} is out of rotation
+      - step: {{ node }} is out of rotation
 
 {{ node }} is in rotation again:
-  salt.runner:
+  step.runner:
     - failhard: True
     - name: fanatico.undrain
     - arg: [{{ node }}]
     - require:
-      - salt: {{ node }} is as the pillar has it
+      - step: {{ node }} is as the pillar has it
 {%- do before.update(name=node ~ " is in rotation again") %}
 {%- endfor %}

@@ -148,7 +148,7 @@ def deployed_changes(data):
             if (
                 isinstance(below, dict)
                 and {"result", "changes"} <= below.keys()
-                and not key.startswith("salt_|-")
+                and not key.startswith("step_|-")
             ):
                 if below["changes"]:
                     found.append((key, below["changes"]))

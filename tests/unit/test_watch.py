@@ -3,6 +3,7 @@
 import pytest
 
 from _runners import fanatico_watch as watch
+from tests.support import utils
 
 JID = "20260101000000000001"
 TITLES = {"fanatico.validate": ["Check the pillar"], "saltutil.sync_all": ["Hand out our modules"]}
@@ -39,6 +40,11 @@ class Bus:
 
 
 @pytest.fixture
+def configure_loader_modules():
+    return {watch: {"__utils__": utils("fanatico_steps")}}
+
+
+@pytest.fixture
 def bus():
     return Bus()
 
@@ -61,6 +67,21 @@ def test_minions_are_counted(bus):
     assert bus.story.waiting(bus.now + 3) == "Prepare every machine: waiting for db1, 4 s"
     assert bus.returned("7", "db1", {}) == ["   4.0 s    Prepare every machine: 2 of 2 done in 2.0 s"]
     assert bus.story.waiting(bus.now) == ""
+
+
+def test_what_changed_is_said_as_at_the_end(bus):
+    bus.step("state", "Prepare every machine", tgt="*")
+    bus.job("7", "state.sls", "*", ["db1", "db2", "db10"])
+    result = {
+        "file_|-a_|-a_|-managed": {"result": True, "changes": {"diff": "New file"}},
+        "file_|-b_|-b_|-managed": {"result": True, "changes": {"mode": "0600"}},
+        "file_|-c_|-c_|-managed": {"result": True, "changes": {}},
+    }
+    bus.returned("7", "db10", result)
+    bus.returned("7", "db2", result)
+    assert bus.returned("7", "db1", {}) == [
+        "   5.0 s    Prepare every machine: 3 of 3 done in 3.0 s, changed: db2 2, db10 2"
+    ]
 
 
 def test_failures_in_plain_words(bus):

@@ -1,0 +1,138 @@
+"""
+The steps of our orchestrations, on the master: Salt's ``salt.state``, ``salt.function`` and ``salt.runner``, but for this:
+
+- What a step returns counts as a change only where something was changed. The rest stands beside it, under ``return``.
+- A machine that does not answer is a failure, of every kind of step.
+- The comment of a step that failed is the reason, whole.
+
+Salt's own count whatever a function or a runner returns as a change.
+"""
+
+import logging
+
+__virtualname__ = "step"
+
+
+def __virtual__():
+    # Salt 3008 opens the event bus for each step and never closes it (salt.utils.event.fire_args); its finalizer does, and
+    # warns. Nobody but Salt can mend that, so that warning is hidden, and no other.
+    _hide("salt.utils.event", _is_the_leak)
+    # A person is shown at the end what failed. Salt would print all of the machine's states before that, as one line.
+    if __opts__.get("fun") in ("state.orchestrate", "state.orch"):
+        _hide("salt.state", _is_a_failed_step)
+    return __virtualname__
+
+
+def _is_the_leak(record):
+    return record.getMessage().startswith("unclosed MasterEvent")
+
+
+def _is_a_failed_step(record):
+    return record.funcName == "format_log"
+
+
+def _hide(logger, which):
+    """Keep records from a logger's handlers; once in a process, however often it loads this module (the master's reactor)."""
+    logger = logging.getLogger(logger)
+    if which.__name__ not in [getattr(one, "__name__", "") for one in logger.filters]:
+
+        def others(record):
+            return not which(record)
+
+        others.__name__ = which.__name__
+        logger.addFilter(others)
+
+
+def state(name, tgt, **kwargs):
+    """
+    Apply an SLS to machines, as ``salt.state`` does. Where a service did not start, its journal is added to the comment.
+
+    name
+        What the step is called.
+    tgt
+        The machines.
+    kwargs
+        Whatever ``salt.state`` takes.
+    """
+    ret = __states__["salt.state"](name, tgt, **kwargs)
+    for machine, states in ret["changes"].get("ret", {}).items():
+        for result in __utils__["fanatico_steps.services_that_failed"](states):
+            journal = _journal(machine, result["name"])
+            result["comment"] = f"{result['comment']}\nThe last lines of its journal:\n{journal}"
+    return ret
+
+
+def function(name, tgt, expect_minions=True, **kwargs):
+    """
+    Run a function on machines, as ``salt.function`` does.
+
+    name
+        The function.
+    tgt
+        The machines.
+    expect_minions
+        Whether a machine that does not answer is a failure.
+    kwargs
+        Whatever ``salt.function`` takes.
+
+    Only a function that applies states changes something: ``changes`` is then what it is of ``salt.state``.
+    """
+    ret = __states__["salt.function"](name, tgt, expect_minions=expect_minions, **kwargs)
+    answers = ret["changes"].get("ret", {})
+    changed, ret["return"] = __utils__["fanatico_steps.parted"](answers)
+    ret["changes"] = {"out": "highstate", "ret": changed} if changed else {}
+    if ret["result"] is False:
+        reasons = __utils__["fanatico_steps.reasons"](ret["comment"], ret["return"])
+        ret["comment"] = "\n".join(reasons) or ret["comment"]
+    return ret
+
+
+def runner(name, acts=False, **kwargs):
+    """
+    Run a runner, as ``salt.runner`` does.
+
+    name
+        The runner.
+    acts
+        Whether what it returns, if it is not empty, is what it has changed.
+    kwargs
+        The arguments of the runner.
+    """
+    ret = __states__["salt.runner"](name, **kwargs)
+    returned = ret["changes"].get("return")
+    ret["changes"], ret["return"] = {}, returned
+    if ret["result"] is False:
+        ret["comment"] = __utils__["fanatico_steps.message"](returned)
+    elif acts:
+        ret["changes"] = __utils__["fanatico_steps.acted"](returned)
+    return ret
+
+
+def orchestration(name, **kwargs):
+    """
+    Run another orchestration as one step of this one.
+
+    name
+        Its SLS, for example ``orch.etcd``.
+    kwargs
+        Whatever ``state.orchestrate`` takes.
+    """
+    ret = __states__["salt.runner"]("state.orchestrate", mods=name, **kwargs)
+    ret["name"] = name
+    returned, message = ret["changes"].get("return"), __utils__["fanatico_steps.message"]
+    data = returned.get("data") if isinstance(returned, dict) else None
+    ret["changes"], ret["return"] = {}, returned if data is None else data
+    if data is not None and __utils__["fanatico_steps.differs"](data):
+        ret["changes"], ret["return"] = {"out": "highstate", "ret": data}, {}
+    if ret["result"] is False:
+        reasons = [
+            message(said) for said in (data.values() if data else [returned]) if not isinstance(said, dict)
+        ]
+        ret["comment"] = "\n".join([f"{name} failed.", *reasons])
+    return ret
+
+
+def _journal(machine, unit):
+    """Return the end of a unit's journal on a machine, or that it could not be had."""
+    answer = __salt__["saltutil.cmd"](machine, "fanatico.journal", arg=[unit], timeout=10)
+    return str(answer.get(machine, {}).get("ret") or "(none was to be had)")
