@@ -22,13 +22,17 @@ UNITS = {
     "etcd": ["etcd.service"],
     "patroni": ["patroni.service"],
     "haproxy": ["haproxy.service", "keepalived.service"],
-    # The last two are not there with every kind of node: a unit that does not exist is not watched.
     "rpc": [
         "fanatico-rpc.service",
         "fanatico-rpc-agent.service",
         "fanatico-rpc-ws.service",
         "fanatico-rpc-follow.service",
     ],
+}
+# Units that exist only under a setting, {unit: (pillar path, value)}; salt/rpc/configured.sls asks the same settings.
+OPTIONAL = {
+    "fanatico-rpc-ws.service": ("rpc:ws", "proxy"),
+    "fanatico-rpc-follow.service": ("rpc:follow", True),
 }
 
 # Faults of a node whose units run; how each is told and cured on the node is in _modules/fanatico_cure.py.
@@ -144,7 +148,7 @@ def settings(overrides=None):
     return {**DEFAULTS, **(overrides or {})}
 
 
-def units(roles, overrides=None):
+def units(roles, overrides=None, get=None):
     """
     Return the units that a node with ``roles`` promises to keep running.
 
@@ -152,9 +156,24 @@ def units(roles, overrides=None):
         The node's roles.
     overrides
         ``{role: [unit, ...]}``, replaces the built-in list of that role (pillar ``heal:units``).
+    get
+        Returns the node's setting at a pillar path. The units of ``OPTIONAL`` are left out where it returns another value;
+        without ``get`` they are all in: the node's settings are not known.
     """
-    known = {**UNITS, **(overrides or {})}
+    there = {
+        role: [unit for unit in names if get is None or _configured(unit, get)]
+        for role, names in UNITS.items()
+    }
+    known = {**there, **(overrides or {})}
     return list(dict.fromkeys(unit for role in roles for unit in known.get(role, [])))
+
+
+def _configured(unit, get):
+    """Tell whether the settings that ``get`` returns make ``unit`` exist."""
+    if unit not in OPTIONAL:
+        return True
+    path, value = OPTIONAL[unit]
+    return get(path) == value
 
 
 def possible(roles):
