@@ -44,8 +44,9 @@ def expected():
     def get(path, default=None):
         return __utils__["fanatico_plan.get"](__pillar__, path, default)
 
+    # Values, not `get` itself: a callback that uses dunders must not pass the loader.
     roles = __utils__["fanatico_plan.roles"](get("plan", {"nodes": {}}), __opts__["id"])
-    return __utils__["fanatico_guard.units"](roles, get("heal:units"), get)
+    return __utils__["fanatico_guard.units"](roles, get("heal:units"), {"rpc": get("rpc", {})})
 
 
 def states(*units):

@@ -97,14 +97,12 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
 
 def _units(plan, host):
     """Return {node: [the services it has to keep running]}, without nodes that have none; ``host``'s by its settings."""
+    get = __utils__["fanatico_plan.get"]
     pillar = __utils__["fanatico_master.compiled"](__opts__, host)[0] if host in plan["nodes"] else {}
-
-    def get(path):
-        return __utils__["fanatico_plan.get"](pillar, path)
-
+    own = (get(pillar, "heal:units"), {"rpc": get(pillar, "rpc", {})})
     units = {
         node: __utils__["fanatico_guard.units"](
-            __utils__["fanatico_plan.roles"](plan, node), *((get("heal:units"), get) if node == host else ())
+            __utils__["fanatico_plan.roles"](plan, node), *(own if node == host else ())
         )
         for node in plan["nodes"]
     }

@@ -29,10 +29,10 @@ UNITS = {
         "fanatico-rpc-follow.service",
     ],
 }
-# Units that exist only under a setting, {unit: (pillar path, value)}; salt/rpc/configured.sls asks the same settings.
+# Units that exist only under a setting, {unit: (pillar key, setting, value)}; salt/rpc/configured.sls asks the same settings.
 OPTIONAL = {
-    "fanatico-rpc-ws.service": ("rpc:ws", "proxy"),
-    "fanatico-rpc-follow.service": ("rpc:follow", True),
+    "fanatico-rpc-ws.service": ("rpc", "ws", "proxy"),
+    "fanatico-rpc-follow.service": ("rpc", "follow", True),
 }
 
 # Faults of a node whose units run; how each is told and cured on the node is in _modules/fanatico_cure.py.
@@ -148,7 +148,7 @@ def settings(overrides=None):
     return {**DEFAULTS, **(overrides or {})}
 
 
-def units(roles, overrides=None, get=None):
+def units(roles, overrides=None, settings=None):
     """
     Return the units that a node with ``roles`` promises to keep running.
 
@@ -156,24 +156,24 @@ def units(roles, overrides=None, get=None):
         The node's roles.
     overrides
         ``{role: [unit, ...]}``, replaces the built-in list of that role (pillar ``heal:units``).
-    get
-        Returns the node's setting at a pillar path. The units of ``OPTIONAL`` are left out where it returns another value;
-        without ``get`` they are all in: the node's settings are not known.
+    settings
+        ``{"rpc": the node's pillar of that key}``: units that it does not make exist are left out. Without ``settings`` they
+        are all in, since the node may have them.
     """
     there = {
-        role: [unit for unit in names if get is None or _configured(unit, get)]
+        role: [unit for unit in names if settings is None or _configured(unit, settings)]
         for role, names in UNITS.items()
     }
     known = {**there, **(overrides or {})}
     return list(dict.fromkeys(unit for role in roles for unit in known.get(role, [])))
 
 
-def _configured(unit, get):
-    """Tell whether the settings that ``get`` returns make ``unit`` exist."""
+def _configured(unit, settings):
+    """Tell whether the settings make ``unit`` exist."""
     if unit not in OPTIONAL:
         return True
-    path, value = OPTIONAL[unit]
-    return get(path) == value
+    key, name, value = OPTIONAL[unit]
+    return (settings.get(key) or {}).get(name) == value
 
 
 def possible(roles):

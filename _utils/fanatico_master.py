@@ -81,7 +81,9 @@ def _call(function, signature, args, kwargs):
         faults = _plan_faults(function.__globals__)
         if not faults:
             raise
-        raise Refusal(f"The plan is not sound: {'; '.join(faults)}. Next: salt-run fanatico.validate") from exc
+        raise Refusal(
+            f"The plan is not sound: {'; '.join(faults)}. Next: salt-run fanatico.validate"
+        ) from exc
 
 
 def _plan_faults(dunders):

@@ -46,15 +46,16 @@ def test_pillar_replaces_the_units_of_a_role():
 @pytest.mark.parametrize(
     ("settings", "extra"),
     [
-        ({"rpc:ws": "native", "rpc:follow": False}, []),
-        ({"rpc:ws": "proxy", "rpc:follow": False}, ["fanatico-rpc-ws.service"]),
-        ({"rpc:ws": "native", "rpc:follow": True}, ["fanatico-rpc-follow.service"]),
+        ({"rpc": {"ws": "native", "follow": False}}, []),
+        ({"rpc": {"ws": "proxy", "follow": False}}, ["fanatico-rpc-ws.service"]),
+        ({"rpc": {"ws": "native", "follow": True}}, ["fanatico-rpc-follow.service"]),
+        ({"rpc": {}}, []),
         ({}, []),
     ],
 )
 def test_a_chain_node_keeps_the_units_that_its_settings_make(settings, extra):
     always = ["fanatico-rpc.service", "fanatico-rpc-agent.service"]
-    assert guard.units(["rpc"], get=settings.get) == [*always, *extra]
+    assert guard.units(["rpc"], settings=settings) == [*always, *extra]
 
 
 def test_who_does_not_know_the_settings_takes_every_unit_for_possible():
