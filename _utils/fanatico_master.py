@@ -43,8 +43,10 @@ def plain(namespace):
     exit code 0. Errors in our own code keep their traceback.
     """
     for name, function in list(namespace.items()):
-        own = inspect.isfunction(function) and function.__module__ == namespace["__name__"]
-        if own and not name.startswith("_"):
+        # The name first: Salt leaves a reference to an event bus that is gone there, which must not be touched.
+        if name.startswith("_") or not inspect.isfunction(function):
+            continue
+        if function.__module__ == namespace["__name__"]:
             namespace[name] = _plain(function)
 
 

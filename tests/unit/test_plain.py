@@ -2,6 +2,7 @@
 
 import json
 import types
+import weakref
 
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -32,6 +33,7 @@ def runner(tmp_path):
         "__utils__": {"fanatico_validate.faults": fanatico_validate.faults},
         "json": json,
         "elsewhere": json.dumps,
+        "__jid_event__": weakref.proxy(type("Bus", (), {})()),  # of an earlier job, which is gone
     }
     namespace["work"] = types.FunctionType(work.__code__, namespace, "work", work.__defaults__)
     namespace["work"].__doc__, namespace["work"].__module__ = work.__doc__, namespace["__name__"]
