@@ -62,7 +62,7 @@ def test_a_runner_says_in_one_sentence_what_it_does_not_take(runners, path, virt
     """Salt itself would print the documentation, and end with 0."""
     for name in functions:
         with pytest.raises(
-            CommandExecutionError, match=f"^{virtual}.{name}.*unexpected keyword argument 'bogus'"
+            CommandExecutionError, match=rf"^{virtual}\.{name}\(.*argument.*Next: salt-run -d"
         ):
             runners[f"{virtual}.{name}"](bogus=1)
 
