@@ -32,7 +32,7 @@ def __virtual__():
 
 def expected():
     """
-    Return the units this node's roles promise to keep running.
+    Return the units this node's roles promise to keep running, as far as its settings make them exist.
 
     CLI Example:
 
@@ -40,9 +40,13 @@ def expected():
 
         salt '*' fanatico_unit.expected
     """
-    plan = __utils__["fanatico_plan.get"](__pillar__, "plan", {"nodes": {}})
-    roles = __utils__["fanatico_plan.roles"](plan, __opts__["id"])
-    return __utils__["fanatico_guard.units"](roles, __utils__["fanatico_plan.get"](__pillar__, "heal:units"))
+
+    def get(path, default=None):
+        return __utils__["fanatico_plan.get"](__pillar__, path, default)
+
+    # Values, not `get` itself: a callback that uses dunders must not pass the loader.
+    roles = __utils__["fanatico_plan.roles"](get("plan", {"nodes": {}}), __opts__["id"])
+    return __utils__["fanatico_guard.units"](roles, get("heal:units"), {"rpc": get("rpc", {})})
 
 
 def states(*units):

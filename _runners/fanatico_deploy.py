@@ -5,6 +5,10 @@ What orch.deploy must know of the live system before it acts: the decisions betw
 __virtualname__ = "fanatico"
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 

@@ -9,6 +9,10 @@ import salt.utils.event
 __virtualname__ = "fanatico"
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 
@@ -41,12 +45,8 @@ def drift(nodes=None, at_once=4, timeout=180):
     begun = time.monotonic()
     plan = __utils__["fanatico_master.plan"](__opts__)
     known = __utils__["fanatico_plan.nodes"](plan)
-    strangers = sorted(set(nodes or []) - set(known))
-    if strangers:
-        __utils__["fanatico_master.refuse"](
-            f"{', '.join(strangers)}: not in the plan, whose nodes are {', '.join(known)}."
-        )
-    wanted, answers = [node for node in known if node in (nodes or known)], {}
+    nodes = __utils__["fanatico_master.known"](plan, nodes or known)
+    wanted, answers = [node for node in known if node in nodes], {}
     for first in range(0, len(wanted), int(at_once)):
         group = wanted[first : first + int(at_once)]
         answers |= __utils__["fanatico_sweep.ask"](

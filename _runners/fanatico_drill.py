@@ -12,6 +12,10 @@ BEFORE, AFTER = 5, 10  # seconds of load before and after
 WELL_WITHIN = 180
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 
@@ -49,7 +53,7 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
     plan = __utils__["fanatico_master.plan"](__opts__)
     unit = f"{unit}.service" if unit and "." not in unit else unit
     status = __salt__["fanatico.status"]()["status"]
-    reason = __utils__["fanatico_drill.refusal"](fault, host, unit, _units(plan), status, yes_really)
+    reason = __utils__["fanatico_drill.refusal"](fault, host, unit, _units(plan, host), status, yes_really)
     if reason:
         __utils__["fanatico_master.refuse"](f"Not drilled, nothing was changed: {reason}.")
     databases = __utils__["fanatico_plan.nodes"](plan, "patroni")
@@ -91,10 +95,15 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
     }
 
 
-def _units(plan):
-    """Return {node: [the services it has to keep running]}, without nodes that have none."""
+def _units(plan, host):
+    """Return {node: [the services it has to keep running]}, without nodes that have none; ``host``'s by its settings."""
+    get = __utils__["fanatico_plan.get"]
+    pillar = __utils__["fanatico_master.compiled"](__opts__, host)[0] if host in plan["nodes"] else {}
+    own = (get(pillar, "heal:units"), {"rpc": get(pillar, "rpc", {})})
     units = {
-        node: __utils__["fanatico_guard.units"](__utils__["fanatico_plan.roles"](plan, node))
+        node: __utils__["fanatico_guard.units"](
+            __utils__["fanatico_plan.roles"](plan, node), *(own if node == host else ())
+        )
         for node in plan["nodes"]
     }
     return {node: names for node, names in units.items() if names}

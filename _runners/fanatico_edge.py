@@ -12,6 +12,10 @@ __virtualname__ = "fanatico"
 _ASK = 10  # seconds for a node to answer
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 
@@ -128,9 +132,7 @@ def cloudflare_ranges(path):
 
 def _plan(node):
     plan = __utils__["fanatico_master.plan"](__opts__)
-    nodes = __utils__["fanatico_plan.nodes"](plan, "rpc")
-    if node not in nodes:
-        raise SaltInvocationError(f"{node} is not an RPC node of the plan: it has {', '.join(nodes)}")
+    __utils__["fanatico_master.known"](plan, node, "rpc")
     return plan
 
 

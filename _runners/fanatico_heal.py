@@ -18,6 +18,10 @@ __virtualname__ = "fanatico"
 _LOOK = 10  # seconds for a node to say how it is
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 
@@ -53,7 +57,7 @@ def heal(host, what, why="", roles=(), settings=None):
     conf = __utils__["fanatico_guard.settings"](settings)
     facts = {"host": host, "what": what, "why": why}
     _remember(__utils__["fanatico_guard.told"](_state(), host, what, begun))
-    reason = _objection(host, what, roles, conf)
+    reason = _objection(host, what, roles, conf) or (_never_deployed(host) if what == "bare" else "")
     if reason:
         return _refuse(facts, reason, conf, begun)
     taken, holder = __utils__["fanatico_lock.acquire"](
@@ -205,6 +209,27 @@ def unfreeze():
 
 def _objection(host, what, roles, conf):
     return __utils__["fanatico_guard.refusal"](time.time(), host, what, list(roles), _state(), conf)
+
+
+def _never_deployed(host):
+    """
+    Return why ``host`` is a person's to deploy and not one that was made anew; empty where it was deployed before.
+
+    The hosts of the last deploy have one another in /etc/hosts, and in their firewalls. What they do not know cannot be
+    built by a highstate of its own, and trying would hold the lock against the deploy that can.
+    """
+    plan = __utils__["fanatico_master.plan"](__opts__)
+    address = __utils__["fanatico_plan.address"](plan, host)
+    others = __utils__["fanatico_sweep.ask"](
+        __opts__, [node for node in plan["nodes"] if node != host], "hosts.has_pair", [address, host], _LOOK
+    )
+    strangers = sorted(node for node, knows in others.items() if knows is False)
+    if 2 * len(strangers) <= len(others):
+        return ""  # one that lacks it may have been made anew itself
+    return (
+        f"{host} is new in the plan: {len(strangers)} of {len(others)} other hosts do not know it at {address} yet. "
+        "Next: salt-run state.orchestrate orch.deploy"
+    )
 
 
 def _lacking(host, what, roles):

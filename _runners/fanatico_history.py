@@ -5,6 +5,10 @@ What was healed, refused, deployed and frozen, read back.
 __virtualname__ = "fanatico"
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 

@@ -17,6 +17,10 @@ _POLL = 1  # seconds between looks at what has been sent
 _SSH_TIMEOUT = 5  # seconds, beside Salt's own `timeout`, until a host counts as unreachable
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 
@@ -26,12 +30,13 @@ def accept_keys(timeout=60, ids=None):
     Accept the waiting key of each host whose own key, read there over SSH, has the same fingerprint.
 
     SSH goes by the roster and by the known_hosts of the user who runs this; so what vouches for a minion's key is the
-    host key that a person has checked. No key is accepted in another way, and accepted ones stay as they are.
+    host key that a person has checked. No key is accepted in another way, and accepted ones stay as they are. The master's
+    firewall is brought up to the plan first (``fanatico.admit``): a new host could not send its key otherwise.
 
     timeout
         Seconds to wait for keys that were not sent yet.
     ids
-        The minions meant; all of the plan without them.
+        The minions meant, a list or one; all of the plan without them.
 
     Returns ``{"accepted": [ids], "refused": {id: why}, "missing": {id: why}}``: accepted just now, sent but not to be
     trusted, not sent at all. ``salt-run`` ends with 1 where any is refused or missing.
@@ -44,7 +49,8 @@ def accept_keys(timeout=60, ids=None):
         salt-run fanatico.accept_keys ids='[rpc4]'
     """
     plan = __utils__["fanatico_master.plan"](__opts__)
-    wanted = list(ids or __utils__["fanatico_plan.nodes"](plan))
+    wanted = __utils__["fanatico_master.known"](plan, ids or plan["nodes"])
+    __salt__["fanatico.admit"]()
     with salt.key.Key(__opts__) as keys:
         sent = _wait_sent(keys, wanted, timeout)
         doubtful = {name: held for name, held in sent.items() if held.keys() - {"minions"}}
@@ -58,7 +64,8 @@ def accept_keys(timeout=60, ids=None):
         "refused": {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, str)},
         "missing": {
             name: f"no key came within {timeout:g} s: is salt-minion installed there (salt-ssh {name} state.apply "
-            "minion), is it running, does it reach this master's ports 4505 and 4506?"
+            "minion), is it running, does it reach this master's ports 4505 and 4506? The master's own firewall lets it in; "
+            "look for another one on the way, then run this again"
             for name in wanted
             if name not in sent
         },
@@ -100,7 +107,9 @@ def renew_key(host, timeout=60):
             "took": took,
         }
 
-    masters = __utils__["fanatico_plan.nodes"](__utils__["fanatico_master.plan"](__opts__), "master")
+    plan = __utils__["fanatico_master.plan"](__opts__)
+    (host,) = __utils__["fanatico_master.known"](plan, host)
+    masters = __utils__["fanatico_plan.nodes"](plan, "master")
     with salt.key.Key(__opts__) as keys:
         held = keys.key_str(host)
         if host not in held.get("minions", {}):

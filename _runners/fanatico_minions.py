@@ -1,5 +1,5 @@
 """
-The minions: are they there?
+The minions: are they let in, and are they there?
 """
 
 import pathlib
@@ -8,10 +8,67 @@ import time
 __virtualname__ = "fanatico"
 
 _SWEEP = 3  # seconds each test.ping has
+_RULES = "/etc/fanatico/firewall.nft"  # as in fanatico_firewall: the rules that are loaded on this machine
+
+
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
 
 
 def __virtual__():
     return __virtualname__
+
+
+def admit(timeout=60):
+    """
+    Have the master's own firewall follow the plan, so that it reaches a host that is new there, and the host reaches it.
+
+    timeout
+        Seconds for the master's minion to load the rules.
+
+    Returns ``{"firewall": "in force" | "none" | "loaded"}``: as the plan wants it already, never loaded on this machine, or
+    loaded just now. Raises where the pillar is not sound, or the rules could not be loaded.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.admit
+    """
+    plan = __utils__["fanatico_master.plan"](__opts__)
+    path, master = pathlib.Path(_RULES), __utils__["fanatico_plan.nodes"](plan, "master")[0]
+    if not path.exists():
+        return {"firewall": "none"}
+    if path.read_text(encoding="utf-8") == _rules(master):
+        return {"firewall": "in force"}
+    __salt__["fanatico.validate"]()
+    answers = __utils__["fanatico_sweep.ask"](__opts__, [master], "state.apply", ["firewall"], timeout)
+    fault = _fault(answers.get(master))
+    if fault:
+        __utils__["fanatico_master.refuse"](
+            f"{master}: the master's firewall is still that of an earlier plan, so hosts that are new in the plan do not "
+            f"reach the master: {fault}. Next: salt-call state.apply firewall"
+        )
+    return {"firewall": "loaded"}
+
+
+def _rules(master):
+    """Return the rules that the pillar wants on the master; empty where it does not render, which validation explains."""
+    pillar, faults = __utils__["fanatico_master.compiled"](__opts__, master)
+    if faults:
+        return ""
+    settings = dict(__utils__["fanatico_plan.get"](pillar, "firewall", {}))
+    plan = __utils__["fanatico_plan.complete"](pillar["plan"])
+    return __utils__["fanatico_firewall.ruleset"](plan, settings, master)
+
+
+def _fault(answer):
+    """Return why states were not applied, by what the minion answered; empty where they were."""
+    if answer is None:
+        return "its own minion does not answer (systemctl status salt-minion)"
+    if not isinstance(answer, dict):
+        return "; ".join(answer) if isinstance(answer, list) else str(answer)
+    return next((one["comment"] for one in answer.values() if one["result"] is False), "")
 
 
 def wait_minions(timeout=60, ids=None):
@@ -31,8 +88,8 @@ def wait_minions(timeout=60, ids=None):
 
         salt-run fanatico.wait_minions timeout=30
     """
-    if ids is None:
-        ids = __utils__["fanatico_plan.nodes"](__utils__["fanatico_master.plan"](__opts__))
+    plan = __utils__["fanatico_master.plan"](__opts__)
+    ids = __utils__["fanatico_master.known"](plan, plan["nodes"] if ids is None else ids)
     missing, deadline = list(ids), time.monotonic() + timeout
     while missing:
         began = time.monotonic()
@@ -64,4 +121,7 @@ def _why(name):
         return (
             "its key is accepted; is the host up, is its salt-minion running (systemctl status salt-minion)?"
         )
-    return "it never sent a key; is salt-minion installed there, and pointed at this master?"
+    return (
+        "it never sent a key; is salt-minion installed there and pointed at this master, and does the master's firewall "
+        "let it in (salt-run fanatico.admit)?"
+    )

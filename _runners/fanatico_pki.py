@@ -7,6 +7,10 @@ import pathlib
 __virtualname__ = "fanatico"
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 

@@ -11,6 +11,10 @@ _ELECTION = 3  # seconds: VRRP's longest, with a node that is down in between
 __virtualname__ = "fanatico"
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 

@@ -29,6 +29,10 @@ Expire-Date: 0
 _GPG_TIMEOUT = 60  # seconds; making a key waits for the kernel's random numbers
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 

@@ -16,6 +16,10 @@ _ORCHESTRATE = "runner.state.orchestrate"
 _NOT_WATCHED = ("orch.heal",)
 
 
+def __init__(opts):
+    __utils__["fanatico_master.plain"](globals())
+
+
 def __virtual__():
     return __virtualname__
 

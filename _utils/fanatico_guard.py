@@ -23,13 +23,17 @@ UNITS = {
     "etcd": ["etcd.service"],
     "patroni": ["patroni.service"],
     "haproxy": ["haproxy.service", "keepalived.service"],
-    # The last two are not there with every kind of node: a unit that does not exist is not watched.
     "rpc": [
         "fanatico-rpc.service",
         "fanatico-rpc-agent.service",
         "fanatico-rpc-ws.service",
         "fanatico-rpc-follow.service",
     ],
+}
+# Units that exist only under a setting, {unit: (pillar key, setting, value)}; salt/rpc/configured.sls asks the same settings.
+OPTIONAL = {
+    "fanatico-rpc-ws.service": ("rpc", "ws", "proxy"),
+    "fanatico-rpc-follow.service": ("rpc", "follow", True),
 }
 
 # Faults of a node whose units run; how each is told and cured on the node is in _modules/fanatico_cure.py.
@@ -145,7 +149,7 @@ def settings(overrides=None):
     return {**DEFAULTS, **(overrides or {})}
 
 
-def units(roles, overrides=None):
+def units(roles, overrides=None, settings=None):
     """
     Return the units that a node with ``roles`` promises to keep running.
 
@@ -153,9 +157,24 @@ def units(roles, overrides=None):
         The node's roles.
     overrides
         ``{role: [unit, ...]}``, replaces the built-in list of that role (pillar ``heal:units``).
+    settings
+        ``{"rpc": the node's pillar of that key}``: units that it does not make exist are left out. Without ``settings`` they
+        are all in, since the node may have them.
     """
-    known = {**UNITS, **(overrides or {})}
+    there = {
+        role: [unit for unit in names if settings is None or _configured(unit, settings)]
+        for role, names in UNITS.items()
+    }
+    known = {**there, **(overrides or {})}
     return list(dict.fromkeys(unit for role in roles for unit in known.get(role, [])))
+
+
+def _configured(unit, settings):
+    """Tell whether the settings make ``unit`` exist."""
+    if unit not in OPTIONAL:
+        return True
+    key, name, value = OPTIONAL[unit]
+    return (settings.get(key) or {}).get(name) == value
 
 
 def possible(roles):

@@ -3,9 +3,13 @@ What runners share: how to say no, where the pillar lies, and what a minion woul
 """
 
 import contextlib
+import functools
+import inspect
+import json
 import logging
 import pathlib
 import re
+import types
 
 import salt.exceptions
 import salt.loader
@@ -26,6 +30,105 @@ class Refusal(salt.exceptions.CommandExecutionError, salt.exceptions.NotImplemen
 def refuse(message):
     """Raise :class:`Refusal` with ``message``, which a person reads as it stands."""
     raise Refusal(message)
+
+
+def plain(namespace):
+    """
+    Wrap every public function of a runner file, so that whatever a person can cause is said in one sentence, with exit code 1.
+
+    namespace
+        The file's ``globals()``. Called from its ``__init__``, which the loader runs before it collects the functions.
+
+    Salt shows a traceback for each exception but ``NotImplemented``, and for wrong arguments the whole documentation with
+    exit code 0. Errors in our own code keep their traceback.
+    """
+    for name, function in list(namespace.items()):
+        # The name first: Salt leaves a reference to an event bus that is gone there, which must not be touched.
+        if name.startswith("_") or not inspect.isfunction(function):
+            continue
+        if function.__module__ == namespace["__name__"]:
+            namespace[name] = _plain(function)
+
+
+def _plain(function):
+    call = functools.partial(_call, function, inspect.signature(function))
+
+    def entry(*args, **kwargs):
+        return call(args, kwargs)
+
+    # Salt writes the job's id into the globals of what it calls: they have to be the runner file's own.
+    entry = types.FunctionType(
+        entry.__code__, function.__globals__, function.__name__, None, entry.__closure__
+    )
+    functools.update_wrapper(entry, function)
+    del entry.__dict__["__wrapped__"]  # Salt would check the arguments by it, and print the documentation
+    return entry
+
+
+def _call(function, signature, args, kwargs):
+    given = {name: value for name, value in kwargs.items() if not name.startswith("__")}
+    fault = _misfit(signature, args, given)
+    if fault:
+        name = f"{function.__globals__['__virtualname__']}.{function.__name__}"
+        raise Refusal(f"{name}{signature}: {fault}. Nothing was changed. Next: salt-run -d {name}")
+    try:
+        return function(*args, **given)
+    except Refusal:
+        raise
+    except salt.exceptions.SaltException as exc:
+        raise Refusal(str(exc)) from exc
+    except OSError as exc:
+        raise Refusal(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc)) from exc
+    except Exception as exc:
+        faults = _plan_faults(function.__globals__)
+        if not faults:
+            raise
+        raise Refusal(
+            f"The plan is not sound: {'; '.join(faults)}. Next: salt-run fanatico.validate"
+        ) from exc
+
+
+def _plan_faults(dunders):
+    """Return what is wrong with the plan alone, by the dunders of a runner file."""
+    opts = dunders["__opts__"]
+    schema = json.loads((root(opts) / "schema.json").read_text(encoding="utf-8"))
+    found = dunders["__utils__"]["fanatico_validate.faults"]({"plan": plan(opts)}, schema)
+    return [fault for fault in found if fault.startswith("plan")]
+
+
+def _misfit(signature, args, given):
+    """Return what is wrong with the arguments of a call, empty where nothing is."""
+    try:
+        bound = signature.bind(*args, **given).arguments
+    except TypeError as exc:
+        return str(exc)
+    for name, value in bound.items():
+        default = signature.parameters[name].default
+        if type(default) in (int, float) and type(value) not in (int, float):
+            return f"{name} is a number, not {value!r}"
+        if type(default) is bool and type(value) is not bool:
+            return f"{name} is True or False, not {value!r}"
+    return ""
+
+
+def known(plan, names, role=None):
+    """
+    Return ``names`` as a list of nodes of the plan; refuses where one is not in it.
+
+    plan
+        What ``plan`` returned.
+    names
+        A list of minion ids, or one.
+    role
+        The role each must hold, if any.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    nodes = [node for node, one in plan["nodes"].items() if role is None or role in one["roles"]]
+    strangers = [str(name) for name in names if name not in nodes]
+    if strangers:
+        which = f"no node of the plan with the role {role}; those" if role else "not in the plan, whose nodes"
+        raise Refusal(f"{', '.join(strangers)}: {which} are {', '.join(nodes)}.")
+    return names
 
 
 def root(opts):

@@ -5,11 +5,14 @@ import os
 import sys
 
 from lab import client, deploy, forward, image, machines, network, preflight, report, snapshot
+from lab import plan as plans
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
 from lab.machines import Lab
 from lab.paths import STATE
 from lab.progress import Progress
+
+DEPLOY = "Next, on the master: salt-run state.orchestrate orch.deploy"
 
 
 def main(arguments=None):
@@ -88,6 +91,23 @@ def parser():
     one = command("cable", cable, "pull or plug a machine's network cable")
     one.add_argument("state", choices=["pull", "plug"])
     one.add_argument("machine")
+    one = command("machine", machine, "add one more machine to the lab, or remove one; nothing is deployed")
+    one.add_argument("verb", choices=["add", "remove"])
+    one.add_argument("machine")
+    one.add_argument(
+        "--address", help="for add; default: its line in pillar/plan.sls, or the next free one of its role"
+    )
+    one.add_argument(
+        "--role",
+        action="append",
+        dest="roles",
+        help="for add, also several times; default: its line in pillar/plan.sls",
+    )
+    one.add_argument(
+        "--bare",
+        action="store_true",
+        help="for add: only Debian with sshd, for docs/fleet.md; not in the plan, no Salt",
+    )
     one = command(
         "forward", reach, "make the lab's services reachable on 127.0.0.1, which `up` does too, and show how"
     )
@@ -144,7 +164,7 @@ def up(options):
         if state.get("deployed") and len(running) == len(lab.machines):
             raise LabError(
                 f"The lab {lab.name!r} is already up with {len(running)} machines; nothing was changed. "
-                "`./fanatico status` shows it."
+                "`./fanatico status` shows it, `./fanatico machine add NAME` adds a machine."
             )
         preflight.check(STATE)
         STATE.mkdir(parents=True, exist_ok=True)
@@ -399,6 +419,43 @@ def cable(options):
     lab = Lab(options.name)
     lab.machine(options.machine)
     network.set_cable(lab.name, options.machine, plugged=options.state == "plug")
+
+
+def machine(options):
+    """Add or remove a machine; see the parser's help."""
+    preflight.check_root()
+    lab = Lab(options.name)
+    with lab.locked():
+        if lab.master not in lab.running():
+            raise LabError(f"The lab {lab.name!r} is off; start it with `./fanatico up`.")
+        print(add_machine(lab, options) if options.verb == "add" else remove_machine(lab, options.machine))
+
+
+def remove_machine(lab, name):
+    """Remove a machine, and return what there is to say."""
+    lab.remove(name)
+    return f"{name} is gone. {DEPLOY}"
+
+
+def add_machine(lab, options):
+    """Boot one more machine as the options, the tree's plan or the plan's free addresses say; return what there is to say."""
+    line = plans.load()["nodes"].get(options.machine, {})
+    roles = options.roles or line.get("roles") or []
+    address = options.address or line.get("address")
+    if not address and not roles:
+        raise LabError(
+            f"Nothing says what {options.machine} is: write its line into pillar/plan.sls, or give --role or --address."
+        )
+    taken = [machine.address for machine in lab.machines.values()]
+    address = address or plans.free_address(lab.plan, roles[0], taken)
+    if options.bare:
+        lab.add_bare(options.machine, address)
+        return (
+            f"{options.machine} has booted at {address}, with sshd only. Next: its line into {lab.folder / 'plan.sls'}, then "
+            "docs/fleet.md, 'Add a node'."
+        )
+    deploy.add(lab, options.machine, address, roles)
+    return f"{options.machine} has booted at {address} and its minion answers. {DEPLOY}"
 
 
 def test(options):

@@ -42,6 +42,18 @@ def connect_minions(lab):
         list(pool.map(lambda machine: _connect(lab, machine), others))
 
 
+def add(lab, name, address, roles):
+    """Add a machine to a running lab as `up` makes the others: with a line in the plan, and a minion that the master knows."""
+    machine = lab.add(name, address, roles)
+    try:
+        lab.salt_run("fanatico.admit")
+        _connect(lab, machine)
+        lab.salt_run("fanatico.wait_minions", f"ids=[{name}]")
+    except BaseException:
+        lab.remove(name)
+        raise
+
+
 def reimage(lab, name, keep):
     """Replace a machine by a new one as a provisioner makes them: with a minion that knows its name and its master.
 

@@ -25,13 +25,27 @@ def distribute(machines: Mapping[str, Machine], master: str, minions: Iterable[s
     (home / "minions").mkdir(parents=True, mode=0o700, exist_ok=True)
     _write(home / "master.pem", master_private, 0o400)
     _write(home / "master.pub", master_public, 0o644)
-    for minion, (private, public) in pairs.items():
-        _write(home / "minions" / minion, public, 0o644)
-        own = machines[minion].root / PKI / "minion"
-        own.mkdir(parents=True, mode=0o700, exist_ok=True)
-        _write(own / "minion.pem", private, 0o400)
-        _write(own / "minion.pub", public, 0o644)
-        _write(own / "minion_master.pub", master_public, 0o644)
+    for minion, minions_pair in pairs.items():
+        _introduce(machines[minion], home, minions_pair)
+
+
+def introduce(machine: Machine, master: Machine) -> None:
+    """Give one more machine and a master that is there already each other's keys.
+
+    :param machine: the new Machine, with a mounted disk.
+    :param master: the master's Machine.
+    """
+    _introduce(machine, master.root / PKI / "master", pair())
+
+
+def _introduce(machine: Machine, home: Path, minions_pair: tuple[str, str]) -> None:
+    private, public = minions_pair
+    _write(home / "minions" / machine.name, public, 0o644)
+    own = machine.root / PKI / "minion"
+    own.mkdir(parents=True, mode=0o700, exist_ok=True)
+    _write(own / "minion.pem", private, 0o400)
+    _write(own / "minion.pub", public, 0o644)
+    _write(own / "minion_master.pub", (home / "master.pub").read_text(), 0o644)
 
 
 def pair() -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -18,6 +19,7 @@ from lab.paths import CACHE, LABS, REPO
 from lab.shell import delete, run
 
 TREE = "/srv/fanatico"
+NAME = "[a-z][a-z0-9-]{0,14}"  # of a machine: its cable has that name, too
 INOTIFY_INSTANCES = 2048  # for several labs at once
 
 
@@ -348,6 +350,49 @@ class Lab:
         machine.power_on()
         machine.wait_booted()
         return machine
+
+    def write_plan(self, plan):
+        """Make a plan that of the lab: for the master's pillar, and for us."""
+        text = "#!yaml\n" + yaml.safe_dump({"plan": plan}, sort_keys=False)
+        (self.folder / "plan.sls").write_text(text)  # in place: the file is bound into the master
+        self.note(plan=plan)
+
+    def add(self, name, address, roles):
+        """Boot a machine that was not in the plan, with a line in the plan and keys, and return it; nothing is deployed."""
+        self._check_new(name, address)
+        plan = plans.with_node(plans.load(self.folder / "plan.sls"), name, address, roles)
+        self.write_plan(plan)
+        machine = self._boot_new(self.machine(name), bare=False)
+        keys.introduce(machine, self.machine(self.master))
+        return machine
+
+    def add_bare(self, name, address):
+        """Boot a machine that is not in the plan, with an sshd and without Salt, and return it."""
+        plans.network_for(self.plan, address)
+        self._check_new(name, address)
+        return self.boot_extra(name, address, bare=True)
+
+    def _check_new(self, name, address):
+        if not re.fullmatch(NAME, name):
+            raise LabError(
+                f"A machine's name has at most 15 small letters, digits and hyphens, a letter first; {name!r} does not fit."
+            )
+        for other, machine in self.machines.items():
+            if name == other or address == machine.address:
+                raise LabError(
+                    f"The lab {self.name!r} has a machine {other} at {machine.address}; choose another one."
+                )
+
+    def remove(self, name):
+        """Remove a machine with its disk, its line in the plan and its key on the master; nothing is deployed."""
+        machine, plan = self.machine(name), plans.load(self.folder / "plan.sls")
+        if name in plan["nodes"]:
+            plan = plans.without_node(plan, name)
+        machine.delete()
+        self.write_plan(plan)
+        self.note(extra={other: one for other, one in self.state["extra"].items() if other != name})
+        if self.machine(self.master).leader():
+            self.exec(self.master, ["salt-key", "--yes", "--delete", name], check=False)  # it may have none
 
     def remove_extra(self, name):
         """Remove a machine that boot_extra made. Harmless when it is gone."""

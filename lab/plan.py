@@ -1,7 +1,7 @@
 """The topology, read from the same pillar file that Salt reads."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,58 @@ def network_for(plan: Mapping[str, Any], address: str) -> tuple[str, Interface]:
         if ipaddress.ip_address(address) in cidr:
             return name, ipaddress.ip_interface(f"{address}/{cidr.prefixlen}")
     raise LabError(f"The address {address} is in none of the plan's networks.")
+
+
+def free_address(plan: Mapping[str, Any], role: str, taken: Iterable[str] = ()) -> str:
+    """Return the first free address behind those of a role's nodes, in their network.
+
+    :param taken: further addresses in use.
+    :raises LabError: when no node has the role, or the network is full.
+    """
+    own = [ipaddress.ip_address(node["address"]) for node in plan["nodes"].values() if role in node["roles"]]
+    if not own:
+        raise LabError(
+            f"No node of the plan has the role {role!r}, so there is no network to choose from; give an --address."
+        )
+    used = {*taken, plan["virtual_ip"]["address"], *(node["address"] for node in plan["nodes"].values())}
+    used |= {network["gateway"] for network in plan["networks"].values()}
+    name, _ = network_for(plan, str(max(own)))
+    for address in ipaddress.ip_network(plan["networks"][name]["cidr"]).hosts():
+        if int(address) > int(max(own)) and str(address) not in used:
+            return str(address)
+    raise LabError(f"The network {name} has no free address behind {max(own)}; give an --address.")
+
+
+def with_node(plan: Mapping[str, Any], name: str, address: str, roles: Iterable[str]) -> dict[str, Any]:
+    """Return the plan with one more node.
+
+    :raises LabError: when the name or the address is taken, the address is in no network, or a role is unknown or the master's.
+    """
+    known = sorted({role for node in plan["nodes"].values() for role in node["roles"]} - {"master"})
+    if name in plan["nodes"]:
+        raise LabError(f"The plan has a node {name!r} already; choose another name.")
+    if not roles or not set(roles) <= set(known):
+        raise LabError(
+            f"A node needs roles out of {', '.join(known)}; {', '.join(roles) or 'none'} does not fit."
+        )
+    owner = next((node for node, one in plan["nodes"].items() if one["address"] == address), None)
+    if owner or address == plan["virtual_ip"]["address"]:
+        raise LabError(f"The address {address} is that of {owner or 'the virtual IP'}; choose another one.")
+    network_for(plan, address)
+    return {**plan, "nodes": {**plan["nodes"], name: {"address": address, "roles": list(roles)}}}
+
+
+def without_node(plan: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the plan without a node.
+
+    :raises LabError: when it is the master, or the last node of one of its roles.
+    """
+    nodes = {node: one for node, one in plan["nodes"].items() if node != name}
+    left = {role for one in nodes.values() for role in one["roles"]}
+    last = [role for role in plan["nodes"][name]["roles"] if role not in left]
+    if last:
+        raise LabError(f"{name} is the last node with the role {last[0]}, and the plan needs one; it stays.")
+    return {**plan, "nodes": nodes}
 
 
 def master(plan: Mapping[str, Any]) -> str:

@@ -16,12 +16,20 @@ Keep other changes away:
     - require:
       - step: Check the pillar
 
+# A host that is new in the plan reaches the master only then.
+The master lets every machine in:
+  step.runner:
+    - failhard: True
+    - name: fanatico.admit
+    - require:
+      - step: Keep other changes away
+
 Every machine answers:
   step.runner:
     - failhard: True
     - name: fanatico.wait_minions
     - require:
-      - step: Keep other changes away
+      - step: The master lets every machine in
 
 # A state run compiles a pillar of its own; everything else, the master's signing of certificates, health checks, beacons and
 # cures among it, goes by the one that a minion has had since it started.

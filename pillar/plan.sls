@@ -2,7 +2,7 @@
 # The plan: which machines there are, what they do and where they stand. Topology lives in this file and nowhere else.
 #
 # Pure YAML, no Jinja: the states, the lab, the roster and `salt-run fanatico.validate` all read it as it is.
-# Adding a node is one line under `nodes` and a deploy. After every change, run `salt-run fanatico.validate`.
+# Adding a node is one line under `nodes`, then docs/fleet.md, "Add a node". After every change, run `salt-run fanatico.validate`.
 
 plan:
   name: fanatico-l1

@@ -52,4 +52,5 @@ def master_opts(pillar_root, tmp_path_factory):
 @pytest.fixture
 def runners(master_opts):
     """The runners as `salt-run` would call them, by name."""
-    return salt.loader.runner(copy.deepcopy(master_opts))
+    opts = copy.deepcopy(master_opts)
+    return salt.loader.runner(opts, utils=salt.loader.utils(opts))

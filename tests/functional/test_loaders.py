@@ -4,6 +4,7 @@ import ast
 
 import pytest
 import salt.loader
+from salt.exceptions import CommandExecutionError
 
 from tests.support import REPO
 
@@ -54,6 +55,16 @@ def test_beacon_loads(node, path, virtual, functions):
 def test_runner_loads(runners, path, virtual, functions):
     """Several files share the name `fanatico`: each one's functions must be there."""
     assert missing(runners, virtual, functions) == []
+
+
+@pytest.mark.parametrize(("path", "virtual", "functions"), shipped("_runners"))
+def test_a_runner_says_in_one_sentence_what_it_does_not_take(runners, path, virtual, functions):
+    """Salt itself would print the documentation, and end with 0."""
+    for name in functions:
+        with pytest.raises(
+            CommandExecutionError, match=rf"^{virtual}\.{name}\(.*argument.*Next: salt-run -d"
+        ):
+            runners[f"{virtual}.{name}"](bogus=1)
 
 
 @pytest.mark.parametrize(

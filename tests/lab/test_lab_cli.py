@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab import cgroup, network
+from lab import plan as plans
 from lab.machines import Lab
 from tests.support import REPO, wait_until
 
@@ -73,6 +74,63 @@ def test_status_shows_machines_and_cluster(lab):
 def test_exec_passes_words_and_exit_code(lab):
     done = command("exec", "--name", lab.name, "etcd1", "--", "sh", "-c", "hostname; exit 7")
     assert (done.stdout, done.returncode) == ("etcd1\n", 7)
+
+
+@pytest.fixture
+def spare(lab):
+    """The name of a machine that the lab does not have, before and after."""
+    yield "spare1"
+    if "spare1" in lab.machines:
+        lab.remove("spare1")
+
+
+def machine(lab, *words):
+    return command("machine", *words, "--name", lab.name)
+
+
+def test_one_more_machine(lab, spare):
+    """In the plan, known to the master, and gone again."""
+    before = lab.plan
+    added = machine(lab, "add", spare, "--role", "rpc")
+    assert added.returncode == 0, added.stdout + added.stderr
+    assert "orch.deploy" in added.stdout
+    assert lab.plan["nodes"][spare]["roles"] == ["rpc"]
+    assert lab.salt(spare, "test.ping") == {spare: True}
+    assert f"has a machine {spare}" in sentence(machine(lab, "add", spare, "--role", "rpc"))
+    removed = machine(lab, "remove", spare)
+    assert removed.returncode == 0, removed.stderr
+    assert lab.plan == before
+    assert spare not in lab.salt_run("manage.present", "--out=json").stdout
+    assert not (lab.root(lab.master) / "etc/salt/pki/master/minions" / spare).exists()
+    lab.salt_run("fanatico.admit")
+
+
+def test_one_more_bare_machine(lab, spare):
+    """What a real host is before anybody has touched it: an sshd, and not in the plan."""
+    before, address = lab.plan, plans.free_address(lab.plan, "rpc")
+    added = machine(lab, "add", spare, "--bare", "--address", address)
+    assert added.returncode == 0, added.stdout + added.stderr
+    assert lab.plan == before
+    assert lab.exec(spare, ["systemctl", "is-active", "ssh"]).stdout == "active\n"
+    assert lab.exec(spare, ["test", "-e", "/opt/salt"], check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["add", "spare1"], "Nothing says what spare1 is"),
+        (["add", "spare1", "--role", "cook"], "has the role 'cook'"),
+        (["add", "spare1", "--role", "rpc", "--address", "192.0.2.7"], "in none of the plan's networks"),
+        (["add", "spare1", "--role", "etcd"], "4 nodes have the role etcd"),
+        (["add", "no/name", "--role", "rpc"], "'no/name' does not fit"),
+        (["remove", "spare1"], "has no machine 'spare1'"),
+        (["remove", "salt"], "the last node with the role master"),
+    ],
+)
+def test_a_machine_that_does_not_fit(lab, words, said):
+    before = lab.plan
+    assert said in sentence(machine(lab, *words))
+    assert lab.plan == before
 
 
 def test_an_unknown_machine(lab):

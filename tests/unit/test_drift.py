@@ -39,7 +39,7 @@ def fleet(plan, tmp_path, monkeypatch):
         "__context__": {},
         "__utils__": {
             "fanatico_master.plan": lambda opts: plan,
-            "fanatico_master.refuse": fanatico_master.refuse,
+            "fanatico_master.known": fanatico_master.known,
             "fanatico_master.compiled": lambda opts, node: (fleet.pillar, []),
             "fanatico_plan.nodes": fanatico_plan.nodes,
             "fanatico_plan.get": fanatico_plan.get,

@@ -4,7 +4,7 @@ import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 from _runners import fanatico_edge as edge
-from _utils import fanatico_plan
+from _utils import fanatico_master, fanatico_plan
 
 
 class Fleet:
@@ -42,6 +42,7 @@ def fleet(plan, monkeypatch):
     monkeypatch.setattr(edge, "__opts__", {}, raising=False)
     utils = {
         "fanatico_master.plan": lambda opts: plan,
+        "fanatico_master.known": fanatico_master.known,
         "fanatico_master.compiled": lambda opts, node: ({"cloudflare": {"ranges": ["10.0.0.0/8"]}}, []),
         "fanatico_plan.nodes": fanatico_plan.nodes,
         "fanatico_plan.get": fanatico_plan.get,
@@ -86,7 +87,7 @@ def test_one_that_is_not_in_sync_is_not_back(fleet):
 
 
 def test_only_rpc_nodes(fleet):
-    with pytest.raises(SaltInvocationError, match="db1 is not an RPC node"):
+    with pytest.raises(CommandExecutionError, match="db1: no node of the plan with the role rpc"):
         edge.drain("db1")
 
 

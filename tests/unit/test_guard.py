@@ -43,6 +43,26 @@ def test_pillar_replaces_the_units_of_a_role():
     assert refusal(unit="geth.service", roles=["rpc"], units={"rpc": ["geth.service"]}) == ""
 
 
+@pytest.mark.parametrize(
+    ("settings", "extra"),
+    [
+        ({"rpc": {"ws": "native", "follow": False}}, []),
+        ({"rpc": {"ws": "proxy", "follow": False}}, ["fanatico-rpc-ws.service"]),
+        ({"rpc": {"ws": "native", "follow": True}}, ["fanatico-rpc-follow.service"]),
+        ({"rpc": {}}, []),
+        ({}, []),
+    ],
+)
+def test_a_chain_node_keeps_the_units_that_its_settings_make(settings, extra):
+    always = ["fanatico-rpc.service", "fanatico-rpc-agent.service"]
+    assert guard.units(["rpc"], settings=settings) == [*always, *extra]
+
+
+def test_who_does_not_know_the_settings_takes_every_unit_for_possible():
+    assert set(guard.OPTIONAL) < set(guard.units(["rpc"]))
+    assert refusal(unit="fanatico-rpc-ws.service", roles=["rpc"]) == ""
+
+
 def test_three_times_in_ten_minutes_and_no_more():
     state = attempted([NOW - 500, NOW - 300])
     assert refusal(state) == ""

@@ -5,8 +5,10 @@ import types
 
 import pytest
 import salt.utils.crypt
+from salt.exceptions import CommandExecutionError
 
 from _runners import fanatico_keys
+from _utils import fanatico_master
 from tests.support import REPO, utils
 
 PLAN = {
@@ -75,8 +77,21 @@ class Hosts:
 
 @pytest.fixture
 def configure_loader_modules():
-    found = utils("fanatico_plan") | {"fanatico_master.plan": lambda opts: PLAN}
-    return {fanatico_keys: {"__utils__": found, "__opts__": {}, "__context__": {}}}
+    found = utils("fanatico_plan") | {
+        "fanatico_master.plan": lambda opts: PLAN,
+        "fanatico_master.known": fanatico_master.known,
+    }
+    opened = []
+    runners = {"fanatico.admit": lambda: opened.append("admitted")}
+    return {
+        fanatico_keys: {
+            "__utils__": found,
+            "__opts__": {},
+            "__context__": {},
+            "__salt__": runners,
+            "opened": opened,
+        }
+    }
 
 
 @pytest.fixture
@@ -206,6 +221,19 @@ def test_what_never_came_is_missing(world):
     assert "salt-ssh rpc1 state.apply minion" in found["missing"]["rpc1"]
     assert found["accepted"] == ["rpc2"]
     assert found["retcode"] == 1
+
+
+def test_the_masters_firewall_is_opened_before_anybody_is_awaited(world):
+    world.keys.list_keys = lambda: pytest.fail("it looked for keys first") if not fanatico_keys.opened else {}
+    assert "lets it in" in fanatico_keys.accept_keys(timeout=0)["missing"]["rpc1"]
+
+
+def test_one_that_is_not_in_the_plan_is_refused(world):
+    for refused in (lambda: fanatico_keys.accept_keys(ids=["rpc9"]), lambda: fanatico_keys.renew_key("rpc9")):
+        with pytest.raises(
+            CommandExecutionError, match="rpc9: not in the plan, whose nodes are salt, rpc1, rpc2"
+        ):
+            refused()
 
 
 def test_a_key_that_comes_late_is_waited_for(world, monkeypatch):

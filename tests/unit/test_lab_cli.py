@@ -5,7 +5,9 @@ import json
 import pytest
 
 from lab import deploy
+from lab import plan as plans
 from lab.cli import split
+from lab.errors import LabError
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,38 @@ def test_a_deploy_that_failed_is_told_as_salt_run_tells_it():
     assert deploy.failures(log + json.dumps(deployed)) == f"FAILED: Prepare every machine on db1\n{words}"
     assert deploy.failures(json.dumps({"local": states})) == f"FAILED on local\n{words}"
     assert deploy.failures("no data at all") == ""
+
+
+class TestPlan:
+    """`./fanatico machine add`: the line that comes into the plan."""
+
+    def test_one_more_node(self, plan):
+        wider = plans.with_node(plan, "rpc4", "10.0.1.13", ["rpc"])
+        assert wider["nodes"]["rpc4"] == {"address": "10.0.1.13", "roles": ["rpc"]}
+        assert "rpc4" not in plan["nodes"]
+        assert plans.without_node(wider, "rpc4") == plan
+
+    @pytest.mark.parametrize(
+        ("name", "address", "roles", "words"),
+        [
+            ("rpc1", "10.0.1.13", ["rpc"], "has a node 'rpc1' already"),
+            ("rpc4", "10.0.1.12", ["rpc"], "that of rpc3"),
+            ("rpc4", "10.0.0.100", ["rpc"], "that of the virtual IP"),
+            ("rpc4", "192.0.2.1", ["rpc"], "in none of the plan's networks"),
+            ("rpc4", "10.0.1.13", [], "none does not fit"),
+            ("rpc4", "10.0.1.13", ["master"], "master does not fit"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, plan, name, address, roles, words):
+        with pytest.raises(LabError, match=words):
+            plans.with_node(plan, name, address, roles)
+
+    def test_the_next_free_address_of_a_role(self, plan):
+        assert plans.free_address(plan, "rpc") == "10.0.1.13"
+        assert plans.free_address(plan, "rpc", taken=["10.0.1.13"]) == "10.0.1.14"
+        with pytest.raises(LabError, match="No node of the plan has the role 'archive'"):
+            plans.free_address(plan, "archive")
+
+    def test_the_last_of_a_role_stays(self, plan):
+        with pytest.raises(LabError, match="salt is the last node with the role master"):
+            plans.without_node(plan, "salt")

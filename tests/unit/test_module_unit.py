@@ -71,6 +71,12 @@ def test_expected_follows_the_plan():
     assert "etcd.service" in fanatico_unit.expected()
 
 
+def test_expected_follows_the_settings(monkeypatch):
+    assert "fanatico-rpc-ws.service" not in fanatico_unit.expected()
+    monkeypatch.setitem(fanatico_unit.__pillar__, "rpc", {"ws": "proxy"})
+    assert "fanatico-rpc-ws.service" in fanatico_unit.expected()
+
+
 def test_expected_without_a_plan(monkeypatch):
     monkeypatch.setattr(fanatico_unit, "__pillar__", {})
     assert fanatico_unit.expected() == []

@@ -77,6 +77,8 @@ def master(plan, monkeypatch):
     utils = {
         "fanatico_master.plan": lambda opts: plan,
         "fanatico_master.refuse": fanatico_master.refuse,
+        "fanatico_master.compiled": lambda opts, node: ({"rpc": {"ws": "native", "follow": False}}, []),
+        "fanatico_plan.get": fanatico_plan.get,
         "fanatico_drill.refusal": fanatico_drill.refusal,
         "fanatico_drill.sentence": fanatico_drill.sentence,
         "fanatico_guard.units": fanatico_guard.units,
@@ -150,6 +152,14 @@ def test_a_cluster_that_stays_ill_is_a_failure(master):
     master.statuses = ["ok", "degraded"]
     with pytest.raises(CommandExecutionError, match="still degraded after 180 s"):
         runner.drill("switchover")
+
+
+def test_a_unit_that_the_nodes_settings_leave_out_is_not_drilled(master):
+    with pytest.raises(
+        CommandExecutionError, match="fanatico-rpc-ws.service is none of the services of rpc1"
+    ):
+        runner.drill("stop", host="rpc1", unit="fanatico-rpc-ws")
+    assert master.said == []
 
 
 def test_nothing_is_locked_where_it_is_refused(master):

@@ -1,0 +1,92 @@
+"""`salt-run fanatico.admit`: the master's firewall follows the plan before anybody is awaited."""
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _runners import fanatico_minions as runner
+from _utils import fanatico_firewall, fanatico_master, fanatico_plan
+
+APPLIED = {
+    "fanatico_firewall_|-the rules": {"result": True, "comment": "loaded", "changes": {"rules": "new"}}
+}
+
+
+class Master:
+    """The master's machine: its rules, and its minion."""
+
+    def __init__(self, plan, tmp_path):
+        self.plan, self.path = plan, tmp_path / "firewall.nft"
+        self.answer, self.asked, self.validated = APPLIED, [], 0
+
+    def rules(self):
+        return fanatico_firewall.ruleset(
+            fanatico_plan.complete(self.plan), {"admin": ["192.0.2.0/24"]}, "salt"
+        )
+
+    def ask(self, opts, nodes, function, args=(), timeout=0):
+        self.asked.append((nodes, function, args))
+        return {} if self.answer is None else dict.fromkeys(nodes, self.answer)
+
+    def validate(self):
+        self.validated += 1
+
+
+@pytest.fixture
+def master(plan, tmp_path, monkeypatch):
+    made = Master(plan, tmp_path)
+    pillar = {"plan": plan, "firewall": {"admin": ["192.0.2.0/24"]}}
+    utils = {
+        "fanatico_master.plan": lambda opts: plan,
+        "fanatico_master.compiled": lambda opts, node: (pillar, []),
+        "fanatico_master.refuse": fanatico_master.refuse,
+        "fanatico_plan.nodes": fanatico_plan.nodes,
+        "fanatico_plan.get": fanatico_plan.get,
+        "fanatico_plan.complete": fanatico_plan.complete,
+        "fanatico_firewall.ruleset": fanatico_firewall.ruleset,
+        "fanatico_sweep.ask": made.ask,
+    }
+    runners = {"fanatico.validate": made.validate}
+    for name, value in (("__utils__", utils), ("__salt__", runners), ("__opts__", {})):
+        monkeypatch.setattr(runner, name, value, raising=False)
+    monkeypatch.setattr(runner, "_RULES", str(made.path))
+    return made
+
+
+def test_before_the_first_deploy_nothing_is_in_the_way(master):
+    assert runner.admit() == {"firewall": "none"}
+    assert master.asked == []
+
+
+def test_rules_of_this_plan_stay(master):
+    master.path.write_text(master.rules())
+    assert runner.admit() == {"firewall": "in force"}
+    assert (master.asked, master.validated) == ([], 0)
+
+
+def test_rules_of_an_earlier_plan_are_replaced_once_the_pillar_is_sound(master):
+    master.path.write_text("an earlier plan's")
+    assert runner.admit() == {"firewall": "loaded"}
+    assert master.asked == [(["salt"], "state.apply", ["firewall"])]
+    assert master.validated == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, "its own minion does not answer"),
+        (["Pillar failed to render"], "Pillar failed to render"),
+        (
+            {"the rules": {"result": False, "comment": "somebody is logged in by ssh"}},
+            "somebody is logged in by ssh",
+        ),
+    ],
+)
+def test_what_stands_in_the_way_names_the_firewall_and_the_next_step(master, answer, words):
+    master.path.write_text("an earlier plan's")
+    master.answer = answer
+    with pytest.raises(
+        CommandExecutionError, match="the master's firewall is still that of an earlier plan"
+    ) as refused:
+        runner.admit()
+    assert words in str(refused.value)
+    assert str(refused.value).endswith("salt-call state.apply firewall")

@@ -1,0 +1,81 @@
+"""A host that is new in the plan is a person's to deploy: healing does not build it, and takes no lock for it."""
+
+import pytest
+
+from _runners import fanatico_heal as runner
+from _utils import fanatico_guard, fanatico_lock, fanatico_plan
+
+
+class Fleet:
+    """Hosts that have the new one in /etc/hosts or not, and what is done to them."""
+
+    def __init__(self, plan):
+        self.plan, self.knows, self.asked, self.noted = plan, {}, [], []
+
+    def ask(self, opts, nodes, function, args=(), timeout=0):
+        self.asked.append(function)
+        if function == "hosts.has_pair":
+            assert args == ["10.0.1.12", "rpc3"]
+            assert "rpc3" not in nodes
+            return {node: answer for node, answer in self.knows.items() if node in nodes}
+        if function == "fanatico.health":
+            return {node: {"checks": {"rpc.http": {"status": "ok"}}} for node in nodes}
+        return {
+            "rpc3": {
+                "acted": True,
+                "running": True,
+                "did": "the highstate applied",
+                "detail": "",
+                "took": 1.0,
+            }
+        }
+
+
+@pytest.fixture
+def fleet(plan, tmp_path, monkeypatch):
+    made = Fleet(plan)
+    utils = {
+        "fanatico_master.plan": lambda opts: plan,
+        "fanatico_plan.address": fanatico_plan.address,
+        "fanatico_plan.nodes": fanatico_plan.nodes,
+        "fanatico_sweep.ask": made.ask,
+        **{f"fanatico_guard.{name}": one for name, one in vars(fanatico_guard).items() if callable(one)},
+        **{f"fanatico_lock.{name}": one for name, one in vars(fanatico_lock).items() if callable(one)},
+    }
+    monkeypatch.setattr(runner, "__utils__", utils, raising=False)
+    monkeypatch.setattr(runner, "__opts__", {"fanatico_home": str(tmp_path)}, raising=False)
+    monkeypatch.setattr(
+        runner,
+        "_note",
+        lambda kind, decision, **facts: made.noted.append(decision) or {"decision": decision, **facts},
+    )
+    return made
+
+
+def test_a_new_host_is_refused_without_the_lock_and_nothing_is_done_there(fleet, tmp_path):
+    fleet.knows = dict.fromkeys(("salt", "rpc1", "db1", "etcd1"), False)
+    told = runner.heal("rpc3", "bare", roles=["rpc"])
+    assert told["decision"] == "refused"
+    assert "rpc3 is new in the plan: 4 of 4 other hosts do not know it at 10.0.1.12" in told["reason"]
+    assert "salt-run state.orchestrate orch.deploy" in told["reason"]
+    assert fleet.asked == ["hosts.has_pair"]
+    assert not (tmp_path / "lock.json").exists()
+
+
+@pytest.mark.parametrize(
+    "knows",
+    [
+        dict.fromkeys(("rpc1", "db1", "etcd1"), True),
+        # One of the others was made anew as well, and one does not have the function.
+        {"rpc1": True, "db1": True, "etcd1": False, "etcd2": "'hosts.has_pair' is not available."},
+        {},
+    ],
+)
+def test_a_host_that_was_deployed_before_is_built(fleet, knows):
+    fleet.knows = knows
+    assert runner.heal("rpc3", "bare", roles=["rpc"])["decision"] == "healed"
+
+
+def test_of_other_faults_nobody_is_asked(fleet):
+    runner.heal("rpc3", "fanatico-rpc.service", roles=["rpc"])
+    assert "hosts.has_pair" not in fleet.asked
