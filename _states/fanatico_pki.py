@@ -48,9 +48,9 @@ def issued(name, timeout=90):
             if seen[path]["reasons"]:
                 key = __salt__["x509.create_private_key"](algo="ec", keysize=256)
                 certificate = sign(one, __salt__["x509.get_public_key"](key), timeout)
-                _write(one["key"], key, one["owner"], 0o600)
-                _write(one["cert"], certificate, one["owner"], 0o644)
-            _write(one["ca"], trust, one["owner"], 0o644)
+                _write(one["key"], key, one["owner"], one["daemon"], 0o600)
+                _write(one["cert"], certificate, one["owner"], one["daemon"], 0o644)
+            _write(one["ca"], trust, one["daemon"], one["daemon"], 0o644)
             _pin(one["ca"])
         except CommandExecutionError as exc:
             return _answer(name, False, str(exc), done)
@@ -145,10 +145,10 @@ def _pin(path):
         link.unlink()
 
 
-def _write(path, text, owner, mode):
-    """Replace ``path``, in a directory that its owner may enter."""
+def _write(path, text, owner, daemon, mode):
+    """Replace ``path``, which belongs to ``owner``, in a directory that ``daemon`` may enter."""
     folder = pathlib.Path(path).parent
     user = pwd.getpwnam(owner)
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-    os.chown(folder, 0, user.pw_gid)
+    os.chown(folder, 0, pwd.getpwnam(daemon).pw_gid)
     __utils__["fanatico_file.replace"](path, text, mode, user.pw_uid, user.pw_gid)

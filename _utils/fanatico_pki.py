@@ -66,9 +66,9 @@ def certificates(plan, node, role=None):
     role
         Only those of this role.
 
-    Each is ``{"name", "role", "authority", "policy", "uses", "subject", "names", "addresses", "owner", "ca", "cert", "key"}``;
-    the last three are paths. ``name`` is ``role/authority``, or ``role/`` and the name of a user's certificate; ``policy`` is
-    the name of the signing policy on the master. Those of users come last.
+    Each is ``{"name", "role", "authority", "policy", "uses", "subject", "names", "addresses", "owner", "daemon", "ca", "cert",
+    "key"}``; the last three are paths. ``owner`` reads the key, ``daemon`` enters its folder. ``name`` is ``role/authority``, or
+    ``role/`` and the name of a user's certificate; ``policy`` is that of the signing policy. Those of users come last.
     """
     roles = [one for one in plan["nodes"].get(node, {}).get("roles", []) if role in (None, one)]
     daemons = [
@@ -109,6 +109,7 @@ def _certificate(plan, node, role, authority, uses):
         "names": [node],
         "addresses": _addresses(plan, node, authority) if SERVER in uses else [],
         "owner": OWNERS[role],
+        "daemon": OWNERS[role],
         "ca": f"{stem}-ca.crt",
         "cert": f"{stem}.crt",
         "key": f"{stem}.key",

@@ -41,7 +41,8 @@ def test_a_balancers_certificate_opens_no_door(plan):
 def test_the_health_users_certificate_is_for_asking_etcd_alone(plan):
     """Its common name is the user it is; no daemon has its key, and none of our own calls is made with it."""
     (one,) = [one for one in fanatico_pki.certificates(plan, "etcd1") if one["name"] == "etcd/etcd-health"]
-    assert (one["subject"], one["uses"], one["owner"]) == ("CN=health", ["clientAuth"], "root")
+    assert (one["subject"], one["uses"]) == ("CN=health", ["clientAuth"])
+    assert (one["owner"], one["daemon"]) == ("root", "etcd")
     assert (one["ca"], one["key"]) == ("/etc/etcd/pki/etcd-ca.crt", "/etc/etcd/pki/etcd-health.key")
     assert fanatico_pki.paths(plan, "etcd1", "etcd")["cert"] == "/etc/etcd/pki/etcd.crt"
     others = [fanatico_pki.certificates(plan, node) for node in ("db1", "haproxy1", "rpc1")]

@@ -4,6 +4,7 @@ import getpass
 import os
 import pathlib
 import stat
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -81,6 +82,18 @@ def configure_loader_modules(plan, all_utils, opts, pillar, master, folder):
     }
     dunders = {"__opts__": opts, "__pillar__": pillar, "__utils__": all_utils, "__salt__": salt}
     return {state: dunders, module: dunders}
+
+
+def test_the_daemon_enters_the_folder_of_a_key_that_is_roots(tmp_path, monkeypatch):
+    users = {"root": SimpleNamespace(pw_uid=0, pw_gid=0), "etcd": SimpleNamespace(pw_uid=5, pw_gid=7)}
+    chown, replace = Mock(), Mock()
+    monkeypatch.setattr(state.pwd, "getpwnam", users.__getitem__)
+    monkeypatch.setattr(state.os, "chown", chown)
+    monkeypatch.setitem(state.__utils__, "fanatico_file.replace", replace)
+    path = tmp_path / "pki" / "etcd-health.key"
+    state._write(path, "text", "root", "etcd", 0o600)
+    chown.assert_called_once_with(path.parent, 0, 7)
+    replace.assert_called_once_with(path, "text", 0o600, 0, 0)
 
 
 def test_what_is_missing_is_made_and_for_its_daemon_alone(folder, master):
