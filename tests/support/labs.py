@@ -12,7 +12,7 @@ from lab import health as lab_health
 from lab import image, network, preflight
 from lab import plan as plans
 from lab.machine import Machine
-from lab.machines import Lab
+from lab.machines import Lab, prune_cache
 from lab.progress import Progress
 from tests.support import REPO, spent, wait_until
 
@@ -25,8 +25,12 @@ def network_only(name, plan=plans.PLAN):
     preflight.check()
     made = Lab(name)
     made.destroy()
+    built = image.cached()
+    if built is None:
+        built = image.obtain(Progress())
+        prune_cache(built)
     try:
-        made.create(image.cached() or image.obtain(Progress()), plan, nodes=False)
+        made.create(built, plan, nodes=False)
         yield made
     finally:
         made.destroy()
