@@ -24,10 +24,6 @@ def pytest_addoption(parser):
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run the files in a random order")
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "reads_only: leaves the lab as it found it")
-
-
 def pytest_collection_modifyitems(config, items):
     """Put files into a random order where that is asked for; a file's tests stay together and in their order."""
     seed = config.getoption("--shuffle")
