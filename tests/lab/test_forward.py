@@ -33,9 +33,9 @@ WEBSOCKET = "wsdump"
 
 
 @pytest.fixture
-def ports(healthy):
+def ports(lab):
     """{service: port on 127.0.0.1} of the lab, all of them forwarded."""
-    return forward.start(healthy)
+    return forward.start(lab)
 
 
 def printed(lab):
@@ -59,8 +59,8 @@ def pasted(line, text=""):
     )
 
 
-def test_every_printed_line_works(healthy, ports):
-    lines = {kind(line, ports): line for line in printed(healthy)}
+def test_every_printed_line_works(lab, ports):
+    lines = {kind(line, ports): line for line in printed(lab)}
     expected = {*LINES, WEBSOCKET}
     if not any("sslmode" in line for line in lines.values()):  # a machine without psql
         expected -= {"psql primary", "psql replica"}
@@ -72,8 +72,8 @@ def test_every_printed_line_works(healthy, ports):
             assert done.returncode == 0, done.stderr
 
 
-def test_the_printed_websocket_line_shows_blocks(healthy, ports):
-    (line,) = [line for line in printed(healthy) if WEBSOCKET in line]
+def test_the_printed_websocket_line_shows_blocks(lab, ports):
+    (line,) = [line for line in printed(lab) if WEBSOCKET in line]
     argv = ["timeout", "60", *shlex.split(line)]
     with subprocess.Popen(
         argv, cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -86,37 +86,37 @@ def test_the_printed_websocket_line_shows_blocks(healthy, ports):
     assert [one["method"] for one in said[1:]] == ["eth_subscription"] * 2
 
 
-def test_a_replica_is_asked_on_demand(healthy, ports):
-    done = command("psql", "--replica", "--name", healthy.name, "--", "-Atc", WHO)
+def test_a_replica_is_asked_on_demand(lab, ports):
+    done = command("psql", "--replica", "--name", lab.name, "--", "-Atc", WHO)
     assert done.stdout == "fanatico|t\n", done.stderr
 
 
-def test_up_ends_with_the_same_lines(healthy, ports):
-    log = (STATE / f"up-{healthy.name}.log").read_text()
-    assert [line for line in printed(healthy) if line not in log] == []
+def test_up_ends_with_the_same_lines(lab, ports):
+    log = (STATE / f"up-{lab.name}.log").read_text()
+    assert [line for line in printed(lab) if line not in log] == []
 
 
 # --- passwords
 
 
-def test_no_password_is_printed(healthy, ports):
-    done = command("forward", "--name", healthy.name)
-    log = (STATE / f"up-{healthy.name}.log").read_text()
+def test_no_password_is_printed(lab, ports):
+    done = command("forward", "--name", lab.name)
+    log = (STATE / f"up-{lab.name}.log").read_text()
     for node, name in SECRETS:
-        value = labs.secret(healthy, node, name)
+        value = labs.secret(lab, node, name)
         assert value not in done.stdout + done.stderr + log, name
 
 
-def test_only_root_reads_the_files_with_passwords(healthy):
-    printed(healthy)
-    files = client.files(healthy)
+def test_only_root_reads_the_files_with_passwords(lab):
+    printed(lab)
+    files = client.files(lab)
     found = {path.name: (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) for path in files[1:]}
     assert found == {"pgpass": (0, 0o600), "netrc": (0, 0o600)}
 
 
-def test_no_password_is_in_the_arguments_of_psql(healthy):
-    argv = ["./fanatico", "psql", "--name", healthy.name, "--", "-At"]
-    value = labs.secret(healthy, *SECRETS[0])
+def test_no_password_is_in_the_arguments_of_psql(lab):
+    argv = ["./fanatico", "psql", "--name", lab.name, "--", "-At"]
+    value = labs.secret(lab, *SECRETS[0])
     with subprocess.Popen(
         argv, cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -156,10 +156,10 @@ def sockets(pid):
     return {link[8:-1] for link in links if link.startswith("socket:[")}
 
 
-def test_it_listens_on_the_loopback_alone(healthy, ports):
+def test_it_listens_on_the_loopback_alone(lab, ports):
     here = listening()
     for name in ports:
-        (pid,) = forward.processes(healthy.name, name)
+        (pid,) = forward.processes(lab.name, name)
         assert {here[inode] for inode in sockets(pid) if inode in here} == {"0100007F"}, name
         assert listening(pid).keys() & sockets(pid) == set(), f"{name} listens inside the lab too"
 
@@ -185,9 +185,9 @@ def test_nothing_in_the_lab_can_use_it(lab, ports):
             assert done.returncode != 0, (gateway, port)
 
 
-def test_it_has_no_rights_of_root(healthy, ports):
+def test_it_has_no_rights_of_root(lab, ports):
     for name in ports:
-        (pid,) = forward.processes(healthy.name, name)
+        (pid,) = forward.processes(lab.name, name)
         status = dict(
             line.split(":\t", 1)
             for line in Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -195,33 +195,33 @@ def test_it_has_no_rights_of_root(healthy, ports):
         )
         assert set(status["Uid"].split()) == {str(os.stat(f"/proc/{pid}").st_uid)} != {"0"}
         assert int(status["CapEff"], 16) == 0
-        assert f"/fanatico-lab/{healthy.name}/" in Path(f"/proc/{pid}/cgroup").read_text()
+        assert f"/fanatico-lab/{lab.name}/" in Path(f"/proc/{pid}/cgroup").read_text()
 
 
 # --- what happens to it
 
 
-def test_a_killed_one_is_started_again_on_its_port(healthy, ports):
-    (pid,) = forward.processes(healthy.name, "rpc_http")
-    others = {name: forward.processes(healthy.name, name) for name in ports if name != "rpc_http"}
+def test_a_killed_one_is_started_again_on_its_port(lab, ports):
+    (pid,) = forward.processes(lab.name, "rpc_http")
+    others = {name: forward.processes(lab.name, name) for name in ports if name != "rpc_http"}
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not forward.processes(healthy.name, "rpc_http"), 10, "the process to end")
-    assert "not rpc_http:" in command("status", "--name", healthy.name).stdout
-    (line,) = [line for line in printed(healthy) if "/health" in line]
+    wait_until(lambda: not forward.processes(lab.name, "rpc_http"), 10, "the process to end")
+    assert "not rpc_http:" in command("status", "--name", lab.name).stdout
+    (line,) = [line for line in printed(lab) if "/health" in line]
     assert f":{ports['rpc_http']}/" in line
     assert '"status":"ok"' in pasted(line).stdout
-    assert {name: forward.processes(healthy.name, name) for name in others} == others
+    assert {name: forward.processes(lab.name, name) for name in others} == others
 
 
-def test_it_can_be_ended_and_begun_by_hand(healthy, ports):
-    assert command("forward", "--stop", "--name", healthy.name).returncode == 0
+def test_it_can_be_ended_and_begun_by_hand(lab, ports):
+    assert command("forward", "--stop", "--name", lab.name).returncode == 0
     try:
-        assert forward.running(healthy) == {}
-        assert not cgroup.path(healthy.name, forward.GROUP).exists()
+        assert forward.running(lab) == {}
+        assert not cgroup.path(lab.name, forward.GROUP).exists()
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.1", ports["rpc_http"]), timeout=2)
     finally:
-        assert forward.start(healthy) == ports
+        assert forward.start(lab) == ports
 
 
 def test_failover_is_followed(healthy, ports):
