@@ -59,7 +59,7 @@ def decided(history, decision):
     return [entry for entry in history() if entry["decision"] == decision]
 
 
-def test_a_stopped_unit_is_started_and_it_is_written_down(systemd, history, master, run, event_listener):
+def test_a_stopped_unit_is_started_and_it_is_written_down(systemd, history, master, salt_run, event_listener):
     begun = time.time()
     systemd.set("inactive")
     (entry,) = wait_until(lambda: decided(history, "healed"), PATIENCE, "the unit to be healed")
@@ -70,7 +70,7 @@ def test_a_stopped_unit_is_started_and_it_is_written_down(systemd, history, mast
         PATIENCE,
         "the event fanatico/heal/healed",
     )
-    assert run("fanatico.history") == [entry]
+    assert salt_run.run("fanatico.history").data == [entry]
 
 
 def test_a_failed_unit_too(systemd, history):
