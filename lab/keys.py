@@ -23,7 +23,7 @@ def distribute(machines, master, minions):
     _write(home / "master.pem", master_private, 0o400)
     _write(home / "master.pub", master_public, 0o644)
     for minion, minions_pair in pairs.items():
-        _introduce(machines[minion], home, minions_pair)
+        _introduce(machines[minion], home, minions_pair, master_public)
 
 
 def introduce(machine, master):
@@ -32,17 +32,18 @@ def introduce(machine, master):
     :param machine: the new Machine, with a mounted disk.
     :param master: the master's Machine.
     """
-    _introduce(machine, master.root / PKI / "master", pair())
+    known = (master.root / PKI / "minion" / "minion_master.pub").read_text()
+    _introduce(machine, master.root / PKI / "master", pair(), known)
 
 
-def _introduce(machine, home, minions_pair):
+def _introduce(machine, home, minions_pair, master_public):
     private, public = minions_pair
     _write(home / "minions" / machine.name, public, 0o644)
     own = machine.root / PKI / "minion"
     own.mkdir(parents=True, mode=0o700, exist_ok=True)
     _write(own / "minion.pem", private, 0o400)
     _write(own / "minion.pub", public, 0o644)
-    _write(own / "minion_master.pub", (home / "master.pub").read_text(), 0o644)
+    _write(own / "minion_master.pub", master_public, 0o644)
 
 
 def pair():
