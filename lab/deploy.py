@@ -46,6 +46,7 @@ def add(lab, name, address, roles):
     """Add a machine to a running lab as `up` makes the others: with a line in the plan, and a minion that the master knows."""
     machine = lab.add(name, address, roles)
     try:
+        lab.salt_run("fanatico.validate")
         lab.salt_run("fanatico.admit")
         _connect(lab, machine)
         lab.salt_run("fanatico.wait_minions", f"ids=[{name}]")

@@ -26,7 +26,7 @@ def distribute(machines: Mapping[str, Machine], master: str, minions: Iterable[s
     _write(home / "master.pem", master_private, 0o400)
     _write(home / "master.pub", master_public, 0o644)
     for minion, minions_pair in pairs.items():
-        _introduce(machines[minion], home, minions_pair)
+        _introduce(machines[minion], home, minions_pair, master_public)
 
 
 def introduce(machine: Machine, master: Machine) -> None:
@@ -35,17 +35,18 @@ def introduce(machine: Machine, master: Machine) -> None:
     :param machine: the new Machine, with a mounted disk.
     :param master: the master's Machine.
     """
-    _introduce(machine, master.root / PKI / "master", pair())
+    known = (master.root / PKI / "minion" / "minion_master.pub").read_text()
+    _introduce(machine, master.root / PKI / "master", pair(), known)
 
 
-def _introduce(machine: Machine, home: Path, minions_pair: tuple[str, str]) -> None:
+def _introduce(machine: Machine, home: Path, minions_pair: tuple[str, str], master_public: str) -> None:
     private, public = minions_pair
     _write(home / "minions" / machine.name, public, 0o644)
     own = machine.root / PKI / "minion"
     own.mkdir(parents=True, mode=0o700, exist_ok=True)
     _write(own / "minion.pem", private, 0o400)
     _write(own / "minion.pub", public, 0o644)
-    _write(own / "minion_master.pub", (home / "master.pub").read_text(), 0o644)
+    _write(own / "minion_master.pub", master_public, 0o644)
 
 
 def pair() -> tuple[str, str]:

@@ -362,8 +362,12 @@ class Lab:
         self._check_new(name, address)
         plan = plans.with_node(plans.load(self.folder / "plan.sls"), name, address, roles)
         self.write_plan(plan)
-        machine = self._boot_new(self.machine(name), bare=False)
-        keys.introduce(machine, self.machine(self.master))
+        try:
+            machine = self._boot_new(self.machine(name), bare=False)
+            keys.introduce(machine, self.machine(self.master))
+        except BaseException:
+            self.remove(name)
+            raise
         return machine
 
     def add_bare(self, name, address):
