@@ -61,5 +61,4 @@ def wait(lab, timeout=WITHIN, awaiting=lambda what: None):
                 f"not ok: {json.dumps(bad)}. Look with `./fanatico exec {lab.master} -- salt-run fanatico.status`."
             )
         awaiting(f"{', '.join([*silent, *bad]) or 'all at the same time'} to be healthy")
-        if well:
-            time.sleep(0.5)
+        time.sleep(0.5)

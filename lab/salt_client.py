@@ -24,7 +24,7 @@ for line in sys.stdin:
     try:
         with salt.client.LocalClient(mopts=opts) as client:
             found = {"answers": client.cmd(
-                asked["target"], asked["function"], arg=parse_input(asked["arguments"], condition=False),
+                asked["target"], asked["function"], arg=parse_input(asked["arguments"]),
                 timeout=asked["timeout"], tgt_type=asked["target_type"],
             )}
     except Exception as error:
