@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from lab import client, deploy, forward, image, machines, network, preflight, report, snapshot
+from lab import client, deploy, forward, machines, network, preflight, report, snapshot
 from lab import plan as plans
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
@@ -69,6 +69,7 @@ def parser():
         action="store_true",
         help="deploy to bare machines, even where this tree was deployed before",
     )
+    command("image", build_image, "build the image that machines start from, unless there is one")
     one = command("snapshot", snapshots, "save, restore, list or drop a snapshot of the whole lab")
     one.add_argument("verb", choices=["save", "restore", "list", "drop"])
     one.add_argument(
@@ -178,11 +179,7 @@ def up(options):
 def bring_up(lab, progress, options):
     """Go from whatever is there to machines that answer, and deploy unless told otherwise."""
     plan, deploys = options.plan, not options.no_deploy
-    built = image.cached()
-    if built is None:
-        with progress.phase("image"):
-            built = image.obtain(progress)
-            machines.prune_cache(built)
+    built = machines.obtain_image(progress)
     origin = origin_of(lab, options)
     if origin:
         bring_back(lab, progress, origin)
@@ -205,6 +202,12 @@ def bring_up(lab, progress, options):
         keep_deployed(lab, progress)
     lab.note(phases=progress.phases)
     summary(lab, progress, lab.state["deployed"])
+
+
+def build_image(options):
+    """Build the image if needed; see the parser's help."""
+    preflight.check()
+    machines.obtain_image(Progress())
 
 
 def origin_of(lab, options):

@@ -435,6 +435,16 @@ def names():
     return sorted(folder.name for folder in LABS.iterdir() if folder.is_dir()) if LABS.exists() else []
 
 
+def obtain_image(progress):
+    """Return the image of the present recipe, built first if need be; earlier ones that nobody needs go then."""
+    built = image.cached()
+    if built is None:
+        with progress.phase("image"):
+            built = image.obtain(progress)
+            prune_cache(built)
+    return built
+
+
 def prune_cache(keep):
     """Delete the images of earlier recipes that no lab and no snapshot stands on.
 

@@ -93,14 +93,13 @@ class Machine:
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory):
     """A `Machine`. The image is built if there is none yet: the lab of the later layers stands on the same one."""
-    from lab import image
+    from lab.machines import obtain_image
     from lab.progress import Progress
 
     if os.geteuid() != 0:
         cannot = pytest.fail if os.environ.get("CI") else pytest.skip
         cannot("needs root: the checkers run in the lab's image, as on a machine")
-    # A finished image needs no turn: `obtain` would wait for whoever builds another one.
-    ready = image.cached() or image.obtain(Progress(stream=sys.stderr))
+    ready = obtain_image(Progress(stream=sys.stderr))
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent

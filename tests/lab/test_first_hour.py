@@ -12,8 +12,7 @@ import sys
 import pytest
 import yaml
 
-from lab import image
-from lab.machines import Lab
+from lab.machines import Lab, obtain_image
 from lab.progress import Progress
 from tests.support import REPO, labs, wait_until
 
@@ -114,7 +113,7 @@ def operator(tmp_path_factory):
         alone = {"plan": {**plan["plan"], "nodes": {"salt": plan["plan"]["nodes"]["salt"]}}}
         first = tmp_path_factory.mktemp("plan") / "plan.sls"
         first.write_text(yaml.safe_dump(alone))
-        lab.create(image.cached() or image.obtain(Progress(stream=sys.stderr)), first)
+        lab.create(obtain_image(Progress(stream=sys.stderr)), first)
         lab.power_on_all()
         lab.wait_booted()
         for name, address in hosts.items():

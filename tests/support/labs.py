@@ -9,10 +9,10 @@ import subprocess
 import yaml
 
 from lab import health as lab_health
-from lab import image, network, preflight
+from lab import network, preflight
 from lab import plan as plans
 from lab.machine import Machine
-from lab.machines import Lab, prune_cache
+from lab.machines import Lab, obtain_image
 from lab.progress import Progress
 from tests.support import REPO, spent, wait_until
 
@@ -25,10 +25,7 @@ def network_only(name, plan=plans.PLAN):
     preflight.check()
     made = Lab(name)
     made.destroy()
-    built = image.cached()
-    if built is None:
-        built = image.obtain(Progress())
-        prune_cache(built)
+    built = obtain_image(Progress())
     try:
         made.create(built, plan, nodes=False)
         yield made
