@@ -275,15 +275,7 @@ class Lab:
 
     def pillars(self, *names):
         """Return {minion: pillar} of the named nodes, or all, unmasked, as the master compiles it for each."""
-        program = (
-            "import json, salt.config, salt.pillar, sys\n"
-            "opts = salt.config.master_config('/etc/salt/master')\n"
-            "opts['file_client'] = 'local'\n"
-            "print(json.dumps({node: salt.pillar.Pillar(opts, {'id': node}, node, 'base').compile_pillar()"
-            " for node in sys.argv[1:]}))"
-        )
-        argv = ["/opt/salt/bin/python", "-c", program, *(names or self.plan["nodes"])]
-        return json.loads(self.exec(self.master, argv, timeout=120).stdout.splitlines()[-1])
+        return salt_client.pillars(self.machine(self.master), names or list(self.plan["nodes"]))
 
     def power_off(self, machine):
         """Cut a machine's power."""

@@ -15,21 +15,30 @@ from lab.machine import ENVIRONMENT
 # Reads a request a line, writes an answer a line, until its standard input ends.
 PROGRAM = """
 import json, sys
-import salt.client, salt.config
+import salt.client, salt.config, salt.pillar
 from salt.utils.args import parse_input
-opts = salt.config.client_config("/etc/salt/master")
+
+def call(asked):
+    arguments = parse_input(asked["arguments"])
+    with salt.client.LocalClient(mopts=salt.config.client_config("/etc/salt/master")) as client:
+        return client.cmd(
+            asked["target"], asked["function"], arg=arguments, timeout=asked["timeout"], tgt_type=asked["target_type"]
+        )
+
+def pillars(asked):
+    opts = salt.config.master_config("/etc/salt/master") | {"file_client": "local"}
+    return {
+        node: salt.pillar.Pillar(opts, {"id": node}, node, "base").compile_pillar() for node in asked["nodes"]
+    }
+
 answers, sys.stdout = sys.stdout, sys.stderr
 for line in sys.stdin:
     asked = json.loads(line)
     try:
-        with salt.client.LocalClient(mopts=opts) as client:
-            found = {"answers": client.cmd(
-                asked["target"], asked["function"], arg=parse_input(asked["arguments"]),
-                timeout=asked["timeout"], tgt_type=asked["target_type"],
-            )}
+        found = {"answers": {"call": call, "pillars": pillars}[asked["what"]](asked)}
     except Exception as error:
         found = {"error": f"{type(error).__name__}: {error}"}
-    answers.write(json.dumps(found, default=repr) + "\\n")
+    answers.write(json.dumps(found, default=repr) + "\n")
     answers.flush()
 """
 _clients: dict[str, "Client"] = {}  # by lab
@@ -44,20 +53,33 @@ def call(machine, target, function, arguments=(), target_type="glob", patience=1
     :param timeout: seconds for the whole call.
     :raises LabError: where the master does not answer.
     """
+    request = {
+        "what": "call",
+        "target": target,
+        "target_type": target_type,
+        "function": function,
+        "arguments": list(arguments),
+        "timeout": patience,
+    }
+    return _client(machine).ask(request, timeout, f"`{function}` on {target}")
+
+
+def pillars(machine, nodes, timeout=120):
+    """Return {node: pillar}, unmasked, as the master compiles it for each.
+
+    :param machine: the Salt master's Machine.
+    :param timeout: seconds for all of them.
+    """
+    request = {"what": "pillars", "nodes": list(nodes)}
+    return _client(machine).ask(request, timeout, f"the pillar of {', '.join(nodes)}")
+
+
+def _client(machine):
     with _guard:
         client = _clients.get(machine.lab)
         if client is None or not client.serves(machine):
             client = _clients[machine.lab] = Client(machine)
-    return client.call(
-        {
-            "target": target,
-            "target_type": target_type,
-            "function": function,
-            "arguments": list(arguments),
-            "timeout": patience,
-        },
-        timeout,
-    )
+        return client
 
 
 class Client:
@@ -83,23 +105,25 @@ class Client:
         """Whether the process runs, on this boot of the machine."""
         return self._process.poll() is None and self._leader == machine.leader()
 
-    def call(self, request, timeout):
-        """Send one request and return its answers; see `call` above."""
+    def ask(self, request, timeout, what):
+        """Send one request and return its answers.
+
+        :param timeout: seconds.
+        :param what: what is asked for, in words.
+        :raises LabError: where there is no answer in time, or an exception was the answer.
+        """
         with self._turn:
             try:
                 self._asks.write(json.dumps(request).encode() + b"\n")
                 line = self._line(time.monotonic() + timeout)
             except OSError as error:
                 raise LabError(f"The Salt client on the master ended: {error}") from error
-        found = (
-            json.loads(line)
-            if line.endswith(b"\n")
-            else {"error": "the client ended, or had no answer in time"}
-        )
+        if not line.endswith(b"\n"):
+            self._process.kill()  # its answer may still come, and would be taken for that to the next question
+            raise LabError(f"{what}: the Salt client on the master gave no answer within {timeout} s.")
+        found = json.loads(line)
         if "error" in found:
-            self._process.kill()
-            what = f"{request['function']} on {request['target']}"
-            raise LabError(f"`{what}` was not answered within {timeout} s: {found['error']}")
+            raise LabError(f"{what}: {found['error']}")
         return found["answers"]
 
     def _line(self, deadline):
