@@ -1,6 +1,5 @@
 """Every node of every plan: the committed one and those under tests/plans/."""
 
-import functools
 import os
 
 import pytest
@@ -8,7 +7,7 @@ import yaml
 
 from tests.checkers import machine  # noqa: F401  a fixture, here once: each module that imports it would make its own
 from tests.support import REPO, pillar
-from tests.support.tree import Node
+from tests.support.tree import Node, reused
 
 # The committed pillar leaves to an installation what only it knows, such as the RPC node: the lab's knows.
 SITE = yaml.safe_load((REPO / "lab" / "site.sls").read_text()) | {"keepalived": {"interface": "eth0"}}
@@ -49,9 +48,9 @@ def salt_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_node(pillars, salt_cache):
-    """Return the compiler of a node of a plan, one for each."""
+    """Return the compiler of a node of a plan; the last one is kept."""
 
-    @functools.cache
+    @reused
     def make(plan, node):
         return Node(node, pillars[plan], salt_cache)
 

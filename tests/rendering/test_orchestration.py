@@ -1,6 +1,5 @@
 """Orchestrations compile as the master would compile them; a reactor starts one of them, nothing else."""
 
-import functools
 import json
 
 import pytest
@@ -9,7 +8,7 @@ import salt.state
 
 from tests.rendering.conftest import PLANS
 from tests.support import REPO
-from tests.support.tree import Node
+from tests.support.tree import Node, reused
 
 EVENT = {"host": "db1", "what": "patroni.service", "why": "it stopped"}
 # What the callers of an orchestration pass along.
@@ -27,9 +26,9 @@ def orchestrations():
 
 @pytest.fixture(scope="session")
 def make_master(pillars, salt_cache):
-    """Return the master's compiler for a plan and the pillar that a caller passes along, one for each."""
+    """Return the master's compiler for a plan and the pillar that a caller passes along; the last one is kept."""
 
-    @functools.cache
+    @reused
     def make(plan, passed=None):
         return Node("salt_master", pillars[plan], salt_cache, override=PILLAR.get(passed))
 

@@ -53,6 +53,18 @@ def sls_names(root=REPO / "salt"):
     return names
 
 
+def reused(make):
+    """Return `make`, a function that makes a Node, so that it makes none where the last Node came of the same arguments."""
+    kept = {}
+
+    def made(*arguments):
+        if kept.get("arguments") != arguments or kept["node"] is not Node.last:
+            kept.update(arguments=arguments, node=make(*arguments))
+        return kept["node"]
+
+    return made
+
+
 class Node:
     """A minion with an id and a pillar root.
 
@@ -65,6 +77,9 @@ class Node:
     override
         Pillar that a caller passes along, as `salt-run state.orchestrate x pillar=...` does.
     """
+
+    # The last one that has compiled: Salt's renderers go by its options, so an earlier one would be given its id.
+    last = None
 
     def __init__(self, node, pillar_root, scratch, override=None):
         self.id = node
@@ -91,6 +106,7 @@ class Node:
     @cached_property
     def highstate(self):
         """Salt's compiler for this minion, with its pillar gathered."""
+        Node.last = self
         compiler = salt.state.HighState(copy.deepcopy(self.opts), pillar_override=self._override)
         pillar = compiler.state.opts["pillar"]
         assert not pillar.get("_errors"), f"{self.id}: the pillar does not render: {pillar['_errors']}"
