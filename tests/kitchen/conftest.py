@@ -1,7 +1,7 @@
 """`host`: the machine of a suite, converged.
 
-Under test-kitchen, which has converged it, that is the one of testinfra's own `--hosts`. Otherwise it is a
-fresh lab machine, booted and converged here.
+Under test-kitchen, which has converged it, `--hosts` of testinfra names it. Otherwise it is a fresh lab machine,
+booted and converged here.
 """
 
 from pathlib import Path
