@@ -1,4 +1,3 @@
-{%- from "base/map.jinja" import base with context %}
 # Debian starts a service as soon as its package is unpacked, on the package's own settings, and restarts it when
 # apt upgrades it. Ours are started, restarted and upgraded by their states alone, one node at a time.
 Packages do not start our services:
@@ -18,13 +17,3 @@ Unattended upgrades leave our packages alone:
   file.managed:
     - name: /etc/apt/apt.conf.d/52fanatico
     - source: salt://base/files/apt-unattended.conf
-{%- if base.tools %}
-
-# For the person on call. No other state needs them.
-Tools for people are installed:
-  pkg.installed:
-    - pkgs: {{ base.tools | json }}
-    - install_recommends: False
-    - require:
-      - file: Packages do not start our services
-{%- endif %}

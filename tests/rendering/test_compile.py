@@ -92,7 +92,7 @@ def test_the_lab_has_the_packages_that_states_install(make_node, node):
     [({}, [["curl", "jq", "tcpdump"]]), ({"tools": ["strace"]}, [["strace"]]), ({"tools": []}, [])],
 )
 def test_tools_for_people_are_those_of_the_pillar(with_site, settings, installed):
-    chunks = with_site("rpc1", {**SITE, "base": settings}).compile("base.installed")
+    chunks = with_site("rpc1", {**SITE, "base": settings}).compile("base.tools")
     assert [chunk["pkgs"] for chunk in chunks if chunk["state"] == "pkg"] == installed
 
 

@@ -1,0 +1,13 @@
+# For the person on call. No other state needs them.
+{%- from "base/map.jinja" import base with context %}
+{%- if base.tools %}
+include:
+  - base.installed
+
+Tools for people are installed:
+  pkg.installed:
+    - pkgs: {{ base.tools | json }}
+    - install_recommends: False
+    - require:
+      - file: Packages do not start our services
+{%- endif %}
