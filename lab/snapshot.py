@@ -166,8 +166,12 @@ def lay(lab, snapshot):
     :raises LabError: where the snapshot cannot be used with the present tree and image.
     """
     snapshot.require_usable()
+    ports = lab.folder / "forward.json"
+    known = ports.read_text() if ports.exists() else ""
     lab.destroy()
     lab.folder.mkdir(parents=True)
+    if known:
+        ports.write_text(known)  # what is forwarded stays where a person has found it
     for what in PARTS:
         _copy(snapshot.folder / what, lab.folder / what)
     lab.note(repo=str(REPO), since=time.time(), **snapshot.facts["state"])
