@@ -39,13 +39,13 @@ def wait(lab, timeout=WITHIN, awaiting=lambda what: None):
     :raises LabError: with the machines that do not answer and the checks that are not ok.
     """
     deadline = time.monotonic() + timeout
-    every, well = lab.nodes(), {}
+    every, well, fault = lab.nodes(), {}, ""
     while True:
         asked = [name for name in every if name not in well]
         try:
             answers = ask(lab, *asked)
-        except LabError:  # the master may not have started yet
-            answers = {}
+        except LabError as error:  # the master may not have started yet
+            answers, fault = {}, f" The last question failed: {error}"
         bad = ailing(answers)
         well.update({name: answer for name, answer in answers.items() if name not in bad})
         silent = sorted(set(asked) - set(answers))
@@ -58,7 +58,7 @@ def wait(lab, timeout=WITHIN, awaiting=lambda what: None):
         if time.monotonic() > deadline:
             raise LabError(
                 f"The lab {lab.name!r} is not healthy within {timeout} s: silent: {', '.join(silent) or 'nobody'}; "
-                f"not ok: {json.dumps(bad)}. Look with `./fanatico exec {lab.master} -- salt-run fanatico.status`."
+                f"not ok: {json.dumps(bad)}.{fault} Look with `./fanatico exec {lab.master} -- salt-run fanatico.status`."
             )
         awaiting(f"{', '.join([*silent, *bad]) or 'all at the same time'} to be healthy")
         time.sleep(0.5)

@@ -1,0 +1,14 @@
+"""The client that stays on the master: its program is text here, and has to be Python there."""
+
+import ast
+
+from lab import salt_client
+
+
+def test_its_program_is_python():
+    assert {
+        node.name for node in ast.walk(ast.parse(salt_client.PROGRAM)) if isinstance(node, ast.FunctionDef)
+    } == {
+        "call",
+        "pillars",
+    }
