@@ -38,7 +38,7 @@ for line in sys.stdin:
         found = {"answers": {"call": call, "pillars": pillars}[asked["what"]](asked)}
     except Exception as error:
         found = {"error": f"{type(error).__name__}: {error}"}
-    answers.write(json.dumps(found, default=repr) + "\n")
+    answers.write(json.dumps(found, default=repr) + "\\n")
     answers.flush()
 """
 _clients: dict[str, "Client"] = {}  # by lab
