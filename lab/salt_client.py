@@ -26,7 +26,8 @@ def call(asked):
         )
 
 def pillars(asked):
-    opts = salt.config.master_config("/etc/salt/master") | {"file_client": "local"}
+    opts = salt.config.master_config("/etc/salt/master")
+    opts["file_client"] = "local"
     return {
         node: salt.pillar.Pillar(opts, {"id": node}, node, "base").compile_pillar() for node in asked["nodes"]
     }
