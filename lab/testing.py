@@ -303,7 +303,6 @@ class SharedLab:
         :param worker: of pytest-xdist; each has a lab of its own.
         """
         self.ours = not name
-        self.fresh = False  # whether it has just been made
         self._name = name or "-".join(filter(None, [NAME, worker]))
         self._made = False
         self._fault = ""
@@ -317,7 +316,7 @@ class SharedLab:
         return self._name
 
     def _make(self):
-        self._made = self.fresh = True
+        self._made = True
         if Lab(self._name).state.get("untouched"):
             Lab(self._name).note(untouched=False)
             return
