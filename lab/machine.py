@@ -95,7 +95,7 @@ class Machine:
 
         :param without: units that do not start in this boot.
         """
-        if self.leader():
+        if self._nspawn():
             return
         cgroup.kill(self.cgroup)
         (self.cgroup / "exec").mkdir(parents=True)
@@ -163,9 +163,9 @@ class Machine:
             return None
         try:
             children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
-        except OSError:
+            return next((int(child) for child in children if _is_init(child)), None)
+        except OSError:  # one of them has just ended
             return None
-        return int(children[0]) if children else None
 
     def _nspawn(self) -> int | None:
         """Return the pid of the machine's systemd-nspawn, or None. A pid that was given to another process does not count."""
@@ -246,3 +246,10 @@ class Machine:
                     f"{self.name} did not {what} within {timeout} s; its console said: " + " / ".join(tail)
                 )
             time.sleep(0.1)
+
+
+def _is_init(pid: str) -> bool:
+    """Whether a process is the first of a namespace: while it starts a machine, nspawn has another child for a moment."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
+    return len(numbers) > 1 and numbers[-1] == "1"

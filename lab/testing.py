@@ -127,7 +127,8 @@ def lab_layer(extra_args, lab_name):
         options = ["--lab", lab_name]
     else:
         deploy_first(worker_lab(0))
-        options = ["-n", str(LABS_AT_ONCE), "--dist", "loadfile"]
+        # In the order of tests/lab/conftest.py.
+        options = ["-n", str(LABS_AT_ONCE), "--dist", "loadfile", "--no-loadscope-reorder"]
     (result,) = run_pytest(["lab"], [*options, *extra_args])
     return result
 

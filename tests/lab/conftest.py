@@ -1,10 +1,15 @@
 """The real thing. Every file starts from the snapshot `deployed`, so files pass alone and in any order.
 
-Tests of one file run in their order and share what the ones before left. A file, or a test, that changes nothing is
-marked `reads_only`: after such a file the next one needs no restore.
+Tests of one file run in their order and share what the ones before left. A restore costs as much as a deploy, so two marks
+save it (not in `./fanatico test full`):
+
+- `reads_only`: the file, or the test, leaves the lab as it found it.
+- `healthy_is_enough`: the file needs a healthy lab and leaves one behind. It may have moved leaders and the virtual IP, and
+  written to the history. A file with a test that failed leaves a lab that is restored.
 """
 
 import contextlib
+import os
 import random
 
 import pytest
@@ -13,7 +18,8 @@ from lab.machines import Lab
 from lab.testing import SharedLab, restore
 from tests.support import labs, spent
 
-_left = {"clean": False}  # how the file before left the lab of this process
+UNTOUCHED, HEALTHY, USED = range(3)
+_left = {"state": USED}  # how the files before left the lab of this process
 
 for _name in ("wait_booted", "renew", "reboot"):
     setattr(Lab, _name, spent.counted("booting")(getattr(Lab, _name)))
@@ -25,12 +31,29 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Put files into a random order where that is asked for; a file's tests stay together and in their order."""
-    seed = config.getoption("--shuffle")
+    """Order the files, in a random order where that is asked for; a file's tests stay together and in their order."""
+    seed, files = config.getoption("--shuffle"), sorted({item.path for item in items})
     if seed is not None:
-        files = sorted({item.path for item in items})
         random.Random(seed).shuffle(files)
         items.sort(key=lambda item: files.index(item.path))
+    elif config.getoption("--lab") is None:
+        # Labs of a test's own take the longest; then files that need no restore, while the lab is untouched.
+        wants = {path: _wants([item for item in items if item.path == path]) for path in files}
+        items.sort(key=lambda item: (wants[item.path], files.index(item.path)))
+
+
+def _wants(items):
+    """0 for a file that does not share the lab, 1 for one that takes a healthy lab, 2 for one that wants an untouched one."""
+    shares = [item for item in items if {"lab", "healthy"} & set(item.fixturenames)]
+    return 0 if not shares else 1 if _worst_taken(shares[0]) >= HEALTHY else 2
+
+
+def _worst_taken(node):
+    """The worst state in which a test, or a file of tests, takes the lab."""
+    if os.environ.get("FANATICO_TEST") == "full":
+        return UNTOUCHED
+    marks = ("reads_only", "healthy_is_enough")
+    return HEALTHY if any(node.get_closest_marker(mark) for mark in marks) else UNTOUCHED
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +64,7 @@ def shared_lab(request):
     try:
         with spent.on("booting"):
             shared.name()
-        _left["clean"] = True
+        _left["state"] = UNTOUCHED
         yield shared
     finally:
         shared.destroy()
@@ -50,11 +73,18 @@ def shared_lab(request):
 @pytest.fixture(scope="module")
 def lab(request, shared_lab):
     """The lab, as it was deployed. Somebody's own lab (`--lab`) is taken as it is."""
-    if shared_lab.ours and not _left["clean"]:
+    if shared_lab.ours and _left["state"] > _worst_taken(request.node):
         with spent.on("booting"):
             restore(shared_lab.name())
-    _left["clean"] = request.node.get_closest_marker("reads_only") is not None
-    return Lab(shared_lab.name())
+        _left["state"] = UNTOUCHED
+    before, failed = _left["state"], request.session.testsfailed
+    _left["state"] = USED  # until the file has ended well
+    yield Lab(shared_lab.name())
+    if request.session.testsfailed == failed:
+        if request.node.get_closest_marker("reads_only"):
+            _left["state"] = before
+        elif request.node.get_closest_marker("healthy_is_enough"):
+            _left["state"] = HEALTHY
 
 
 @pytest.fixture

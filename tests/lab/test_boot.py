@@ -2,7 +2,11 @@
 
 import re
 
+import pytest
+
 from tests.support import labs, wait_until
+
+pytestmark = pytest.mark.healthy_is_enough
 
 
 def boot_highstate(lab, node):
@@ -20,7 +24,21 @@ def test_a_cold_boot_of_everything(healthy):
     labs.wait_healthy(healthy, timeout=180)
 
 
-def test_the_highstate_of_that_boot_changed_nothing(lab):
+def test_a_highstate_is_due_half_a_minute_after_that_boot(lab):
+    for name in lab.plan["nodes"]:
+        shown = lab.exec(
+            name, ["systemctl", "show", "fanatico-boot.timer", "-P", "ActiveState", "-P", "SubState"]
+        ).stdout.split()
+        done = boot_highstate(lab, name) is not None
+        assert shown[0] == "active", name
+        assert done or shown[1] in ("waiting", "running"), name
+
+
+@pytest.mark.parametrize("by", ["hand", pytest.param("timer", marks=pytest.mark.long)])
+def test_the_highstate_of_that_boot_changed_nothing(lab, by):
+    if by == "hand":  # without waiting for its timer
+        for name in lab.plan["nodes"]:
+            lab.exec(name, ["systemctl", "start", "--no-block", "fanatico-boot.service"])
     for name in lab.plan["nodes"]:
         words = wait_until(lambda name=name: boot_highstate(lab, name), 120, f"the boot highstate of {name}")
         summary = re.search(r"Succeeded: (\d+)(?: \(changed=(\d+)\))?", words)

@@ -1,4 +1,4 @@
-"""Convergence: what was deployed is not touched by deploying it again, and one can watch that."""
+"""Convergence: what was deployed is not touched by deploying it again; that fits a screen, and one can watch it."""
 
 import subprocess
 from dataclasses import dataclass
@@ -7,16 +7,23 @@ import pytest
 
 from lab.machine import ENVIRONMENT
 from tests.support import labs
+from tests.support.orchestrations import orchestrate, summary
+
+SUMMARY = "Summary for orch.deploy"
 
 
 @dataclass
 class Deploy:
-    """One run of orch.deploy, and what `fanatico.watch` showed beside it."""
+    """One run of orch.deploy as a person sees it, and what `fanatico.watch` showed beside it."""
 
     code: int
-    data: dict
-    printed: str
+    said: str
+    warned: str
     watched: str
+
+    @property
+    def lines(self):
+        return self.said.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -27,21 +34,40 @@ def again(lab):
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT
     ) as watch:
-        code, data, printed = labs.deploy(lab)
+        done = orchestrate(lab, "orch.deploy")
         try:
             watched, _ = watch.communicate(timeout=30)  # it ends by itself when the deploy has
         except subprocess.TimeoutExpired:
             watch.kill()
             watched = "(it did not end)"
-    return Deploy(code, data, printed, watched)
+    return Deploy(done.returncode, done.stdout, done.stderr, watched)
 
 
-def test_it_ends_well(again):
-    assert again.code == 0, again.printed[-4000:]
+def test_it_ends_well_and_fits_a_screen(again):
+    assert again.code == 0, again.said
+    assert len(again.lines) <= 40, again.said
 
 
-def test_it_changes_nothing(again):
-    assert labs.deployed_changes(again.data) == []
+def test_nothing_is_warned_of(again):
+    assert again.warned == ""
+
+
+def test_it_shows_each_step_with_its_time(again):
+    steps = [line for line in again.lines[1 : again.lines.index(SUMMARY)] if line]
+    assert steps[0].startswith("  Check the pillar ")
+    assert [line for line in steps if not line.endswith(" s")] == []
+
+
+def test_it_changes_nothing_and_ends_in_a_summary(lab, again):
+    said = summary(again.lines)
+    assert said["Machines"] == str(len(lab.plan["nodes"]))
+    assert said["Changes"] == "0"
+    assert float(said["Seconds"]) > 0
+    assert said["Succeeded"].endswith("(changed=0)")
+    assert said["Failed"] == "0"
+    assert len(again.lines) - again.lines.index("Proof:") == 1 + 5 + 2, (
+        "five lines of the proof, then Salt's two"
+    )
 
 
 def test_watching_it_shows_the_steps_and_ends_with_it(again):
@@ -72,3 +98,16 @@ def test_a_highstate_right_after_changes_nothing(again, lab):
     assert sorted(answers) == sorted(lab.plan["nodes"])
     assert labs.failures(answers) == {}
     assert labs.changes(answers) == {}
+
+
+@pytest.mark.long  # a third deploy; in short: test_output, of another orchestration
+def test_json_has_everything(lab):
+    code, data, _ = labs.deploy(lab)
+    assert code == data["retcode"] == 0
+    assert labs.deployed_changes(data) == []
+    steps = data["data"][f"{lab.master}_master"]
+    prepared = next(step for tag, step in steps.items() if "Prepare every machine" in tag)
+    assert prepared["return"].keys() == lab.plan["nodes"].keys(), (
+        "the states of every machine, changed or not"
+    )
+    assert {tag: step["changes"] for tag, step in steps.items() if step["changes"]} == {}

@@ -4,6 +4,8 @@ import pytest
 
 from tests.support import labs
 
+pytestmark = pytest.mark.healthy_is_enough
+
 UNIT = "/etc/systemd/system/keepalived.service.d/fanatico.conf"
 ELECTION = 1_000_000  # microseconds: three advertisements of 0.3 s, and nobody may hold the address
 CHANGED = {"plan": {"timing": {"haproxy": {"inter_ms": 1500}}}}

@@ -8,6 +8,8 @@ from lab.drill import command, faults, nemesis
 from lab.drill.run import password
 from tests.support import labs
 
+pytestmark = pytest.mark.healthy_is_enough
+
 
 def run(lab, *arguments):
     """Return (exit code, what `salt-run fanatico.drill` returned, or said where it failed)."""
@@ -15,10 +17,11 @@ def run(lab, *arguments):
     return done.returncode, done.stdout if done.returncode else json.loads(done.stdout)
 
 
-def test_the_short_set(healthy, tmp_path):
-    command.carry_out(healthy, faults.named("short"), 1, tmp_path)
+@pytest.mark.parametrize("word", ["postgres-crash", pytest.param("short", marks=pytest.mark.long)])
+def test_what_is_promised_about_writes(healthy, tmp_path, word):
+    command.carry_out(healthy, faults.named(word), 1, tmp_path)
     told = json.loads((tmp_path / "report.json").read_text())["faults"]
-    assert list(told) == list(faults.SHORT)
+    assert list(told) == [one.name for one in faults.named(word)]
     for name, one in told.items():
         (record,) = one["runs"]
         wrong = [text for text in record["complaints"] if not text.startswith("no write for")]
@@ -27,10 +30,11 @@ def test_the_short_set(healthy, tmp_path):
     assert all(name in (tmp_path / "report.html").read_text() for name in told)
 
 
-def test_nothing_is_lost_or_out_of_order_whatever_happens(healthy, tmp_path):
-    record = nemesis.nemesis(healthy, password(healthy), 1.5, tmp_path / "nemesis", print, seed=5)
+@pytest.mark.parametrize("minutes", [0.1, pytest.param(3, marks=pytest.mark.long)])
+def test_nothing_is_lost_or_out_of_order_whatever_happens(healthy, tmp_path, minutes):
+    record = nemesis.nemesis(healthy, password(healthy), minutes, tmp_path / "nemesis", print, seed=5)
     assert nemesis.complaints(record) == []
-    assert len(record["faults"]) > 1
+    assert len(record["faults"]) > minutes
 
 
 def test_a_drill_on_a_real_fleet(healthy):

@@ -20,6 +20,8 @@ from websockets.sync.client import connect
 from tests.support import labs, pki, wait_until
 from tests.support.edge import outsider
 
+pytestmark = pytest.mark.healthy_is_enough
+
 RECEIVER = "0x" + "00" * 19 + "77"  # nobody's; the lab's chain has no other use for it
 
 FORBIDDEN = [

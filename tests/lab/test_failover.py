@@ -6,7 +6,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.support import labs, wait_until
+
+pytestmark = pytest.mark.healthy_is_enough
 
 
 def row(lab, statement, **values):

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support import labs, wait_until
 
+pytestmark = pytest.mark.healthy_is_enough
+
 # The ports table of the documentation, written down once more: port -> (who listens, who may connect).
 ALL = {"master", "haproxy", "rpc", "patroni", "etcd"}
 TABLE = {

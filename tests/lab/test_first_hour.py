@@ -14,7 +14,7 @@ import yaml
 
 from lab.machines import Lab, obtain_image
 from lab.progress import Progress
-from tests.support import REPO, labs, wait_until
+from tests.support import REPO, faults, labs, wait_until
 
 NAME = "hour"
 PAGE = (REPO / "docs" / "fleet.md").read_text()
@@ -222,6 +222,13 @@ def test_native_websocket_is_reached_through_the_virtual_ip(fleet):
     operator, _ = fleet
     seen = operator.lab.salt("node1", "fanatico.proof")["node1"]
     assert seen["new heads on 8546"].startswith("block ")
+
+
+def test_the_leaders_do_not_stay_on_one_host(fleet):
+    operator, _ = fleet
+    host = faults.bring_leaders_together(operator.lab)
+    wait_until(lambda: faults.etcd_leader(operator.lab) != host, 60, "the two leaders to part by themselves")
+    labs.wait_healthy(operator.lab)
 
 
 def test_a_password_is_read_as_the_page_says(fleet):

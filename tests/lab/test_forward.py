@@ -17,6 +17,8 @@ from lab.paths import STATE
 from tests.lab.test_lab_cli import command, traces
 from tests.support import REPO, labs, wait_until
 
+pytestmark = pytest.mark.healthy_is_enough
+
 SPARE = "spare-forward"  # a lab with a network and disks, and no machine that runs
 SECRETS = [("db1", "POSTGRES_FANATICO_PASSWORD"), ("haproxy1", "HAPROXY_STATS_PASSWORD")]
 WHO = "SELECT current_user, pg_is_in_recovery();\n"

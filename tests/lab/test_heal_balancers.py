@@ -4,7 +4,7 @@ import pytest
 
 from tests.support import faults, labs, wait_until
 
-pytestmark = pytest.mark.usefixtures("untouched_budget")
+pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
 
 def test_haproxy_without_a_valid_configuration_gets_the_trees(healthy):

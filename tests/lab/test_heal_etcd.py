@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import faults, labs
 
-pytestmark = pytest.mark.usefixtures("untouched_budget")
+pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
 
 def test_etcd_without_space_is_given_room(healthy):

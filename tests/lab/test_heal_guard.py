@@ -7,7 +7,7 @@ import pytest
 from lab.machine import ENVIRONMENT
 from tests.support import faults, labs, wait_until
 
-pytestmark = pytest.mark.usefixtures("untouched_budget")
+pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
 
 def test_the_fourth_time_is_refused(healthy):

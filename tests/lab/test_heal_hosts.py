@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from tests.support import faults, labs, wait_until
+from tests.support import faults, labs
 
-pytestmark = pytest.mark.usefixtures("untouched_budget")
+pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
 
 def test_a_chain_node_that_hangs_is_restarted(healthy):
@@ -15,19 +15,29 @@ def test_a_chain_node_that_hangs_is_restarted(healthy):
     news.wait("healed", node, "rpc-hung", 60)
 
 
-def test_a_chain_node_that_falls_behind_the_others_is_restarted(healthy):
+@pytest.mark.parametrize("seconds", [8, pytest.param(30, marks=pytest.mark.long)])
+def test_a_chain_node_that_falls_behind_the_others_is_restarted(healthy, seconds):
     """The program that feeds it hangs, while all its units run."""
     node, news = labs.nodes(healthy, "rpc")[2], labs.News(healthy)
-    faults.suspend(healthy, node, "fanatico-rpc-follow")
-    assert "behind the others" in news.wait("healed", node, "rpc-behind", 120)["reason"]
+    with labs.site(healthy, {"heal": {"behind": seconds}}):
+        healthy.salt(node, "saltutil.refresh_pillar", "wait=True")
+        faults.suspend(healthy, node, "fanatico-rpc-follow")
+        assert "behind the others" in news.wait("healed", node, "rpc-behind", 120)["reason"]
+    healthy.salt(node, "saltutil.refresh_pillar", "wait=True")
 
 
 def test_a_minion_that_hangs_is_restarted(healthy):
     node = labs.nodes(healthy, "rpc")[0]
+    faults.impatient(healthy, node, hang=10)
     faults.suspend(healthy, node, "salt-minion")
-    wait_until(
-        lambda: healthy.salt(node, "test.ping") == {node: True}, 150, f"the minion of {node} to answer again"
-    )
+    labs.wait_answer(healthy, node, 150)
+
+
+@pytest.mark.long
+def test_a_minion_that_hangs_is_restarted_as_shipped(healthy):
+    node = labs.nodes(healthy, "rpc")[1]
+    faults.suspend(healthy, node, "salt-minion")
+    labs.wait_answer(healthy, node, 150)
 
 
 def test_a_full_disk_is_given_room(lab, healthy):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support import faults, labs
 
-pytestmark = pytest.mark.usefixtures("untouched_budget")
+pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
 
 @pytest.mark.parametrize("who", ["replica", "leader"])

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support import faults, labs, wait_until
 
-pytestmark = pytest.mark.usefixtures("untouched_budget")
+pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
 
 UNITS = [
@@ -45,7 +45,9 @@ def test_a_unit_of_somebody_else_is_not_ours_to_start(healthy):
 def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
     """No cure is known for it, and systemd starts it for ever: whoever is on call reads what it says itself."""
     dropin = "/run/systemd/system/fanatico-rpc.service.d/broken.conf"
-    news, rpc = labs.News(healthy), "rpc3"
+    rpc = "rpc3"
+    faults.impatient(healthy, rpc, repeat=15)
+    news = labs.News(healthy)
     break_it = (
         f"mkdir -p {dropin.rpartition('/')[0]}; printf '[Service]\nExecStartPre=/bin/false\n' > {dropin}"
     )

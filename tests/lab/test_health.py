@@ -4,6 +4,8 @@ import pytest
 
 from tests.support import labs, wait_until
 
+pytestmark = pytest.mark.healthy_is_enough
+
 
 def test_everything_is_ok_and_as_promised(healthy):
     answers = labs.health(healthy)

@@ -2,7 +2,11 @@
 
 import time
 
+import pytest
+
 from tests.support import labs, wait_until
+
+pytestmark = pytest.mark.healthy_is_enough
 
 VRRP = """
 pid=$(pgrep --parent "$(systemctl show -P MainPID keepalived)")

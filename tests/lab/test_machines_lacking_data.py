@@ -1,12 +1,18 @@
 """Deploys that do not find what the last one left: each ends right, or is refused with a reason."""
 
+import pytest
+
 from tests.support import labs
+
+pytestmark = pytest.mark.healthy_is_enough
 
 
 def frozen(lab):
     lab.salt_run("fanatico.freeze", "a test takes data away", "10m")
 
 
+# A whole deploy. In short: a highstate takes a member of etcd in again (below), healing a replica (test_heal_patroni).
+@pytest.mark.long
 def test_nodes_without_their_data_are_taken_in_again(healthy):
     """An etcd member and a replica, both wiped: the deploy rejoins the one and lets the other copy."""
     frozen(healthy)

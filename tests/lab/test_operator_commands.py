@@ -7,6 +7,8 @@ import pytest
 
 from tests.support import REPO, labs, wait_until
 
+pytestmark = pytest.mark.healthy_is_enough
+
 SECTION = "## The tools' own commands"
 LINE = re.compile(r"^root@(?P<host>[a-z0-9]+):~# (?P<command>.+)$", re.MULTILINE)
 # What the operator answers: questions of patronictl, passwords (names of secrets, and who knows them).

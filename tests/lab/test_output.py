@@ -1,80 +1,34 @@
-"""What the main command prints: a deploy fits a screen, says what changed and what failed, and hides nothing from programs."""
+"""What the main command prints: it says what changed and what failed, and hides nothing from programs.
+
+That a deploy without changes fits a screen: test_deploy_again.
+"""
 
 import json
 
 import pytest
 
 from tests.support import labs
+from tests.support.orchestrations import orchestrate, summary
 
-SUMMARY = "Summary for orch.deploy"
-
-
-def orchestrate(lab, *words, timeout=400):
-    """Run `salt-run state.orchestrate` as a person does; its CompletedProcess."""
-    return lab.salt_run("state.orchestrate", *words, timeout=timeout, check=False)
+pytestmark = pytest.mark.healthy_is_enough
 
 
-def summary(lines, name="orch.deploy"):
-    """{word: what stands behind it} of the summary that the lines end in."""
-    pairs = [line.partition(":") for line in lines[lines.index(f"Summary for {name}") :] if ":" in line]
-    return {word.strip(): said.strip() for word, _, said in pairs}
-
-
-@pytest.fixture(scope="module")
-def unchanged(lab):
-    """A deploy that has nothing to change, as a person sees it."""
-    labs.wait_healthy(lab)
-    return orchestrate(lab, "orch.deploy")
-
-
-@pytest.fixture(scope="module")
-def lines(unchanged):
-    return unchanged.stdout.splitlines()
-
-
-def test_a_deploy_without_changes_fits_a_screen(unchanged, lines):
-    assert unchanged.returncode == 0, unchanged.stdout
-    assert len(lines) <= 40, unchanged.stdout
-
-
-def test_nothing_is_warned_of(unchanged):
-    assert unchanged.stderr == ""
-
-
-def test_it_shows_each_step_with_its_time(lines):
-    steps = [line for line in lines[1 : lines.index(SUMMARY)] if line]
-    assert steps[0].startswith("  Check the pillar ")
-    assert [line for line in steps if not line.endswith(" s")] == []
-
-
-def test_it_ends_in_a_summary(lab, lines):
-    said = summary(lines)
-    assert said["Machines"] == str(len(lab.plan["nodes"]))
-    assert said["Changes"] == "0"
-    assert float(said["Seconds"]) > 0
-    assert said["Succeeded"].endswith("(changed=0)")
-    assert said["Failed"] == "0"
-    assert len(lines) - lines.index("Proof:") == 1 + 5 + 2, "five lines of the proof, then Salt's two"
-
-
-def test_json_has_everything(lab):
-    code, data, _ = labs.deploy(lab)
-    assert code == data["retcode"] == 0
-    steps = data["data"][f"{lab.master}_master"]
-    prepared = next(step for tag, step in steps.items() if "Prepare every machine" in tag)
-    assert prepared["return"].keys() == lab.plan["nodes"].keys(), (
-        "the states of every machine, changed or not"
-    )
-    assert {tag: step["changes"] for tag, step in steps.items() if step["changes"]} == {}
-
-
-def test_another_orchestration_looks_the_same(lab):
-    labs.wait_healthy(lab)
-    done = orchestrate(lab, "orch.rpc_upgrade")
+def test_another_orchestration_looks_the_same(healthy):
+    done = orchestrate(healthy, "orch.rpc_upgrade")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     said = summary(done.stdout.splitlines(), "orch.rpc_upgrade")
-    assert said["Machines"] == str(len(labs.nodes(lab, "rpc")))
+    assert said["Machines"] == str(len(labs.nodes(healthy, "rpc")))
     assert said["Succeeded"].endswith("(changed=0)")
+
+
+def test_json_has_everything(healthy):
+    done = healthy.salt_run("--out=json", "state.orchestrate", "orch.rpc_upgrade", check=False)
+    data = json.loads(done.stdout)
+    assert (done.returncode, data["retcode"]) == (0, 0)
+    said = json.dumps(data["data"])
+    assert all(f'"{node}": {{' in said for node in labs.nodes(healthy, "rpc"))
+    assert labs.deployed_changes(data) == []
+    assert '"result": true' in said
 
 
 @pytest.fixture

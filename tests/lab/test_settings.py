@@ -1,6 +1,10 @@
 """What an operator changes in pillar is shown first, then done to the running cluster, and undone again."""
 
+import pytest
+
 from tests.support import labs, wait_until
+
+pytestmark = pytest.mark.healthy_is_enough
 
 CHANGED = {
     "plan": {"timing": {"patroni": {"ttl": 25}}},

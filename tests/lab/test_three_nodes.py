@@ -8,7 +8,10 @@ import pytest
 from lab.drill.faults import FAULTS
 from lab.drill.run import Scene, complaints, drill, leader, password
 from lab.machines import Lab
-from tests.support import REPO, labs, wait_until
+from tests.support import REPO, faults, labs, wait_until
+
+# It deploys a lab of its own. Three hosts for everything, and leaders that part: also in test_first_hour.
+pytestmark = pytest.mark.long
 
 NAME = "three"
 PLAN = REPO / "tests" / "plans" / "three_nodes.sls"
@@ -31,27 +34,15 @@ def three():
     assert down.returncode == 0, down.stderr
 
 
-def etcd_leader(lab):
-    """The node that leads etcd."""
-    node = lab.nodes("etcd")[0]
-    return lab.salt(node, "fanatico_etcd.leader")[node]
-
-
-def bring_together(lab):
-    """Have one host lead both etcd and Patroni, as chance has it in one of three deploys, and return it."""
-    host = etcd_leader(lab)
-    if leader(lab) != host:
-        assert lab.salt(host, "fanatico_patroni.switchover", host) == {host: host}
-    return host
-
-
 def test_it_is_well(three):
     assert set(labs.wait_healthy(three)) == set(three.plan["nodes"])
 
 
 def test_the_leaders_do_not_stay_on_one_host(three):
-    bring_together(three)
-    wait_until(lambda: etcd_leader(three) != leader(three), 60, "the two leaders to part by themselves")
+    faults.bring_leaders_together(three)
+    wait_until(
+        lambda: faults.etcd_leader(three) != leader(three), 60, "the two leaders to part by themselves"
+    )
     labs.wait_healthy(three)
 
 
@@ -65,7 +56,7 @@ def together(three):
 
     try:
         jobs("disable")
-        yield bring_together(three)
+        yield faults.bring_leaders_together(three)
     finally:
         jobs("enable")
 

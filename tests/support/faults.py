@@ -1,5 +1,7 @@
 """Faults that lab tests inject, and the nodes they strike."""
 
+import json
+
 from tests.support import labs
 
 
@@ -11,9 +13,33 @@ def replica_of(lab):
     return next(node for node in labs.nodes(lab, "patroni") if node != labs.leader(lab))
 
 
+def etcd_leader(lab):
+    """The node that leads etcd."""
+    node = lab.nodes("etcd")[0]
+    return lab.salt(node, "fanatico_etcd.leader")[node]
+
+
 def etcd_follower_of(lab):
-    leader = lab.salt("etcd1", "fanatico_etcd.leader")["etcd1"]
+    leader = etcd_leader(lab)
     return next(node for node in labs.nodes(lab, "etcd") if node != leader)
+
+
+def bring_leaders_together(lab):
+    """Have one host lead both etcd and Patroni, as chance has it in one of three deploys, and return it."""
+    host = etcd_leader(lab)
+    leading = lab.salt(host, "fanatico_patroni.leader")[host]
+    if leading != host:
+        assert lab.salt(host, "fanatico_patroni.switchover", host) == {host: host}
+    return host
+
+
+def impatient(lab, node, **settings):
+    """Start the node's minion with other settings of its beacon, in seconds: those that ship take longer than a test may."""
+    beacons = {"beacons": {"fanatico": [{name: value} for name, value in settings.items()]}}
+    path = "/etc/salt/minion.d/zz-impatient.conf"
+    lab.machine(node).exec(["sh", "-c", f"cat > {path}"], text_input=json.dumps(beacons))
+    lab.exec(node, ["systemctl", "restart", "salt-minion"])
+    labs.wait_answer(lab, node)
 
 
 def suspend(lab, node, unit):

@@ -60,6 +60,13 @@ def wait_healthy(lab, timeout=HEALTHY_WITHIN):
     return answers
 
 
+def wait_answer(lab, node, timeout=60):
+    """Wait until the minion of a node answers."""
+    wait_until(
+        lambda: lab.salt(node, "test.ping") == {node: True}, timeout, f"the minion of {node} to answer"
+    )
+
+
 def known_healthy(lab):
     """Whether the lab was found healthy and nothing has been run on it since."""
     return _known["healthy"] == lab.name
@@ -294,6 +301,9 @@ def writing(lab, node, folder="/run/fanatico-test-writer"):
     try:
         writer.stdin.write(secret(lab, node, "POSTGRES_FANATICO_PASSWORD") + "\n")
         writer.stdin.flush()
+        # Bounded: it says how it failed where it does not get in within thirty seconds.
+        first = writer.stdout.readline()
+        assert first == "writing\n", first
         yield told
     finally:
         machine.exec(["touch", f"{folder}/stop"])

@@ -1,6 +1,7 @@
 """Run on a lab machine: hold one session and write through it until told to stop; say how that went.
 
     write.py ADDRESS CA STOP < password      prints {"written": n, "longest": seconds, "error": text or null, "ended": when}
+                                             and before it, once something is written, "writing"
 
 STOP is a file; the session ends once it is there, after fifteen minutes in any case.
 """
@@ -24,6 +25,7 @@ try:
         password=sys.stdin.readline().strip(),
         sslmode="verify-full",
         sslrootcert=ca,
+        connect_timeout=30,
         autocommit=True,
     ) as session:
         session.execute("CREATE TABLE IF NOT EXISTS written (at timestamptz)")
@@ -32,6 +34,8 @@ try:
             session.execute("INSERT INTO written VALUES (now())")
             told["longest"] = max(told["longest"], time.monotonic() - before)
             told["written"] += 1
+            if told["written"] == 1:
+                print("writing", flush=True)
             time.sleep(0.02)
         session.execute("DROP TABLE written")
 except psycopg.Error as exc:
