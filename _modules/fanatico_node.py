@@ -3,6 +3,7 @@ What every node owes, whatever its roles: its units, room on its disks, the righ
 """
 
 import ctypes
+import hashlib
 import os
 import pathlib
 import socket
@@ -68,6 +69,25 @@ def look(timeout=2):
             facts["errors"][name] = str(exc)
     judged = _judge(facts, _util("fanatico_plan.nodes")(__pillar__["plan"]))
     return {"facts": facts, "checks": {**judged, **__salt__["fanatico_pki.checks"]()}}
+
+
+def modules():
+    """
+    Return the modules that this node was handed out, ``{"utils/fanatico_plan.py": SHA-256 as hexadecimal digits, ...}``.
+
+    The master compares them with the tree (``salt-run fanatico.sync_modules``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_node.modules
+    """
+    top = pathlib.Path(__opts__["extension_modules"])
+    return {
+        str(path.relative_to(top)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(top.glob("*/*.py"))
+    }
 
 
 def checks(timeout=2):

@@ -5,9 +5,13 @@ The minions: are they let in, and are they there?
 import pathlib
 import time
 
+import salt.fileclient
+
 __virtualname__ = "fanatico"
 
+_PATIENCE = 60  # seconds that minions have to answer, where the pillar says nothing
 _SWEEP = 3  # seconds each test.ping has
+_KINDS = ("utils", "modules", "states", "beacons")  # of our modules that minions have; saltutil.sync_all asks for eighteen
 _RULES = "/etc/fanatico/firewall.nft"  # as in fanatico_firewall: the rules that are loaded on this machine
 
 
@@ -71,12 +75,12 @@ def _fault(answer):
     return next((one["comment"] for one in answer.values() if one["result"] is False), "")
 
 
-def wait_minions(timeout=60, ids=None):
+def wait_minions(timeout=None, ids=None):
     """
     Wait until every minion of the plan answers, and return their ids.
 
     timeout
-        Seconds.
+        Seconds; pillar ``master:answer_within`` without it.
     ids
         The minions awaited; all of the plan without them.
 
@@ -90,6 +94,7 @@ def wait_minions(timeout=60, ids=None):
     """
     plan = __utils__["fanatico_master.plan"](__opts__)
     ids = __utils__["fanatico_master.known"](plan, plan["nodes"] if ids is None else ids)
+    timeout = _patience(plan) if timeout is None else timeout
     missing, deadline = list(ids), time.monotonic() + timeout
     while missing:
         began = time.monotonic()
@@ -107,6 +112,62 @@ def wait_minions(timeout=60, ids=None):
         if missing:
             time.sleep(max(0.0, began + 0.5 - time.monotonic()))
     return list(ids)
+
+
+def _patience(plan):
+    master = __utils__["fanatico_plan.nodes"](plan, "master")[0]
+    pillar, _ = __utils__["fanatico_master.compiled"](__opts__, master)
+    return __utils__["fanatico_plan.get"](pillar, "master:answer_within", _PATIENCE)
+
+
+def sync_modules(timeout=120):
+    """
+    Hand our modules out to every minion of the plan whose modules are not those of the tree.
+
+    timeout
+        Seconds for those minions together.
+
+    Returns ``{"synced": [the minions that were given modules]}``. Raises, naming each host, where one does not have them
+    afterwards.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.sync_modules
+    """
+    wanted = _modules()
+    nodes = list(__utils__["fanatico_master.plan"](__opts__)["nodes"])
+    outdated = _outdated(nodes, wanted)
+    functions = [*(f"saltutil.sync_{kind}" for kind in _KINDS), "saltutil.refresh_modules"]
+    # The beacon is loaded again by its own event; the last function waits until all else is.
+    later = [{"__kwarg__": True, "refresh": False}]
+    arguments = [later if kind != "beacons" else [] for kind in _KINDS]
+    arguments.append([{"__kwarg__": True, "asynchronous": False}])
+    __utils__["fanatico_sweep.ask"](__opts__, outdated, functions, arguments, timeout)
+    still = _outdated(outdated, wanted)
+    if still:
+        __utils__["fanatico_master.refuse"](
+            f"{', '.join(still)}: the modules are still not those of the tree. "
+            f"Next: salt -L {','.join(still)} saltutil.sync_all"
+        )
+    return {"synced": outdated}
+
+
+def _modules():
+    """Return the tree's modules, as ``fanatico_node.modules`` has a minion's."""
+    found = {}
+    with salt.fileclient.get_file_client({**__opts__, "file_client": "local"}) as client:
+        for kind in _KINDS:
+            for path in client.file_list("base", prefix=f"_{kind}"):
+                if path.endswith(".py"):
+                    found[path.removeprefix("_")] = client.hash_file(f"salt://{path}")["hsum"]
+    return found
+
+
+def _outdated(nodes, wanted):
+    answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico_node.modules", timeout=15)
+    return [node for node in nodes if answers.get(node) != wanted]
 
 
 def _key(folder, name):

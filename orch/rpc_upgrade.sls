@@ -45,3 +45,10 @@ Keep other changes away:
       - step: {{ node }} is as the pillar has it
 {%- do before.update(name=node ~ " is in rotation again") %}
 {%- endfor %}
+
+Let other changes in again:
+  step.runner:
+    - failhard: True
+    - name: fanatico.unlock
+    - require:
+      - step: {{ before.name }}

@@ -1,4 +1,4 @@
-"""`salt-run fanatico.admit`: the master's firewall follows the plan before anybody is awaited."""
+"""`salt-run fanatico.admit` and `sync_modules`: the firewall and the modules follow the tree before anybody is deployed."""
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -90,3 +90,73 @@ def test_what_stands_in_the_way_names_the_firewall_and_the_next_step(master, ans
         runner.admit()
     assert words in str(refused.value)
     assert str(refused.value).endswith("salt-call state.apply firewall")
+
+
+# --- modules
+
+
+TREE = {"utils/fanatico_plan.py": "aa", "modules/fanatico.py": "bb"}
+
+
+class Minions:
+    """Minions with modules of their own, which take the tree's where they are asked to."""
+
+    def __init__(self, having, learns=True):
+        self.having, self.learns, self.asked = having, learns, []
+
+    def ask(self, opts, nodes, function, args=(), timeout=0):
+        nodes = list(nodes)
+        if function == "fanatico_node.modules":
+            return {node: self.having[node] for node in nodes if node in self.having}
+        if nodes:
+            self.asked.append((nodes, function, args))
+        if self.learns:
+            self.having.update(dict.fromkeys(nodes, TREE))
+        return {}
+
+
+@pytest.fixture
+def handed_out(monkeypatch):
+    def run(minions):
+        utils = {
+            "fanatico_master.plan": lambda opts: {"nodes": {"etcd1": {}, "db1": {}, "rpc1": {}}},
+            "fanatico_master.refuse": fanatico_master.refuse,
+            "fanatico_sweep.ask": minions.ask,
+        }
+        monkeypatch.setattr(runner, "__utils__", utils, raising=False)
+        monkeypatch.setattr(runner, "__opts__", {}, raising=False)
+        monkeypatch.setattr(runner, "_modules", lambda: TREE)
+        return runner.sync_modules()
+
+    return run
+
+
+def test_modules_that_are_the_trees_are_not_handed_out_again(handed_out):
+    minions = Minions({"etcd1": TREE, "db1": TREE, "rpc1": TREE})
+    assert handed_out(minions) == {"synced": []}
+    assert minions.asked == []
+
+
+@pytest.mark.parametrize(
+    "has",
+    [
+        {},  # freshly installed, and the function is known
+        "'fanatico_node.modules' is not available.",
+        {**TREE, "modules/fanatico.py": "older"},
+        {**TREE, "states/gone.py": "cc"},
+    ],
+)
+def test_who_has_others_is_given_the_trees(handed_out, has):
+    minions = Minions({"etcd1": TREE, "db1": has})  # rpc1 does not answer the first question
+    assert handed_out(minions) == {"synced": ["db1", "rpc1"]}
+    ((nodes, functions, arguments),) = minions.asked
+    assert nodes == ["db1", "rpc1"]
+    assert functions[-1] == "saltutil.refresh_modules"
+    assert len(functions) == len(arguments) == len(runner._KINDS) + 1
+
+
+def test_a_minion_that_does_not_take_them_is_named(handed_out):
+    with pytest.raises(
+        CommandExecutionError, match=r"db1: the modules are still not .* salt -L db1 saltutil.sync_all"
+    ):
+        handed_out(Minions({"etcd1": TREE, "db1": {}, "rpc1": TREE}, learns=False))
