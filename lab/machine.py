@@ -95,7 +95,7 @@ class Machine:
 
         :param without: units that do not start in this boot.
         """
-        if self._nspawn():
+        if self.leader():
             return
         cgroup.kill(self.cgroup)
         (self.cgroup / "exec").mkdir(parents=True)
