@@ -71,7 +71,7 @@ class Machine:
 
     def take_back(self, source: Path) -> None:
         """Undo `release`, whether or not it was carried out."""
-        if Path(source).exists():
+        if Path(source).exists() and not (self.folder / "upper").exists():
             Path(source).rename(self.folder / "upper")
         (self.folder / "work").mkdir(exist_ok=True)
         self.mount()

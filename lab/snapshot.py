@@ -130,10 +130,17 @@ def save(lab, name):
             raise LabError(
                 f"There is a snapshot {name!r} already; `./fanatico snapshot drop {name}` removes it."
             )
-        _settle(lab)
+        _put_back(lab)
         part = SNAPSHOTS / f"{name}.part"
-        delete(part)
-        (part / "machines").mkdir(parents=True)
+        if part.exists():
+            raise LabError(
+                f"{part} holds disks of the lab {_owner(part)!r}, whose `snapshot save` was broken off. "
+                f"Next: `./fanatico snapshot save {name} --name {_owner(part)}`, or choose another name."
+            )
+        _settle(lab)
+        part.mkdir(parents=True)
+        (part / "lab").write_text(lab.name)  # before anything is taken from it
+        (part / "machines").mkdir()
         machines = lab.machines
         facts = {
             "name": name,
@@ -152,12 +159,30 @@ def save(lab, name):
             (part / "snapshot.json").write_text(json.dumps(facts, indent=2))
             part.rename(snapshot.folder)
         except BaseException:
-            for one, machine in machines.items():
-                machine.take_back(part / "machines" / one)
+            _put_back(lab)
             raise
         for one, machine in machines.items():
             machine.create(snapshot.layers(one))
     return snapshot
+
+
+def _put_back(lab):
+    """Give a lab's machines the disks that a `save` has taken from them and not kept, because it failed or was killed.
+
+    What is left of a lab that does not exist any more goes.
+    """
+    for part in SNAPSHOTS.glob("*.part"):
+        if _owner(part) == lab.name:
+            for name, machine in lab.machines.items():
+                machine.take_back(part / "machines" / name)
+        if _owner(part) in ("", lab.name) or not (LABS / _owner(part)).exists():
+            delete(part)
+
+
+def _owner(part):
+    """Return the name of the lab whose disks lie in what a `save` has begun; empty where it has taken none yet."""
+    note = part / "lab"
+    return note.read_text() if note.exists() else ""
 
 
 def lay(lab, snapshot):

@@ -8,6 +8,7 @@ import pytest
 
 from lab import snapshot
 from lab.machines import Lab
+from lab.shell import delete
 from tests.support import REPO, labs
 
 NAME = "small"
@@ -42,7 +43,7 @@ def small():
 
 def clean():
     command("down", "--name", NAME)
-    for name in (f"{SAVED}-2", SAVED):
+    for name in (f"{SAVED}-3", f"{SAVED}-2", SAVED):
         command("snapshot", "drop", name)
 
 
@@ -95,6 +96,38 @@ def test_a_taken_name_is_refused_before_a_machine_stops(small):
     before = {name: machine.leader() for name, machine in small.machines.items()}
     assert SAVED in refused("snapshot", "save", SAVED, "--name", NAME)
     assert {name: machine.leader() for name, machine in small.machines.items()} == before
+
+
+def test_a_save_that_was_killed_loses_no_disk(small):
+    """What it leaves: some disks taken, no snapshot. The next one, by whatever name, begins by putting them back."""
+    mark(small, "kept")
+    for name in small.machines:
+        small.power_off(name)
+    part = snapshot.SNAPSHOTS / f"{SAVED}-2.part"
+    (part / "machines").mkdir(parents=True)
+    (part / "lab").write_text(NAME)
+    first = next(iter(small.machines.values()))
+    first.release(part / "machines" / first.name)
+    saved = command("snapshot", "save", f"{SAVED}-3", "--name", NAME)
+    assert saved.returncode == 0, saved.stdout + saved.stderr
+    assert marks(small)[0] == {("kept",)}
+    assert not part.exists()
+    assert command("snapshot", "restore", SAVED, "--name", NAME).returncode == 0
+    assert command("snapshot", "drop", f"{SAVED}-3").returncode == 0
+
+
+def test_disks_of_another_lab_are_not_thrown_away(small):
+    part = snapshot.SNAPSHOTS / f"{SAVED}-2.part"
+    (snapshot.LABS / f"{NAME}-other").mkdir()
+    part.mkdir()
+    (part / "lab").write_text(f"{NAME}-other")
+    try:
+        assert f"{NAME}-other" in refused("snapshot", "save", f"{SAVED}-2", "--name", NAME)
+        assert part.exists()
+        assert len(small.running()) == len(small.plan["nodes"])
+    finally:
+        (snapshot.LABS / f"{NAME}-other").rmdir()
+        delete(part)
 
 
 @pytest.mark.parametrize("what", ["tree", "image"])
