@@ -260,8 +260,8 @@ def served(lab, door, target):
 @pytest.mark.parametrize(
     ("target", "path", "doors"),
     [
-        ("etcd2", "/etc/etcd/pki/etcd", ["etcd"]),
-        ("etcd2", "/etc/etcd/pki/etcd-peer", ["etcd-peer"]),
+        pytest.param("etcd2", "/etc/etcd/pki/etcd", ["etcd"], marks=pytest.mark.long),
+        pytest.param("etcd2", "/etc/etcd/pki/etcd-peer", ["etcd-peer"], marks=pytest.mark.long),
         ("db2", "/etc/patroni/pki/service", ["patroni", "postgres"]),
         ("haproxy2", "/etc/haproxy/pki/service", ["statistics"]),
     ],

@@ -21,7 +21,7 @@ def run(lab, *arguments):
 def test_what_is_promised_about_writes(healthy, tmp_path, word):
     command.carry_out(healthy, faults.named(word), 1, tmp_path)
     told = json.loads((tmp_path / "report.json").read_text())["faults"]
-    assert list(told) == [one.name for one in faults.named(word)]
+    assert list(told) == list(faults.named(word))
     for name, one in told.items():
         (record,) = one["runs"]
         wrong = [text for text in record["complaints"] if not text.startswith("no write for")]

@@ -237,11 +237,13 @@ def test_a_password_is_read_as_the_page_says(fleet):
     assert operator.types(line).strip() == labs.secret(operator.lab, "node1", "POSTGRES_FANATICO_PASSWORD")
 
 
+@pytest.mark.long
 def test_a_new_host_does_not_reach_the_master_until_it_is_admitted(wider):
     _, seen = wider
     assert (seen["before"], seen["after"]) == (False, True)
 
 
+@pytest.mark.long
 def test_healing_leaves_a_new_host_to_the_deploy(wider):
     _, seen = wider
     assert "is new in the plan" in seen["healing"]["reason"]
@@ -249,6 +251,7 @@ def test_healing_leaves_a_new_host_to_the_deploy(wider):
     assert seen["healed"] == []
 
 
+@pytest.mark.long
 def test_the_new_node_is_well_and_in_rotation(wider):
     operator, _ = wider
     assert NEW in labs.wait_healthy(operator.lab)
@@ -286,12 +289,20 @@ def refused(operator, command):
     return said
 
 
-@pytest.mark.parametrize("command", REFUSED)
+FEW = ("fanatico.accept_keys ids='[nosuch]'", "fanatico.drain", "fanatico.secrets_import /nonexistent")
+
+
+@pytest.mark.parametrize(
+    "command", [one if one in FEW else pytest.param(one, marks=pytest.mark.long) for one in REFUSED]
+)
 def test_a_refusal_is_one_sentence(fleet, command):
     assert REFUSED[command] in refused(fleet[0], command)
 
 
-@pytest.mark.parametrize("command", ["fanatico.lock drill wait=0", "fanatico.drill switchover"])
+@pytest.mark.parametrize(
+    "command",
+    ["fanatico.lock drill wait=0", pytest.param("fanatico.drill switchover", marks=pytest.mark.long)],
+)
 def test_a_lock_that_is_held_is_said_in_one_sentence(fleet, command):
     operator, _ = fleet
     program = (
@@ -306,7 +317,14 @@ def test_a_lock_that_is_held_is_said_in_one_sentence(fleet, command):
 
 
 @pytest.mark.parametrize(
-    "command", ["fanatico.validate", "fanatico.status", "fanatico.reconcile", "fanatico.drain node3"]
+    "command",
+    [
+        "fanatico.validate",
+        *(
+            pytest.param(one, marks=pytest.mark.long)
+            for one in ("fanatico.status", "fanatico.reconcile", "fanatico.drain node3")
+        ),
+    ],
 )
 def test_a_plan_that_is_not_sound_is_said_in_one_sentence(fleet, command):
     operator, _ = fleet

@@ -36,7 +36,7 @@ def long_lease(healthy):
 
 
 @pytest.mark.usefixtures("long_lease")
-@pytest.mark.parametrize("who", ["replica", "leader"])
+@pytest.mark.parametrize("who", [pytest.param("replica", marks=pytest.mark.long), "leader"])
 def test_a_patroni_that_hangs_is_ended_and_postgresql_goes_on(healthy, who):
     node, leading = (
         (faults.replica_of(healthy) if who == "replica" else labs.leader(healthy)),
@@ -81,7 +81,7 @@ ITS_OWN_WAY = """
 """
 
 
-@pytest.mark.parametrize("how", ["promoted", "no standby"])
+@pytest.mark.parametrize("how", ["promoted", pytest.param("no standby", marks=pytest.mark.long)])
 def test_a_replica_that_went_its_own_way_and_cannot_be_rewound_is_cloned_again(healthy, how):
     """It was opened for writing by hand, and the WAL back to the point of divergence is gone."""
     node = faults.replica_of(healthy)
@@ -116,7 +116,7 @@ def test_a_suspended_postgresql_is_found_by_a_canary(lab, healthy):
 
 
 def test_a_forgotten_pause_ends(lab, healthy):
-    with labs.site(lab, {"heal": {"paused": 15}}):
+    with labs.site(lab, {"heal": {"paused": 12}}):
         news = labs.News(lab)
         lab.salt("db1", "fanatico_patroni.pause")
         try:

@@ -21,16 +21,6 @@ def test_another_orchestration_looks_the_same(healthy):
     assert said["Succeeded"].endswith("(changed=0)")
 
 
-def test_json_has_everything(healthy):
-    done = healthy.salt_run("--out=json", "state.orchestrate", "orch.rpc_upgrade", check=False)
-    data = json.loads(done.stdout)
-    assert (done.returncode, data["retcode"]) == (0, 0)
-    said = json.dumps(data["data"])
-    assert all(f'"{node}": {{' in said for node in labs.nodes(healthy, "rpc"))
-    assert labs.deployed_changes(data) == []
-    assert '"result": true' in said
-
-
 @pytest.fixture
 def broken(healthy):
     """HAProxy on haproxy1 does not start, and before that a deploy has something to write on rpc2. Yields what the unit says."""

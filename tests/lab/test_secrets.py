@@ -213,12 +213,9 @@ def test_no_log_shows_the_new_ones_either(lab, rotated):
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    ("name", "also"),
-    [
-        pytest.param("HAPROXY_STATS_PASSWORD", [], marks=pytest.mark.long),
-        ("ETCD_ROOT_PASSWORD", ["ETCD_TOKEN_KEY"]),
-    ],
+    ("name", "also"), [("HAPROXY_STATS_PASSWORD", []), ("ETCD_ROOT_PASSWORD", ["ETCD_TOKEN_KEY"])]
 )
 def test_one_alone_can_be_rotated(lab, rotated, name, also):
     before = values(lab.pillars())
