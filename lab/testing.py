@@ -1,6 +1,7 @@
 """`./fanatico test`: every layer of tests, one after the other, and one table at the end."""
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -128,9 +129,25 @@ def lab_layer(extra_args, lab_name):
     else:
         deploy_first(worker_lab(0))
         # In the order of tests/lab/conftest.py.
-        options = ["-n", str(LABS_AT_ONCE), "--dist", "loadfile", "--no-loadscope-reorder"]
+        options = [
+            "-n",
+            str(LABS_AT_ONCE),
+            "--dist",
+            "loadfile",
+            "--no-loadscope-reorder",
+            *shuffled(extra_args),
+        ]
     (result,) = run_pytest(["lab"], [*options, *extra_args])
     return result
+
+
+def shuffled(extra_args):
+    """Return the option for a random order of files, which `full` takes by itself; it prints the seed to repeat it with."""
+    if os.environ.get("FANATICO_TEST") != "full" or "--shuffle" in extra_args:
+        return []
+    seed = str(random.randrange(1_000_000))
+    print(f"lab: files in a random order; `-- --shuffle {seed}` repeats it", flush=True)
+    return ["--shuffle", seed]
 
 
 def deploy_first(name):
