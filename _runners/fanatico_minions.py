@@ -11,7 +11,12 @@ __virtualname__ = "fanatico"
 
 _PATIENCE = 60  # seconds that minions have to answer, where the pillar says nothing
 _SWEEP = 3  # seconds each test.ping has
-_KINDS = ("utils", "modules", "states", "beacons")  # of our modules that minions have; saltutil.sync_all asks for eighteen
+_KINDS = (
+    "utils",
+    "modules",
+    "states",
+    "beacons",
+)  # of our modules that minions have; saltutil.sync_all asks for eighteen
 _RULES = "/etc/fanatico/firewall.nft"  # as in fanatico_firewall: the rules that are loaded on this machine
 
 

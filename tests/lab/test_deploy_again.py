@@ -26,6 +26,14 @@ class Deploy:
         return self.said.splitlines()
 
 
+def test_the_lab_was_deployed_once_and_is_healthy_without_another(lab):
+    """What every file of these tests starts from, whether or not it was restored since."""
+    assert lab.state["deployed"]
+    assert sorted(labs.wait_healthy(lab)) == sorted(lab.plan["nodes"])
+    decided = [entry["decision"] for entry in labs.history(lab) if entry["kind"] == "deploy"]
+    assert decided == ["finished", "started"]
+
+
 @pytest.fixture(scope="module")
 def again(lab):
     """The second deploy of this lab."""

@@ -122,13 +122,9 @@ def test_its_own_key_is_accepted(lab):
     assert (code, found) == (0, {"accepted": [NODE], "refused": {}, "missing": {}})
 
 
-@pytest.mark.parametrize("by", ["highstate", pytest.param("deploy", marks=pytest.mark.long)])
-def test_it_is_taken_in(lab, by):
-    if by == "highstate":
-        assert labs.failures(labs.highstate(lab, NODE)) == {}
-    else:
-        code, _, printed = labs.deploy(lab)
-        assert code == 0, printed[-4000:]
+def test_the_deploy_takes_it_in(lab):
+    code, _, printed = labs.deploy(lab)
+    assert code == 0, printed[-4000:]
     labs.wait_healthy(lab)
 
 

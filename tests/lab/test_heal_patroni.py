@@ -58,6 +58,7 @@ def test_a_replica_whose_data_was_deleted_is_cloned_again(healthy):
     assert not news.decided("failed"), "Patroni does it by itself, or the cure does"
 
 
+@pytest.mark.long
 def test_a_replica_whose_postgresql_does_not_start_is_cloned_again(healthy):
     node, news = faults.replica_of(healthy), labs.News(healthy)
     script = "cd /var/lib/postgresql/*/main; rm global/pg_filenode.map; kill -KILL $(head -1 postmaster.pid)"

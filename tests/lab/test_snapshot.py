@@ -9,7 +9,7 @@ import pytest
 from lab import snapshot
 from lab.machines import Lab
 from lab.shell import delete
-from tests.support import REPO, labs
+from tests.support import REPO
 
 NAME = "small"
 PLAN = REPO / "tests" / "plans" / "three_nodes.sls"
@@ -153,11 +153,3 @@ def test_a_lab_that_does_not_exist_has_nothing_to_save():
 
 def test_up_does_not_start_an_existing_lab_from_a_snapshot(small):
     assert "snapshot restore" in refused("up", "--from", SAVED, "--name", NAME)
-
-
-def test_a_deployed_lab_boots_to_healthy_without_a_deploy(lab):
-    """What every file of these tests starts from: it was deployed once, whether or not it was restored since."""
-    assert lab.state["deployed"]
-    assert sorted(labs.wait_healthy(lab)) == sorted(lab.plan["nodes"])
-    decided = [entry["decision"] for entry in labs.history(lab) if entry["kind"] == "deploy"]
-    assert decided == ["finished", "started"]
