@@ -34,3 +34,13 @@ def test_each_layer_has_its_own(tmp_path):
 def test_a_pytest_that_did_not_get_that_far_has_failed(tmp_path, code, said):
     found = counted_by_layer(["unit", "rendering"], tmp_path / "none.xml", code)
     assert [(one.failed, one.reason) for one in found] == [(1, said), (0, "")]
+
+
+def test_full_takes_the_files_of_the_lab_layer_in_a_random_order_that_can_be_repeated(monkeypatch, capsys):
+    monkeypatch.setenv("FANATICO_TEST", "full")
+    option, seed = testing.shuffled([])
+    assert option == "--shuffle"
+    assert f"--shuffle {seed}" in capsys.readouterr().out
+    assert testing.shuffled(["--shuffle", "7"]) == []
+    monkeypatch.delenv("FANATICO_TEST")
+    assert testing.shuffled([]) == []
