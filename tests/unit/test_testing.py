@@ -1,8 +1,8 @@
-"""What one pytest over several layers came to, out of its report."""
+"""The test command: what one pytest over several layers came to, and the order of files."""
 
 import pytest
 
-from lab.testing import counted_by_layer
+from lab.testing import counted_by_layer, shuffled
 
 REPORT = """<?xml version="1.0"?><testsuites><testsuite tests="6">
 <testcase classname="tests.unit.test_a" name="x" time="0.5"/>
@@ -38,9 +38,9 @@ def test_a_pytest_that_did_not_get_that_far_has_failed(tmp_path, code, said):
 
 def test_full_takes_the_files_of_the_lab_layer_in_a_random_order_that_can_be_repeated(monkeypatch, capsys):
     monkeypatch.setenv("FANATICO_TEST", "full")
-    option, seed = testing.shuffled([])
+    option, seed = shuffled([])
     assert option == "--shuffle"
     assert f"--shuffle {seed}" in capsys.readouterr().out
-    assert testing.shuffled(["--shuffle", "7"]) == []
+    assert shuffled(["--shuffle", "7"]) == []
     monkeypatch.delenv("FANATICO_TEST")
-    assert testing.shuffled([]) == []
+    assert shuffled([]) == []
