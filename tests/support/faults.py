@@ -54,5 +54,10 @@ def change_address(lab, node, verb, address):
 
 
 def freeze_all(lab, node, unit):
-    script = f'kill -STOP $(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup {unit})/cgroup.procs")'
+    """Stop every process of a unit. A check that it has just run may be gone by then; its main process may not."""
+    script = f"""
+        main=$(systemctl show -P MainPID {unit})
+        kill -STOP $(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup {unit})/cgroup.procs") || true
+        grep -q "^State:.*stopped" /proc/$main/status
+    """
     lab.exec(node, ["sh", "-ec", script])
