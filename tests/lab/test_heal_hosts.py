@@ -28,9 +28,9 @@ def test_a_chain_node_that_falls_behind_the_others_is_restarted(healthy, seconds
 
 def test_a_minion_that_hangs_is_restarted(healthy):
     node = labs.nodes(healthy, "rpc")[0]
-    faults.impatient(healthy, node, hang=10)
-    faults.suspend(healthy, node, "salt-minion")
-    labs.wait_answer(healthy, node, 150)
+    with faults.impatient(healthy, node, hang=10):
+        faults.suspend(healthy, node, "salt-minion")
+        labs.wait_answer(healthy, node, 150)
 
 
 @pytest.mark.long

@@ -46,19 +46,19 @@ def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
     """No cure is known for it, and systemd starts it for ever: whoever is on call reads what it says itself."""
     dropin = "/run/systemd/system/fanatico-rpc.service.d/broken.conf"
     rpc = "rpc3"
-    faults.impatient(healthy, rpc, repeat=12, loops=2)
-    news = labs.News(healthy)
-    break_it = (
-        f"mkdir -p {dropin.rpartition('/')[0]}; printf '[Service]\nExecStartPre=/bin/false\n' > {dropin}"
-    )
-    try:
-        healthy.exec(
-            rpc, ["sh", "-c", f"{break_it}; systemctl daemon-reload; systemctl kill -s KILL fanatico-rpc"]
+    with faults.impatient(healthy, rpc, repeat=12, loops=2):
+        news = labs.News(healthy)
+        break_it = (
+            f"mkdir -p {dropin.rpartition('/')[0]}; printf '[Service]\nExecStartPre=/bin/false\n' > {dropin}"
         )
-        entry = news.wait("failed", rpc, "fanatico-rpc.service", timeout=180)
-    finally:
-        mend = f"rm -f {dropin}; systemctl daemon-reload; systemctl restart fanatico-rpc"
-        healthy.exec(rpc, ["sh", "-c", mend])
+        try:
+            healthy.exec(
+                rpc, ["sh", "-c", f"{break_it}; systemctl daemon-reload; systemctl kill -s KILL fanatico-rpc"]
+            )
+            entry = news.wait("failed", rpc, "fanatico-rpc.service", timeout=180)
+        finally:
+            mend = f"rm -f {dropin}; systemctl daemon-reload; systemctl restart fanatico-rpc"
+            healthy.exec(rpc, ["sh", "-c", mend])
     assert "restarted" in entry["why"]
     assert "journal ends with" in entry["reason"]
     labs.wait_healthy(healthy)

@@ -1,5 +1,6 @@
 """Faults that lab tests inject, and the nodes they strike."""
 
+import contextlib
 import json
 
 from tests.support import labs
@@ -33,13 +34,20 @@ def bring_leaders_together(lab):
     return host
 
 
+@contextlib.contextmanager
 def impatient(lab, node, **settings):
-    """Start the node's minion with other settings of its beacon, in seconds: those that ship take longer than a test may."""
+    """Other settings of a node's beacon, in seconds, for the block: those that ship take longer than a test may."""
     beacons = {"beacons": {"fanatico": [{name: value} for name, value in settings.items()]}}
     path = "/etc/salt/minion.d/zz-impatient.conf"
     lab.machine(node).exec(["sh", "-c", f"cat > {path}"], text_input=json.dumps(beacons))
     lab.exec(node, ["systemctl", "restart", "salt-minion"])
     labs.wait_answer(lab, node)
+    try:
+        yield
+    finally:
+        lab.exec(node, ["rm", path])
+        lab.exec(node, ["systemctl", "restart", "salt-minion"])
+        labs.wait_answer(lab, node)
 
 
 def suspend(lab, node, unit):
