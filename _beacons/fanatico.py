@@ -6,7 +6,8 @@ repeated now and then, because an event that nobody heard is lost. A unit that s
 is no fault unless it does so again and again, and what is not a unit has to be seen several times in a row.
 
 A running unit costs one read of a small file a second: systemd itself is asked only when the unit's control
-group is empty, and otherwise every few seconds to be sure. So are the services themselves.
+group is empty, and otherwise every few seconds to be sure, once for all units and for the look at the services:
+to start `systemctl` costs more than everything else here.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ DEFAULTS = {
     "settle": 30,  # seconds a unit may take to come up after a boot before it counts as down
     "repeat": 60,  # seconds between two events about a unit that stays down
     "gap": 5,  # seconds between two events about a unit that comes and goes
-    "resync": 3,  # seconds between two questions to systemd about a unit that looks well
+    "resync": 5,  # seconds between two questions to systemd about a unit that looks well
     "loops": 5,  # restarts by systemd within `repeat` seconds after which a unit is said not to stay up
     "look": 5,  # seconds between two looks for other faults
     "sure": 2,  # looks in a row that must find one
@@ -68,7 +69,9 @@ def beacon(config):
     settings = {**DEFAULTS, **_merged(config)}
     now = time.monotonic()
     _alive(settings["hang"])
-    events = _units(now, settings) + _faults(now, settings) + _address()
+    looking = now >= _symptoms["next"]
+    states = _states(now, looking)
+    events = _units(now, settings, states) + (_faults(now, settings, states) if looking else []) + _address()
     return [] if events and __salt__["fanatico_unit.shutting_down"]() else events
 
 
@@ -83,18 +86,21 @@ def _alive(hang):
         notify.sendto(words.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
-def _units(now, settings):
-    """Return the events about units."""
+def _states(now, all_of_them):
+    """Return how the units are that systemd has to be asked about: ``{unit: state}``."""
     try:
         expected = __salt__["fanatico_unit.expected"]()
     except KeyError:
         # Salt takes in our files one kind after the other; for a moment some of them are not there yet.
-        return []
-    due = [unit for unit in expected if _due(_memory.get(unit), now)]
-    if not due:
-        return []
+        return {}
+    due = [unit for unit in expected if all_of_them or _due(_memory.get(unit), now)]
+    return __salt__["fanatico_unit.states"](*due) if due else {}
+
+
+def _units(now, settings, states):
+    """Return the events about units."""
     events = []
-    for unit, state in __salt__["fanatico_unit.states"](*due).items():
+    for unit, state in states.items():
         _memory[unit], why = _judge(_memory.get(unit), state, now, settings)
         if why:
             facts = {name: state[name] for name in ("active", "sub", "result", "restarts")}
@@ -116,13 +122,11 @@ def _address():
     return [{"tag": f"address/{'taken' if holds else 'left'}"}]
 
 
-def _faults(now, settings):
+def _faults(now, settings, states):
     """Return the events about faults that are not a unit's."""
-    if now < _symptoms["next"]:
-        return []
     _symptoms["next"] = now + settings["look"]
     try:
-        found = __salt__["fanatico_cure.symptoms"]()
+        found = __salt__["fanatico_cure.symptoms"](states)
     except KeyError:
         return []
     seen = {fault: _symptoms["seen"].get(fault, 0) + 1 for fault in found}

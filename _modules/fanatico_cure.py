@@ -45,11 +45,14 @@ def _get(path, default=None):
     return _util("fanatico_plan.get")(__pillar__, path, default)
 
 
-def symptoms():
+def symptoms(states=None):
     """
     Return what is wrong with this node beside units that are down, ``{fault: what was seen}``.
 
     Cheap enough for the beacon: some files, and one short question to each service.
+
+    states
+        What ``fanatico_unit.states`` has just returned, for as many units as the caller knows; others are asked for.
 
     CLI Example:
 
@@ -57,12 +60,12 @@ def symptoms():
 
         salt '*' fanatico_cure.symptoms
     """
-    return _look(_util("fanatico_guard.cheap")(_roles()))
+    return _look(_util("fanatico_guard.cheap")(_roles()), states)
 
 
-def _look(faults):
+def _look(faults, states=None):
     found = {}
-    __context__[_ANSWERS] = {}
+    __context__[_ANSWERS] = dict(states or {})
     try:
         for fault in faults:
             try:

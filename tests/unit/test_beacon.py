@@ -41,6 +41,7 @@ class Host:
         self.symptoms = {}
         self.holds = False
         self.looks = 0
+        self.told = {}  # the states that the last look was given
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
         monkeypatch.setattr(beacon, "_memory", {})
         monkeypatch.setattr(beacon, "_symptoms", {"next": 0.0, "seen": {}, "told": {}})
@@ -51,8 +52,8 @@ class Host:
         self.questions += 1
         return {unit: self.units[unit] for unit in units}
 
-    def look(self):
-        self.looks += 1
+    def look(self, states):
+        self.looks, self.told = self.looks + 1, states
         return dict(self.symptoms)
 
     def tick(self, config=(), seconds=1, **unit):
@@ -85,7 +86,8 @@ def host(monkeypatch):
 
 def test_all_is_well(host):
     assert [host.tick() for _ in range(300)] == [[]] * 300
-    assert host.questions <= 101, "a running unit costs systemd one question in three seconds"
+    assert host.questions <= 61, "units that run cost systemd one question in five seconds"
+    assert host.told == {UNIT: state()}, "the look does not ask for them again"
 
 
 @pytest.mark.parametrize(("active", "why"), [("inactive", "stopped"), ("failed", "failed")])
@@ -211,9 +213,9 @@ def test_a_socket_has_no_control_group(host):
     host.populated = False
     host.units[UNIT] = state(sub="listening", cgroup="", pid=0)
     assert [host.tick() for _ in range(30)] == [[]] * 30
-    assert host.questions <= 11
+    assert host.questions <= 7
     host.units[UNIT] = state("inactive", cgroup="")
-    assert ["stopped"] in [host.tick() for _ in range(4)]
+    assert ["stopped"] in [host.tick() for _ in range(5)]
 
 
 def test_a_node_without_units_costs_nothing(host):
