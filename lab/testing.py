@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,8 +116,8 @@ def install(package):
 def pytest_layer(name, *options):
     """Return a layer that runs pytest over tests/<name>."""
 
-    def layer(extra_args, lab_name):
-        (result,) = run_pytest([name], [*options, *extra_args])
+    def layer(extra_args, lab_name, output=None):
+        (result,) = run_pytest([name], [*options, *extra_args], output)
         return result
 
     return layer
@@ -175,13 +176,17 @@ def command(verb, name):
     return subprocess.run(argv, cwd=REPO, check=False, stdin=subprocess.DEVNULL).returncode
 
 
-def run_pytest(names, options):
-    """Run several layers as one pytest, which starts once and balances better; return a Result for each."""
+def run_pytest(names, options, output=None):
+    """Run several layers as one pytest, which starts once and balances better; return a Result for each.
+
+    :param output: a file for what pytest prints, instead of the terminal.
+    """
     with tempfile.TemporaryDirectory(prefix="fanatico-test-") as scratch:
         report = Path(scratch) / "report.xml"
         paths = [f"tests/{name}" for name in names]
         argv = [sys.executable, "-m", "pytest", *paths, f"--junitxml={report}", *options]
-        code = subprocess.run(argv, cwd=REPO, check=False, env=_environment()).returncode
+        streams = {"stdout": output, "stderr": subprocess.STDOUT} if output else {}
+        code = subprocess.run(argv, cwd=REPO, check=False, env=_environment(), **streams).returncode
         return counted_by_layer(names, report, code)
 
 
@@ -244,6 +249,7 @@ LAYERS = {
 FAST = ("lint", "types", "unit", "rendering", "functional")
 GROUPS = {"fast": FAST, "full": tuple(LAYERS)}
 TOGETHER = ("unit", "rendering", "functional")  # run as one pytest where all of them are wanted
+BESIDE = ("traffic", "integration", "kitchen")  # mostly wait, so they run beside each other
 
 
 def run(layers=None, extra_args=(), lab_name=None, slowest=0):
@@ -272,23 +278,47 @@ def run(layers=None, extra_args=(), lab_name=None, slowest=0):
             os.environ["FANATICO_TEST"] = mode  # how many cases of each kind are tried, see tests/conftest.py
     options = [*([] if "full" in asked else ["-m", "not long"]), *extra_args]
     began, results = time.monotonic(), []
-    for name in names:
-        if name == TOGETHER[0] and set(TOGETHER) <= set(names):
+    for group in groups(names):
+        if group == TOGETHER:
             print(f"\n== {', '.join(TOGETHER)} ==", flush=True)
             results += run_pytest(TOGETHER, ["-n", "2", "--dist", "loadgroup", *options])
-        elif not (name in TOGETHER and set(TOGETHER) <= set(names)):
-            results.append(_timed(name, options, lab_name))
+        elif len(group) > 1:
+            results += _beside(group, options)
+        else:
+            print(f"\n== {group[0]} ==", flush=True)
+            results.append(_timed(group[0], options, lab_name))
     if "lab" in names and os.environ.get("FANATICO_KEEP") != "1":
         command("down", worker_lab(0))  # deployed, and its tests may not have come to run
     _show_slowest(results, slowest)
     return _summary(results, time.monotonic() - began)
 
 
-def _timed(name, options, lab_name):
-    print(f"\n== {name} ==", flush=True)
+def groups(names):
+    """Return the layers in their order, as tuples of those that are run at the same time."""
+    together = TOGETHER if set(TOGETHER) <= set(names) else ()
+    beside = tuple(name for name in names if name in BESIDE)
+    found = [next((group for group in (together, beside) if name in group), (name,)) for name in names]
+    return list(dict.fromkeys(found))
+
+
+def _beside(names, options):
+    """Run layers at the same time and print what each said once it has ended."""
+    print(f"\n== {', '.join(names)}, at the same time ==", flush=True)
+    with tempfile.TemporaryDirectory(prefix="fanatico-test-") as scratch, ThreadPoolExecutor() as pool:
+        outputs = {name: Path(scratch, name).open("w+", encoding="utf-8") for name in names}
+        runs = {name: pool.submit(_timed, name, options, None, output=outputs[name]) for name in names}
+        for name, run_ in runs.items():
+            run_.result()
+            outputs[name].seek(0)
+            print(f"\n== {name} ==\n{outputs[name].read()}", flush=True)
+            outputs[name].close()
+        return [run_.result() for run_ in runs.values()]
+
+
+def _timed(name, *arguments, **options):
     began = time.monotonic()
     try:
-        result = LAYERS[name](options, lab_name)
+        result = LAYERS[name](*arguments, **options)
     except LabError as error:
         print(f"{name} cannot run: {error}", flush=True)
         result = Result(name, failed=1, reason=str(error))

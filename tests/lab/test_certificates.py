@@ -9,6 +9,8 @@ import pytest
 from _utils import fanatico_pki
 from tests.support import labs, pki, wait_until
 
+pytestmark = pytest.mark.healthy_is_enough
+
 # What is tried runs on the machines themselves. It says in one word how far somebody came.
 PROBE = Path(__file__).parent / "files" / "knock.py"
 FOLDER = "/run/fanatico-test-pki"

@@ -14,7 +14,7 @@ import yaml
 
 from lab.machines import Lab, obtain_image
 from lab.progress import Progress
-from tests.support import REPO, faults, labs, wait_until
+from tests.support import REPO, faults, labs, ssh, wait_until
 
 NAME = "hour"
 PAGE = (REPO / "docs" / "fleet.md").read_text()
@@ -97,8 +97,7 @@ class Operator:
 def boot_with_sshd(lab, name, address):
     """A host with an sshd and nothing set up; Salt's files are there already, since installing them takes a minute each."""
     lab.boot_extra(name, address)
-    script = "rm /etc/systemd/system/ssh.service; ssh-keygen -A; systemctl daemon-reload; systemctl start ssh"
-    lab.exec(name, ["sh", "-ec", script])
+    ssh.start(lab, name)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +141,7 @@ def fleet(operator):
     hosts = [name for name in lab.plan["nodes"] if name != lab.master]
     printed = [operator.types(line) for line in make]
     for name in hosts:
-        authorise(lab, name, printed[-1])
+        ssh.authorise(lab, name, printed[-1])
     operator.trusts(hosts, keyscan, show.partition("#")[0], append)
     # Sections 3 and 4.
     for title in ("## 3. The minions", "## 4. The deploy"):
@@ -161,12 +160,6 @@ def write_program(lab):
     machine.exec(["mount", "--bind", "/root/artifacts", "/srv/fanatico/salt/artifacts"])
 
 
-def authorise(lab, name, public):
-    """What preseed or cloud-init would do: the master's key in root's authorized_keys."""
-    script = "install -d -m 700 /root/.ssh; cat >> /root/.ssh/authorized_keys"
-    lab.machine(name).exec(["sh", "-c", script], text_input=public)
-
-
 @pytest.fixture(scope="module")
 def wider(fleet):
     """'Add a node', for a host at an address that was in no plan; returns (the operator, what was seen on the way)."""
@@ -181,7 +174,7 @@ def wider(fleet):
         operator.types(line)
     seen["after"] = reaches_master(lab)
     _, keyscan, (show,), append = blocks("## 2. SSH")
-    authorise(lab, NEW, operator.types("cat /etc/salt/pki/master/ssh/salt-ssh.rsa.pub"))
+    ssh.authorise(lab, NEW, operator.types("cat /etc/salt/pki/master/ssh/salt-ssh.rsa.pub"))
     operator.trusts([NEW], keyscan, show.partition("#")[0], append)
     *lines, deploy = install
     for line in lines:

@@ -4,14 +4,11 @@ import json
 
 import pytest
 
-from lab.deploy import reimage
-from tests.support import labs, wait_until
+from tests.support import faults, labs, ssh, wait_until
 
 NODE = "rpc3"
-SSH_KEY = "/etc/salt/pki/master/ssh/salt-ssh.rsa"
-IMPOSTOR = "rpc2"  # sends a key of its own in NODE's name
 
-pytestmark = pytest.mark.usefixtures("bare")
+pytestmark = [pytest.mark.long, pytest.mark.healthy_is_enough, pytest.mark.usefixtures("bare")]
 
 
 @pytest.fixture(scope="module")
@@ -46,47 +43,16 @@ def accept(lab, timeout):
     return done.returncode, json.loads(done.stdout[done.stdout.index("{") :])
 
 
-def test_the_roster_is_the_plan(lab):
-    printed = on_master(lab, "salt-ssh", "*", "--hosts", "--out=json").stdout
-    (hosts,) = json.loads(printed).values()
-    assert hosts == {
-        name: node["address"] for name, node in lab.plan["nodes"].items() if "master" not in node["roles"]
-    }
-
-
-def test_a_host_that_nobody_vouched_for_is_not_talked_to(lab):
-    done = on_master(lab, "salt-ssh", NODE, "--raw", "hostname", check=False)
-    assert done.returncode != 0
-    assert "Host key verification failed" in done.stdout + done.stderr
-
-
 def test_a_key_is_missing_while_nobody_sent_one(lab):
     code, found = accept(lab, timeout=0)
     assert code == 1
     assert list(found["missing"]) == [NODE]
 
 
-def test_ssh_is_prepared(lab):
-    """The operator's part: his key on the host, the host's key on the master."""
-    address = lab.plan["nodes"][NODE]["address"]
-    on_master(lab, "mkdir", "-p", "-m", "700", SSH_KEY.rpartition("/")[0])
-    on_master(lab, "sh", "-c", f"[ -e {SSH_KEY} ] || ssh-keygen -q -t ed25519 -N '' -f {SSH_KEY}")
-    public = on_master(lab, "cat", f"{SSH_KEY}.pub").stdout
-    script = "mkdir -p -m 700 /root/.ssh; cat >> /root/.ssh/authorized_keys"
-    lab.machine(NODE).exec(["sh", "-c", script], text_input=public)
-    host_key = lab.exec(NODE, ["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout
-    script = "ssh-keygen -q -R $0 2>/dev/null; cat >> /root/.ssh/known_hosts"
-    lab.machine(lab.master).exec(["sh", "-c", script, address], text_input=f"{address} {host_key}")
+def test_one_that_has_no_minion_vouches_for_none(lab):
+    ssh.prepare(lab, NODE)
     assert on_master(lab, "salt-ssh", NODE, "--raw", "hostname").stdout.split()[-1] == NODE
-
-
-def test_somebody_else_is_quicker(lab):
-    """From another machine comes a key in this host's name; the host, which has none yet, does not vouch for it."""
-    config = f"{{id: {NODE}, master: {lab.plan['nodes'][lab.master]['address']}, root_dir: /tmp/impostor}}"
-    lab.exec(IMPOSTOR, ["sh", "-c", f"mkdir -p /tmp/impostor && echo '{config}' > /tmp/impostor/minion"])
-    call = ["timeout", "30", "salt-call", "--config-dir=/tmp/impostor", "test.ping"]
-    lab.exec(IMPOSTOR, call, check=False)
-    lab.exec(IMPOSTOR, ["rm", "-r", "/tmp/impostor"])
+    faults.send_key_as(lab, NODE, "rpc2")
     code, found = accept(lab, timeout=0)
     assert code == 1
     assert "could not be asked for its own key" in found["refused"][NODE]
@@ -107,15 +73,6 @@ def test_the_minion_knows_its_master(lab):
     assert json.loads(fingers) == json.loads(known)["local"]
 
 
-def test_the_other_key_is_refused_with_both_fingerprints(lab):
-    own = lab.exec(NODE, ["salt-call", "--local", "--out=json", "key.finger"]).stdout
-    code, found = accept(lab, timeout=0)
-    assert code == 1
-    assert json.loads(own)["local"] in found["refused"][NODE]
-    assert "somebody else uses its name" in found["refused"][NODE]
-    assert NODE not in labs.health(lab)
-
-
 def test_its_own_key_is_accepted(lab):
     forget(lab)
     code, found = accept(lab, timeout=60)
@@ -130,14 +87,3 @@ def test_the_deploy_takes_it_in(lab):
 
 def test_a_highstate_there_changes_nothing(lab):
     assert labs.changes(labs.highstate(lab, NODE)) == {}
-
-
-def test_made_anew_once_more_it_is_built_without_a_person(lab):
-    """Whoever made it anew has put its SSH host key back: so SSH vouches for the new key of its minion."""
-    labs.wait_healthy(lab)
-    lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])
-    news = labs.News(lab)
-    reimage(lab, NODE, keep=["etc/ssh", "root/.ssh"])
-    assert "its new key accepted" in news.wait("healed", NODE, "key-denied", 90)["reason"]
-    assert "the highstate applied" in news.wait("healed", NODE, "bare", 120)["reason"]
-    labs.wait_healthy(lab)

@@ -46,7 +46,8 @@ def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
     """No cure is known for it, and systemd starts it for ever: whoever is on call reads what it says itself."""
     dropin = "/run/systemd/system/fanatico-rpc.service.d/broken.conf"
     rpc = "rpc3"
-    with faults.impatient(healthy, rpc, repeat=12, loops=2):
+    settings = {"heal": {"timeout": 8}}  # for the cure, instead of 30
+    with labs.site(healthy, settings), faults.impatient(healthy, rpc, repeat=12, loops=2):
         news = labs.News(healthy)
         break_it = (
             f"mkdir -p {dropin.rpartition('/')[0]}; printf '[Service]\nExecStartPre=/bin/false\n' > {dropin}"

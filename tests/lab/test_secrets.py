@@ -9,6 +9,8 @@ import pytest
 from _utils import fanatico_plan
 from tests.support import labs, wait_until
 
+pytestmark = pytest.mark.healthy_is_enough
+
 
 @pytest.fixture(scope="module")
 def pillars(lab):

@@ -69,3 +69,13 @@ def freeze_all(lab, node, unit):
         grep -q "^State:.*stopped" /proc/$main/status
     """
     lab.exec(node, ["sh", "-ec", script])
+
+
+def send_key_as(lab, name, source):
+    """Have a minion's process on the host `source` send the master a new key in another host's name."""
+    config = f"{{id: {name}, master: {lab.plan['nodes'][lab.master]['address']}, root_dir: /tmp/impostor}}"
+    script = f"mkdir -p /tmp/impostor && echo '{config}' > /tmp/impostor/minion"
+    lab.exec(source, ["sh", "-c", script])
+    call = ["timeout", "30", "salt-call", "--config-dir=/tmp/impostor", "test.ping"]
+    lab.exec(source, call, check=False)
+    lab.exec(source, ["rm", "-r", "/tmp/impostor"])

@@ -1,0 +1,81 @@
+"""Whose key the master accepts: only one that the host itself vouches for over SSH. So a host made anew needs no person."""
+
+import json
+
+import pytest
+
+from lab.deploy import reimage
+from tests.support import faults, labs, ssh
+
+NODE = "rpc3"
+IMPOSTOR = "rpc2"  # sends a key of its own in NODE's name
+
+pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("reachable")]
+
+
+@pytest.fixture(scope="module")
+def reachable(lab):
+    """NODE with an sshd that runs, and without a minion that does."""
+    ssh.start(lab, NODE)
+    lab.exec(NODE, ["systemctl", "stop", "salt-minion"])
+
+
+def on_master(lab, *argv, check=True):
+    return lab.exec(lab.master, list(argv), check=check, timeout=60)
+
+
+def accept(lab, timeout):
+    """(exit code, what fanatico.accept_keys returned) for NODE."""
+    argv = ["--out=json", "fanatico.accept_keys", f"timeout={timeout}", f"ids=[{NODE}]"]
+    done = lab.salt_run(*argv, check=False)
+    return done.returncode, json.loads(done.stdout[done.stdout.index("{") :])
+
+
+def forget(lab):
+    lab.exec(lab.master, ["salt-key", "--yes", "--delete", NODE])
+
+
+def test_the_roster_is_the_plan(lab):
+    printed = on_master(lab, "salt-ssh", "*", "--hosts", "--out=json").stdout
+    (hosts,) = json.loads(printed).values()
+    assert hosts == {
+        name: node["address"] for name, node in lab.plan["nodes"].items() if "master" not in node["roles"]
+    }
+
+
+def test_a_host_that_nobody_vouched_for_is_not_talked_to(lab):
+    done = on_master(lab, "salt-ssh", NODE, "--raw", "hostname", check=False)
+    assert done.returncode != 0
+    assert "Host key verification failed" in done.stdout + done.stderr
+
+
+def test_ssh_is_prepared(lab):
+    ssh.prepare(lab, NODE)
+    assert on_master(lab, "salt-ssh", NODE, "--raw", "hostname").stdout.split()[-1] == NODE
+
+
+def test_a_key_that_the_host_does_not_know_is_refused_with_both_fingerprints(lab):
+    forget(lab)
+    faults.send_key_as(lab, NODE, IMPOSTOR)
+    own = lab.exec(NODE, ["salt-call", "--local", "--out=json", "key.finger"]).stdout
+    code, found = accept(lab, timeout=0)
+    assert code == 1
+    assert json.loads(own)["local"] in found["refused"][NODE]
+    assert "somebody else uses its name" in found["refused"][NODE]
+    assert NODE not in labs.health(lab)
+
+
+def test_its_own_key_is_accepted(lab):
+    forget(lab)
+    lab.exec(NODE, ["systemctl", "start", "--no-block", "salt-minion"])
+    assert accept(lab, timeout=60) == (0, {"accepted": [NODE], "refused": {}, "missing": {}})
+
+
+def test_a_host_made_anew_is_built_without_a_person(lab, untouched_budget):
+    """Whoever made it anew has put its SSH host key back: so SSH vouches for the new key of its minion."""
+    labs.wait_healthy(lab)
+    news = labs.News(lab)
+    reimage(lab, NODE, keep=["etc/ssh", "root/.ssh"])
+    assert "its new key accepted" in news.wait("healed", NODE, "key-denied", 90)["reason"]
+    assert "the highstate applied" in news.wait("healed", NODE, "bare", 120)["reason"]
+    labs.wait_healthy(lab)

@@ -1,0 +1,26 @@
+"""SSH from the master to a host of the lab, as an operator of a real fleet prepares it."""
+
+KEY = "/etc/salt/pki/master/ssh/salt-ssh.rsa"
+
+
+def start(lab, node):
+    """Start a host's sshd, which the lab keeps masked, with keys of its own."""
+    script = "rm /etc/systemd/system/ssh.service; ssh-keygen -A; systemctl daemon-reload; systemctl start ssh"
+    lab.exec(node, ["sh", "-ec", script])
+
+
+def prepare(lab, node):
+    """The operator's part: the master's key on the host, the host's key on the master."""
+    address = lab.plan["nodes"][node]["address"]
+    make = f"install -d -m 700 {KEY.rpartition('/')[0]}; [ -e {KEY} ] || ssh-keygen -q -t ed25519 -N '' -f {KEY}"
+    lab.exec(lab.master, ["sh", "-ec", make])
+    authorise(lab, node, lab.exec(lab.master, ["cat", f"{KEY}.pub"]).stdout)
+    host_key = lab.exec(node, ["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout
+    script = "ssh-keygen -q -R $0 2>/dev/null; cat >> /root/.ssh/known_hosts"
+    lab.machine(lab.master).exec(["sh", "-c", script, address], text_input=f"{address} {host_key}")
+
+
+def authorise(lab, node, public):
+    """What preseed or cloud-init would do: the master's public key in root's authorized_keys."""
+    script = "install -d -m 700 /root/.ssh; cat >> /root/.ssh/authorized_keys"
+    lab.machine(node).exec(["sh", "-c", script], text_input=public)
