@@ -76,12 +76,12 @@ def beacon(config):
 
 
 def _alive(hang):
-    """Tell systemd that the minion turns; the first time also how long it may not. Before our files are there nobody asks."""
+    """Tell systemd that the minion turns, and how long it may not where that is new. Before our files are there nobody asks."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    words = "WATCHDOG=1" if _symptoms.get("guarded") else f"WATCHDOG_USEC={round(hang * 1e6)}\nWATCHDOG=1"
-    _symptoms["guarded"] = True
+    known, _symptoms["hang"] = _symptoms.get("hang"), hang
+    words = "WATCHDOG=1" if known == hang else f"WATCHDOG_USEC={round(hang * 1e6)}\nWATCHDOG=1"
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.sendto(words.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
 

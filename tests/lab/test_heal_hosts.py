@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.support import faults, labs
+from tests.support import faults, labs, wait_until
 
 pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
@@ -29,6 +29,10 @@ def test_a_chain_node_that_falls_behind_the_others_is_restarted(healthy, seconds
 def test_a_minion_that_hangs_is_restarted(healthy):
     node = labs.nodes(healthy, "rpc")[0]
     with faults.impatient(healthy, node, hang=10):
+        shown = ["systemctl", "show", "-P", "WatchdogUSec", "salt-minion"]
+        wait_until(
+            lambda: healthy.exec(node, shown).stdout.strip() == "10s", 20, "the minion to say how long it may hang"
+        )
         faults.suspend(healthy, node, "salt-minion")
         labs.wait_answer(healthy, node, 150)
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+from _beacons import fanatico as beacon
 from tests.support import labs
 
 
@@ -37,17 +38,19 @@ def bring_leaders_together(lab):
 @contextlib.contextmanager
 def impatient(lab, node, **settings):
     """Other settings of a node's beacon, in seconds, for the block: those that ship take longer than a test may."""
-    beacons = {"beacons": {"fanatico": [{name: value} for name, value in settings.items()]}}
-    path = "/etc/salt/minion.d/zz-impatient.conf"
-    lab.machine(node).exec(["sh", "-c", f"cat > {path}"], text_input=json.dumps(beacons))
-    lab.exec(node, ["systemctl", "restart", "salt-minion"])
-    labs.wait_answer(lab, node)
+    set_beacon(lab, node, settings)
     try:
         yield
     finally:
-        lab.exec(node, ["rm", path])
-        lab.exec(node, ["systemctl", "restart", "salt-minion"])
         labs.wait_answer(lab, node)
+        set_beacon(lab, node, {name: beacon.DEFAULTS[name] for name in settings})
+
+
+def set_beacon(lab, node, settings):
+    """Change the settings of a node's beacon in the running minion."""
+    items = json.dumps([{name: value} for name, value in settings.items()])
+    answer = lab.salt(node, "beacons.modify", "fanatico", items)
+    assert answer[node]["result"], answer
 
 
 def suspend(lab, node, unit):
