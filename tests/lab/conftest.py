@@ -38,15 +38,15 @@ def pytest_collection_modifyitems(config, items):
         random.Random(seed).shuffle(files)
         items.sort(key=lambda item: files.index(item.path))
     elif config.getoption("--lab") is None:
-        # See FromBothEnds: first what mostly waits and needs no restore, last what mostly computes.
+        # See FromBothEnds: first what wants the lab that has just been deployed, then what mostly waits, last what computes.
         wants = {path: _wants([item for item in items if item.path == path]) for path in files}
         items.sort(key=lambda item: (wants[item.path], files.index(item.path)))
 
 
 def _wants(items):
-    """0 for a file that takes a healthy lab, 1 for one that wants an untouched one, 2 for one with a lab of its own."""
+    """0 for a file that wants an untouched lab, 1 for one that takes a healthy one, 2 for one with a lab of its own."""
     shares = [item for item in items if {"lab", "healthy"} & set(item.fixturenames)]
-    return 2 if not shares else 0 if _worst_taken(shares[0]) >= HEALTHY else 1
+    return 2 if not shares else 1 if _worst_taken(shares[0]) >= HEALTHY else 0
 
 
 class FromBothEnds(LoadFileScheduling):
