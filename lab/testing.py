@@ -1,5 +1,6 @@
 """`./fanatico test`: every layer of tests, one after the other, and one table at the end."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -304,15 +305,19 @@ def groups(names):
 def _beside(names, options):
     """Run layers at the same time and print what each said once it has ended."""
     print(f"\n== {', '.join(names)}, at the same time ==", flush=True)
-    with tempfile.TemporaryDirectory(prefix="fanatico-test-") as scratch, ThreadPoolExecutor() as pool:
-        outputs = {name: Path(scratch, name).open("w+", encoding="utf-8") for name in names}
-        runs = {name: pool.submit(_timed, name, options, None, output=outputs[name]) for name in names}
-        for name, run_ in runs.items():
-            run_.result()
-            outputs[name].seek(0)
-            print(f"\n== {name} ==\n{outputs[name].read()}", flush=True)
-            outputs[name].close()
-        return [run_.result() for run_ in runs.values()]
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fanatico-test-")))
+        pool = stack.enter_context(ThreadPoolExecutor())
+        outputs = [stack.enter_context(open(scratch / name, "w+", encoding="utf-8")) for name in names]
+        runs = [
+            pool.submit(_timed, name, options, None, output=output)
+            for name, output in zip(names, outputs, strict=True)
+        ]
+        for name, output, one in zip(names, outputs, runs, strict=True):
+            one.result()
+            output.seek(0)
+            print(f"\n== {name} ==\n{output.read()}", flush=True)
+        return [one.result() for one in runs]
 
 
 def _timed(name, *arguments, **options):

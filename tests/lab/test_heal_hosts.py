@@ -31,7 +31,9 @@ def test_a_minion_that_hangs_is_restarted(healthy):
     with faults.impatient(healthy, node, hang=10):
         shown = ["systemctl", "show", "-P", "WatchdogUSec", "salt-minion"]
         wait_until(
-            lambda: healthy.exec(node, shown).stdout.strip() == "10s", 20, "the minion to say how long it may hang"
+            lambda: healthy.exec(node, shown).stdout.strip() == "10s",
+            20,
+            "the minion to say how long it may hang",
         )
         faults.suspend(healthy, node, "salt-minion")
         labs.wait_answer(healthy, node, 150)

@@ -12,7 +12,9 @@ def start(lab, node):
 def prepare(lab, node):
     """The operator's part: the master's key on the host, the host's key on the master."""
     address = lab.plan["nodes"][node]["address"]
-    make = f"install -d -m 700 {KEY.rpartition('/')[0]}; [ -e {KEY} ] || ssh-keygen -q -t ed25519 -N '' -f {KEY}"
+    make = (
+        f"install -d -m 700 {KEY.rpartition('/')[0]}; [ -e {KEY} ] || ssh-keygen -q -t ed25519 -N '' -f {KEY}"
+    )
     lab.exec(lab.master, ["sh", "-ec", make])
     authorise(lab, node, lab.exec(lab.master, ["cat", f"{KEY}.pub"]).stdout)
     host_key = lab.exec(node, ["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout
