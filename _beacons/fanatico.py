@@ -12,6 +12,7 @@ to start `systemctl` costs more than everything else here.
 
 import contextlib
 import importlib
+import json
 import os
 import socket
 import time
@@ -37,7 +38,7 @@ DEFAULTS = {
 _SALTS_OWN = {"_beacon_name", "interval", "enabled", "disable_during_state_run", "beacon_module", "run_once"}
 
 _memory = {}
-_symptoms = {"next": 0.0, "seen": {}, "told": {}}
+_symptoms = {"next": 0.0, "seen": {}, "told": {}, "looked": False}
 
 
 def __virtual__():
@@ -69,10 +70,41 @@ def beacon(config):
     settings = {**DEFAULTS, **_merged(config)}
     now = time.monotonic()
     _alive(settings["hang"])
-    looking = now >= _symptoms["next"]
+    looking = _symptoms["looked"] = now >= _symptoms["next"]
     states = _states(now, looking)
     events = _units(now, settings, states) + (_faults(now, settings, states) if looking else []) + _address()
-    return [] if events and __salt__["fanatico_unit.shutting_down"]() else events
+    if events and __salt__["fanatico_unit.shutting_down"]():
+        return []
+    _report(events, states, settings)
+    return events
+
+
+def _report(events, states, settings):
+    """
+    Write down what was reported and is still seen, for whoever the event makes ask (``fanatico_cure.reported``).
+
+    The master believes nothing of an event but that there is a reason to ask: any minion can fire one in this one's name.
+    """
+    now, known = time.time(), _symptoms.get("reported", {})
+    # One that systemd restarts again and again is active at times.
+    gone = {
+        what
+        for what, one in known.items()
+        if states.get(what, {}).get("active") == "active" and now - one["when"] > settings["gap"]
+    }
+    if _symptoms["looked"]:
+        gone |= {what for what in known if what not in _memory and what not in _symptoms["seen"]}
+    news = {one["what"]: {"why": one["why"], "when": now} for one in events if "what" in one}
+    after = {**{what: one for what, one in known.items() if what not in gone}, **news}
+    if after != known:
+        _symptoms["reported"] = after
+        path = os.path.join(__opts__["cachedir"], REPORTED)
+        with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(after, file)
+        os.replace(f"{path}.new", path)
+
+
+REPORTED = "fanatico-reported.json"
 
 
 def _alive(hang):

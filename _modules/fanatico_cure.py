@@ -128,6 +128,25 @@ def found():
     return {**down, **_look(_util("fanatico_guard.own")(_roles()))}
 
 
+def reported():
+    """
+    Return what the beacon has reported lately and still sees, ``{unit or fault: why}``, for ``salt-run fanatico.look``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_cure.reported
+    """
+    path = pathlib.Path(__opts__["cachedir"], _REPORTED)
+    known = _util("fanatico_file.read_json")(path)
+    return {what: one["why"] for what, one in known.items() if time.time() - one["when"] < _FRESH}
+
+
+_REPORTED = "fanatico-reported.json"  # as in the beacon, which writes it
+_FRESH = 150  # seconds; the beacon repeats itself every minute
+
+
 def bare():
     """
     Return why this host is not what its roles make of it, as one that was made anew is not; empty where it is.

@@ -59,11 +59,18 @@ def look(role=None):
 def _look(one, now):
     found = _parsed("fanatico_pki.facts", one["cert"])
     key = _parsed("fanatico_pki.key_hash", one["key"])
+    issuer, trust = _get(f"pki:issuer:{one['authority']}", ""), trusted(one["authority"])
     reasons = _util("fanatico_pki.reasons")(
-        one, found, key, _get(f"pki:issuer:{one['authority']}", ""), now, _get("pki:renew_days", RENEW_DAYS)
+        one,
+        found,
+        key,
+        issuer,
+        now,
+        _get("pki:renew_days", RENEW_DAYS),
+        proven=not found or not trust or _util("fanatico_pki.signed")(_read(one["cert"]), trust),
     )
     there = _read(one["ca"])
-    trust = trusted(one["authority"]) or there
+    trust = trust or there
     return {
         "path": one["cert"],
         "ends": _util("fanatico_pki.day")(found["not_after"]) if found else None,

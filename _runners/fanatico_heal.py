@@ -2,8 +2,6 @@
 Healing, its lock and its brake: the part of ``fanatico`` that acts by itself.
 """
 
-import json
-import logging
 import time
 import uuid
 from pathlib import Path
@@ -11,11 +9,10 @@ from pathlib import Path
 import salt.utils.event
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-log = logging.getLogger(__name__)
-
 __virtualname__ = "fanatico"
 
 _LOOK = 10  # seconds for a node to say how it is
+_SYNC = 60  # seconds for a node to fetch all modules
 
 
 def __init__(opts):
@@ -55,9 +52,15 @@ def heal(host, what, why="", roles=(), settings=None):
     begun = time.time()
     owner = uuid.uuid4().hex  # the reactor heals in threads of one process
     conf = __utils__["fanatico_guard.settings"](settings)
-    facts = {"host": host, "what": what, "why": why}
-    _remember(__utils__["fanatico_guard.told"](_state(), host, what, begun))
-    reason = _objection(host, what, roles, conf) or (_never_deployed(host) if what == "bare" else "")
+    facts = {"host": host, "what": what, "why": __utils__["fanatico_guard.plain"](why)}
+    reason = __utils__["fanatico_guard.unknown"](host, what, list(roles), conf)
+    if reason:  # not even worth a line: whoever asks has made it up
+        return {"decision": "refused", "reason": reason, **facts}
+    try:
+        _change("told", host, what, begun)
+    except ValueError as exc:
+        return _refuse_all(facts, exc, conf, begun)
+    reason = _objection(host, what, roles, conf) or (_bare_objection(host) if what == "bare" else "")
     if reason:
         return _refuse(facts, reason, conf, begun)
     taken, holder = __utils__["fanatico_lock.acquire"](
@@ -81,8 +84,8 @@ def heal(host, what, why="", roles=(), settings=None):
         if conf["only_say"]:
             return _refuse(facts, "it would be cured now, were heal:only_say not set", conf, begun)
         outcome = _cure(host, what, conf)
-        if outcome.get("acted"):
-            _remember(__utils__["fanatico_guard.attempted"](_state(), host, what, begun, conf["window"]))
+        if outcome.get("acted") or not outcome["running"]:  # silence counts too: it has held the lock
+            _change("attempted", host, what, begun, conf["window"])
     finally:
         __utils__["fanatico_lock.release"](_home(), owner=owner)
     if outcome.get("instead"):
@@ -184,7 +187,7 @@ def freeze(reason, duration="2h"):
         seconds = __utils__["fanatico_guard.seconds"](duration)
     except ValueError as exc:
         raise SaltInvocationError(f"duration: {exc}") from exc
-    _remember(__utils__["fanatico_guard.frozen"](_state(), time.time(), seconds, str(reason)))
+    _change("frozen", time.time(), seconds, str(reason), afresh=True)
     _note("freeze", "frozen", reason=str(reason), seconds=seconds)
     until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
     return f"Nothing is healed until {until}; `salt-run fanatico.unfreeze` ends that earlier."
@@ -192,7 +195,7 @@ def freeze(reason, duration="2h"):
 
 def unfreeze():
     """
-    Switch healing on again.
+    Switch healing on again, also where its memory was damaged: it begins a new one.
 
     Returns a sentence.
 
@@ -202,13 +205,20 @@ def unfreeze():
 
         salt-run fanatico.unfreeze
     """
-    _remember(__utils__["fanatico_guard.thawed"](_state()))
+    _change("thawed", afresh=True)
     _note("freeze", "thawed")
     return "Healing is on."
 
 
 def _objection(host, what, roles, conf):
     return __utils__["fanatico_guard.refusal"](time.time(), host, what, list(roles), _state(), conf)
+
+
+def _bare_objection(host):
+    """Return why a host that seems to be made anew is not built now; empty where it may be."""
+    if __utils__["fanatico_sweep.ask"](__opts__, [host], "test.ping", timeout=_LOOK).get(host) is not True:
+        return f"{host} does not answer: nothing can be built there. Next: look at its salt-minion"
+    return _never_deployed(host)
 
 
 def _never_deployed(host):
@@ -252,7 +262,7 @@ def _cure(host, what, conf):
         return __salt__["fanatico.renew_key"](host, timeout)
     if what == "bare":
         # It does not know how to look yet.
-        __utils__["fanatico_sweep.ask"](__opts__, [host], "saltutil.sync_all", timeout=timeout)
+        __utils__["fanatico_sweep.ask"](__opts__, [host], "saltutil.sync_all", timeout=_SYNC)
     answers = __utils__["fanatico_sweep.ask"](
         __opts__,
         [host],
@@ -267,12 +277,19 @@ def _cure(host, what, conf):
 
 
 def _refuse(facts, reason, conf, begun):
-    state, news = __utils__["fanatico_guard.refused"](
-        _state(), facts["host"], facts["what"], begun, reason, conf["window"]
-    )
+    news = _change("refused", facts["host"], facts["what"], begun, reason, conf["window"])
     if not news:
         return {"decision": "refused", "reason": reason, **facts}
-    _remember(state)
+    return _decide("refused", facts, reason, begun)
+
+
+def _refuse_all(facts, fault, conf, begun):
+    """Refuse since the guard has lost its memory: what was done, and whether somebody has switched healing off."""
+    reason = f"{fault}. Nothing is healed until a person says so. Next: salt-run fanatico.unfreeze"
+    since = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(begun - conf["window"]))
+    known = __utils__["fanatico_history.newest"](_history(), 20)
+    if any(entry.get("reason") == reason and entry["time"] > since for entry in known):
+        return {"decision": "refused", "reason": reason, **facts}
     return _decide("refused", facts, reason, begun)
 
 
@@ -300,18 +317,20 @@ def _jid():
     return globals().get("__jid__", "")
 
 
+def _file():
+    return Path(_home(), "guard.json")
+
+
 def _state():
-    try:
-        return json.loads(Path(_home(), "guard.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        log.warning("%s/guard.json is not readable and is begun anew", _home())
-        return {}
+    return __utils__["fanatico_file.read_json"](_file())
 
 
-def _remember(state):
-    Path(_home()).mkdir(parents=True, exist_ok=True)
-    temporary = Path(_home(), "guard.json.new")
-    temporary.write_text(json.dumps(state), encoding="utf-8")
-    temporary.replace(Path(_home(), "guard.json"))
+def _change(name, *arguments, afresh=False):
+    """Change the guard's memory by one of the functions of ``fanatico_guard`` that return it, and return what else it says."""
+    function = __utils__[f"fanatico_guard.{name}"]
+
+    def change(state):
+        after = function(state, *arguments)
+        return after if isinstance(after, tuple) else (after, None)
+
+    return __utils__["fanatico_file.change_json"](_file(), change, afresh)

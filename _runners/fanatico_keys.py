@@ -114,6 +114,8 @@ def renew_key(host, timeout=60):
         held = keys.key_str(host)
         if host not in held.get("minions", {}):
             return told(False, True, "no key of it is accepted any more: salt-run fanatico.accept_keys")
+        if held.keys() == {"minions"}:
+            return told(False, True, "nobody has sent another key in its name")
         own, why = _own_fingers([host], masters)[host]
         if not own:
             next_step = "Next: docs/fleet.md, 'A host made anew'"
@@ -124,6 +126,32 @@ def renew_key(host, timeout=60):
     answer = accept_keys(timeout=timeout - (time.monotonic() - begun), ids=[host])
     detail = answer["refused"].get(host) or answer["missing"].get(host) or ""
     return told(True, host in answer["accepted"], detail)
+
+
+def denied(host):
+    """
+    See whether the master was really sent another key in a host's name, and have ``orch.heal`` decide. Called by the reactor.
+
+    host
+        A minion of the plan.
+
+    Returns whether it was.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.denied db3
+    """
+    (host,) = __utils__["fanatico_master.known"](__utils__["fanatico_master.plan"](__opts__), host)
+    with salt.key.Key(__opts__) as keys:
+        held = keys.key_str(host)
+    sent = "minions" in held and bool(held.keys() - {"minions"})
+    if sent:
+        why = "its minion has another key than the accepted one"
+        event = {"host": host, "what": "key-denied", "why": why}
+        __salt__["state.orchestrate"]("orch.heal", pillar={"event": event})
+    return sent
 
 
 def _wait_sent(keys, wanted, timeout):

@@ -37,7 +37,9 @@ def reconcile(timeout=20):
     plan = __utils__["fanatico_master.plan"](__opts__)
     nodes = __utils__["fanatico_plan.nodes"](plan)
     answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico_cure.found", timeout=timeout)
-    found = {node: one for node, one in answers.items() if isinstance(one, dict) and one}
+    believe = __utils__["fanatico_guard.believed"]
+    believed = {node: believe(plan, node, one) for node, one in answers.items()}
+    found = {node: one for node, one in believed.items() if one}
     if any(isinstance(one, dict) for one in answers.values()):  # else this is no cluster yet
         found |= {node: {"bare": _BARE} for node in nodes if _knows_nothing(answers.get(node))}
     for fault, seen in (
@@ -58,6 +60,33 @@ def reconcile(timeout=20):
         _treat(node, what, found[node][what])
         treated.append(key)
     return {"found": found, "silent": [node for node in nodes if node not in answers], "treated": treated}
+
+
+def look(host, timeout=5):
+    """
+    Ask a host what its beacon has reported, and hand that to ``orch.heal``, which decides. Called by the reactor.
+
+    An event is no more than a reason to ask: any minion can fire one in any host's name.
+
+    host
+        The minion.
+    timeout
+        Seconds for it to answer.
+
+    Returns ``{unit or fault: what was seen}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.look db1
+    """
+    plan = __utils__["fanatico_master.plan"](__opts__)
+    answer = __utils__["fanatico_sweep.ask"](__opts__, [host], "fanatico_cure.reported", timeout=timeout)
+    found = __utils__["fanatico_guard.believed"](plan, host, answer.get(host))
+    for what, why in found.items():
+        _treat(host, what, why)
+    return found
 
 
 def started(host, timeout=20):

@@ -1,31 +1,31 @@
 """
-Which events are worth a thought: each fault once in a while, and of all no more than could be acted on. Pure.
+Which events are worth a look: of each host a few at once and one now and then. Pure.
 
-A thought costs the master a process and a second of CPU. Whoever floods it with events, by mistake or on purpose, must not have
-a thousand of them; what is true is told again a minute later, or found by ``fanatico.reconcile``.
+A look costs the master a question to that host. Each host has a share of its own, so whoever floods the master with events, by
+mistake or on purpose, takes nothing from the others: a look shows everything that the host has reported, whatever event it was
+that led to it.
 """
 
-AGAIN = 4  # seconds until the same fault of the same host is worth another, where not said otherwise
-BURST, A_SECOND = 12, 0.5  # so many at once, and so many more each second
+BURST, EVERY = 4, 4  # so many at once, and one more in so many seconds
 
 
-def counts(memory, subject, now, again=AGAIN):
+def counts(memory, host, now, every=EVERY, burst=BURST):
     """
-    Return whether an event is worth a thought, and remember it.
+    Return whether an event of ``host`` is worth a look, and remember it.
 
     memory
-        A dict that the caller keeps; it does not grow beyond what a few seconds let in.
-    subject
-        What it is about, for example ``db1/patroni.service``.
+        A dict that the caller keeps; it holds no host longer than its share needs to be whole again.
+    host
+        One of the plan's: whoever calls has checked that.
     now
         Seconds of a clock that never jumps.
-    again
-        Seconds until the same subject is worth another thought.
+    every, burst
+        The share: so many at once, and one more in ``every`` seconds.
     """
-    left = min(BURST, memory.get("left", BURST) + (now - memory.get("when", now)) * A_SECOND)
-    last = {known: when for known, when in memory.get("last", {}).items() if now - when < again}
-    let_in = left >= 1 and subject not in last
-    if let_in:
-        left, last[subject] = left - 1, now
-    memory.update(left=left, when=now, last=last)
+    for known in [known for known, (_, when) in memory.items() if now - when >= every * burst]:
+        del memory[known]
+    left, when = memory.get(host, (burst, now))
+    left = min(burst, left + (now - when) / every)
+    let_in = left >= 1
+    memory[host] = (left - let_in, now)
     return let_in

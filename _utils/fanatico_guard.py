@@ -88,6 +88,7 @@ DRIFT = {
 }
 
 HOUR = 3600
+SHARE = 1 / 3  # of the budget, for one host: it must not use up what the others may need
 FORGOTTEN = 300  # seconds; who tells of a fault that stays does so every minute
 
 DEFAULTS = {
@@ -192,6 +193,39 @@ def own(roles):
     return [fault for fault in possible(roles) if not CURES[fault].get("whole")]
 
 
+def believed(plan, host, answer):
+    """
+    Return what of a host's answer can be a fault of that host, ``{unit or fault: what was seen}``.
+
+    The one place where what a minion says is let in: of a host of the plan, names that can be a fault of its roles, or a unit
+    (``refusal`` knows which units it has to keep running), and few of them; in words of a bounded length without control
+    characters. Everything else is left out.
+
+    plan
+        The dict under the pillar key ``plan``.
+    host
+        Who was asked.
+    answer
+        What came back, whatever that is.
+    """
+    roles = plan["nodes"].get(host, {}).get("roles", [])
+    if not isinstance(answer, dict) or not roles:
+        return {}
+    can_be = own(roles)
+    names = [what for what in answer if isinstance(what, str) and (what in can_be or _UNIT.fullmatch(what))]
+    return {what: plain(answer[what]) for what in sorted(names)[:_FAULTS]}
+
+
+_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9@_.:-]{0,99}\.(service|socket|timer|mount|path)")
+_FAULTS = 16  # of one host at once: more than any has units and faults
+_WORDS = 300  # characters of what a host says about one of them
+
+
+def plain(words):
+    """Return what a minion has said as one line of text: cut, and without what a terminal or a log would obey."""
+    return "".join(one if one.isprintable() else " " for one in str(words)[:_WORDS])
+
+
 def cheap(roles):
     """Return those of ``own`` that can be looked for every few seconds."""
     return [fault for fault in own(roles) if not CURES[fault].get("dear")]
@@ -282,6 +316,13 @@ def lacking(what, host, seen):
     return ""
 
 
+def unknown(host, what, roles, conf):
+    """Return why ``what`` is nothing that could be healed on ``host`` at all, as a sentence; empty where it could."""
+    if roles and what in [*units(roles, conf["units"]), *possible(roles)]:
+        return ""
+    return f"{plain(what)} is neither a unit that {plain(host)} has to keep running nor a fault it can have"
+
+
 def refusal(now, host, what, roles, state, conf):
     """
     Return why nothing must be done now about ``what`` on ``host``, as a sentence; empty when something may.
@@ -297,8 +338,9 @@ def refusal(now, host, what, roles, state, conf):
     conf
         What ``settings`` returned.
     """
-    if not roles or what not in [*units(roles, conf["units"]), *possible(roles)]:
-        return f"{what} is neither a unit that {host} has to keep running nor a fault it can have"
+    reason = unknown(host, what, roles, conf)
+    if reason:
+        return reason
     frozen = state.get("frozen")
     if frozen and now < frozen["until"]:
         return f"healing is frozen for another {round(frozen['until'] - now)} s: {frozen['reason']}"
@@ -310,12 +352,20 @@ def refusal(now, host, what, roles, state, conf):
     since, owed = now - state.get("seen", {}).get(f"{host}/{what}", [now])[0], lasting(what, conf)
     if since < owed:
         return f"that may be meant: it has lasted for {round(since)} s, and is ours after {owed} s"
-    recent = _recent(state, host, what, now, conf["window"])
+    # One that holds the lock for minutes gets less of them.
+    window = max(conf["window"], 6 * timeout(what, conf))
+    recent = _recent(state, host, what, now, window)
     if len(recent) >= conf["attempts"]:
-        done, minutes = ("started" if "." in what else "treated"), round(conf["window"] / 60)
+        done, minutes = ("started" if "." in what else "treated"), round(window / 60)
         look = f"`journalctl -u {what}` on {host}" if "." in what else "`salt-run fanatico.history`"
         return f"already {done} {len(recent)} times in {minutes} minutes: look at it with {look}"
-    spent = sum(now - when < HOUR for moments in state.get("attempts", {}).values() for when in moments)
+    hour = {
+        key: sum(now - when < HOUR for when in moments) for key, moments in state.get("attempts", {}).items()
+    }
+    of_host = sum(count for key, count in hour.items() if key.startswith(f"{host}/"))
+    if of_host >= conf["budget"] * SHARE:
+        return f"{of_host} actions on {host} in an hour, its share of heal:budget: look at {host}, the others are healed"
+    spent = sum(hour.values())
     if spent >= conf["budget"]:
         return f"{spent} actions in an hour are all there may be (heal:budget): somebody has to look at the whole"
     when, last = state.get("disturbed", (now - conf["calm"], ""))
@@ -358,7 +408,8 @@ def refused(state, host, what, now, reason, window):
     when, last = state.get("refused", {}).get(key, (0, ""))
     if last == kind and now - when < window:
         return state, False
-    return {**state, "refused": {**state.get("refused", {}), key: [now, kind]}}, True
+    kept = {name: one for name, one in state.get("refused", {}).items() if now - one[0] < window}
+    return {**state, "refused": {**kept, key: [now, kind]}}, True
 
 
 def frozen(state, now, seconds, reason):

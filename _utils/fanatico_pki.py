@@ -5,11 +5,13 @@ There is an authority for each boundary of trust. A daemon that trusts an author
 of it, so what opens one door must not come from the authority of another.
 """
 
+import contextlib
 import datetime
 import hashlib
 import pathlib
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -280,7 +282,24 @@ def pin(path, content):
     return path.with_name(f"{path.stem}.{hashlib.sha256(content.encode()).hexdigest()[:8]}{path.suffix}")
 
 
-def reasons(wanted, found, key, issuer, now, renew_days):
+def signed(pem, trust):
+    """
+    Tell whether a certificate was really signed by one of the authorities that are trusted.
+
+    pem
+        The certificate. Whose key id it names is what its maker wrote there; only the signature proves it.
+    trust
+        The authorities' certificates, a bundle of PEM.
+    """
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    for authority in x509.load_pem_x509_certificates(trust.encode()):
+        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+            certificate.verify_directly_issued_by(authority)
+            return True
+    return False
+
+
+def reasons(wanted, found, key, issuer, now, renew_days, proven=True):
     """
     Return why a certificate has to be made anew, as short texts; empty while it is right.
 
@@ -296,6 +315,8 @@ def reasons(wanted, found, key, issuer, now, renew_days):
         Seconds since 1970.
     renew_days
         A certificate that ends within so many days is replaced.
+    proven
+        What ``signed`` said of it.
     """
     if found is None or key is None:
         return ["there is none"]
@@ -311,6 +332,8 @@ def reasons(wanted, found, key, issuer, now, renew_days):
         said.append("the key beside it is another's")
     if issuer and found["authority"] != issuer:
         said.append("signed by an authority that signs no more")
+    elif not proven:
+        said.append("the signature is not that of its authority")
     left = days_left(found, now)
     if left < renew_days:
         said.append("has ended" if left < 0 else f"ends in {left} days")

@@ -28,9 +28,10 @@ def ask(opts, ids, function, args=(), timeout=5):
         Seconds, for all of them together.
 
     Returns ``{id: what it returned}``, without those that did not answer in time. A function that raised has
-    returned its message as text.
+    returned its message as text. An answer counts from whom was asked, and only if nobody else gave another one in its name:
+    a minion can answer in the name of others.
     """
-    ids, answers = list(ids), {}
+    ids, answers, doubtful = list(ids), {}, set()
     # An orchestration puts the caller's name (Reactor) where the client looks for the owner of its key.
     opts = {**opts, "user": salt.utils.user.get_user()}
     if not ids:
@@ -50,6 +51,9 @@ def ask(opts, ids, function, args=(), timeout=5):
             if left <= 0:
                 break
             event = client.event.get_event(wait=left, tag=tag, match_type="startswith", full=True)
-            if event and "return" in event["data"]:
-                answers[event["data"]["id"]] = event["data"]["return"]
-    return answers
+            if not event or "return" not in event["data"]:
+                continue
+            name, answer = event["data"].get("id"), event["data"]["return"]
+            if name in ids and answers.setdefault(name, answer) != answer:
+                doubtful.add(name)
+    return {name: answer for name, answer in answers.items() if name not in doubtful}

@@ -1,8 +1,8 @@
-# Started by salt/reactor/heal.sls with the facts of one event: pillar `event: {host, what, why}`.
+# Started by fanatico.look and fanatico.reconcile with a fault that a host has reported: pillar `event: {host, what, why}`.
 # The runner guards, acts, verifies and writes down; what the plan promises for the host comes from the pillar.
+# What a minion has said stands here only through `| json`, as a value: as anything else it would be code.
 {%- set event = pillar.event %}
-
-Cure {{ event.what }} on {{ event.host }}:
+Cure it:
   step.runner:
     - name: fanatico.heal
     - host: {{ event.host | json }}

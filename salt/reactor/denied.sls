@@ -1,9 +1,7 @@
 # A minion came with another key than the accepted one: its host may be one that was made anew (fanatico.renew_key).
-{%- if data.get("act") == "denied" and salt["fanatico_event.counts"](data.get("id"), "denied", "key", 60) %}
-Heal:
-  runner.state.orchestrate:
+{%- if data.get("act") == "denied" and salt["fanatico_event.counts"](data.get("id"), "key", 60, 1) %}
+Look whether its key may be renewed:
+  runner.fanatico.denied:
     - args:
-        - mods: orch.heal
-        - pillar:
-            event: {{ {"host": data["id"], "what": "key-denied", "why": "its minion has another key than the accepted one"} | json }}
+        - host: {{ data["id"] | json }}
 {%- endif %}

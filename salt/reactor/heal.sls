@@ -1,9 +1,8 @@
-# Something is wrong somewhere (_beacons/fanatico.py): hand the facts to orch.heal, which decides.
-{%- if salt["fanatico_event.counts"](data.get("id"), data.get("what")) %}
-Heal:
-  runner.state.orchestrate:
+# Something is wrong with a host (_beacons/fanatico.py): look at what it has reported, and start orch.heal with that.
+# Of the event itself only the host counts, and only if the plan has it: any minion can fire any event.
+{%- if salt["fanatico_event.counts"](data.get("id")) %}
+Look at what it has reported:
+  runner.fanatico.look:
     - args:
-        - mods: orch.heal
-        - pillar:
-            event: {{ {"host": data["id"], "what": data["what"], "why": data.get("why", "") | string} | json }}
+        - host: {{ data["id"] | json }}
 {%- endif %}

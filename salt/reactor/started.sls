@@ -1,5 +1,5 @@
 # A minion has started: its host may be one that was made anew and that nobody has built yet (fanatico.started).
-{%- if salt["fanatico_event.counts"](data.get("id"), "started", "start") %}
+{%- if salt["fanatico_event.counts"](data.get("id"), "start") %}
 Look whether it is bare:
   runner.fanatico.started:
     - args:

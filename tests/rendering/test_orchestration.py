@@ -1,11 +1,17 @@
 """Orchestrations compile as the master would compile them; a reactor starts one of them, nothing else."""
 
-import json
+import re
 
 import pytest
+import salt.config
 import salt.loader
 import salt.state
+import salt.utils.templates
+import salt.utils.yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
+from _utils import fanatico_guard
 from tests.rendering.conftest import PLANS
 from tests.support import REPO
 from tests.support.tree import Node, reused
@@ -71,8 +77,110 @@ def test_reactor_starts_one_thing(pillars, salt_cache, path):
     (states,) = [
         {key: value for key, value in body.items() if not key.startswith("__")} for body in reaction.values()
     ]
-    assert set(states) == {"runner"}
-    call = json.dumps(states["runner"])
-    assert "fanatico." in call or (
-        "state.orchestrate" in call and any(name in call for name in orchestrations())
+    assert list(states) == ["runner"]
+    assert states["runner"] == [{"args": [{"host": "db1"}]}, RUNNERS[path.stem]]
+
+
+RUNNERS = {"heal": "fanatico.look", "denied": "fanatico.denied", "started": "fanatico.started"}
+
+# What a minion can put into an event: it ends a line, a string, an expression; it is long, or no text at all.
+HOSTILE = [
+    "x:\n  cmd.run:\n    - name: id > /root/owned\nCure y",
+    '"}}\n{{ salt["cmd.run"]("id") }}',
+    "{% set x = salt['cmd.run']('id') %}",
+    "' | json }}\nx: {cmd.run: [{name: id}]}\n#",
+    "db1\x00\x1b[2J\u2028\u0085",
+    "!!python/object/apply:os.system ['id']",
+    "&a [*a, *a]",
+    "x" * 100_000,
+    "",
+]
+ANYTHING = st.sampled_from(HOSTILE) | st.text()
+NOT_TEXT = st.none() | st.integers() | st.lists(ANYTHING) | st.dictionaries(st.text(), ANYTHING)
+
+
+def healing(event):
+    """{ID: {function: arguments}} of orch.heal for an event, by Salt's own Jinja and YAML; None where that is no YAML."""
+    context = {
+        "opts": {**salt.config.minion_config(None), "file_client": "local"},
+        "saltenv": "base",
+        "sls": "orch.heal",
+        "pillar": {"event": event},
+        "salt": {"fanatico_plan.roles": lambda node: ["patroni"]},
+    }
+    text = salt.utils.templates.render_jinja_tmpl((REPO / "orch/heal.sls").read_text(), context)
+    try:
+        return salt.utils.yaml.safe_load(text)
+    except salt.utils.yaml.YAMLError:
+        return None  # nothing is run
+
+
+@given(host=ANYTHING, what=ANYTHING, why=ANYTHING)
+def test_no_words_whatever_become_anything_but_one_call(host, what, why):
+    """Whoever starts orch.heal has checked them; here they are no code even if nobody had."""
+    high = healing({"host": host, "what": what, "why": why})
+    if high is not None:
+        assert list(high) == ["Cure it"]
+        assert list(high["Cure it"]) == ["step.runner"]
+        names = [name for argument in high["Cure it"]["step.runner"] for name in argument]
+        assert names == ["name", "host", "what", "why", "roles", "settings"]
+        assert high["Cure it"]["step.runner"][0] == {"name": "fanatico.heal"}
+
+
+@given(why=ANYTHING)
+def test_the_words_arrive_as_they_were_let_in(why):
+    event = {"host": "db1", "what": "patroni-hung", "why": fanatico_guard.plain(why)}
+    arguments = {}
+    for one in healing(event)["Cure it"]["step.runner"]:
+        arguments.update(one)
+    assert {name: arguments[name] for name in event} == event
+
+
+@given(
+    data=st.fixed_dictionaries(
+        {},
+        optional={
+            "id": ANYTHING | NOT_TEXT | st.just("db1"),
+            "what": ANYTHING | NOT_TEXT,
+            "why": ANYTHING | NOT_TEXT,
+            "act": ANYTHING | NOT_TEXT | st.just("denied"),
+        },
     )
+)
+def test_a_hostile_event_starts_nothing_but_a_look_at_a_host_of_the_plan(reacting, data):
+    for name, runner in RUNNERS.items():
+        for body in reacting(name, data).values():
+            assert [key for key in body if not key.startswith("__")] == ["runner"]
+            assert body["runner"] == [{"args": [{"host": data["id"]}]}, runner]
+            assert data["id"] == "db1"
+
+
+@pytest.fixture(scope="module")
+def reacting(pillars, salt_cache):
+    """Return a function that compiles a reactor's file for an event, as the master does."""
+    master = Node("salt_master", pillars["default"], salt_cache)
+    renderers = salt.loader.render(master.opts, master.functions)
+    compiler = salt.state.Compiler(master.opts, renderers)
+
+    def react(name, data):
+        path = REPO / "salt" / "reactor" / f"{name}.sls"
+        return compiler.render_template(str(path), tag="salt/beacon/db1/fanatico/x", data=data) or {}
+
+    return react
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*sorted((REPO / "orch").rglob("*.sls")), *sorted((REPO / "salt" / "reactor").glob("*.sls"))],
+    ids=lambda path: path.name,
+)
+def test_what_a_minion_says_is_rendered_as_json_alone(path):
+    """Expressions that come from an event or a return: `event`, `data`, and what is set from them."""
+    text = path.read_text()
+    tainted = {"event", "data", "ret"}
+    for name, value in re.findall(r"{%-?\s*set\s+(\w+)\s*=(.*?)-?%}", text, re.DOTALL):
+        if tainted & set(re.findall(r"\w+", value)):
+            tainted.add(name)
+    for expression in re.findall(r"{{(.*?)}}", text, re.DOTALL):
+        if tainted & set(re.findall(r"\w+", expression)):
+            assert re.search(r"\|\s*json\s*-?$", expression.strip()), f"{path}: {{{{{expression}}}}}"

@@ -1,5 +1,6 @@
 """The beacon speaks when a unit goes down, once, and stays silent while systemd is at it."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -44,7 +45,7 @@ class Host:
         self.told = {}  # the states that the last look was given
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
         monkeypatch.setattr(beacon, "_memory", {})
-        monkeypatch.setattr(beacon, "_symptoms", {"next": 0.0, "seen": {}, "told": {}})
+        monkeypatch.setattr(beacon, "_symptoms", {"next": 0.0, "seen": {}, "told": {}, "looked": False})
         monkeypatch.setattr(beacon, "_populated", lambda group: self.populated)
         monkeypatch.setattr(beacon.time, "monotonic", lambda: self.now)
 
@@ -65,8 +66,8 @@ class Host:
 
 
 @pytest.fixture
-def configure_loader_modules():
-    return {beacon: {"__salt__": {}}}
+def configure_loader_modules(tmp_path):
+    return {beacon: {"__salt__": {}, "__opts__": {"cachedir": str(tmp_path)}}}
 
 
 @pytest.fixture
@@ -326,3 +327,34 @@ def test_what_jobs_need_is_loaded_once_and_grpc_never():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPO
     )
     assert done.stdout == "['psycopg', 'websocket']\n"
+
+
+def reported(tmp_path):
+    path = tmp_path / beacon.REPORTED
+    return {what: one["why"] for what, one in json.loads(path.read_text()).items()} if path.exists() else {}
+
+
+def test_what_is_reported_is_written_down_until_it_is_over(host, tmp_path):
+    host.tick()
+    host.symptoms = {"etcd-full": "alarm"}
+    host.tick(active="failed")
+    host.tick(seconds=5)
+    assert reported(tmp_path) == {UNIT: "failed"}
+    host.tick(seconds=5)
+    assert reported(tmp_path) == {UNIT: "failed", "etcd-full": "alarm"}
+    assert (tmp_path / beacon.REPORTED).stat().st_mode & 0o777 == 0o600
+    host.symptoms = {}
+    host.tick(seconds=10)
+    assert reported(tmp_path) == {UNIT: "failed"}
+
+
+def test_a_unit_that_runs_again_is_over_after_a_moment(host, tmp_path, monkeypatch):
+    clock = [1_000_000.0]
+    monkeypatch.setattr(beacon.time, "time", lambda: clock[0])
+    host.tick()
+    host.tick(active="failed")
+    host.tick(active="active")
+    assert reported(tmp_path) == {UNIT: "failed"}, "one that systemd restarts again and again runs at times"
+    clock[0] += 6
+    host.tick(seconds=6)
+    assert reported(tmp_path) == {}

@@ -332,6 +332,7 @@ class Fleet:
             "fanatico_plan.nodes": fanatico_plan.nodes,
             "fanatico_plan.roles": fanatico_plan.roles,
             "fanatico_sweep.ask": self.ask,
+            "fanatico_guard.believed": fanatico_guard.believed,
         }
         reconciler.__salt__ = {
             "state.orchestrate": lambda mods, pillar: self.healed.append(pillar["event"]),
@@ -341,6 +342,7 @@ class Fleet:
     def ask(self, opts, nodes, function, timeout):
         return {
             "fanatico_cure.found": self.answers,
+            "fanatico_cure.reported": self.answers,
             "fanatico_cure.bare": self.answers,
             "fanatico.canary": self.canaries,
             "fanatico_keepalived.holds_address": {node: node in self.holders for node in nodes},
@@ -366,6 +368,23 @@ def test_what_is_wrong_twice_in_a_row_is_handed_on(fleet, plan):
     assert fleet.healed == []
     assert reconciler.reconcile()["treated"] == ["etcd1/etcd-full"]
     assert fleet.healed == [{"host": "etcd1", "what": "etcd-full", "why": "alarm"}]
+
+
+def test_a_look_hands_on_what_the_host_has_reported(fleet):
+    fleet.answers = {"db1": {"patroni.service": "stopped", "patroni-hung": "no answer"}}
+    assert reconciler.look("db1") == fleet.answers["db1"]
+    assert [event["what"] for event in fleet.healed] == ["patroni-hung", "patroni.service"]
+
+
+@pytest.mark.parametrize("host", ["db1", "db2", "stranger", "db1/x", ""])
+def test_a_look_believes_nothing_else(fleet, host):
+    """What an event names does not matter: a host is asked, and says only of itself what its roles can have."""
+    fleet.answers = {
+        "db1": {"address-doubled": "x", "bare": "x", "rpc-hung": "x", "x:\n  cmd.run:\n": "y"},
+        "db2": [],
+    }
+    assert reconciler.look(host) == {}
+    assert fleet.healed == []
 
 
 def test_what_was_gone_in_between_is_not(fleet, plan):

@@ -1,6 +1,7 @@
 """Files are replaced whole or not at all, and are nobody else's to read meanwhile."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -30,3 +31,31 @@ def test_where_it_fails_all_is_as_before(tmp_path, monkeypatch):
         fanatico_file.replace(path, "after", 0o644)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_two_change_at_the_same_time_is_not_lost(tmp_path):
+    path = tmp_path / "state.json"
+
+    def count(number):
+        for _ in range(50):
+            fanatico_file.change_json(
+                path, lambda state: ({**state, str(number): state.get(str(number), 0) + 1}, None)
+            )
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(count, range(8)))
+    assert fanatico_file.read_json(path) == {str(number): 50 for number in range(8)}
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"frozen": {"until"', "[]", "null", "\x00"])
+def test_what_is_damaged_is_not_taken_for_nothing(tmp_path, content):
+    path = tmp_path / "state.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="state.json is damaged"):
+        fanatico_file.read_json(path)
+    with pytest.raises(ValueError, match="state.json is damaged"):
+        fanatico_file.change_json(path, lambda state: ({}, None))
+    assert path.read_text() == content
+    assert fanatico_file.change_json(path, lambda state: ({**state, "new": 1}, "said"), afresh=True) == "said"
+    assert fanatico_file.read_json(path) == {"new": 1}

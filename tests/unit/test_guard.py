@@ -323,3 +323,74 @@ def test_times_people_write(text, seconds):
 def test_times_nobody_understands(text):
     with pytest.raises(ValueError, match="write for example"):
         guard.seconds(text)
+
+
+# --- what a minion says
+
+HOSTILE = st.recursive(
+    st.text() | st.integers() | st.none() | st.booleans(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+NAMES = st.text() | st.sampled_from(
+    ["etcd-full", "etcd.service", "address-doubled", "bare", "rpc-hung", "a b.service"]
+)
+TWO = {"nodes": {"etcd1": {"roles": ["etcd"]}, "rpc1": {"roles": ["rpc"]}}}
+
+
+@given(host=st.text() | st.just("etcd1"), answer=HOSTILE | st.dictionaries(NAMES, HOSTILE))
+def test_of_what_a_minion_says_little_is_believed(host, answer):
+    for what, why in guard.believed(TWO, host, answer).items():
+        assert host == "etcd1"
+        assert what in guard.own(["etcd"]) or what.endswith(
+            (".service", ".socket", ".timer", ".mount", ".path")
+        )
+        assert why.isprintable()
+        assert len(what) <= 110
+        assert len(why) <= 300
+
+
+def test_a_true_answer_is_believed():
+    answer = {"etcd.service": "stopped", "etcd-full": "alarm NOSPACE"}
+    assert guard.believed(TWO, "etcd1", answer) == answer
+
+
+def test_not_more_than_a_host_can_have():
+    answer = {f"unit{number}.service": "down" for number in range(10_000)}
+    assert len(guard.believed(TWO, "etcd1", answer)) <= 16
+
+
+@pytest.mark.parametrize(
+    "what", ["x\\n.service", "-x.service", "../x.service", "x.service\\n", "x" * 200 + ".service"]
+)
+def test_what_is_no_name_of_a_unit_is_not(what):
+    assert guard.believed(TWO, "etcd1", {what.encode().decode("unicode_escape"): "down"}) == {}
+
+
+# --- fair shares
+
+
+def test_a_host_that_has_used_up_its_share_takes_nothing_from_the_others():
+    state, share = {}, int(CONF["budget"] * guard.SHARE)
+    for number in range(share):
+        state = guard.attempted(state, "rpc1", f"unit{number}.service", NOW - 1, CONF["window"])
+    assert "its share of heal:budget" in guard.refusal(NOW, "rpc1", "rpc-hung", ["rpc"], state, CONF)
+    assert refusal(state) == ""
+    assert guard.refusal(NOW, "rpc10", "rpc-hung", ["rpc"], state, CONF) == "", (
+        "another name that begins the same"
+    )
+
+
+def test_a_cure_that_takes_long_is_tried_less_often():
+    state = {}
+    for when in (NOW - 3000, NOW - 2000, NOW - 1000):
+        state = guard.attempted(state, "db1", "replica-lost", when, CONF["window"])
+    said = guard.refusal(NOW, "db1", "replica-lost", ["patroni"], state, CONF)
+    assert "already treated 3 times in 60 minutes" in said
+
+
+def test_refusals_are_forgotten():
+    state = {}
+    for number in range(1000):
+        state, _ = guard.refused(state, "rpc1", f"u{number}.service", NOW + number, "no", 60)
+    assert len(state["refused"]) <= 61

@@ -3,7 +3,7 @@
 import pytest
 
 from _runners import fanatico_heal as runner
-from _utils import fanatico_guard, fanatico_lock, fanatico_plan
+from _utils import fanatico_file, fanatico_guard, fanatico_history, fanatico_lock, fanatico_plan
 
 
 class Fleet:
@@ -18,6 +18,8 @@ class Fleet:
             assert args == ["10.0.1.12", "rpc3"]
             assert "rpc3" not in nodes
             return {node: answer for node, answer in self.knows.items() if node in nodes}
+        if function == "test.ping":
+            return dict.fromkeys(nodes, True)
         if function == "fanatico.health":
             return {node: {"checks": {"rpc.http": {"status": "ok"}}} for node in nodes}
         return {
@@ -40,6 +42,8 @@ def fleet(plan, tmp_path, monkeypatch):
         "fanatico_plan.nodes": fanatico_plan.nodes,
         "fanatico_sweep.ask": made.ask,
         **{f"fanatico_guard.{name}": one for name, one in vars(fanatico_guard).items() if callable(one)},
+        **{f"fanatico_file.{name}": one for name, one in vars(fanatico_file).items() if callable(one)},
+        **{f"fanatico_history.{name}": one for name, one in vars(fanatico_history).items() if callable(one)},
         **{f"fanatico_lock.{name}": one for name, one in vars(fanatico_lock).items() if callable(one)},
     }
     monkeypatch.setattr(runner, "__utils__", utils, raising=False)
@@ -58,7 +62,7 @@ def test_a_new_host_is_refused_without_the_lock_and_nothing_is_done_there(fleet,
     assert told["decision"] == "refused"
     assert "rpc3 is new in the plan: 4 of 4 other hosts do not know it at 10.0.1.12" in told["reason"]
     assert "salt-run state.orchestrate orch.deploy" in told["reason"]
-    assert fleet.asked == ["hosts.has_pair"]
+    assert fleet.asked == ["test.ping", "hosts.has_pair"]
     assert not (tmp_path / "lock.json").exists()
 
 

@@ -1,6 +1,7 @@
 """Who holds which certificate, and when one has to be made anew; the authorities on the master's disk."""
 
 import datetime
+import ssl
 import stat
 import time
 
@@ -124,6 +125,24 @@ def test_another_name(wanted, authority):
 
 def test_a_strange_key_beside_it_counts(wanted, authority):
     assert why(wanted, authority, other_key=pki.Authority("x").key) == ["the key beside it is another's"]
+
+
+def test_a_signature_is_verified(authority):
+    """The key id in a certificate is what its maker wrote there."""
+    certificate, _ = authority.issue(name="db1", addresses=["10.0.2.10"])
+    other = pki.Authority("ours").certificate
+    assert fanatico_pki.signed(certificate, other + authority.certificate)
+    assert not fanatico_pki.signed(certificate, other)
+    der = bytearray(ssl.PEM_cert_to_DER_cert(certificate))
+    der[-1] ^= 1
+    assert not fanatico_pki.signed(ssl.DER_cert_to_PEM_cert(bytes(der)), authority.certificate)
+
+
+def test_one_that_nobody_signed_is_made_anew(wanted, authority):
+    certificate, key = authority.issue(name="db1", addresses=["10.0.2.10", "10.0.0.100"])
+    told, held = fanatico_pki.facts(certificate), fanatico_pki.key_hash(key)
+    said = fanatico_pki.reasons(wanted, told, held, told["authority"], time.time(), 30, proven=False)
+    assert said == ["the signature is not that of its authority"]
 
 
 def test_none_at_all_is_made(wanted):

@@ -1,0 +1,99 @@
+"""Healing fails closed, counts silence, and believes no made-up fault; its memory is real."""
+
+import json
+
+import pytest
+
+from _runners import fanatico_heal as runner
+from _utils import fanatico_history
+
+
+class Fleet:
+    """A cluster in which etcd1 has stopped, and what was asked of it."""
+
+    def __init__(self, home):
+        self.home, self.asked, self.silent = home, [], False
+
+    def ask(self, opts, nodes, function, args=(), timeout=0):
+        self.asked.append(function)
+        if function == "fanatico_cure.apply" and self.silent:
+            return {}
+        return {
+            node: {"acted": True, "running": True, "did": "started again", "detail": ""} for node in nodes
+        }
+
+    def heal(self, what="etcd.service", host="etcd1", why="stopped"):
+        return runner.heal(host, what, why, roles=["etcd"])
+
+    @property
+    def history(self):
+        return fanatico_history.newest(self.home / "history.jsonl", 1000)
+
+
+@pytest.fixture
+def fleet(plan, tmp_path, monkeypatch, all_utils):
+    made = Fleet(tmp_path)
+    utils = {**all_utils, "fanatico_master.plan": lambda opts: plan, "fanatico_sweep.ask": made.ask}
+    opts = {"fanatico_home": str(tmp_path), "fanatico_history": str(tmp_path / "history.jsonl")}
+    monkeypatch.setattr(runner, "__utils__", utils, raising=False)
+    monkeypatch.setattr(runner, "__opts__", opts, raising=False)
+    monkeypatch.setattr(
+        runner,
+        "_note",
+        lambda kind, decision, **facts: fanatico_history.append(
+            tmp_path / "history.jsonl", kind, decision, **facts
+        ),
+    )
+    return made
+
+
+def test_it_heals(fleet):
+    assert fleet.heal()["decision"] == "healed"
+    assert list(json.loads((fleet.home / "guard.json").read_text())["attempts"]) == ["etcd1/etcd.service"]
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"frozen": {"until": 9', "[]"])
+def test_a_memory_that_is_damaged_heals_nothing_until_a_person_says_so(fleet, content):
+    """It may have held a freeze, and how often something was tried."""
+    (fleet.home / "guard.json").write_text(content)
+    said = fleet.heal()
+    assert said["decision"] == "refused"
+    assert "guard.json is damaged" in said["reason"]
+    assert "salt-run fanatico.unfreeze" in said["reason"]
+    assert fleet.asked == []
+    fleet.heal()
+    assert len(fleet.history) == 1, "the same refusal again is no news"
+    runner.unfreeze()
+    assert fleet.heal()["decision"] == "healed"
+
+
+def test_a_freeze_holds_also_where_the_memory_was_damaged(fleet):
+    (fleet.home / "guard.json").write_text("{")
+    runner.freeze("new disks", "5m")
+    assert "new disks" in fleet.heal()["reason"]
+
+
+def test_silence_counts_as_an_attempt(fleet):
+    fleet.silent = True
+    for _ in range(3):
+        with pytest.raises(runner.CommandExecutionError, match="did not answer"):
+            fleet.heal()
+    assert "already started 3 times" in fleet.heal()["reason"]
+
+
+@pytest.mark.parametrize(
+    "what", ["x:\n  cmd.run:\n    - name: id\ny", "patroni.service", "rpc-hung", "\x1b[2J", ""]
+)
+def test_what_cannot_be_a_fault_of_the_host_leaves_no_trace(fleet, what):
+    said = fleet.heal(what)
+    assert said["decision"] == "refused"
+    assert said["reason"].isprintable()
+    assert (fleet.asked, fleet.history) == ([], [])
+    assert not (fleet.home / "guard.json").exists()
+
+
+def test_what_a_minion_says_is_kept_short_and_on_one_line(fleet):
+    fleet.heal(why="x\n2026-11-28 heal healed db1\x1b[2J" + "y" * 1_000_000)
+    (entry,) = fleet.history
+    assert entry["why"].isprintable()
+    assert len(entry["why"]) <= 300
