@@ -1,0 +1,198 @@
+"""Attacks of somebody who is root on one host, as a review of the tree found them: each succeeded on 0a8827a.
+
+What must not happen is looked for after something that must: a true fault that is reported later and healed.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support import faults, labs, wait_until
+
+pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
+
+LOST = "rpc1"  # the host that somebody has taken over
+FIRE = (Path(__file__).parent / "files" / "fire.py").read_text()
+INJECTED = "x:\n  cmd.run:\n    - name: touch /root/owned\nCure y"
+
+
+def fire(lab, *events):
+    """Fire events from the lost host; return how many."""
+    machine = lab.machine(LOST)
+    machine.exec(["sh", "-c", "cat > /run/fire.py"], text_input=FIRE)
+    done = machine.exec(["/opt/salt/bin/python", "/run/fire.py"], text_input=json.dumps(events), timeout=300)
+    return int(done.stdout)
+
+
+def event(host, what, why="x", **more):
+    return {
+        "tag": f"salt/beacon/{host}/fanatico/x",
+        "data": {"id": host, "what": what, "why": why},
+        **more,
+    }
+
+
+def heal_a_true_fault(lab, node="rpc2"):
+    """Stop a unit, and wait until it is healed: what was fired before has been thought about by then."""
+    news = labs.News(lab)
+    lab.exec(node, ["systemctl", "stop", "fanatico-rpc-agent"])
+    return news.wait("healed", node, "fanatico-rpc-agent.service")
+
+
+def owned(lab):
+    return lab.exec(lab.master, ["test", "-e", "/root/owned"], check=False).returncode == 0
+
+
+# --- events
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        event(LOST, INJECTED),
+        event(INJECTED, "etcd.service"),
+        event(LOST, "fanatico-rpc.service", INJECTED),
+        event("db1", ["x"], {"y": INJECTED}),
+        {"tag": "salt/auth", "data": {"id": INJECTED, "act": "denied"}},
+        {"tag": f"salt/minion/{LOST}/start", "data": {"id": INJECTED}},
+    ],
+    ids=["what", "host", "why", "no text", "denied", "start"],
+)
+def test_an_event_writes_nothing_on_the_master(healthy, hostile):
+    assert fire(healthy, hostile) == 1
+    heal_a_true_fault(healthy)
+    assert not owned(healthy)
+
+
+def test_nor_does_an_answer(healthy):
+    """The second way: what a minion says when it is asked what is wrong with it."""
+    path = "/var/cache/salt/minion/extmods/modules/fanatico_cure.py"
+    lie = f"\n\ndef found():\n    return {{{INJECTED!r}: 'why', 'etcd-full': 'x', 'fanatico-rpc.service': 'a\\n\\x1b[2Jb'}}\n"
+    lie += "\n\nreported = found\n"
+    healthy.machine(LOST).exec(["sh", "-c", f"cp {path} /run/kept; cat >> {path}"], text_input=lie)
+    try:
+        healthy.salt(LOST, "saltutil.refresh_modules")
+        wait_until(
+            lambda: INJECTED in healthy.salt(LOST, "fanatico_cure.found").get(LOST, ()),
+            30,
+            "the lie to be told",
+        )
+        for command in ("fanatico.reconcile", "fanatico.reconcile", f"fanatico.look {LOST}"):
+            healthy.salt_run(*command.split(), check=False)
+        seen = json.loads(healthy.salt_run("fanatico.reconcile", "--out=json").stdout)["found"]
+        assert seen[LOST] == {"fanatico-rpc.service": "a  [2Jb"}
+        assert not owned(healthy)
+    finally:
+        healthy.exec(LOST, ["sh", "-c", f"cat /run/kept > {path}"])
+        healthy.salt(LOST, "saltutil.refresh_modules")
+        wait_until(
+            lambda: healthy.salt(LOST, "fanatico_cure.found") == {LOST: {}}, 30, "the truth to be told"
+        )
+
+
+def test_a_forged_fault_of_another_host_moves_no_address(healthy):
+    (holder,) = labs.virtual_ip_holders(healthy)
+    news = labs.News(healthy)
+    fire(
+        healthy,
+        event(holder, "address-doubled"),
+        event(holder, "keepalived-hung"),
+        event("db2", "replica-astray"),
+    )
+    heal_a_true_fault(healthy)
+    assert {entry["host"] for entry in news.decided("healed")} == {"rpc2"}
+    assert labs.virtual_ip_holders(healthy) == [holder]
+
+
+def test_a_host_that_calls_itself_bare_and_is_silent_holds_no_lock(healthy):
+    healthy.exec(LOST, ["systemctl", "stop", "salt-minion"])
+    try:
+        # From another host that is lost as well: the first one cannot fire any more.
+        machine = healthy.machine("rpc3")
+        machine.exec(["sh", "-c", "cat > /run/fire.py"], text_input=FIRE)
+        forged = [event(LOST, "bare"), {"tag": f"salt/minion/{LOST}/start", "data": {"id": LOST}}]
+        machine.exec(["/opt/salt/bin/python", "/run/fire.py"], text_input=json.dumps(forged))
+        heal_a_true_fault(healthy)
+    finally:
+        healthy.exec(LOST, ["systemctl", "start", "salt-minion"])
+        labs.wait_answer(healthy, LOST)
+
+
+def test_in_a_flood_of_events_a_true_fault_is_healed(healthy):
+    """In its own name, in everybody's, in names that nobody has."""
+    names = [event(node, "patroni.service", times=40) for node in healthy.plan["nodes"]]
+    before = memory(healthy)
+    flood = [event("hostNUMBER", "x", times=300), *names, event(LOST, INJECTED, "y" * 100_000, times=20)]
+    assert fire(healthy, *flood) == 800
+    heal_a_true_fault(healthy)
+    assert not owned(healthy)
+    assert memory(healthy) < 1.5 * before
+    assert (
+        "Traceback"
+        not in healthy.exec(healthy.master, ["journalctl", "-q", "-u", "salt-master", "-n", "500"]).stdout
+    )
+
+
+def memory(lab):
+    """Bytes that the processes of the Salt master hold."""
+    script = "cat /sys/fs/cgroup$(systemctl show -P ControlGroup salt-master)/cgroup.procs"
+    pids = lab.exec(lab.master, ["sh", "-c", script]).stdout.split()
+    shown = lab.exec(
+        lab.master, ["bash", "-c", f"grep -h ^RssAnon /proc/{{{','.join(pids)}}}/status 2>/dev/null; true"]
+    )
+    return sum(int(line.split()[1]) * 1024 for line in shown.stdout.splitlines())
+
+
+# --- orders to others
+
+
+def test_a_minion_obeys_nobody_but_the_master(healthy):
+    """A job that is encrypted with the key that all minions share, and not signed by the master."""
+    program = (
+        "import types, salt.config, salt.channel.client as client, salt.exceptions\n"
+        "opts = salt.config.minion_config('/etc/salt/minion')\n"
+        "try:\n"
+        "    client.AsyncPubChannel._verify_master_signature(types.SimpleNamespace(opts=opts), {'enc': 'aes', 'load': b'x'})\n"
+        "except salt.crypt.AuthenticationError as error: print('refused:', error)\n"
+    )
+    for node in healthy.plan["nodes"]:
+        assert healthy.exec(node, ["/opt/salt/bin/python", "-c", program]).stdout.startswith("refused:"), node
+
+
+@pytest.mark.parametrize("target", ["*", "db1", "etcd*", "L@salt,db1"])
+def test_a_signature_is_asked_of_the_master_alone(healthy, target):
+    kind = "compound" if "@" in target else "glob"
+    argv = ["salt-call", "--out=json", "publish.publish", target, "x509.sign_remote_certificate", "[x, {}]"]
+    said = healthy.exec(LOST, [*argv, f"tgt_type={kind}"], timeout=60).stdout
+    assert json.loads(said[said.index("{") :])["local"] in ({}, None, [])
+
+
+def test_of_the_master_it_is(healthy):
+    argv = [
+        "salt-call",
+        "--out=json",
+        "publish.publish",
+        healthy.master,
+        "x509.sign_remote_certificate",
+        "[x, {}]",
+    ]
+    said = healthy.exec(LOST, argv, timeout=60).stdout
+    assert list(json.loads(said[said.index("{") :])["local"]) == [healthy.master]
+
+
+# --- the guard
+
+
+def test_a_damaged_memory_switches_healing_off_and_says_so(healthy):
+    healthy.exec(healthy.master, ["sh", "-c", "printf '{\"frozen\"' > /var/lib/fanatico/guard.json"])
+    news = labs.News(healthy)
+    try:
+        healthy.exec("rpc2", ["systemctl", "stop", "fanatico-rpc-agent"])
+        entry = news.wait("refused", "rpc2", "fanatico-rpc-agent.service")
+        assert "guard.json is damaged" in entry["reason"]
+        assert not faults.active(healthy, "rpc2", "fanatico-rpc-agent")
+    finally:
+        healthy.salt_run("fanatico.unfreeze")
+        healthy.exec("rpc2", ["systemctl", "start", "fanatico-rpc-agent"])
+    wait_until(lambda: labs.ailing(labs.health(healthy, "rpc2")) == {}, 60, "rpc2 to be well")
