@@ -25,6 +25,22 @@ def _util(name):
     return getattr(function, "func", function)
 
 
+def method_classes(edge):
+    """
+    Return ``{how a method's name begins: its class}`` of ``rpc:edge``, for the map that HAProxy judges by.
+
+    edge
+        The settings ``rpc:edge``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_haproxy.method_classes '{allowed: [eth_], forbidden: [], heavy: [], write: []}'
+    """
+    return _util("fanatico_edge.method_classes")(edge)
+
+
 def _ask(command, timeout=1.0):
     """Send one command to the runtime socket and return the whole answer."""
     answer = bytearray()

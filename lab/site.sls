@@ -20,4 +20,4 @@ rpc:
   ws: proxy
   follow: true
   # What anvil has beside a real node's methods: nobody is to wind the clock of the chain forward.
-  edge: {forbidden: [admin_, debug_, personal_, miner_, txpool_, engine_, anvil_, evm_, hardhat_]}
+  edge: {forbidden: [admin_, debug_, personal_, miner_, txpool_, engine_, eth_sendTransaction, eth_sign, anvil_, evm_, hardhat_]}

@@ -22,9 +22,12 @@ rpc:
     min_peers: 0                  # peers it has to have; 0: not asked, as for a chain whose nodes know each other otherwise
   # What the public may ask (HAProxy, on the balancers), and how much. Methods by name, or by how they begin.
   edge:
-    forbidden: [admin_, debug_, personal_, miner_, txpool_, engine_]
+    allowed: [eth_, net_, web3_]  # nothing else gets through
+    paths: [/]                    # of both ports
+    # Never, whatever `allowed` says: what rules the node, and what signs or sends with keys that the node holds.
+    forbidden: [admin_, debug_, personal_, miner_, txpool_, engine_, eth_sendTransaction, eth_sign]
     heavy: [eth_getLogs, eth_getFilterLogs, eth_newFilter, eth_feeHistory, eth_simulateV1, trace_]
-    write: [eth_sendRawTransaction, eth_sendTransaction]   # never asked a second time; all others are reads
+    write: [eth_sendRawTransaction]                # never asked a second time; all others are reads
     limits: {read: 2000, heavy: 200, write: 200}   # calls of one client address in 10 seconds
     timeouts: {read: 15, heavy: 60, write: 30}     # seconds for the node to answer
     body_limit: 120000            # bytes: the largest contract that may be deployed fits in

@@ -17,9 +17,18 @@ LARGE = 20_000  # bytes: more than a buffer has
 def traffic(machine, with_site):
     """Return a function that has HAProxy, with settings of the edge, answer requests; see files/edge.py."""
 
-    def run(*requests, **edge):
-        minion = with_site("haproxy1", {**SITE, "rpc": {**SITE["rpc"], "edge": edge}})
+    def run(*requests, cloudflare=(), broken=False, **edge):
+        site = {**SITE, "rpc": {**SITE["rpc"], "edge": edge}}
+        minion = with_site(
+            "haproxy1", {**site, "cloudflare": {"ranges": list(cloudflare)}} if cloudflare else site
+        )
         put_beside(machine, minion)
+        if broken:
+            guard = (REPO / "salt/haproxy/files/rpc_guard.lua").read_text()
+            assert guard.count("= judge(") == 2
+            machine.put(
+                "/etc/haproxy/rpc_guard.lua", guard.replace("= judge(", "= error('broken') or judge(")
+            )
         machine.put("/edge.py", (REPO / "tests/traffic/files/edge.py").read_text())
         plan, nodes = minion.pillar["plan"], minion.functions["fanatico_plan.addresses"]("rpc")
         own = minion.functions["fanatico_plan.address"]()
@@ -132,3 +141,75 @@ def test_of_a_class_each_client_has_its_own_share(traffic):
     assert [one["status"] for one in batches] == [200] * 2 + [429] * 6
     assert statuses(larges) == {429: 8}
     assert (read["status"], other["status"]) == (200, 200)
+
+
+NUL = body("eth_chainId").replace('1, "method"', '"\0", "method"')
+HIDDEN = '{"jsonrpc":"2.0","id":1,"method":"eth_chainId"\0,"method":"debug_x","params":[]}'
+
+
+def test_nothing_but_what_is_allowed_gets_to_a_node(traffic):
+    """By name, by spelling, by path, behind a NUL: what the rules do not know reaches no node."""
+    refused = {
+        body("debug_x"): 403,
+        body("DEBUG_X"): 403,
+        body("Eth_call"): 403,
+        body("eth_sendTransaction"): 403,
+        body("eth_signTypedData_v4"): 403,
+        body("trace_block"): 403,
+        body(""): 400,
+        body(" debug_x"): 400,
+        json.dumps([json.loads(body("eth_call")), json.loads(body("trace_block"))]): 403,
+        NUL: 400,
+        HIDDEN: 400,
+        body("eth_call") + "\0": 400,
+        "\0" + body("eth_call"): 400,
+        body("debug_x", size=LARGE): 403,
+        body("trace_block", size=LARGE): 403,
+    }
+    elsewhere = [{"body": body("eth_call"), "path": path} for path in ("/x", "/debug", "//", "/%2e")]
+    seen = traffic(*({"body": one} for one in refused), *elsewhere)
+    assert [answer["status"] for [answer] in seen["answers"]] == [*refused.values(), *[404] * len(elsewhere)]
+    assert seen["asked"] == []
+
+
+def test_what_the_plan_allows_gets_to_a_node(traffic):
+    seen = traffic(
+        {"body": body("trace_block"), "path": "/rpc"},
+        {"body": body("eth_call"), "path": "/"},
+        {"body": body("debug_x"), "path": "/"},
+        allowed=["eth_", "trace_", "debug_"],
+        paths=["/", "/rpc"],
+    )
+    assert [answer["status"] for [answer] in seen["answers"]] == [200, 200, 403], "`forbidden` wins"
+
+
+def test_clients_with_a_64_of_ipv6_have_one_share(traffic):
+    """Behind CloudFlare, which says who asks: a home has a /64, and a new address for each request."""
+    cloud = [
+        {
+            "body": body("eth_getLogs"),
+            "headers": {"CF-Connecting-IP": f"2001:db8:1:2::{n:x}"},
+            "source": FRIEND,
+        }
+        for n in range(1, 31)
+    ]
+    other = {
+        "body": body("eth_getLogs"),
+        "headers": {"CF-Connecting-IP": "2001:db8:1:3::1"},
+        "source": FRIEND,
+    }
+    seen = traffic(*cloud, other, limits={"heavy": 20}, cloudflare=["198.51.100.0/24"])
+    answers = [answer for [answer] in seen["answers"]]
+    assert statuses(answers[:30]) == {200: 20, 429: 10}
+    assert answers[30]["status"] == 200
+
+
+@pytest.mark.parametrize("size", [0, LARGE])
+def test_a_guard_that_fails_lets_nothing_through(traffic, size):
+    """HAProxy goes on where an action fails, for want of memory for example."""
+    batch = json.dumps([json.loads(body("debug_x"))]).ljust(size)
+    seen = traffic({"body": batch}, {"body": body("eth_call")}, broken=True)
+    [refused], [plain] = seen["answers"]
+    assert refused["status"] in (500, 502, 503)
+    assert plain["status"] == 200, "which needs no guard"
+    assert [method for _, method, _ in seen["asked"]] == ["eth_call"]

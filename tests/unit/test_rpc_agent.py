@@ -1,5 +1,6 @@
 """Which chain nodes may take traffic, by what all of them say of themselves."""
 
+import itertools
 import json
 import socket
 import sys
@@ -78,8 +79,46 @@ def test_somebody_serves_as_long_as_anybody_answers_and_it_is_not_one_far_behind
     assert bool(fit) == bool(answering)
     assert fit <= set(answering)
     if fit:
-        believed = [head for head in answering.values() if head <= max(answering[name] for name in fit)]
-        assert all(max(believed) - answering[name] <= max_lag for name in fit)
+        confirmed = [
+            min(two)
+            for two in itertools.combinations(answering.values(), 2)
+            if max(two) - min(two) <= max_lag
+        ]
+        best = max(confirmed, default=0) if len(answering) > 2 else 0
+        assert all(best - answering[name] <= max_lag for name in fit)
+
+
+@given(st.integers(0, 2**64), st.integers(0, 3), st.floats(0, 3.9), st.booleans())
+def test_whatever_one_of_three_claims_the_two_others_stay_in(lie, apart, still, syncing):
+    honest = {"a": node(10**6, still=still), "b": node(10**6 - apart, still=min(still, 3.9))}
+    seen = {**honest, "c": node(lie, syncing=syncing)}
+    assert {"a", "b"} <= ready(seen), (lie, apart)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"result":"0x' + "f" * 4000 + '"}',
+        '[{"id":0,"result":"0x' + "f" * 17 + '"},{"id":1,"result":false}]',
+        '[{"id":0,"result":"0x1_0"},{"id":1,"result":false}]',
+        '[{"id":0,"result":"-0x1"},{"id":1,"result":false}]',
+        '[{"id":0,"result":7},{"id":1,"result":false}]',
+        '[{"id":[],"result":"0x1"}]',
+        "[" * 100_000,
+        "null",
+        "[null]",
+        '[{"id":0,"result":"0x1"},{"id":1,"result":false}]' + " " * 100_000,
+    ],
+)
+def test_an_answer_that_is_none_is_no_answer_and_takes_nobody_else_out(chain_node, answer):
+    server, said = chain_node
+    said["raw"] = answer
+    try:
+        liar = agent.Node(*server.server_address, peers=False)
+        liar.look()
+        assert liar.now() is None
+    finally:
+        del said["raw"]
 
 
 @pytest.fixture
@@ -95,7 +134,7 @@ def chain_node():
             answers = [
                 {"jsonrpc": "2.0", "id": one["id"], "result": self.said[one["method"]]} for one in calls
             ]
-            body = json.dumps(answers).encode()
+            body = (self.said.get("raw") or json.dumps(answers)).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -13,7 +13,14 @@ from websockets.sync.client import connect
 from tests.support import program
 
 door = program("salt/rpc/files/rpc_ws.py")
-SETTINGS = door.Settings(listen=[], node=[], forbidden=["admin_", "evm_"], batch_limit=3, body_limit=4096)
+SETTINGS = door.Settings(
+    listen=[],
+    node=[],
+    allowed=["eth_", "net_", "evm_", "a"],
+    forbidden=["admin_", "evm_"],
+    batch_limit=3,
+    body_limit=4096,
+)
 
 
 def text(method, number="1"):

@@ -6,7 +6,8 @@
 --     calls of a batch; bytes of a body; seconds that a node may take for its answer
 -- http-request lua.rpc_guard
 --     judges a request that is whole in the buffer: sets txn.class (of the dearest call), txn.read, txn.heavy, txn.write (how
---     many there are of each), txn.id (JSON, as the answer has to bear it), or answers with an error
+--     many there are of each), txn.id (JSON, as the answer has to bear it), txn.judged, or answers with an error. HAProxy
+--     ignores an action that fails, so haproxy.cfg refuses what has no txn.judged.
 -- http-request use-service lua.rpc_large
 --     reads a request of any size, judges it, and asks the frontend rpc_judged
 
@@ -151,7 +152,7 @@ local function judge(body)
     local asked = { class = "read", id = batch and "null" or calls[1].id, read = 0, heavy = 0, write = 0 }
     local status = 200
     for _, call in ipairs(calls) do
-        local class = call.method and (classes:lookup(call.method) or "read")
+        local class = call.method and (classes:lookup(call.method) or "forbidden")
         if call.wrong then
             call.code, status = -32600, 400
         elseif class == "forbidden" then
@@ -180,6 +181,7 @@ core.register_action("rpc_guard", { "http-req" }, function(txn)
         return txn:done(reply)
     end
     for name, value in pairs(asked) do txn:set_var("txn." .. name, value) end
+    txn:set_var("txn.judged", true)  -- the last thing: without it the request goes no further
 end, 0)
 
 -- Returns the request's body; nil where it is too large.

@@ -8,7 +8,9 @@ same conclusion about the same heads. Where every node looks bad, the least bad 
 """
 
 import http.client
+import itertools
 import json
+import re
 import socketserver
 import sys
 import threading
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EVERY, TIMEOUT = 0.5, 1.0  # seconds between two looks at a node, and for its answer
+ANSWER = 64 * 1024  # bytes of an answer at most
 STALE = 3.0  # seconds after which what was heard of a node no longer counts
 
 
@@ -55,13 +58,14 @@ def verdict(own, seen, settings):
         return False, "does not answer"
     heads = {name: one["head"] for name, one in seen.items() if one}
     stray = _stray(heads, settings.max_jump)
-    best = max(head for name, head in heads.items() if name != stray)
-    faults = {name: _fault(name, seen[name], best, stray, settings) for name in heads}
+    best = _best(heads, settings.max_lag)
+    highest = max(head for name, head in heads.items() if name != stray)
+    faults = {name: _fault(name, seen[name], (best, highest), stray, settings) for name in heads}
     if not faults[own]:
         return True, f"block {heads[own]}"
     if not all(faults.values()):
         return False, faults[own]
-    if heads[own] == best:
+    if heads[own] >= best:
         return True, f"{faults[own]}, and no other is better"
     return False, faults[own]
 
@@ -75,18 +79,40 @@ def _stray(heads, max_jump):
     return first if highest - second > max_jump and max(others) - min(others) <= max_jump else None
 
 
-def _fault(name, one, best, stray, settings):
+def _best(heads, max_lag):
+    """
+    Return the head that the others are measured by: the highest that a second node confirms, within ``max_lag``.
+
+    What a node says of itself may be a lie, and three blocks too many would take all others out. Of one or two nodes nobody can
+    confirm anything: there it is the highest.
+    """
+    order = sorted(heads.values(), reverse=True)
+    if len(order) < 3:
+        return order[0]
+    return next((head for head, after in itertools.pairwise(order) if head - after <= max_lag), order[1])
+
+
+def _fault(name, one, bests, stray, settings):
+    best, highest = bests
     if name == stray:
         return f"its block {one['head']} is far above all others' {best}"
     if one["syncing"]:
         return f"is syncing, at block {one['head']} of {best}"
     if best - one["head"] > settings.max_lag:
         return f"block {one['head']} is {best - one['head']} behind"
-    if best - one["head"] > 1 and one["still"] >= 2 * settings.block_time:
-        return f"stands still at block {one['head']} for {one['still']:.0f} s, {best - one['head']} behind"
+    # Whom a liar would take out by a head of his own making does not stand still.
+    if highest - one["head"] > 1 and one["still"] >= 2 * settings.block_time:
+        return f"stands still at block {one['head']} for {one['still']:.0f} s, {highest - one['head']} behind"
     if settings.min_peers and (one["peers"] or 0) < settings.min_peers:
         return f"has {one['peers'] or 0} peers of at least {settings.min_peers}"
     return ""
+
+
+def quantity(text):
+    """Return the number in a quantity of JSON-RPC; ValueError or TypeError where it is none of at most 64 bits."""
+    if not re.fullmatch(r"0x[0-9a-fA-F]{1,16}", text):
+        raise ValueError("no quantity")
+    return int(text, 16)
 
 
 class Node:
@@ -105,11 +131,14 @@ class Node:
         """Ask once, and remember."""
         try:
             self.http.request("POST", "/", self.body, {"Content-Type": "application/json"})
-            told, self.heard = self.read(json.load(self.http.getresponse())), time.monotonic()
+            text = self.http.getresponse().read(ANSWER + 1)
+            if len(text) > ANSWER:
+                raise ValueError(f"more than {ANSWER} bytes")
+            told, self.heard = self.read(json.loads(text)), time.monotonic()
             if not self.told or told["head"] != self.told["head"]:
                 self.moved = self.heard
             self.told = told
-        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             self.http.close()
             self.told = None
 
@@ -118,9 +147,9 @@ class Node:
         """Return ``{"head", "syncing", "peers"}`` of a batch's answers."""
         by_id = {answer["id"]: answer.get("result") for answer in answers}
         return {
-            "head": int(by_id[0], 16),
+            "head": quantity(by_id[0]),
             "syncing": bool(by_id[1]),
-            "peers": int(by_id[2], 16) if by_id.get(2) else None,
+            "peers": quantity(by_id[2]) if by_id.get(2) else None,
         }
 
     def watch(self):

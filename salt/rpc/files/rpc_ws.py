@@ -25,11 +25,12 @@ PATIENCE = 5  # seconds for the node to take a connection
 
 @dataclass(frozen=True)
 class Settings:
-    """listen, node: [address, port]. forbidden: how the names of methods begin that nobody may call. batch_limit: calls in one
-    message. body_limit: bytes of one message."""
+    """listen, node: [address, port]. allowed, forbidden: how the names of methods begin that may be called, and of those the
+    ones that may not. batch_limit: calls in one message. body_limit: bytes of one message."""
 
     listen: list
     node: list
+    allowed: list
     forbidden: list
     batch_limit: int
     body_limit: int
@@ -52,7 +53,7 @@ def judge(message, settings):
     calls = said if isinstance(said, list) else [said]
     if not 0 < len(calls) <= settings.batch_limit:
         return None, json.dumps(_fault(None, -32600, f"a batch has 1 to {settings.batch_limit} calls"))
-    faults = [_wrong(call, settings.forbidden) for call in calls]
+    faults = [_wrong(call, settings) for call in calls]
     if not any(faults):
         return text, None
     others = -32600, "not carried out: another call of this batch is refused"
@@ -68,7 +69,7 @@ class _Members(dict):
         self.twice = len({name.lower() for name, _ in pairs}) != len(pairs)
 
 
-def _wrong(call, forbidden):
+def _wrong(call, settings):
     if not isinstance(call, dict):
         return -32600, "a call is an object"
     if call.twice:
@@ -76,7 +77,7 @@ def _wrong(call, forbidden):
     method = call.get("method")
     if not isinstance(method, str):
         return -32600, "no method is named"
-    if method.startswith(tuple(forbidden)):
+    if method.startswith(tuple(settings.forbidden)) or not method.startswith(tuple(settings.allowed)):
         return -32601, f"the method {method} is not available"
     return None
 

@@ -1,7 +1,8 @@
 """HAProxy with its own configuration on a machine without a network, three programs that stand for the nodes, and clients.
 
 Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": [address], "port": of all, "to": address, "chain": id,
-"requests": [{"body": text, "times": n, "at_once": n, "source": address, "method": "POST", "headers": {}}]}``.
+"requests": [{"body": text, "times": n, "at_once": n, "source": address, "method": "POST", "path": "/",
+"headers": {}}]}``.
 
 Says, as JSON: ``{"answers": [[{"status", "headers", "body"}] for each of the requests], "asked": [[node, method,
 how]], "most": the most that any node had to do at once}``.
@@ -81,7 +82,9 @@ def ask(to, port, request):
     connection = http.client.HTTPConnection(to, port, timeout=30, source_address=(request["source"], 0))
     try:
         headers = {"Content-Type": "application/json", **request.get("headers", {})}
-        connection.request(request.get("method", "POST"), "/", request["body"].encode(), headers)
+        connection.request(
+            request.get("method", "POST"), request.get("path", "/"), request["body"].encode(), headers
+        )
         answer = connection.getresponse()
         found = {name.lower(): value for name, value in answer.getheaders()}
         return {"status": answer.status, "headers": found, "body": answer.read().decode()}
