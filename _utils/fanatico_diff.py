@@ -21,9 +21,10 @@ _OWNED = {
         "synchronous_node_count",
         "ttl",
     },
-    ("postgresql",): {"use_pg_rewind", "use_slots"},
 }
-_PARAMETERS = ("postgresql", "parameters")
+# Owned as a whole: what Patroni executes on every database host is set here too (callbacks, create_replica_methods, pre_promote,
+# bin_name ...), and whoever was on one of them once can have left it there.
+_WHOLE = {("postgresql",), ("postgresql", "parameters")}
 
 _WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
 
@@ -41,7 +42,7 @@ def patroni(wanted, present):
 
 
 def _compare(wanted, present, path, changes, patch):
-    owned = set(present) if path == _PARAMETERS else _OWNED.get(path, set())
+    owned = set(present) if path in _WHOLE else _OWNED.get(path, set())
     for key in sorted({*wanted, *(owned & set(present))}):
         old, new = present.get(key), wanted.get(key)
         if isinstance(new, dict):

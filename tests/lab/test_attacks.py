@@ -181,6 +181,37 @@ def test_of_the_master_it_is(healthy):
     assert list(json.loads(said[said.index("{") :])["local"]) == [healthy.master]
 
 
+# --- a database host that was lost
+
+
+def test_what_one_leaves_in_patronis_store_runs_nowhere_and_is_taken_away(healthy):
+    touch = "/usr/bin/touch /var/lib/postgresql/owned"
+    edit = [
+        f"postgresql.{key}={touch}"
+        for key in ("callbacks.on_reload", "callbacks.on_restart", "pre_promote", "before_stop")
+    ]
+    options = [word for one in edit for word in ("-s", one)]
+    config, scope = ["patronictl", "-c", "/etc/patroni/patroni.yml"], healthy.plan["name"]
+    healthy.exec("db2", [*config, "edit-config", "--force", "-q", *options])
+    leader = labs.leader(healthy)
+    try:
+        healthy.exec("db2", [*config, "reload", scope, "--force"])
+        answers = healthy.salt(leader, "state.apply", "patroni.settings", "test=True")
+        seen = [key for state in labs.changes(answers)[leader].values() for key in state]
+        assert {"postgresql.callbacks", "postgresql.pre_promote", "postgresql.before_stop"} <= set(seen)
+        # Something that comes after the reload, on every host.
+        shown = healthy.exec("db2", [*config, "show-config"]).stdout
+        assert "on_reload" in shown, "the attack is there"
+        wait_until(lambda: labs.ailing(labs.health(healthy)) == {}, 60, "health")
+    finally:
+        healthy.salt(leader, "state.apply", "patroni.settings")
+    assert "on_reload" not in healthy.exec("db2", [*config, "show-config"]).stdout
+    for node in labs.nodes(healthy, "patroni"):
+        assert healthy.exec(node, ["test", "-e", "/var/lib/postgresql/owned"], check=False).returncode == 1, (
+            node
+        )
+
+
 # --- the guard
 
 

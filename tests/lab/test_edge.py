@@ -180,6 +180,9 @@ SNEAKY = [
     text("EVM_MINE"),
     text(" evm_mine"),
     text("evm_mine\\u0000"),
+    '{"jsonrpc":"2.0","id":1,"method":"eth_chainId"\0,"method":"evm_mine","params":[]}',
+    "\0" + text("evm_mine"),
+    text("evm_mine") + "\0",
 ]
 
 
@@ -188,7 +191,7 @@ def test_no_spelling_gets_a_forbidden_method_through(public, body):
     """A block that nobody owed would show: the lab's chain makes one every two seconds, and none else."""
     for content_type in ("application/json", "application/json; charset=utf-16"):
         answer = public.post(body.encode(), Content_Type=content_type)
-        assert answer.status in (400, 403, 415) or "error" in answer.json, answer
+        assert answer.status in (400, 403, 415), f"a node's answer: {answer}"
         assert b'"result"' not in answer.body, answer
 
 
@@ -244,6 +247,22 @@ def test_other_ways_to_ask_are_refused(public):
         public.post("", method="GET", **upgrade, Sec_WebSocket_Key="ZmFuYXRpY28taGVhbHRoeQ==").error[0] == 426
     )
     assert public.post(text("eth_chainId"), port="rpc_ws").error[0] == 426
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Upgrade": "websocket"},
+        {"Upgrade": "websocket", "Connection": "keep-alive", "Sec_WebSocket_Key": "ZmFuYXRpY28taGVhbHRoeQ=="},
+        {"Upgrade": "websocket", "Connection": "Upgrade"},
+        {"Upgrade": "websocket", "Connection": "Upgrade", "Sec_WebSocket_Key": "ZmFuYXRpY28taGVhbHRoeQ=="},
+    ],
+    ids=["upgrade alone", "no connection", "no key", "a body"],
+)
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_half_a_handshake_is_no_way_to_a_node(public, method, headers):
+    """HAProxy would hand it on as an ordinary request, which some programs answer on that port too."""
+    assert public.post(text("evm_mine"), port="rpc_ws", method=method, **headers).error == (426, None, -32600)
 
 
 def test_a_websocket_lets_nothing_through_that_http_does_not(public):

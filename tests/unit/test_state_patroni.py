@@ -140,6 +140,17 @@ class TestDifference:
         assert patch == {"loop_wait": None, "postgresql": {"parameters": {"work_mem": None}}}
 
     @pytest.mark.parametrize(
+        "key", ["callbacks", "create_replica_methods", "pre_promote", "bin_name", "recovery_conf"]
+    )
+    def test_what_patroni_would_execute_is_taken_away(self, key):
+        """Whoever was on a database host once can have left it there, for all of them."""
+        present = copy.deepcopy(WANTED)
+        present["postgresql"][key] = {"on_reload": "/tmp/x"}
+        changes, patch = fanatico_diff.patroni(WANTED, present)
+        assert list(changes) == [f"postgresql.{key}"]
+        assert patch == {"postgresql": {key: None}}
+
+    @pytest.mark.parametrize(
         "foreign",
         [{"pause": True}, {"slots": {"cdc": {"type": "logical"}}}, {"standby_cluster": {"host": "x"}}],
     )

@@ -138,7 +138,15 @@ class Node:
             if not self.told or told["head"] != self.told["head"]:
                 self.moved = self.heard
             self.told = told
-        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (
+            OSError,
+            http.client.HTTPException,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ):
             self.http.close()
             self.told = None
 
