@@ -86,12 +86,17 @@ def synchronous_mode(wanted, version):
 
 # The server's own files are named without a leading slash; what somebody has forbidden or used up is no damage.
 # The last two are said by the primary: a replica that has what nobody else has, and one that needs what is gone.
+# Only in lines of the server's own processes: those of sessions have `[user@database]` first (log_line_prefix), and quote what a
+# client has sent, its name included.
 _UNUSABLE = re.compile(
-    r"(?:FATAL|PANIC): +(?:could not (?:open|access|stat) (?:file|directory) \"(?!/).*No such file or directory"
+    r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] (?:FATAL|PANIC): +(?:"
+    r"could not (?:open|access|stat) (?:file|directory) \"(?!/).*No such file or directory"
     r"|could not read file \"(?!/).*(?:read \d+ of \d+|Input/output error)"
-    r"|could not locate a valid checkpoint record|invalid (?:checkpoint|page)|.*contains (?:invalid|incorrect|wrong) ).*"
-    r"|requested starting point \S+ is ahead of the WAL flush position.*"
-    r"|requested WAL segment \S+ has already been removed"
+    r"|could not locate a valid checkpoint record|invalid (?:checkpoint|page)|.*contains (?:invalid|incorrect|wrong) "
+    r"|(?:could not [\w ]+: ERROR: +)?requested starting point \S+ is ahead of the WAL flush position"
+    r"|(?:could not [\w ]+: ERROR: +)?requested WAL segment \S+ has already been removed"
+    r").*",
+    re.MULTILINE,
 )
 
 

@@ -488,7 +488,11 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
             " flush position of this server 0/9003D78",
             True,
         ),
-        ("ERROR:  requested WAL segment 00000001000000000000000C has already been removed", True),
+        (
+            "FATAL:  could not receive data from WAL stream: ERROR:  requested WAL segment 00000001000000000000000C has"
+            " already been removed",
+            True,
+        ),
         ('FATAL:  could not open file "global/pg_control": Permission denied', False),
         ('FATAL:  could not open file "/etc/ssl/server.key": No such file or directory', False),
         ("FATAL:  the database system is starting up", False),
@@ -497,6 +501,22 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
 )
 def test_what_postgresql_says_of_damaged_data(line, damage):
     assert bool(fanatico_patroni_plan.unusable(f"INFO: a\n2026-11-26 08:10:49 UTC [1] {line}\nb")) is damage
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[1] [fanatico@fanatico] STATEMENT:  SELECT 1/0 -- requested WAL segment 0 has already been removed",
+        '[1] [fanatico@fanatico] FATAL:  could not open file "global/x": No such file or directory',
+        "[1] [FATAL:  invalid page @fanatico] FATAL:  no pg_hba.conf entry",
+        "[1] [x] FATAL:  invalid page @y] FATAL:  no pg_hba.conf entry",
+        "[1] [postgres@postgres] FATAL:  invalid page ] FATAL:  database does not exist",
+        "[1] LOG:  x\n\t2026-11-26 08:10:49 UTC [1] FATAL:  invalid page 1",
+    ],
+)
+def test_what_a_client_can_have_written_is_not_taken_for_the_servers_word(line):
+    """A replica whose data are sound would be thrown away for it."""
+    assert fanatico_patroni_plan.unusable(f"2026-11-26 08:10:49 UTC {line}\n") == ""
 
 
 UNKNOWN = "'fanatico_cure.bare' is not available."
