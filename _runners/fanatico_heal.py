@@ -84,8 +84,12 @@ def heal(host, what, why="", roles=(), settings=None):
         if conf["only_say"]:
             return _refuse(facts, "it would be cured now, were heal:only_say not set", conf, begun)
         outcome = _cure(host, what, conf)
-        if outcome.get("acted") or not outcome["running"]:  # silence counts too: it has held the lock
-            _change("attempted", host, what, begun, conf["window"])
+        if outcome.get("acted") or not (outcome["running"] or outcome.get("instead")):
+            _change(
+                "attempted", host, what, begun, conf["window"]
+            )  # silence counts too: it has held the lock
+        elif outcome["running"]:
+            _change("mistaken", host, begun, conf["window"])
     finally:
         __utils__["fanatico_lock.release"](_home(), owner=owner)
     if outcome.get("instead"):

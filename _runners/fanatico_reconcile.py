@@ -3,8 +3,11 @@ What is wrong and no event told of, or told in vain: found by looking at every n
 """
 
 import json
+import logging
 import time
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 _ELECTION = 3  # seconds: VRRP's longest, with a node that is down in between
 
@@ -82,11 +85,26 @@ def look(host, timeout=5):
         salt-run fanatico.look db1
     """
     plan = __utils__["fanatico_master.plan"](__opts__)
+    if _distrusted(host):
+        log.warning(
+            "%s reports faults that are not there: for ten minutes only fanatico.reconcile looks at it", host
+        )
+        return {}
     answer = __utils__["fanatico_sweep.ask"](__opts__, [host], "fanatico_cure.reported", timeout=timeout)
     found = __utils__["fanatico_guard.believed"](plan, host, answer.get(host))
     for what, why in found.items():
         _treat(host, what, why)
     return found
+
+
+def _distrusted(host):
+    """Tell whether ``host`` has reported too much that was not there; a guard without its memory refuses by itself."""
+    guard = __utils__["fanatico_guard.distrusted"]
+    try:
+        state = __utils__["fanatico_file.read_json"](_home() / "guard.json")
+    except ValueError:
+        return False
+    return guard(state, host, time.time(), __utils__["fanatico_guard.settings"]()["window"])
 
 
 def started(host, timeout=20):
@@ -171,8 +189,12 @@ def _stalled(plan, timeout):
     return dict.fromkeys(named, seen[0]["why"]) if len(named) == 1 and named <= set(nodes) else {}
 
 
+def _home():
+    return Path(__opts__.get("fanatico_home", "/var/lib/fanatico"))
+
+
 def _file():
-    return Path(__opts__.get("fanatico_home", "/var/lib/fanatico"), "reconcile.json")
+    return _home() / "reconcile.json"
 
 
 def _last():

@@ -9,6 +9,8 @@ The state is one dict, kept by the caller between calls; times are epoch seconds
     ``{"db1/patroni-paused": [first, last]}``, since when it has been told of, without a longer break.
 ``disturbed``
     ``[when, what]``, the last action that took a node out of service.
+``mistaken``
+    ``{"rpc1": [when, ...]}``, reports of a host that came to nothing.
 ``refused``
     ``{"etcd1/etcd.service": [when, kind]}``, the last refusal that was written down.
 ``frozen``
@@ -89,6 +91,7 @@ DRIFT = {
 
 HOUR = 3600
 SHARE = 1 / 3  # of the budget, for one host: it must not use up what the others may need
+MISTAKES = 20  # reports of one host within the window that come to nothing, before no more are asked for
 FORGOTTEN = 300  # seconds; who tells of a fault that stays does so every minute
 
 DEFAULTS = {
@@ -211,13 +214,16 @@ def believed(plan, host, answer):
     roles = plan["nodes"].get(host, {}).get("roles", [])
     if not isinstance(answer, dict) or not roles:
         return {}
-    can_be = own(roles)
-    names = [what for what in answer if isinstance(what, str) and (what in can_be or _UNIT.fullmatch(what))]
-    return {what: plain(answer[what]) for what in sorted(names)[:_FAULTS]}
+    can_be = [*units(roles), *own(roles)]
+    names = sorted(what for what in answer if isinstance(what, str))
+    others = [what for what in names if what not in can_be and _UNIT.fullmatch(what)]
+    return {
+        what: plain(answer[what]) for what in [*(one for one in names if one in can_be), *others[:_OTHERS]]
+    }
 
 
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9@_.:-]{0,99}\.(service|socket|timer|mount|path)")
-_FAULTS = 16  # of one host at once: more than any has units and faults
+_OTHERS = 2  # units at once that only the pillar can have named (heal:units)
 _WORDS = 300  # characters of what a host says about one of them
 
 
@@ -379,6 +385,25 @@ def told(state, host, what, now):
     first, last = state.get("seen", {}).get(f"{host}/{what}", (now, now))
     recent = {key: one for key, one in state.get("seen", {}).items() if now - one[1] < FORGOTTEN}
     return {**state, "seen": {**recent, f"{host}/{what}": [first if now - last < FORGOTTEN else now, now]}}
+
+
+def mistaken(state, host, now, window):
+    """Return ``state`` in which ``host`` has reported once more what was not there, or was over; none older than ``window``."""
+    kept = {
+        name: [when for when in moments if now - when < window]
+        for name, moments in state.get("mistaken", {}).items()
+    }
+    kept = {name: moments for name, moments in kept.items() if moments}
+    return {**state, "mistaken": {**kept, host: [*kept.get(host, []), now]}}
+
+
+def distrusted(state, host, now, window):
+    """
+    Tell whether ``host`` has reported so much that was not there that only ``fanatico.reconcile`` looks at it for a while.
+
+    Each report costs the master a second of its processor, and the lock; who makes them up must not have more of both.
+    """
+    return sum(now - when < window for when in state.get("mistaken", {}).get(host, [])) >= MISTAKES
 
 
 def attempted(state, host, what, now, window):

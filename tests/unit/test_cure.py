@@ -10,7 +10,7 @@ from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
-from _utils import fanatico_guard, fanatico_patroni_plan, fanatico_plan
+from _utils import fanatico_file, fanatico_guard, fanatico_patroni_plan, fanatico_plan
 
 
 class Node:
@@ -333,6 +333,9 @@ class Fleet:
             "fanatico_plan.roles": fanatico_plan.roles,
             "fanatico_sweep.ask": self.ask,
             "fanatico_guard.believed": fanatico_guard.believed,
+            "fanatico_guard.distrusted": fanatico_guard.distrusted,
+            "fanatico_guard.settings": fanatico_guard.settings,
+            "fanatico_file.read_json": fanatico_file.read_json,
         }
         reconciler.__salt__ = {
             "state.orchestrate": lambda mods, pillar: self.healed.append(pillar["event"]),
@@ -374,6 +377,14 @@ def test_a_look_hands_on_what_the_host_has_reported(fleet):
     fleet.answers = {"db1": {"patroni.service": "stopped", "patroni-hung": "no answer"}}
     assert reconciler.look("db1") == fleet.answers["db1"]
     assert [event["what"] for event in fleet.healed] == ["patroni-hung", "patroni.service"]
+
+
+def test_who_has_reported_too_much_that_was_not_there_is_not_asked(fleet, tmp_path):
+    fleet.answers = {"db1": {"patroni.service": "stopped"}, "db2": {"patroni.service": "stopped"}}
+    wrong = {"mistaken": {"db1": [time.time()] * fanatico_guard.MISTAKES}}
+    (tmp_path / "guard.json").write_text(json.dumps(wrong))
+    assert reconciler.look("db1") == {}
+    assert reconciler.look("db2") != {}
 
 
 @pytest.mark.parametrize("host", ["db1", "db2", "stranger", "db1/x", ""])

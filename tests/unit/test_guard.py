@@ -356,8 +356,20 @@ def test_a_true_answer_is_believed():
 
 
 def test_not_more_than_a_host_can_have():
-    answer = {f"unit{number}.service": "down" for number in range(10_000)}
-    assert len(guard.believed(TWO, "etcd1", answer)) <= 16
+    answer = {f"aunit{number}.service": "down" for number in range(10_000)} | {"etcd.service": "stopped"}
+    assert len(guard.believed(TWO, "etcd1", answer)) <= 3
+    assert "etcd.service" in guard.believed(TWO, "etcd1", answer)
+
+
+def test_who_reports_what_is_not_there_is_not_asked_for_a_while():
+    state = {}
+    for number in range(guard.MISTAKES):
+        assert not guard.distrusted(state, "rpc1", NOW + number, 600)
+        state = guard.mistaken(state, "rpc1", NOW + number, 600)
+    assert guard.distrusted(state, "rpc1", NOW + 100, 600)
+    assert not guard.distrusted(state, "rpc2", NOW + 100, 600)
+    assert not guard.distrusted(state, "rpc1", NOW + 700, 600)
+    assert len(guard.mistaken(state, "rpc1", NOW + 9000, 600)["mistaken"]["rpc1"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,27 @@ def test_silence_counts_as_an_attempt(fleet):
     assert "already started 3 times" in fleet.heal()["reason"]
 
 
+def test_a_report_that_comes_to_nothing_is_remembered_and_is_no_attempt(fleet, monkeypatch):
+    nothing = {"acted": False, "running": True, "detail": "", "did": ""}
+    monkeypatch.setattr(runner, "_cure", lambda *_: nothing)
+    assert fleet.heal()["reason"] == "it runs again already"
+    state = json.loads((fleet.home / "guard.json").read_text())
+    assert list(state["mistaken"]) == ["etcd1"]
+    assert "attempts" not in state
+
+
+def test_a_fault_that_is_cured_instead_is_the_only_attempt(fleet, monkeypatch):
+    outcomes = [
+        {"acted": False, "running": False, "detail": "no log", "did": "", "instead": "etcd-data-lost"},
+        {"acted": True, "running": True, "detail": "", "did": "rejoined"},
+    ]
+    monkeypatch.setattr(runner, "_cure", lambda *_: outcomes.pop(0))
+    monkeypatch.setattr(runner, "_lacking", lambda *_: "")
+    assert fleet.heal()["decision"] == "healed"
+    state = json.loads((fleet.home / "guard.json").read_text())
+    assert list(state["attempts"]) == ["etcd1/etcd-data-lost"]
+
+
 @pytest.mark.parametrize(
     "what", ["x:\n  cmd.run:\n    - name: id\ny", "patroni.service", "rpc-hung", "\x1b[2J", ""]
 )
