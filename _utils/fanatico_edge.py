@@ -2,8 +2,6 @@
 What the public may ask of the chain nodes. Pure.
 """
 
-CLASSES = ("read", "heavy", "write")
-
 
 def method_classes(edge):
     """
