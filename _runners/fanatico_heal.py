@@ -219,7 +219,7 @@ def _objection(host, what, roles, conf):
 
 
 def _bare_objection(host):
-    """Return why a host that seems to be made anew is not built now; empty where it may be."""
+    """Return why a host that seems to be reinstalled is not built now; empty where it may be."""
     if __utils__["fanatico_sweep.ask"](__opts__, [host], "test.ping", timeout=_LOOK).get(host) is not True:
         return f"{host} does not answer: nothing can be built there. Next: look at its salt-minion"
     return _never_deployed(host)

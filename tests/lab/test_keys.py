@@ -1,4 +1,4 @@
-"""Whose key the master accepts: only one that the host itself vouches for over SSH. So a host made anew needs no person."""
+"""Whose key the master accepts: only one that the host itself vouches for over SSH. So a reinstalled host needs no person."""
 
 import json
 
@@ -71,8 +71,8 @@ def test_its_own_key_is_accepted(lab):
     assert accept(lab, timeout=60) == (0, {"accepted": [NODE], "refused": {}, "missing": {}})
 
 
-def test_a_host_made_anew_is_built_without_a_person(lab, untouched_budget):
-    """Whoever made it anew has put its SSH host key back: so SSH vouches for the new key of its minion."""
+def test_a_reinstalled_host_is_built_without_a_person(lab, untouched_budget):
+    """Whoever reinstalled it has put its SSH host key back: so SSH vouches for the new key of its minion."""
     labs.wait_healthy(lab)
     news = labs.News(lab)
     reimage(lab, NODE, keep=["etc/ssh", "root/.ssh"])

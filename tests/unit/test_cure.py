@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from _beacons import fanatico as beacon
 from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
 from _utils import fanatico_file, fanatico_guard, fanatico_patroni_plan, fanatico_plan
@@ -125,6 +126,19 @@ def nothing_is_run(monkeypatch):
 
 def test_a_node_that_is_well_has_none():
     assert cure.symptoms() == {}
+
+
+def test_what_the_beacon_has_reported_lately_is_told(tmp_path):
+    cure.__opts__["cachedir"] = str(tmp_path)
+    assert cure.reported() == {}
+    known = {
+        "etcd-full": {"why": "alarm", "when": time.time()},
+        "disk-full": {"why": "x", "when": time.time() - 200},
+    }
+    (tmp_path / beacon.REPORTED).write_text(json.dumps(known))
+    assert cure.reported() == {"etcd-full": "alarm"}, (
+        "what is old is over: the beacon repeats itself every minute"
+    )
 
 
 def test_every_fault_has_a_symptom_and_a_cure():

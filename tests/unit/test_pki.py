@@ -138,7 +138,7 @@ def test_a_signature_is_verified(authority):
     assert not fanatico_pki.signed(ssl.DER_cert_to_PEM_cert(bytes(der)), authority.certificate)
 
 
-def test_one_that_nobody_signed_is_made_anew(wanted, authority):
+def test_one_that_nobody_signed_is_replaced(wanted, authority):
     certificate, key = authority.issue(name="db1", addresses=["10.0.2.10", "10.0.0.100"])
     told, held = fanatico_pki.facts(certificate), fanatico_pki.key_hash(key)
     said = fanatico_pki.reasons(wanted, told, held, told["authority"], time.time(), 30, proven=False)
