@@ -249,7 +249,8 @@ def etcdctl(lab, *words):
     )
 
 
-@BOTH_WAYS
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["states", "deploy"])
 def test_a_foreign_cluster_in_etcd(healthy, how):
     """Under our name in etcd stands another cluster's identifier: that of a neighbour, or of a restored backup."""
     key = f"/service/{healthy.plan['name']}/initialize"

@@ -162,8 +162,11 @@ def expected(lab, source):
 @pytest.mark.parametrize(
     "source",
     [
-        *("salt", "haproxy1", "haproxy2", "rpc1", "rpc2", "rpc3"),
-        *("db1", "db2", "db3", "etcd1", "etcd2", "etcd3"),
+        *labs.ONE_OF_EACH,
+        *(
+            pytest.param(one, marks=pytest.mark.long)
+            for one in ("haproxy2", "rpc2", "rpc3", "db2", "db3", "etcd2", "etcd3")
+        ),
     ],
 )
 def test_who_gets_in_is_what_the_table_says(lab, knocking, source):
@@ -341,6 +344,7 @@ def rotated(lab, knocking):
     return {**before, "session": told}
 
 
+@pytest.mark.long
 def test_rotating_everything_cuts_no_session_and_moves_no_leader(lab, rotated):
     labs.assert_not_cut(lab, rotated["session"])
     assert rotated["session"]["written"] > 100
@@ -349,6 +353,7 @@ def test_rotating_everything_cuts_no_session_and_moves_no_leader(lab, rotated):
     labs.wait_healthy(lab)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["salt", "haproxy1", "db1", "etcd1"])
 def test_what_was_right_before_is_refused_now(lab, rotated, source):
     """That is how a certificate is revoked: its authority is replaced, and nobody trusts the former one any more."""

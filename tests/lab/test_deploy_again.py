@@ -91,8 +91,7 @@ def test_it_is_in_the_history(again, lab):
     ]
 
 
-ONE_OF_EACH = ["salt", "haproxy1", "rpc1", "db1", "etcd1"]
-WHOM = pytest.mark.parametrize("target", [ONE_OF_EACH, pytest.param("*", marks=pytest.mark.long)])
+WHOM = pytest.mark.parametrize("target", [labs.ONE_OF_EACH, pytest.param("*", marks=pytest.mark.long)])
 
 
 @WHOM

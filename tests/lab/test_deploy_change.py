@@ -4,7 +4,8 @@ import pytest
 
 from tests.support import labs
 
-pytestmark = pytest.mark.healthy_is_enough
+# A whole deploy. In short: test_deploy_again and test_output have one each, test_settings changes the pillar.
+pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.long]
 
 UNIT = "/etc/systemd/system/keepalived.service.d/fanatico.conf"
 ELECTION = 1_000_000  # microseconds: three advertisements of 0.3 s, and nobody may hold the address

@@ -30,7 +30,8 @@ def test_what_is_promised_about_writes(healthy, tmp_path, word):
     assert all(name in (tmp_path / "report.html").read_text() for name in told)
 
 
-@pytest.mark.parametrize("minutes", [0.1, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("minutes", [0.1, 3])
 def test_nothing_is_lost_or_out_of_order_whatever_happens(healthy, tmp_path, minutes):
     record = nemesis.nemesis(healthy, password(healthy), minutes, tmp_path / "nemesis", print, seed=5)
     assert nemesis.complaints(record) == []

@@ -702,6 +702,7 @@ def test_a_reload_fails_no_request_and_cuts_no_websocket(crowd, lab):
         assert len(heads) > 5
 
 
+@pytest.mark.long
 def test_nodes_are_renewed_one_after_the_other_without_a_failed_read(crowd, lab):
     labs.wait_healthy(lab)
     pid = ["systemctl", "show", "-P", "MainPID", "fanatico-rpc"]

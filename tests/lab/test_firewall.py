@@ -71,7 +71,7 @@ def test_every_machine_reaches_what_the_table_says_and_nothing_else(healthy):
     )
 
 
-@pytest.mark.parametrize("source", ["salt", "haproxy1", "rpc1", "db1", "etcd1"])
+@pytest.mark.parametrize("source", labs.ONE_OF_EACH)
 def test_a_machine_that_has_thrown_off_its_own_rules_reaches_no_more(healthy, source):
     """Taken over by somebody: its own output rules hold nobody back, the others' input rules must."""
     healthy.exec(source, ["nft", "delete", "table", "inet", "fanatico"])
@@ -120,6 +120,7 @@ def test_rules_that_cut_off_the_master_are_taken_back(healthy):
     labs.wait_healthy(healthy)
 
 
+@pytest.mark.long
 def test_they_are_taken_back_also_when_the_minion_dies_in_the_middle(healthy):
     before = healthy.exec("rpc3", ["nft", "list", "ruleset"]).stdout
     kill = (

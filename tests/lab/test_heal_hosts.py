@@ -15,7 +15,8 @@ def test_a_chain_node_that_hangs_is_restarted(healthy):
     news.wait("healed", node, "rpc-hung", 60)
 
 
-@pytest.mark.parametrize("seconds", [8, pytest.param(30, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [8, 30])
 def test_a_chain_node_that_falls_behind_the_others_is_restarted(healthy, seconds):
     """The program that feeds it hangs, while all its units run."""
     node, news = labs.nodes(healthy, "rpc")[2], labs.News(healthy)
@@ -46,6 +47,7 @@ def test_a_minion_that_hangs_is_restarted_as_shipped(healthy):
     labs.wait_answer(healthy, node, 150)
 
 
+@pytest.mark.long
 def test_a_full_disk_is_given_room(lab, healthy):
     """The lab's machines share one disk: so the limit is what is free now, and a package that was installed fills it up."""
     node, news = labs.nodes(lab, "rpc")[0], labs.News(lab)

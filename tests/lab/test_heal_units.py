@@ -42,6 +42,7 @@ def test_a_unit_of_somebody_else_is_not_ours_to_start(healthy):
     assert '"refused"' in done.stdout
 
 
+@pytest.mark.long
 def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
     """No cure is known for it, and systemd starts it for ever: whoever is on call reads what it says itself."""
     dropin = "/run/systemd/system/fanatico-rpc.service.d/broken.conf"

@@ -31,28 +31,40 @@ def test_the_exit_code_tells(lab):
         lab.salt_run("fanatico.unfreeze")
 
 
-@pytest.fixture
-def one_database_cut_off(healthy):
-    """A replica whose cable is pulled."""
-    replica = next(name for name in labs.nodes(healthy, "patroni") if name != labs.leader(healthy))
-    healthy.unplug(replica)
-    yield replica
-    healthy.plug(replica)
+def test_a_minion_that_is_gone_does_not_silence_the_others(healthy):
+    healthy.salt_run("fanatico.freeze", "a test stops a minion", "2m")
+    healthy.exec("rpc3", ["systemctl", "stop", "salt-minion"])
+    try:
+        answers = labs.health(healthy)
+    finally:
+        healthy.exec("rpc3", ["systemctl", "start", "--no-block", "salt-minion"])
+        healthy.salt_run("fanatico.unfreeze")
+    assert set(answers) == set(healthy.plan["nodes"]) - {"rpc3"}
+    assert labs.ailing(answers) == {}
+    labs.wait_healthy(healthy)
 
 
-def test_a_pulled_cable_does_not_silence_the_others(healthy, one_database_cut_off):
+# Who is cut off, who sees that, and who is not concerned.
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("role", "seen_by", "unconcerned"),
+    [("rpc", "haproxy", ("etcd", "patroni")), ("patroni", "patroni", ("etcd", "rpc"))],
+)
+def test_a_pulled_cable_does_not_silence_the_others(healthy, role, seen_by, unconcerned):
+    cut_off = next(name for name in labs.nodes(healthy, role)[1:] if name != labs.leader(healthy))
+    watching = set(labs.nodes(healthy, seen_by)) - {cut_off}
+
     def others_see_it():
         answers = labs.health(healthy)
-        return answers if set(labs.ailing(answers)) & set(labs.nodes(healthy, "patroni")) else None
+        return answers if watching <= set(labs.ailing(answers)) else None
 
-    answers = wait_until(others_see_it, 40, "the other database nodes to notice", interval=1)
-    assert set(answers) == set(healthy.plan["nodes"]) - {one_database_cut_off}
+    healthy.unplug(cut_off)
+    try:
+        answers = wait_until(others_see_it, 40, f"the nodes with the role {seen_by} to notice", interval=1)
+    finally:
+        healthy.plug(cut_off)
+    assert set(answers) == set(healthy.plan["nodes"]) - {cut_off}
     ailing = labs.ailing(answers)
-    assert not set(ailing) & {*labs.nodes(healthy, "etcd"), *labs.nodes(healthy, "rpc")}, ailing
-    assert {answers[name]["status"] for name in labs.nodes(healthy, "patroni") if name in answers} == {
-        "degraded"
-    }
-
-
-def test_it_is_well_again_once_the_cable_is_back(healthy):
+    assert not set(ailing) & {name for one in unconcerned for name in labs.nodes(healthy, one)}, ailing
+    assert {answers[name]["status"] for name in watching} == {"degraded"}
     labs.wait_healthy(healthy)

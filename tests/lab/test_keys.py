@@ -71,6 +71,7 @@ def test_its_own_key_is_accepted(lab):
     assert accept(lab, timeout=60) == (0, {"accepted": [NODE], "refused": {}, "missing": {}})
 
 
+@pytest.mark.long
 def test_a_reinstalled_host_is_built_without_a_person(lab, untouched_budget):
     """Whoever reinstalled it has put its SSH host key back: so SSH vouches for the new key of its minion."""
     labs.wait_healthy(lab)

@@ -49,6 +49,7 @@ def test_a_wiped_node_is_not_mistaken_for_a_first_start(healthy):
     assert len(after) == len(before)
 
 
+@pytest.mark.long
 def test_alone_and_without_data_it_waits_or_refuses(healthy):
     """No peer answers: nobody can tell whether there was a cluster, so none is founded."""
     frozen(healthy)

@@ -13,6 +13,7 @@ from tests.support.orchestrations import orchestrate, summary
 pytestmark = pytest.mark.healthy_is_enough
 
 
+@pytest.mark.long
 def test_another_orchestration_looks_the_same(healthy):
     done = orchestrate(healthy, "orch.rpc_upgrade")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -1,6 +1,6 @@
 #!yaml
 # Three hosts for everything: etcd and Patroni on each, two balance as well, the third has the RPC node. The databases keep
-# 5432, so the virtual address has other ports for them.
+# 5432, so the virtual IP has other ports for them.
 plan:
   name: three
   version: 0.5.0.0

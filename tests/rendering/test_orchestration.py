@@ -1,5 +1,6 @@
 """Orchestrations compile as the master would compile them; a reactor starts one of them, nothing else."""
 
+import itertools
 import re
 
 import pytest
@@ -41,6 +42,14 @@ def make_master(pillars, salt_cache):
     return make
 
 
+def compiled(master, name, fresh=False):
+    """The steps of an orchestration, on a cluster that runs or one that has never been deployed."""
+    databases = master.functions["fanatico_plan.nodes"]("patroni")
+    seen = {"fanatico.etcd_bootstrap": fresh, "fanatico.patroni_first": databases[:1] if fresh else databases}
+    master.functions["saltutil.runner"] = lambda name, *args, **kwargs: seen[name]
+    return master.compile(name)
+
+
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("name", orchestrations())
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "running"])
@@ -48,13 +57,25 @@ def test_orchestration_compiles(make_master, plan, name, fresh):
     """`salt-run` asks for the pillar of `<master id>_master`, no node: it gets the plan and no secret."""
     master = make_master(plan, name if name in PILLAR else None)
     assert "secrets" not in master.pillar
-    databases = master.functions["fanatico_plan.nodes"]("patroni")
-    seen = {"fanatico.etcd_bootstrap": fresh, "fanatico.patroni_first": databases[:1] if fresh else databases}
-    master.functions["saltutil.runner"] = lambda name, *args, **kwargs: seen[name]
-    steps = master.compile(name)
+    steps = compiled(master, name, fresh)
     assert {step["state"] for step in steps} == {"step"}, "Salt's own count a change where there is none"
     # Not in the master's configuration: there it would also end `salt --static` at the first minion that is critical.
     assert len(steps) == 1 or all(step.get("failhard") for step in steps), "what is printed last is the cause"
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_deploy_changes_one_balancer_after_the_other_is_proven(make_master, plan):
+    master = make_master(plan)
+    steps = {step["__id__"]: step for step in compiled(master, "orch.deploy")}
+    for first, second in itertools.pairwise(master.functions["fanatico_plan.nodes"]("haproxy")):
+        waits = waited_for(steps, f"Bring up {second}")
+        assert {f"Bring up {first}", f"The virtual IP answers {first}"} <= waits
+
+
+def waited_for(steps, step):
+    """All the steps that have to end well before this one."""
+    direct = {name for one in steps[step].get("require", []) for name in one.values()}
+    return direct.union(*(waited_for(steps, name) for name in direct))
 
 
 @pytest.mark.parametrize(

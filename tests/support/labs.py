@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import os
 import re
 import subprocess
 
@@ -17,6 +18,7 @@ from lab.progress import Progress
 from tests.support import REPO, spent, wait_until
 
 HEALTHY_WITHIN = 90  # seconds, after whatever a test did
+ONE_OF_EACH = ("salt", "haproxy1", "rpc1", "db1", "etcd1")  # of the committed plan, a node of each role
 
 
 @contextlib.contextmanager
@@ -36,6 +38,11 @@ def network_only(name, plan=plans.PLAN):
 def nodes(lab, role=None):
     """Ids of the plan's nodes, of those with a role if one is named."""
     return lab.nodes(role)
+
+
+def some_nodes(lab):
+    """Every node in `./fanatico test full`, one of each role otherwise: for what takes seconds on each."""
+    return nodes(lab) if os.environ.get("FANATICO_TEST") == "full" else list(ONE_OF_EACH)
 
 
 def health(lab, *names):
@@ -208,7 +215,7 @@ def history(lab, limit=50):
 
 
 def virtual_ip_holders(lab):
-    """Which balancers hold the virtual address, asked of the machines themselves."""
+    """Which balancers hold the virtual IP, asked of the machines themselves."""
     return lab.virtual_ip_holders()
 
 
@@ -279,7 +286,7 @@ def journals(lab, role, moment, *units):
 
 @contextlib.contextmanager
 def writing(lab, node, folder="/run/fanatico-test-writer"):
-    """Yield a dict while one session writes from a database node through the virtual address; then it says how that went.
+    """Yield a dict while one session writes from a database node through the virtual IP; then it says how that went.
 
     ``{"written": n, "longest": seconds of one write, "error": text or None, "ended": seconds since 1970}``
     """

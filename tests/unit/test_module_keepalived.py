@@ -15,7 +15,7 @@ from tests.support.peers import peers, tls
 
 @pytest.fixture
 def balancer():
-    """A HAProxy behind the virtual address."""
+    """A HAProxy behind the virtual IP."""
     with peers("haproxy", secure=True) as started:
         started["haproxy"].answers["GET /live"] = (200, "ok")
         yield started["haproxy"]
@@ -136,5 +136,5 @@ def test_no_version(monkeypatch):
 def test_waiting_for_the_address(balancer):
     assert fanatico_keepalived.wait_address(timeout=1)["answers"] is True
     balancer.stop()
-    with pytest.raises(CommandExecutionError, match=r"(?s)the virtual address.*last line of keepalived"):
+    with pytest.raises(CommandExecutionError, match=r"(?s)the virtual IP.*last line of keepalived"):
         fanatico_keepalived.wait_address(timeout=0.2)
