@@ -141,7 +141,7 @@ def _units(now, settings, states):
 
 
 def _address():
-    """Return the event that this balancer has taken the virtual address, or given it up. No fault, and nobody reacts to it."""
+    """Return the event that this balancer has taken the virtual IP, or given it up. No fault, and nobody reacts to it."""
     try:
         if "keepalived.service" not in __salt__["fanatico_unit.expected"]():
             return []

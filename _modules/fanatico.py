@@ -158,7 +158,7 @@ def _not_in_plan():
 
 def canary(timeout=3):
     """
-    Write one row through the virtual address, on a session of its own, as an application does; run it on a Patroni node.
+    Write one row through the virtual IP, on a session of its own, as an application does; run it on a Patroni node.
 
     timeout
         Seconds.

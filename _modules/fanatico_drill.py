@@ -22,7 +22,7 @@ def _util(name):
 
 def load(seconds=20):
     """
-    Write and read through the virtual address at a fixed pace, and return what a client saw; run it on a Patroni node.
+    Write and read through the virtual IP at a fixed pace, and return what a client saw; run it on a Patroni node.
 
     seconds
         How long.

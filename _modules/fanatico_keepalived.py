@@ -1,5 +1,5 @@
 """
-Keepalived on this node: who holds the virtual address, and does it answer.
+Keepalived on this node: who holds the virtual IP, and does it answer.
 """
 
 import pathlib
@@ -44,7 +44,7 @@ def _interface_of(address):
 
 def holds_address():
     """
-    Tell whether this node holds the virtual address on one of its interfaces.
+    Tell whether this node holds the virtual IP on one of its interfaces.
 
     CLI Example:
 
@@ -59,7 +59,7 @@ def state(timeout=1):
     """
     Return ``{"address", "role": "master" or "backup", "running": bool, "answers": bool}``.
 
-    ``answers`` is whether a HAProxy answers on the virtual address, as seen from this node.
+    ``answers`` is whether a HAProxy answers on the virtual IP, as seen from this node.
 
     timeout
         Seconds.
@@ -106,7 +106,7 @@ def _running():
 
 
 def _answers(timeout):
-    """Tell whether a HAProxy behind the virtual address says that it lives."""
+    """Tell whether a HAProxy behind the virtual IP says that it lives."""
     url = f"https://{_plan()['virtual_ip']['address']}:{_plan()['ports']['haproxy_stats']}/live"
     try:
         return _util("fanatico_http.get")(url, timeout, __salt__["fanatico_pki.paths"]("service"))[0] == 200
@@ -135,7 +135,7 @@ def version():
 
 def wait_address(timeout=30):
     """
-    Wait until a HAProxy answers on the virtual address; return ``state()``.
+    Wait until a HAProxy answers on the virtual IP; return ``state()``.
 
     timeout
         Seconds; then ``CommandExecutionError`` with what was seen and the last lines of the journal.
@@ -160,7 +160,7 @@ def wait_address(timeout=30):
     journal = __salt__["fanatico.journal"]("keepalived")
     raise CommandExecutionError(
         _util("fanatico_wait.ran_out")(
-            __opts__["id"], f"the virtual address {address}", timeout, seen, "keepalived", journal
+            __opts__["id"], f"the virtual IP {address}", timeout, seen, "keepalived", journal
         )
     )
 
@@ -199,7 +199,7 @@ def checks(timeout=2):
 
 
 def _judge(facts):
-    """Return the check of the virtual address. Being the standby is as good as being the master."""
+    """Return the check of the virtual IP. Being the standby is as good as being the master."""
     ok, critical = _util("fanatico_verdict.ok"), _util("fanatico_verdict.critical")
     address, role = facts["address"], facts["role"]
     if not facts["running"] and role == "master":

@@ -22,7 +22,7 @@ def __virtual__():
 
 def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
     """
-    Break one thing under a light load through the virtual address, mend it, and tell what a client saw.
+    Break one thing under a light load through the virtual IP, mend it, and tell what a client saw.
 
     Nothing else is changed meanwhile, nor healed. It begins only on a cluster that is ok.
 

@@ -157,7 +157,7 @@ def _deployed():
 
 
 def _doubled(plan, timeout):
-    """Return ``{balancer: why}`` where two hold the virtual address: one after the other elects anew, until one has it."""
+    """Return ``{balancer: why}`` where two hold the virtual IP: one after the other elects anew, until one has it."""
     nodes = __utils__["fanatico_plan.nodes"](plan, "haproxy")
     answers = __utils__["fanatico_sweep.ask"](
         __opts__, nodes, "fanatico_keepalived.holds_address", timeout=timeout
@@ -175,7 +175,7 @@ def _still_doubled(node, plan, timeout):
 
 def _stalled(plan, timeout):
     """
-    Return ``{leader: why}`` where nobody can write through the virtual address although somebody leads.
+    Return ``{leader: why}`` where nobody can write through the virtual IP although somebody leads.
 
     Seen by at least two nodes, all that answer; what Patroni itself can see is its own to mend.
     """

@@ -1,4 +1,4 @@
-"""What an application is: writes and reads through the virtual address, at a fixed pace, and everything it was told.
+"""What an application is: writes and reads through the virtual IP, at a fixed pace, and everything it was told.
 
     (cat password; sleep 60) | python fanatico_client.py ADDRESS PRIMARY_PORT REPLICA_PORT CA SECONDS RUN OUT
 

@@ -150,7 +150,7 @@ def _replicas(plan, facts, say):
 
 
 def _address(plan, facts, silent, say):
-    """Exactly one balancer holds the virtual address, and a HAProxy answers there."""
+    """Exactly one balancer holds the virtual IP, and a HAProxy answers there."""
     address = plan["virtual_ip"]["address"]
     holders = sorted(name for name, one in facts.items() if one.get("role") == "master")
     hint = "salt 'haproxy*' fanatico_keepalived.state"

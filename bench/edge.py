@@ -1,6 +1,6 @@
 """What HAProxy's rules for JSON-RPC cost, and what a client sees of a node that dies or lags: `./fanatico bench edge`.
 
-The client asks from the balancer that holds the virtual address, so that what is added is HAProxy's own work and no hop of the
+The client asks from the balancer that holds the virtual IP, so that what is added is HAProxy's own work and no hop of the
 network. Raw numbers are kept in bench/results/.
 """
 
@@ -39,7 +39,7 @@ LIMITS = {"rpc": {"edge": {"limits": {"read": 10**8, "heavy": 10**8, "write": 10
 
 
 class Edge:
-    """A lab's balancer that holds the virtual address, and clients on it."""
+    """A lab's balancer that holds the virtual IP, and clients on it."""
 
     def __init__(self, lab):
         self.lab, self.holder = lab, lab.virtual_ip_holders()[0]

@@ -260,7 +260,7 @@ class Lab:
         return [name for name, node in self.plan["nodes"].items() if role is None or role in node["roles"]]
 
     def virtual_ip_holders(self):
-        """Return which balancers hold the virtual address, asked of the machines themselves."""
+        """Return which balancers hold the virtual IP, asked of the machines themselves."""
         shown, on = f" {self.plan['virtual_ip']['address']}/", set(self.running())
         look = ["ip", "-4", "-o", "address", "show"]
         return [

@@ -92,7 +92,7 @@ Bring up PostgreSQL:
     - require:
       - step: Bring up etcd
 
-# One after the other: what restarts Keepalived or HAProxy on one finds the virtual address on the other.
+# One after the other: what restarts Keepalived or HAProxy on one finds the virtual IP on the other.
 {%- for node in nodes("haproxy") %}
 
 Bring up {{ node }}:
@@ -107,10 +107,10 @@ Bring up {{ node }}:
       - step: Bring up PostgreSQL
       - step: Bring up the RPC nodes
 {%- else %}
-      - step: The virtual address answers {{ loop.previtem }}
+      - step: The virtual IP answers {{ loop.previtem }}
 {%- endif %}
 
-The virtual address answers {{ node }}:
+The virtual IP answers {{ node }}:
   step.function:
     - failhard: True
     - name: fanatico_keepalived.wait_address
@@ -127,7 +127,7 @@ Prove it end to end:
     - tgt: {{ nodes("patroni")[0] }}
     - timeout: 60
     - require:
-      - step: The virtual address answers {{ nodes("haproxy")[-1] }}
+      - step: The virtual IP answers {{ nodes("haproxy")[-1] }}
 
 Let other changes in again:
   step.runner:

@@ -1,1 +1,1 @@
-"""Drills: break one thing on purpose, under load, and measure what a client at the virtual address saw of it."""
+"""Drills: break one thing on purpose, under load, and measure what a client at the virtual IP saw of it."""

@@ -1,4 +1,4 @@
-"""Append to lists, and read them, through the virtual address: what a check of consistency is made of.
+"""Append to lists, and read them, through the virtual IP: what a check of consistency is made of.
 
     (cat password; sleep 60) | python append.py ADDRESS PRIMARY_PORT REPLICA_PORT CA SECONDS RUN OUT
 

@@ -119,7 +119,7 @@ def _without_salt(state, off, on):
         ),
         f"salt-{state}-haproxy-kill": Fault(
             "41, 38",
-            f"Salt is {state}; HAProxy is killed where the virtual address is",
+            f"Salt is {state}; HAProxy is killed where the virtual IP is",
             signal("holder", "haproxy", "KILL", whom="all"),
             on,
             prepare=off,
@@ -325,51 +325,51 @@ FAULTS = {
     ),
     # --- the balancers
     "haproxy-kill": Fault(
-        "38", "HAProxy is killed where the virtual address is", signal("holder", "haproxy", "KILL", whom="all")
+        "38", "HAProxy is killed where the virtual IP is", signal("holder", "haproxy", "KILL", whom="all")
     ),
     "haproxy-stop": Fault(
-        *("38", "HAProxy is stopped where the virtual address is", unit("holder", "stop", "haproxy"),
+        *("38", "HAProxy is stopped where the virtual IP is", unit("holder", "stop", "haproxy"),
           unit("holder", "start", "haproxy"))
     ),
     "haproxy-pause": Fault(
-        *("39", "HAProxy stands still where the virtual address is",
+        *("39", "HAProxy stands still where the virtual IP is",
           signal("holder", "haproxy", "STOP", whom="all"), signal("holder", "haproxy", "CONT", whom="all")),
         write_gap=3,
     ),
     "balancer-power": Fault(
-        *("40", "the host with the virtual address loses its power", power("holder", on=False), power("holder", on=True)),
+        *("40", "the host with the virtual IP loses its power", power("holder", on=False), power("holder", on=True)),
         write_gap=1.5,
     ),
     "balancer-isolated": Fault(
-        *("40", "the cable of the host with the virtual address is pulled",
+        *("40", "the cable of the host with the virtual IP is pulled",
           cable("holder", plugged=False), cable("holder", plugged=True)),
         write_gap=1.5,
     ),
     "balancer-pause": Fault(
-        *("40", "the host with the virtual address stands still for 10 s",
+        *("40", "the host with the virtual IP stands still for 10 s",
           pause("holder", paused=True), pause("holder", paused=False)),
         write_gap=3,
         hold=10,
     ),
     "spare-balancer-power": Fault(
-        *("40", "the balancer without the virtual address loses its power", power("spare", on=False), power("spare", on=True))
+        *("40", "the balancer without the virtual IP loses its power", power("spare", on=False), power("spare", on=True))
     ),
     "keepalived-kill": Fault(
-        "42", "Keepalived is killed where the virtual address is",
+        "42", "Keepalived is killed where the virtual IP is",
         signal("holder", "keepalived", "KILL", whom="all"), write_gap=1.5,
     ),
     "keepalived-stop": Fault(
-        *("42", "Keepalived is stopped where the virtual address is", unit("holder", "stop", "keepalived"),
+        *("42", "Keepalived is stopped where the virtual IP is", unit("holder", "stop", "keepalived"),
           unit("holder", "start", "keepalived"))
     ),
     "keepalived-pause": Fault(
-        *("42", "Keepalived stands still where the virtual address is, which the other balancer then has as well",
+        *("42", "Keepalived stands still where the virtual IP is, which the other balancer then has as well",
           signal("holder", "keepalived", "STOP", whom="all"), signal("holder", "keepalived", "CONT", whom="all")),
         write_gap=1.5,
         hold=10,
     ),
     "vrrp-blocked": Fault(
-        *("43", "the balancers do not hear each other for 10 s: both have the virtual address",
+        *("43", "the balancers do not hear each other for 10 s: both have the virtual IP",
           filtered("ip protocol 112 drop"), mend),
         write_gap=3,
         hold=10,

@@ -79,7 +79,7 @@ def parts(nodes, master, leader, etcd_leader, holders):
     nodes
         Those of the plan.
     master, leader, etcd_leader, holders
-        Who is Salt's master, leads Patroni, leads etcd, and holds the virtual address.
+        Who is Salt's master, leads Patroni, leads etcd, and holds the virtual IP.
     """
     databases, etcd, balancers = (
         [name for name, node in nodes.items() if role in node["roles"]]
@@ -134,7 +134,7 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
     folder.mkdir(parents=True)
     lab = scene.lab
     pause = rng.uniform(0, loop_wait * 2)  # a lease has any age when a fault strikes
-    progress(f"{scene.leader} leads, {' and '.join(scene.struck['holder'])} holds the virtual address")
+    progress(f"{scene.leader} leads, {' and '.join(scene.struck['holder'])} holds the virtual IP")
     name = f"{folder.name}-{secrets.token_hex(3)}"  # one that was broken off may have left rows behind
     written = history(lab).stat().st_size if history(lab).exists() else 0
     with contextlib.ExitStack() as stack:
@@ -355,7 +355,7 @@ def loading(scene, name, folder, program=CLIENT):
 
 
 def free_address(plan):
-    """Return the last address of the virtual address's network that nobody has."""
+    """Return the last address of the virtual IP's network that nobody has."""
     taken = {node["address"] for node in plan["nodes"].values()} | {plan["virtual_ip"]["address"]}
     _, interface = plans.network_for(plan, plan["virtual_ip"]["address"])
     hosts = reversed(list(ipaddress.ip_interface(interface).network.hosts()))
