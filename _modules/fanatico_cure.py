@@ -204,17 +204,53 @@ def apply(what, samples=3, timeout=60):
         return {**__salt__["fanatico_unit.start"](what, samples, timeout), "did": "started again"}
     begun = time.monotonic()
     seen = _SYMPTOMS[what]()
+    if seen and what not in _CURES:
+        return {"acted": False, "running": False, "took": 0.0, "did": "", "detail": seen}
     if not seen:
         return {"acted": False, "running": True, "took": 0.0, "did": "", "detail": ""}
     did = _CURES[what](timeout)
-    gone, last = _util("fanatico_wait.until")(
-        _in_a_row(_PROOFS.get(what, lambda: _SYMPTOMS[what]()), 1 if what in _ONE_LOOK else samples),
-        timeout - (time.monotonic() - begun),
-        0.5,
+    look = _in_a_row(_PROOFS.get(what, lambda: _SYMPTOMS[what]()), 1 if what in _ONE_LOOK else samples)
+    ended, last = _util("fanatico_wait.until")(
+        _or_hopeless(look, _HOPELESS.get(what)), timeout - (time.monotonic() - begun), 0.5
     )
+    gone = ended and not last
+    if gone:
+        forget(what)
     took = round(time.monotonic() - begun, 2)
     detail = "" if gone else f"{what} after {took} s, {did}: {last}"
     return {"acted": True, "running": gone, "took": took, "did": did, "detail": detail}
+
+
+def forget(what):
+    """
+    Remove what a cure of this node has put aside, now that its replacement is proven. Returns the bytes that were removed.
+
+    what
+        The fault that was cured: ``replica-lost``, ``etcd-data-lost``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db3 fanatico_cure.forget replica-lost
+    """
+    if what not in _REPLACED:
+        return 0
+    bad = _PROOFS[what]()
+    if bad:
+        raise CommandExecutionError(f"{__opts__['id']}: {bad}, so what was put aside stays")
+    return _util("fanatico_aside.forget")(_REPLACED[what]())
+
+
+def _or_hopeless(look, hopeless):
+    """Return a look for ``fanatico_wait.until`` that also ends, with the reason, once the cure can do no more."""
+
+    def again():
+        done, seen = look()
+        why = hopeless() if hopeless and not done else ""
+        return bool(done or why), why or seen
+
+    return again
 
 
 def _in_a_row(look, samples):
@@ -353,12 +389,12 @@ def _etcd_data_lost():
 def _rejoin_etcd(timeout):
     """Put aside what is left of the data, and come back as a new member: the others have everything."""
     __salt__["service.stop"]("etcd")
-    directory = _etcd_directory()
-    left = directory / "member"
+    left = _etcd_directory() / "member"
     if left.exists():
-        for old in directory.glob("damaged-*"):
-            shutil.rmtree(old)
-        left.rename(directory / f"damaged-{int(time.time())}")
+        try:
+            _util("fanatico_aside.put")(left)
+        except ValueError as exc:
+            raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     return _apply_states("roles.etcd")
 
 
@@ -427,11 +463,22 @@ def _replica_lost():
     if not (_data_directory() / "global" / "pg_control").is_file():
         return f"{_data_directory()} has lost its content ({state})"
     if state in _LOST:
-        return f"its PostgreSQL is {state}"
+        said = _said_by_postgresql("-2min")
+        return f"its PostgreSQL is {state}: {said}" if said else ""
     if state == "running" and own.get("replication_state") != "streaming":
         said = _said_by_postgresql()
         return f"it cannot follow: {said}" if said else ""
     return ""
+
+
+def _postgres_failed():
+    """Its PostgreSQL does not start, and nothing that it says proves its data unusable: a parameter, a library, a limit."""
+    if not _active("patroni.service"):
+        return ""
+    own = _patroni()
+    if own.get("pause") or own.get("state") not in _LOST or _said_by_postgresql("-2min"):
+        return ""
+    return f"its PostgreSQL is {own['state']}: {__salt__['fanatico_patroni.complaint']() or 'it does not say why'}"
 
 
 def _data_directory():
@@ -445,37 +492,31 @@ def _does_not_stay_up():
     return f"Patroni does not stay up with its data: {said}" if said else ""
 
 
-def _said_by_postgresql():
-    """Return why PostgreSQL cannot use its data, or follow with them, if it has said so in the last half minute."""
-    said = _run("journalctl", "-u", "patroni", "-n", "60", "--no-pager", "-o", "cat", "--since=-30s").stdout
+def _said_by_postgresql(since="-30s"):
+    """Return why PostgreSQL cannot use its data, or follow with them, if it has said so lately."""
+    said = _run(
+        "journalctl", "-u", "patroni", "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"
+    ).stdout
     return _util("fanatico_patroni_plan.unusable")(said)
 
 
 def _replica_astray():
-    """A replica that runs and follows nobody: its timeline is another, or what it needs is not there any more."""
+    """A replica that runs, follows nobody, and does not say what proves its data unusable: it may be refused, or cut off."""
     if not _active("patroni.service"):
         return ""
     own = _patroni()
     if own.get("pause") or own.get("role") in _LEADS or own.get("state") != "running":
         return ""
-    if own.get("replication_state") == "streaming" or own.get("cluster_unlocked"):
+    if own.get("replication_state") == "streaming" or own.get("cluster_unlocked") or _said_by_postgresql():
         return ""
-    return f"its PostgreSQL runs and does not follow ({own.get('replication_state') or 'not streaming'})"
+    said = __salt__["fanatico_patroni.complaint"]()
+    return (
+        f"its PostgreSQL runs and does not follow ({said or own.get('replication_state') or 'not streaming'})"
+    )
 
 
-def _copy_anew(timeout):
-    """Have Patroni copy everything from the leader; the order is refused where this node leads."""
-    try:
-        said = __salt__["fanatico_patroni.reinitialize"](force=True)
-    except CommandExecutionError:
-        if not _does_not_stay_up():
-            raise
-        return _begin_empty(timeout)
-    return f"copied anew ({said})"
-
-
-def _begin_empty(timeout):
-    """Do what Patroni, which does not stay up, cannot be told to: start without data, which makes it copy the leader's."""
+def _copy_again(timeout):
+    """Put the data aside and start Patroni without: it copies the leader's. What was put aside goes once the copy streams."""
     if __salt__["fanatico_patroni.cluster"]().get("pause"):  # as everywhere here: somebody is at work
         raise CommandExecutionError(f"{__opts__['id']}: Patroni is paused, so its data stay as they are")
     leader = __salt__["fanatico_patroni.leader"]()
@@ -484,18 +525,26 @@ def _begin_empty(timeout):
             f"{__opts__['id']}: {leader or 'nobody'} leads, so its data stay as they are"
         )
     _run("systemctl", "stop", "patroni", timeout=timeout)
+    try:
+        _stop_postmaster(timeout / 4)
+        path = _util("fanatico_aside.put")(_data_directory(), emptied=True)
+    except ValueError as exc:
+        raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
+    finally:
+        _run("systemctl", "start", "patroni", timeout=timeout)
+    return f"copied again from {leader}, the old data in {path} until then"
+
+
+def _stop_postmaster(timeout):
+    """Stop the PostgreSQL that runs on the data; Patroni's unit leaves it running."""
     pid = _postmaster()
-    if pid:  # Patroni's unit leaves it running
+    if pid:
         os.kill(pid, signal.SIGQUIT)  # its immediate shutdown
     ended, seen = _util("fanatico_wait.until")(
-        lambda: (not _postmaster(), f"PostgreSQL ({pid}) does not end"), timeout / 4, 0.25
+        lambda: (not _postmaster(), f"PostgreSQL ({pid}) does not end"), timeout, 0.25
     )
     if not ended:
         raise CommandExecutionError(f"{__opts__['id']}: {seen}, so its data stay as they are")
-    for left in _data_directory().iterdir():
-        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-    _run("systemctl", "start", "patroni", timeout=timeout)
-    return f"begun anew without data, {leader} has them"
 
 
 def _postmaster():
@@ -637,6 +686,7 @@ _SYMPTOMS = {
     "patroni-paused": _patroni_paused,
     "replica-lost": _replica_lost,
     "replica-astray": _replica_astray,
+    "postgres-failed": _postgres_failed,
     "writes-stall": _writes_stall,
     "haproxy-unconfigured": _haproxy_unconfigured,
     "keepalived-hung": _keepalived_hung,
@@ -655,8 +705,7 @@ _CURES = {
     "etcd-full": _make_room_in_etcd,
     "patroni-hung": _restart_patroni,
     "patroni-paused": _resume,
-    "replica-lost": _copy_anew,
-    "replica-astray": _copy_anew,
+    "replica-lost": _copy_again,
     "writes-stall": _hand_over,
     "haproxy-unconfigured": _configure_haproxy,
     "keepalived-hung": _elect_anew,
@@ -674,6 +723,9 @@ _PROOFS = {
     "bare": _unwell,
     "etcd-data-lost": _etcd_votes,
     "replica-lost": _replica_streams,
-    "replica-astray": _replica_streams,
     "address-doubled": _address_settled,
 }
+# Where a cure has done its part and the cause is another, it does not hold the lock until its time is over.
+_HOPELESS = {"replica-lost": _postgres_failed}
+# What a cure puts aside, and lets go of once it is proven.
+_REPLACED = {"etcd-data-lost": lambda: _etcd_directory() / "member", "replica-lost": _data_directory}

@@ -6,6 +6,7 @@ cluster goes to this node first and to its peers where it does not answer.
 """
 
 import pathlib
+import subprocess
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -14,6 +15,7 @@ REST_USER = "patroni"
 UNIT = "patroni.service"
 DATA_DIRECTORY = "/var/lib/postgresql/17/main"
 RUNNING = ("running", "streaming")
+DOWN = ("start failed", "restart failed", "crashed", "stopped")
 MAX_LAG = 16 * 1024**2  # bytes a replica may be behind
 
 
@@ -280,9 +282,35 @@ def restart(pending=False, timeout=120):
 
         salt db2 fanatico_patroni.restart pending=True
     """
-    return str(
-        _order("POST", "restart", {"restart_pending": True} if pending else {}, timeout, _me())
-    ).strip()
+    try:
+        said = _order("POST", "restart", {"restart_pending": True} if pending else {}, timeout, _me())
+    except CommandExecutionError as exc:
+        why = complaint("-1min")
+        raise CommandExecutionError(f"{exc}. PostgreSQL says: {why}" if why else str(exc)) from exc
+    return str(said).strip()
+
+
+def complaint(since="-10min"):
+    """
+    Return the last FATAL or PANIC of PostgreSQL's own processes on this node; empty where there is none.
+
+    What sessions have caused is left out: their users could have written it.
+
+    since
+        How far back, as ``journalctl --since`` takes it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db3 fanatico_patroni.complaint
+    """
+    argv = ["journalctl", "-u", UNIT, "-n", "400", "--no-pager", "-o", "cat", f"--since={since}"]
+    try:
+        said = subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return _util("fanatico_patroni_plan.complaint")(said)
 
 
 def reinitialize(force=False, timeout=30):
@@ -473,6 +501,9 @@ def look(timeout=2):
     )
     facts = {name: value for name, (value, error) in answers.items() if error is None}
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
+    if isinstance(facts.get("patroni"), dict) and facts["patroni"].get("state") in DOWN:
+        facts["complaint"] = complaint()
+    facts["aside"] = _util("fanatico_aside.kept")(_get("postgresql:data_dir", DATA_DIRECTORY))
     return {
         "facts": facts,
         "checks": _judge(facts, _me(), sorted(_nodes()), time.time(), _timing()["ttl"]),
@@ -508,7 +539,10 @@ def _judge(facts, me, expected, now, ttl):
         return {
             "patroni.alive": critical(None, reason, "systemctl status patroni; journalctl -u patroni -n 50")
         }
-    found = {"patroni.state": _judge_state(own), "patroni.etcd": _judge_etcd(own, now, ttl)}
+    found = {
+        "patroni.state": _judge_state(own, facts.get("complaint")),
+        "patroni.etcd": _judge_etcd(own, now, ttl),
+    }
     if facts["liveness"] == 200:
         found["patroni.alive"] = ok(own.get("patroni", {}).get("version"), "its loop runs")
     else:
@@ -528,6 +562,10 @@ def _judge(facts, me, expected, now, ttl):
     if own.get("pending_restart"):
         detail = "PostgreSQL has to be restarted for a changed setting to hold"
         found["patroni.restart"] = degraded(True, detail, f"salt {me} fanatico_patroni.restart pending=True")
+    if facts.get("aside"):
+        detail = f"{', '.join(facts['aside'])}: what a cure replaced, whose end was not proven"
+        hint = f"once {me} streams: salt {me} fanatico_cure.forget replica-lost"
+        found["patroni.aside"] = degraded(facts["aside"], detail, hint)
     return found
 
 
@@ -535,12 +573,13 @@ def _verdicts():
     return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
 
 
-def _judge_state(own):
-    """Return the check of this node's own PostgreSQL, as its Patroni sees it."""
+def _judge_state(own, complaint):
+    """Return the check of this node's own PostgreSQL, as its Patroni sees it, with the cause that PostgreSQL itself gave."""
     ok, degraded, critical = _verdicts()
     role, state = own.get("role", "unknown"), own.get("state", "unknown")
     if state != "running":
-        return critical(f"{role} {state}", f"PostgreSQL is {state}", "journalctl -u patroni -n 50")
+        why = f": {complaint}" if complaint else ""
+        return critical(f"{role} {state}", f"PostgreSQL is {state}{why}", "journalctl -u patroni -n 50")
     replication = own.get("replication_state")
     if role == "replica" and replication != "streaming":
         return degraded(

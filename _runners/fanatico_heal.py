@@ -61,6 +61,9 @@ def heal(host, what, why="", roles=(), settings=None):
     except ValueError as exc:
         return _refuse_all(facts, exc, conf, begun)
     reason = _objection(host, what, roles, conf) or (_bare_objection(host) if what == "bare" else "")
+    left = __utils__["fanatico_guard.left"](what, host)
+    if left and not reason:
+        reason = f"not cured, nothing was touched: {facts['why'] or 'reported by the host'}. Next: {left}"
     if reason:
         return _refuse(facts, reason, conf, begun)
     taken, holder = __utils__["fanatico_lock.acquire"](

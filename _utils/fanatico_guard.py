@@ -42,7 +42,8 @@ OPTIONAL = {
 # role: whose nodes can have it. spares: what has to be left standing meanwhile, see ``lacking``; None: nobody is taken out of
 # service. timeout: seconds to cure it and to prove it. lasting: the setting that says how long it has to last first. asks: the
 # setting that allows it at all. whole: no node can tell it alone. dear: too much work for a beacon. Neither is looked for by
-# the beacon, both are by fanatico.reconcile.
+# the beacon, both are by fanatico.reconcile. left: not cured at all but reported, with what a person does next: what is wrong is
+# a configuration, a package, a path or load, and the data may be whole.
 CURES: dict[str, dict[str, Any]] = {
     "bare": {"role": None, "spares": "rest", "timeout": 600, "whole": True},
     "drift": {"role": None, "spares": None, "timeout": 300, "asks": "correct", "whole": True},
@@ -54,7 +55,15 @@ CURES: dict[str, dict[str, Any]] = {
     "patroni-hung": {"role": "patroni", "spares": None, "timeout": 60},
     "patroni-paused": {"role": "patroni", "spares": None, "timeout": 30, "lasting": "paused"},
     "replica-lost": {"role": "patroni", "spares": "replica", "timeout": 600},
-    "replica-astray": {"role": "patroni", "spares": "replica", "timeout": 600, "lasting": "astray"},
+    "replica-astray": {
+        "role": "patroni",
+        "lasting": "astray",
+        "left": "put right what keeps it from following; `salt HOST fanatico_patroni.reinitialize` copies it again",
+    },
+    "postgres-failed": {
+        "role": "patroni",
+        "left": "put right what PostgreSQL names, a parameter in the pillar by orch.deploy; Patroni starts it again by itself",
+    },
     "haproxy-unconfigured": {"role": "haproxy", "spares": None, "timeout": 90},
     "keepalived-hung": {"role": "haproxy", "spares": None, "timeout": 30},
     "address-missing": {"role": "haproxy", "spares": None, "timeout": 30},
@@ -100,7 +109,7 @@ DEFAULTS = {
     "budget": 30,  # actions of all kinds in the whole cluster within an hour
     "calm": 60,  # seconds after an action that took a node out of service until the next such
     "paused": 3600,  # seconds after which a pause of Patroni counts as forgotten
-    "astray": 300,  # seconds that a running replica may stand apart from its primary before it is copied anew
+    "astray": 300,  # seconds that a running replica may stand apart from its primary before it is reported
     "behind": 30,  # seconds that a chain node may stand still behind the others before it is restarted
     "correct": [],  # kinds of drift that are put right without a person, of DRIFT
     "switchover": False,  # hand the lead over where nothing can be written although Patroni finds nothing wrong
@@ -230,6 +239,11 @@ _WORDS = 300  # characters of what a host says about one of them
 def plain(words):
     """Return what a minion has said as one line of text: cut, and without what a terminal or a log would obey."""
     return "".join(one if one.isprintable() else " " for one in str(words)[:_WORDS])
+
+
+def left(what, host):
+    """Return what a person does about a fault that is reported and never cured; empty for one that is cured."""
+    return CURES.get(what, {}).get("left", "").replace("HOST", host)
 
 
 def cheap(roles):

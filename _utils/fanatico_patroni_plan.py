@@ -84,23 +84,35 @@ def synchronous_mode(wanted, version):
     return True if wanted == "quorum" and major.isdecimal() and int(major) < 4 else wanted
 
 
-# The server's own files are named without a leading slash; what somebody has forbidden or used up is no damage.
-# The last two are said by the primary: a replica that has what nobody else has, and one that needs what is gone.
+# What proves that data are of no use. A library, a configuration file, a tablespace's directory that is not there is no damage,
+# nor is what somebody has forbidden or used up: so the server's own files are named, the rest is not taken for one.
+# The last ones say that a replica has what nobody else has, or needs what is gone.
 # Only in lines of the server's own processes: those of sessions have `[user@database]` first (log_line_prefix), and quote what a
 # client has sent, its name included.
+_SERVER = r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] "
+_OWN = r"\"(?:base|global|pg_(?:wal|xact|multixact|subtrans|commit_ts|twophase|logical|replslot|dynshmem)|PG_VERSION|backup_label)\b"
 _UNUSABLE = re.compile(
-    r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] (?:FATAL|PANIC): +(?:"
-    r"could not (?:open|access|stat) (?:file|directory) \"(?!/).*No such file or directory"
-    r"|could not read file \"(?!/).*(?:read \d+ of \d+|Input/output error)"
-    r"|could not locate a valid checkpoint record|invalid (?:checkpoint|page)|.*contains (?:invalid|incorrect|wrong) "
+    rf"{_SERVER}(?:(?:FATAL|PANIC): +(?:"
+    rf"could not (?:open|access|stat) (?:file|directory) {_OWN}.*No such file or directory"
+    rf"|could not read file {_OWN}.*(?:read \d+ of \d+|Input/output error)"
+    r"|could not locate a valid checkpoint record|invalid (?:checkpoint|page)"
+    r"|(?:control file|file \"global/pg_control\").* contains (?:invalid|incorrect|wrong) |incorrect checksum in control file"
     r"|(?:could not [\w ]+: ERROR: +)?requested starting point \S+ is ahead of the WAL flush position"
     r"|(?:could not [\w ]+: ERROR: +)?requested WAL segment \S+ has already been removed"
-    r").*",
+    r"|highest timeline \d+ of the primary is behind recovery timeline|requested timeline \d+ is not a child of this server's history"
+    r")|LOG: +new timeline \d+ forked off current database system timeline \d+ before current recovery point).*",
     re.MULTILINE,
 )
+_FATAL = re.compile(rf"{_SERVER}((?:FATAL|PANIC): .*)", re.MULTILINE)
 
 
 def unusable(journal):
     """Return the last line in which PostgreSQL says that it cannot use its data, or follow with them; else an empty string."""
     found = [one[0] for one in _UNUSABLE.finditer(journal)]
     return found[-1][-300:] if found else ""
+
+
+def complaint(journal):
+    """Return the last FATAL or PANIC of PostgreSQL's own processes, without its prefix; else an empty string."""
+    found = _FATAL.findall(journal)
+    return found[-1][:300] if found else ""

@@ -11,7 +11,7 @@ from salt.exceptions import CommandExecutionError
 from _beacons import fanatico as beacon
 from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
-from _utils import fanatico_file, fanatico_guard, fanatico_patroni_plan, fanatico_plan
+from _utils import fanatico_aside, fanatico_file, fanatico_guard, fanatico_patroni_plan, fanatico_plan
 
 
 class Node:
@@ -21,6 +21,7 @@ class Node:
         self.folder = folder
         self.units = {}
         self.patroni = {"state": "running", "role": "replica", "replication_state": "streaming"}
+        self.complaint = ""
         self.etcd_errors = []
         self.disk = {"status": "ok", "detail": ""}
         self.heads = [1]
@@ -95,7 +96,9 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "fanatico_unit.kill": node.act("kill", lambda: setattr(node, "patroni", {"state": "running"}), 42),
         "fanatico_patroni.status": node.status,
         "fanatico_patroni.resume": node.act("resume", lambda: node.patroni.pop("pause")),
-        "fanatico_patroni.reinitialize": node.act("reinitialize"),
+        "fanatico_patroni.complaint": lambda *_: node.complaint,
+        "fanatico_patroni.leader": lambda: "db1",
+        "fanatico_patroni.cluster": lambda: {"members": []},
         "fanatico_etcd.own_errors": lambda *_: node.etcd_errors,
         "fanatico_etcd.make_room": node.act("make_room", lambda: node.etcd_errors.clear(), "compacted"),
         "fanatico_keepalived.state": lambda *_: node.address,
@@ -142,7 +145,9 @@ def test_what_the_beacon_has_reported_lately_is_told(tmp_path):
 
 
 def test_every_fault_has_a_symptom_and_a_cure():
-    assert set(cure._SYMPTOMS) == set(cure._CURES) == set(fanatico_guard.CURES)
+    assert set(cure._SYMPTOMS) == set(fanatico_guard.CURES)
+    left = {what for what in fanatico_guard.CURES if fanatico_guard.left(what, "db1")}
+    assert set(cure._CURES) == set(fanatico_guard.CURES) - left
 
 
 def test_one_look_asks_each_service_once(node):
@@ -175,7 +180,7 @@ def test_what_cannot_be_told_is_no_fault(node):
         ),
         ("patroni-paused", lambda node: node.patroni.update(pause=True, role="primary")),
         ("replica-lost", lambda node: (node.folder / "pg/global/pg_control").unlink()),
-        ("replica-lost", lambda node: node.patroni.update(state="start failed")),
+        ("postgres-failed", lambda node: node.patroni.update(state="start failed")),
         ("disk-full", lambda node: node.disk.update(status="critical", detail="/ has 0.1 GiB free")),
         ("address-missing", lambda node: node.address.update(answers=False)),
         ("keepalived-hung", lambda node: setattr(node, "idle", 6.0)),
@@ -296,11 +301,32 @@ def test_a_cure_acts_once_and_proves_it(node, fault, change, act):
 
 
 def test_a_cure_that_does_not_help_says_so(node):
-    node.patroni.update(state="start failed", replication_state=None)
+    node.patroni.update(replication_state=None)
+    (node.folder / "pg/global/pg_control").unlink()
     told = cure.apply("replica-lost", samples=1, timeout=0.2)
     assert (told["acted"], told["running"]) == (True, False)
     assert "replica-lost after" in told["detail"]
-    assert "start failed, not streaming" in told["detail"]
+    assert "running, not streaming" in told["detail"]
+    assert fanatico_aside.kept(node.folder / "pg"), "nothing proves that the old data are not needed any more"
+
+
+def test_a_cure_ends_once_its_cause_is_another(node):
+    """The copy is there, and does not start: a parameter. The lock is not held until the cure's time is over."""
+    node.complaint = 'FATAL:  could not access file "pg_cron": No such file or directory'
+    (node.folder / "pg/global/pg_control").unlink()
+    cure.__salt__["fanatico_patroni.leader"] = lambda: node.patroni.update(state="start failed") or "db1"
+    told = cure.apply("replica-lost", samples=1, timeout=60)
+    assert (told["acted"], told["running"]) == (True, False)
+    assert "pg_cron" in told["detail"]
+    assert told["took"] < 30
+
+
+def test_a_fault_that_is_left_to_a_person_is_not_cured(node):
+    node.patroni.update(state="start failed")
+    told = cure.apply("postgres-failed")
+    assert (told["acted"], told["running"]) == (False, False)
+    assert "start failed" in told["detail"]
+    assert (node.folder / "pg/global/pg_control").exists()
 
 
 def test_a_unit_is_started_as_ever():
@@ -320,7 +346,7 @@ def test_what_is_left_of_a_members_data_is_put_aside_and_not_thrown_away(node, m
     (node.folder / "etcd/member/wal/0.wal").unlink()
     (node.folder / "etcd/member/rest").write_text("what is left")
     cure._rejoin_etcd(5)
-    (aside,) = (node.folder / "etcd").glob("damaged-*")
+    (aside,) = (node.folder / "etcd").glob("member.aside-*")
     assert (aside / "rest").read_text() == "what is left"
     assert not (node.folder / "etcd/member").exists()
 
@@ -484,7 +510,6 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
 ):
     node.patroni = "https://one:8008/patroni: connection refused"
     node.units["patroni.service"] = {"restarts": restarts}
-    cure.__salt__["fanatico_patroni.reinitialize"] = node.status
     cure.__salt__["fanatico_patroni.leader"] = lambda: leader
     cure.__salt__["fanatico_patroni.cluster"] = lambda: {
         "members": [],
@@ -500,6 +525,7 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
     with contextlib.suppress(CommandExecutionError):
         cure.apply("replica-lost", samples=1, timeout=1)
     assert (not list((node.folder / "pg").iterdir())) is emptied
+    assert fanatico_aside.kept(node.folder / "pg") == [], "what was put aside goes once the copy streams"
 
 
 @pytest.mark.parametrize(
@@ -518,6 +544,22 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
             " already been removed",
             True,
         ),
+        ("FATAL:  highest timeline 3 of the primary is behind recovery timeline 4", True),
+        (
+            "LOG:  new timeline 5 forked off current database system timeline 4 before current recovery point 0/5",
+            True,
+        ),
+        ('FATAL:  file "global/pg_control" contains invalid data', True),
+        ('FATAL:  could not access file "pg_cron": No such file or directory', False),
+        (
+            'FATAL:  could not open directory "pg_tblspc/16388/PG_17_202406281": No such file or directory',
+            False,
+        ),
+        ('FATAL:  could not open file "server.key": No such file or directory', False),
+        ('FATAL:  configuration file "/var/lib/x/postgresql.conf" contains errors', False),
+        ('FATAL:  data directory "/var/lib/x" has invalid permissions', False),
+        ("FATAL:  could not map anonymous shared memory: Cannot allocate memory", False),
+        ('FATAL:  could not create lock file "/run/x": Address already in use', False),
         ('FATAL:  could not open file "global/pg_control": Permission denied', False),
         ('FATAL:  could not open file "/etc/ssl/server.key": No such file or directory', False),
         ("FATAL:  the database system is starting up", False),
@@ -542,6 +584,18 @@ def test_what_postgresql_says_of_damaged_data(line, damage):
 def test_what_a_client_can_have_written_is_not_taken_for_the_servers_word(line):
     """A replica whose data are sound would be thrown away for it."""
     assert fanatico_patroni_plan.unusable(f"2026-11-26 08:10:49 UTC {line}\n") == ""
+
+
+def test_the_last_words_of_the_server_itself_are_shown():
+    journal = """
+2026-11-26 08:10:48 UTC [1] FATAL:  could not access file "pg_cron": No such file or directory
+2026-11-26 08:10:49 UTC [2] [x@y] FATAL:  role "x" does not exist
+INFO: Lock owner: db1; I am db2
+"""
+    assert fanatico_patroni_plan.complaint(journal) == (
+        'FATAL:  could not access file "pg_cron": No such file or directory'
+    )
+    assert fanatico_patroni_plan.complaint("INFO: a") == ""
 
 
 UNKNOWN = "'fanatico_cure.bare' is not available."
