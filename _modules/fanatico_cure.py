@@ -20,11 +20,14 @@ _ASK = 1  # seconds; the beacon's process waits for the answer
 _RENEW_DAYS = 30  # as in fanatico_pki
 _MAX_LAG = 3  # blocks, as in fanatico_rpc
 _LOOPS = 4  # restarts by systemd, which a unit that stays up does not come to
+_LATEST = 10  # seconds for a chain node that has not answered within one: health says that it is slow, nobody restarts it
+_LATE_FOR = 60  # seconds for which one that has answered late is not asked again
+_LATE = "fanatico_cure.late"
 _HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
 
 # What may go when a disk is full: what can be had anew.
 _SPARE_CACHES = ("/var/cache/apt/archives",)
-_JOURNAL_KEEPS = "50M"
+_KEEPS = 86400  # seconds for which journals and core dumps stay, whatever else fills the disk
 
 
 def __virtual__():
@@ -355,15 +358,63 @@ def _disk_full():
 
 
 def _make_room(timeout):
-    """Let go of what can be had again: packages that were installed from, and the older half of the journal."""
+    """
+    Let go of what can be had again, and of what is old: packages that were installed from, journals and core dumps older than a day.
+
+    What was written today stays: whoever looks for the cause needs it. Says which files are the largest: one of them is it.
+    """
     before = shutil.disk_usage("/").free
     for folder in _SPARE_CACHES:
         for path in pathlib.Path(folder).glob("*.deb"):
             path.unlink(missing_ok=True)
-    _run("journalctl", "--rotate", f"--vacuum-size={_JOURNAL_KEEPS}", timeout=timeout)
+    _run("journalctl", "--rotate", f"--vacuum-time={_KEEPS}s", timeout=timeout)
     for path in pathlib.Path("/var/lib/systemd/coredump").glob("core.*"):
-        path.unlink(missing_ok=True)
-    return f"{(shutil.disk_usage('/').free - before) / 1024**2:.0f} MiB of packages, old journals and core dumps removed"
+        if time.time() - path.stat().st_mtime > _KEEPS:
+            path.unlink(missing_ok=True)
+    room = (shutil.disk_usage("/").free - before) / 1024**2
+    largest = ", ".join(f"{path} {size / 1024**2:.0f} MiB" for size, path in _largest_files(timeout / 4))
+    return f"{room:.0f} MiB of packages, old journals and core dumps removed; the largest files: {largest}"
+
+
+def _largest_files(seconds, count=3):
+    """Return ``[(bytes, path), ...]`` of the largest files on the disk of ``/``, as far as it can be read in the time."""
+    until, device, found = time.monotonic() + seconds, os.stat("/").st_dev, []
+    for folder, names, files in os.walk("/"):
+        if time.monotonic() > until:
+            break
+        names[:] = [name for name in names if _device(os.path.join(folder, name)) == device]
+        sizes = [(_disk_use(os.path.join(folder, name)), os.path.join(folder, name)) for name in files]
+        found = sorted([*found, *sizes], reverse=True)[:count]
+    return found
+
+
+def _device(path):
+    try:
+        return os.lstat(path).st_dev
+    except OSError:
+        return None
+
+
+def _disk_use(path):
+    try:
+        return os.lstat(path).st_blocks * 512
+    except OSError:
+        return 0
+
+
+def _firewall_gone():
+    """Somebody has flushed nftables, by hand or by its own unit. Rules that were changed are shown by health, not undone."""
+    if not __salt__["fanatico_firewall.present"]():
+        return ""
+    listed = _run("nft", "list", "tables", "inet", timeout=5)
+    if listed.returncode or "table inet fanatico\n" in listed.stdout:
+        return ""
+    return "the table inet fanatico is not in the kernel: this host has no firewall"
+
+
+def _load_firewall(timeout):
+    _run("systemctl", "restart", "fanatico-firewall", timeout=timeout)
+    return "the confirmed rules loaded again"
 
 
 # --- etcd
@@ -634,7 +685,16 @@ def _elect_anew(timeout):
 
 
 def _rpc_hung():
-    return _silent("fanatico-rpc.service", lambda: __salt__["fanatico_rpc.head"](timeout=_ASK))
+    """One that answers late is under load and not hung: a restart would take it, and then the next, from those who ask."""
+    unit = "fanatico-rpc.service"
+    if not _silent(unit, lambda: __salt__["fanatico_rpc.head"](timeout=_ASK)):
+        return ""
+    if time.monotonic() < __context__.get(_LATE, 0):
+        return ""
+    silent = _silent(unit, lambda: __salt__["fanatico_rpc.head"](timeout=_LATEST))
+    if not silent:
+        __context__[_LATE] = time.monotonic() + _LATE_FOR  # the beacon need not wait for it at each look
+    return silent
 
 
 def _restart_rpc(timeout):
@@ -680,6 +740,7 @@ _SYMPTOMS = {
     "drift": _drift,
     "certificate-ending": _certificate_ending,
     "disk-full": _disk_full,
+    "firewall-gone": _firewall_gone,
     "etcd-data-lost": _etcd_data_lost,
     "etcd-full": _etcd_full,
     "patroni-hung": _patroni_hung,
@@ -701,6 +762,7 @@ _CURES = {
     "drift": _correct,
     "certificate-ending": _certify,
     "disk-full": _make_room,
+    "firewall-gone": _load_firewall,
     "etcd-data-lost": _rejoin_etcd,
     "etcd-full": _make_room_in_etcd,
     "patroni-hung": _restart_patroni,

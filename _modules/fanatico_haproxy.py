@@ -3,11 +3,16 @@ HAProxy on this node, asked through its runtime socket.
 """
 
 import csv
+import pathlib
 import socket
+import time
 
 from salt.exceptions import CommandExecutionError
 
 SOCKET = "/run/haproxy/admin.sock"
+# What a worker reads once, at its start. A reload that fails leaves the worker before it, and says so in the journal alone.
+CONFIGURATION = ("haproxy.cfg", "rpc_guard.lua", "end_sessions.lua")
+FOLDER = pathlib.Path("/etc/haproxy")
 ANSWER_LIMIT = 4 * 1024**2  # bytes; ours is about 10 kB
 
 # What a backend owes, by the plan: its role's nodes, less those that by design take no traffic there.
@@ -171,12 +176,54 @@ def look(timeout=2):
             "max_connections": int(about.get("Maxconn", 0)),
             "frontends": {row["pxname"]: row.get("status") for row in rows if row["svname"] == "FRONTEND"},
             "backends": _backends(rows),
+            "files": int(about.get("Ulimit-n", 0)),
+            "files_wanted": int(about.get("Maxsock", 0)),
+            "older": _older(about),
         }
     plan = __pillar__["plan"]
     owed = {
         name: count(len(_util("fanatico_plan.nodes")(plan, role))) for name, (role, count) in BACKENDS.items()
     }
     return {"facts": facts, "checks": _judge(facts, owed)}
+
+
+def _older(about):
+    """Return the seconds by which the worker that runs is older than its configuration; 0 where it has read that."""
+    started = time.time() - int(about.get("Uptime_sec", 0))
+    changed = [path.stat().st_mtime for path in (FOLDER / name for name in CONFIGURATION) if path.exists()]
+    # Uptime is in whole seconds.
+    return max(0, round(max(changed, default=0) - started - 1))
+
+
+def wait_current(timeout=10):
+    """
+    Wait until HAProxy runs with its configuration as it is on disk; the last step of a change.
+
+    timeout
+        Seconds. Raises ``CommandExecutionError`` with what HAProxy said: a reload that fails leaves the old process.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_haproxy.wait_current
+    """
+
+    def look():
+        older = _older(info())
+        return not older, f"it runs with a configuration from {older} s before the present one"
+
+    done, seen = _util("fanatico_wait.until")(look, timeout, 0.2)
+    if done:
+        return True
+    said = __salt__["cmd.run_stdout"](
+        "journalctl -u haproxy -n 200 --no-pager -o cat --since=-2min", python_shell=False
+    )
+    alerts = [line for line in said.splitlines() if "ALERT" in line]
+    raise CommandExecutionError(
+        f"{__opts__['id']}: HAProxy did not take up its configuration: {alerts[-1][:300] if alerts else seen}. "
+        "Next: journalctl -u haproxy -n 50"
+    )
 
 
 def checks(timeout=2):
@@ -220,6 +267,16 @@ def _judge(facts, owed):
         if full
         else "",
     )
+    found["haproxy.configuration"] = ok(0, "it runs with the configuration on disk")
+    if facts["older"]:
+        detail = f"it was started {facts['older']} s before its configuration changed: a reload failed, or nobody asked for one"
+        hint = "journalctl -u haproxy -n 50; systemctl reload haproxy"
+        found["haproxy.configuration"] = degraded(facts["older"], detail, hint)
+    files, wanted = facts["files"], facts["files_wanted"]
+    found["haproxy.files"] = ok(files, f"{files} files may be open")
+    if files < wanted:
+        detail = f"{wanted} files for haproxy:maxconn connections, and the host allows {files}"
+        found["haproxy.files"] = degraded(files, detail, "a smaller haproxy:maxconn, or a larger hard limit of this host")
     for name, number in owed.items():
         found[f"haproxy.{name}"] = _judge_backend(name, facts["backends"].get(name), number)
     reads, writes = found["haproxy.postgres_replica"], found["haproxy.postgres_primary"]

@@ -5,6 +5,8 @@ Passwords are compared with the verifiers that PostgreSQL stores, and sent as ve
 of these states ever holds one.
 """
 
+import subprocess
+
 from salt.exceptions import CommandExecutionError
 
 _ATTRIBUTES = ("superuser", "createrole", "createdb", "replication")
@@ -50,6 +52,33 @@ def _elsewhere(timeout):
             f"Next: salt {me} fanatico_patroni.cluster"
         )
     return None if seen == me else seen
+
+
+def startable(name, parameters, bin_dir, data_dir):
+    """
+    Make sure that PostgreSQL on this host can start with its parameters, before they reach the cluster. Changes nothing.
+
+    A library that is not installed here, a value that PostgreSQL refuses, more memory than there is: with one of them in etcd
+    the members go on until their next restart, and then none of them starts.
+
+    name
+        For people.
+    parameters
+        ``{name: value}``, as ``postgresql:parameters``.
+    bin_dir, data_dir
+        Where PostgreSQL's programs and its data are.
+    """
+    try:
+        why = __salt__["fanatico_postgres.refuses"](parameters, bin_dir, data_dir)
+    except (OSError, KeyError, subprocess.SubprocessError) as exc:
+        why = f"it could not be tried ({exc})"  # nobody knows: the cluster keeps what it has
+    if not why:
+        return _answer(name, True, "PostgreSQL starts with these parameters")
+    comment = (
+        f"{__opts__['id']}: PostgreSQL would not start with the pillar's parameters: {why}. Nothing was changed. "
+        "Next: put postgresql:parameters right, or install on this host what they name"
+    )
+    return _answer(name, False, comment)
 
 
 def role_present(

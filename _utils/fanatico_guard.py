@@ -49,6 +49,7 @@ CURES: dict[str, dict[str, Any]] = {
     "drift": {"role": None, "spares": None, "timeout": 300, "asks": "correct", "whole": True},
     "key-denied": {"role": None, "spares": None, "timeout": 60, "whole": True},
     "certificate-ending": {"role": None, "spares": None, "timeout": 180, "dear": True},
+    "firewall-gone": {"role": None, "spares": None, "timeout": 30},
     "disk-full": {"role": None, "spares": None, "timeout": 60},
     "etcd-data-lost": {"role": "etcd", "spares": "quorum", "timeout": 120},
     "etcd-full": {"role": "etcd", "spares": None, "timeout": 60},

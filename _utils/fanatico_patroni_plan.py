@@ -90,7 +90,10 @@ def synchronous_mode(wanted, version):
 # Only in lines of the server's own processes: those of sessions have `[user@database]` first (log_line_prefix), and quote what a
 # client has sent, its name included.
 _SERVER = r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] "
-_OWN = r"\"(?:base|global|pg_(?:wal|xact|multixact|subtrans|commit_ts|twophase|logical|replslot|dynshmem)|PG_VERSION|backup_label)\b"
+_OWN = (
+    r"\"(?:base|global|PG_VERSION|backup_label"
+    r"|pg_(?:wal|xact|multixact|subtrans|commit_ts|twophase|logical|replslot|dynshmem))\b"
+)
 _UNUSABLE = re.compile(
     rf"{_SERVER}(?:(?:FATAL|PANIC): +(?:"
     rf"could not (?:open|access|stat) (?:file|directory) {_OWN}.*No such file or directory"
@@ -99,7 +102,8 @@ _UNUSABLE = re.compile(
     r"|(?:control file|file \"global/pg_control\").* contains (?:invalid|incorrect|wrong) |incorrect checksum in control file"
     r"|(?:could not [\w ]+: ERROR: +)?requested starting point \S+ is ahead of the WAL flush position"
     r"|(?:could not [\w ]+: ERROR: +)?requested WAL segment \S+ has already been removed"
-    r"|highest timeline \d+ of the primary is behind recovery timeline|requested timeline \d+ is not a child of this server's history"
+    r"|highest timeline \d+ of the primary is behind recovery timeline"
+    r"|requested timeline \d+ is not a child of this server's history"
     r")|LOG: +new timeline \d+ forked off current database system timeline \d+ before current recovery point).*",
     re.MULTILINE,
 )

@@ -5,6 +5,16 @@
 {%- if first is string %}{{ raise(first) }}{% endif %}
 {%- set others = nodes | reject("in", first) | list %}
 
+# The leader gives new parameters to all: each is asked first whether it could start with them.
+Every database host can start with the parameters:
+  step.state:
+    - failhard: True
+    - tgt: {{ nodes | json }}
+    - tgt_type: list
+    - sls: postgresql.tried
+    - queue: True
+    - timeout: 60
+
 Start Patroni where there is data, or on one node:
   step.state:
     - failhard: True
@@ -13,6 +23,8 @@ Start Patroni where there is data, or on one node:
     - sls: roles.patroni
     - queue: True
     - timeout: 60
+    - require:
+      - step: Every database host can start with the parameters
 
 There is a leader:
   step.function:

@@ -14,3 +14,10 @@ HAProxy runs:
       - file: HAProxy tells keepalived when it stops
     - require:
       - file: HAProxy is configured
+
+# A reload that fails leaves the process before it, and systemd says that all is well.
+HAProxy runs with its configuration:
+  module.run:
+    - fanatico_haproxy.wait_current: []
+    - onchanges:
+      - service: HAProxy runs

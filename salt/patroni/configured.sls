@@ -13,6 +13,15 @@ The cluster takes this node:
     - require:
       - fanatico_pki: Patroni and PostgreSQL have their certificates
 
+# Whoever founds the cluster writes them into etcd, and a member that is restarted has to start with them.
+PostgreSQL starts with its parameters here:
+  fanatico_postgres.startable:
+    - parameters: {{ patroni.dynamic.postgresql.parameters | json }}
+    - bin_dir: /usr/lib/postgresql/{{ postgresql.version }}/bin
+    - data_dir: {{ postgresql.data_dir }}
+    - require:
+      - pkg: PostgreSQL and Patroni are installed
+
 Patroni is configured:
   file.managed:
     - name: /etc/patroni/patroni.yml
@@ -29,3 +38,4 @@ Patroni is configured:
     - require:
       - file: patroni.yml can be checked
       - fanatico_patroni: The cluster takes this node
+      - fanatico_postgres: PostgreSQL starts with its parameters here

@@ -9,3 +9,4 @@ The members of the cluster share these settings:
     - settings: {{ patroni.dynamic | json }}
     - require:
       - service: Patroni runs
+      - fanatico_postgres: PostgreSQL starts with its parameters here

@@ -22,6 +22,7 @@ class Node:
         self.units = {}
         self.patroni = {"state": "running", "role": "replica", "replication_state": "streaming"}
         self.complaint = ""
+        self.rules = ""
         self.etcd_errors = []
         self.disk = {"status": "ok", "detail": ""}
         self.heads = [1]
@@ -104,6 +105,7 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "fanatico_keepalived.state": lambda *_: node.address,
         "fanatico_keepalived.idle": lambda: node.idle,
         "fanatico_node.disk": lambda: node.disk,
+        "fanatico_firewall.present": lambda: node.rules,
         "fanatico_rpc.head": node.head,
         "fanatico_rpc.call": node.call,
         "fanatico_rpc.syncing": lambda **_: node.syncing,
@@ -327,6 +329,40 @@ def test_a_fault_that_is_left_to_a_person_is_not_cured(node):
     assert (told["acted"], told["running"]) == (False, False)
     assert "start failed" in told["detail"]
     assert (node.folder / "pg/global/pg_control").exists()
+
+
+@pytest.mark.parametrize(
+    ("rules", "code", "tables", "gone"),
+    [
+        ("x", 0, "table inet other\n", True),
+        ("x", 0, "", True),
+        ("x", 0, "table inet fanatico\n", False),
+        ("x", 1, "", False),
+        ("", 0, "", False),
+    ],
+)
+def test_a_firewall_that_was_flushed_is_seen(node, monkeypatch, rules, code, tables, gone):
+    node.rules = rules
+    monkeypatch.setattr(cure, "_run", lambda *_, **__: SimpleNamespace(stdout=tables, returncode=code))
+    assert ("firewall-gone" in cure.symptoms()) is gone
+
+
+@pytest.mark.parametrize(("answers_within", "hung"), [(0.5, False), (1.5, False), (60, True)])
+def test_a_chain_node_that_answers_late_is_not_hung(node, answers_within, hung):
+    asked = []
+
+    def head(peer=None, timeout=1):
+        asked.append(timeout)
+        if answers_within > timeout:
+            raise CommandExecutionError(f"http://one:8545: no answer within {timeout} s")
+        return 1
+
+    cure.__salt__["fanatico_rpc.head"] = head
+    assert bool(cure._rpc_hung()) is hung
+    first = len(asked)
+    assert bool(cure._rpc_hung()) is hung
+    if answers_within == 1.5:
+        assert asked[first:] == [1], "the beacon does not wait for it at each look"
 
 
 def test_a_unit_is_started_as_ever():

@@ -1,5 +1,6 @@
 """fanatico_haproxy against a fake runtime socket that answers as HAProxy 3.0 does."""
 
+import os
 import socket
 import threading
 import time
@@ -10,7 +11,8 @@ from salt.exceptions import CommandExecutionError
 from _modules import fanatico_haproxy
 
 HEAD = "# pxname,svname,scur,slim,status,check_status,last_chk,"
-INFO = "Name: HAProxy\nVersion: 3.0.11-1+deb13u3\nCurrConns: 12\nMaxconn: 4196\n"
+INFO = "Name: HAProxy\nVersion: 3.0.11-1+deb13u3\nCurrConns: 12\nMaxconn: 4196\nUptime_sec: 60\nUlimit-n: 9000\nMaxsock: 9000\n"
+JOURNAL = "[NOTICE] x\n[ALERT] (7) : Cannot raise FD limit to 401051, limit is 20000.\n"
 STATE = (
     "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state\n"
     "3 rpc_http 1 rpc1 10.0.1.10 2 0\n3 rpc_http 2 rpc2 10.0.1.11 0 0\n"
@@ -79,6 +81,7 @@ def configure_loader_modules(plan, haproxy, all_utils):
             "__pillar__": {"plan": plan},
             "__opts__": {"id": "haproxy1"},
             "__utils__": all_utils,
+            "__salt__": {"cmd.run_stdout": lambda *_, **__: JOURNAL},
         }
     }
 
@@ -92,10 +95,46 @@ def test_all_is_well():
     assert bad(found["checks"]) == {}
     assert found["checks"].keys() == {
         f"haproxy.{name}"
-        for name in ("serving", "connections", "rpc_http", "rpc_ws", "postgres_primary", "postgres_replica")
+        for name in (
+            *("serving", "connections", "configuration", "files"),
+            *("rpc_http", "rpc_ws", "postgres_primary", "postgres_replica"),
+        )
     }
     assert found["facts"]["backends"]["postgres_primary"]["up"] == ["db1"]
     assert found["facts"]["version"].startswith("3.0.11")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """/etc/haproxy, written a while before HAProxy was started."""
+    monkeypatch.setattr(fanatico_haproxy, "FOLDER", tmp_path)
+    written(tmp_path, 3600)
+    return tmp_path
+
+
+def written(folder, ago):
+    path = folder / "haproxy.cfg"
+    path.touch()
+    os.utime(path, (time.time() - ago,) * 2)
+
+
+@pytest.mark.parametrize(("ago", "older"), [(3600, False), (60.5, False), (59.5, False), (20, True)])
+def test_a_reload_that_failed_is_seen(folder, ago, older):
+    """The process before it goes on, and systemd says that all is well."""
+    written(folder, ago)
+    assert ("haproxy.configuration" in bad(fanatico_haproxy.checks())) is older
+
+
+def test_a_change_that_is_not_taken_up_fails_with_haproxys_word(folder):
+    assert fanatico_haproxy.wait_current(0) is True
+    written(folder, 1)
+    with pytest.raises(CommandExecutionError, match="did not take up.*limit is 20000"):
+        fanatico_haproxy.wait_current(0)
+
+
+def test_fewer_files_than_it_needs_are_seen(answers):
+    answers["show info"] = INFO.replace("Ulimit-n: 9000", "Ulimit-n: 8999")
+    assert bad(fanatico_haproxy.checks()) == {"haproxy.files": "degraded"}
 
 
 def test_a_server_short_is_degraded_with_its_reason(answers):
