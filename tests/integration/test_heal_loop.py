@@ -70,7 +70,8 @@ def test_a_stopped_unit_is_started_and_it_is_written_down(systemd, history, mast
         PATIENCE,
         "the event fanatico/heal/healed",
     )
-    assert salt_run.run("fanatico.history").data == [entry]
+    # A repeated report that finds it healed may have come meanwhile.
+    assert entry in salt_run.run("fanatico.history").data
 
 
 def test_a_failed_unit_too(systemd, history):
