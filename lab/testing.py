@@ -124,12 +124,6 @@ def pytest_layer(name, *options):
     return layer
 
 
-def up_layer(extra_args, lab_name, output=None):
-    """Deploy the lab that the tests of the layer `lab` start from, where this tree was not deployed yet."""
-    deploy_first(worker_lab(0), output)
-    return Result("up", passed=1)
-
-
 def lab_layer(extra_args, lab_name):
     """Run the tests of the lab: on the lab of that name, or side by side on labs of their own that start from a snapshot."""
     if lab_name:
@@ -158,19 +152,18 @@ def shuffled(extra_args):
     return ["--shuffle", seed]
 
 
-def deploy_first(name, output=None):
+def deploy_first(name):
     """Deploy a lab where the tree has not been deployed yet: the others start from the snapshot that this leaves.
 
-    :param output: a file for what the deploy prints, instead of the terminal.
     :raises LabError: when it does not come up.
     """
     if snapshot.automatic().facts:
         return
     began = time.monotonic()
-    if command("down", name, output) or command("up", name, output):
+    if command("down", name) or command("up", name):
         raise LabError(f"the lab {name!r} did not come up; its own words are above")
     Lab(name).note(untouched=True)
-    print(f"deployed the lab {name} in {time.monotonic() - began:.0f} s", file=output, flush=True)
+    print(f"deployed the lab {name} in {time.monotonic() - began:.0f} s", flush=True)
 
 
 def worker_lab(number):
@@ -178,15 +171,10 @@ def worker_lab(number):
     return f"{NAME}-gw{number}"
 
 
-def command(verb, name, output=None):
-    """Run one of our own commands on a lab and return its exit code; what it prints goes to the terminal, or a file."""
+def command(verb, name):
+    """Run one of our own commands on a lab and return its exit code."""
     argv = [sys.executable, "-m", "lab", verb, "--name", name]
-    streams = _streams(output)
-    return subprocess.run(argv, cwd=REPO, check=False, stdin=subprocess.DEVNULL, **streams).returncode
-
-
-def _streams(output):
-    return {"stdout": output, "stderr": subprocess.STDOUT} if output else {}
+    return subprocess.run(argv, cwd=REPO, check=False, stdin=subprocess.DEVNULL).returncode
 
 
 def run_pytest(names, options, output=None):
@@ -198,7 +186,8 @@ def run_pytest(names, options, output=None):
         report = Path(scratch) / "report.xml"
         paths = [f"tests/{name}" for name in names]
         argv = [sys.executable, "-m", "pytest", *paths, f"--junitxml={report}", *options]
-        code = subprocess.run(argv, cwd=REPO, check=False, env=_environment(), **_streams(output)).returncode
+        streams = {"stdout": output, "stderr": subprocess.STDOUT} if output else {}
+        code = subprocess.run(argv, cwd=REPO, check=False, env=_environment(), **streams).returncode
         return counted_by_layer(names, report, code)
 
 
@@ -256,13 +245,12 @@ LAYERS = {
     "integration": pytest_layer("integration", "-n", "2", "--dist", "loadfile"),
     # A worker boots its suites' machines in a network of its own, see tests/kitchen/conftest.py.
     "kitchen": pytest_layer("kitchen", "-n", "2", "--dist", "loadfile"),
-    "up": up_layer,
     "lab": lab_layer,
 }
 FAST = ("lint", "types", "unit", "rendering", "functional")
 GROUPS = {"fast": FAST, "full": tuple(LAYERS)}
 TOGETHER = ("unit", "rendering", "functional")  # run as one pytest where all of them are wanted
-BESIDE = ("traffic", "integration", "kitchen", "up")  # mostly wait, so they run beside each other
+BESIDE = ("traffic", "integration", "kitchen")  # mostly wait, so they run beside each other
 
 
 def run(layers=None, extra_args=(), lab_name=None, slowest=0):
@@ -282,8 +270,6 @@ def run(layers=None, extra_args=(), lab_name=None, slowest=0):
     """
     asked = list(layers or LAYERS)
     names = list(dict.fromkeys(layer for name in asked for layer in GROUPS.get(name, (name,))))
-    if lab_name and not layers:
-        names.remove("up")
     unknown = [name for name in names if name not in LAYERS]
     if unknown:
         known = ", ".join([*LAYERS, *GROUPS])
@@ -302,7 +288,7 @@ def run(layers=None, extra_args=(), lab_name=None, slowest=0):
         else:
             print(f"\n== {group[0]} ==", flush=True)
             results.append(_timed(group[0], options, lab_name))
-    if {"up", "lab"} & set(names) and os.environ.get("FANATICO_KEEP") != "1":
+    if "lab" in names and os.environ.get("FANATICO_KEEP") != "1":
         command("down", worker_lab(0))  # deployed, and its tests may not have come to run
     _show_slowest(results, slowest)
     return _summary(results, time.monotonic() - began)
