@@ -359,7 +359,7 @@ def _disk_full():
 
 def _make_room(timeout):
     """
-    Let go of what can be had again, and of what is old: packages that were installed from, journals and core dumps older than a day.
+    Let go of what can be had again: packages that were installed from, journals and core dumps older than a day.
 
     What was written today stays: whoever looks for the cause needs it. Says which files are the largest: one of them is it.
     """

@@ -276,7 +276,9 @@ def _judge(facts, owed):
     found["haproxy.files"] = ok(files, f"{files} files may be open")
     if files < wanted:
         detail = f"{wanted} files for haproxy:maxconn connections, and the host allows {files}"
-        found["haproxy.files"] = degraded(files, detail, "a smaller haproxy:maxconn, or a larger hard limit of this host")
+        found["haproxy.files"] = degraded(
+            files, detail, "a smaller haproxy:maxconn, or a larger hard limit of this host"
+        )
     for name, number in owed.items():
         found[f"haproxy.{name}"] = _judge_backend(name, facts["backends"].get(name), number)
     reads, writes = found["haproxy.postgres_replica"], found["haproxy.postgres_primary"]

@@ -7,6 +7,8 @@ import pathlib
 
 __virtualname__ = "fanatico"
 
+_ASK = 5  # seconds for the hosts to say what they run with
+
 
 def __init__(opts):
     __utils__["fanatico_master.plain"](globals())
@@ -37,6 +39,8 @@ def validate():
     pillars, faults = _compiled(samples)
     if not faults:  # with a file that does not render, the rest would be a guess
         faults = _faults(plan, samples, pillars)
+    if not faults:
+        faults = _fixed(plan, pillars)
     if faults:
         lines = "".join(f"\n  - {fault}" for fault in dict.fromkeys(faults))
         __utils__["fanatico_master.refuse"](f"The pillar is not sound, nothing was changed:{lines}")
@@ -89,6 +93,23 @@ def _faults(plan, samples, pillars):
         *_absent_artifact(whole),
         *_absent_authorities(pillars, samples),
     ]
+
+
+def _fixed(plan, pillars):
+    """What the hosts that answer cannot change in place; a host that is new, or does not answer, has nothing to say to it."""
+    common = {key: value for pillar in pillars.values() for key, value in pillar.items()}
+    whole = {**common, "plan": __utils__["fanatico_plan.complete"](common.get("plan", plan))}
+    answers = __utils__["fanatico_sweep.ask"](
+        __opts__, list(plan["nodes"]), "fanatico_identity.kept", timeout=_ASK
+    )
+    faults = []
+    for node, kept in answers.items():
+        now = {
+            role: __utils__["fanatico_identity.facts"](whole, node, role)
+            for role in plan["nodes"][node]["roles"]
+        }
+        faults += __utils__["fanatico_identity.differences"](node, kept, now)
+    return faults
 
 
 def _secrets(pillar):

@@ -1,13 +1,14 @@
-{#- What _pillar/fanatico_sound.py found: nothing is done by a plan that is wrong or half written. -#}
+{#- Nothing is done by a plan that is wrong or half written (_pillar/fanatico_sound.py), nor by one that wants what a running
+    cluster cannot change in place (_utils/fanatico_identity.py). -#}
 include: []
-{%- if pillar.get("unsound") %}
-{%- set faults = pillar.unsound | join(" | ") %}
+{%- set faults = pillar.get("unsound") or salt["fanatico_identity.changed"]() %}
+{%- if faults %}
 {%- set next = "Next, on the master: salt-run fanatico.validate" %}
 
 The pillar is sound:
   test.fail_without_changes:
     - name: {{ grains.id }}
-    - comment: {{ (grains.id ~ ": the pillar is not sound, nothing was changed: " ~ faults ~ " | " ~ next) | json }}
+    - comment: {{ (grains.id ~ ": the pillar is not sound, nothing was changed: " ~ (faults | join(" | ")) ~ " | " ~ next) | json }}
     - order: first
     - failhard: True
 {%- endif %}

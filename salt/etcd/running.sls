@@ -19,3 +19,9 @@ etcd runs:
     - timeout: {{ etcd.start_timeout }}
     - require:
       - fanatico_etcd: This node is in the etcd cluster
+
+What etcd runs with is known:
+  fanatico_identity.kept:
+    - name: etcd
+    - require:
+      - fanatico_etcd: etcd runs

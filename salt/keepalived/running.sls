@@ -21,3 +21,9 @@ Keepalived runs:
       - file: Keepalived is configured
     - require:
       - service: Keepalived runs as its unit has it
+
+What haproxy runs with is known:
+  fanatico_identity.kept:
+    - name: haproxy
+    - require:
+      - service: Keepalived runs

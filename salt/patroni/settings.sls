@@ -10,3 +10,9 @@ The members of the cluster share these settings:
     - require:
       - service: Patroni runs
       - fanatico_postgres: PostgreSQL starts with its parameters here
+
+What patroni runs with is known:
+  fanatico_identity.kept:
+    - name: patroni
+    - require:
+      - fanatico_patroni: The members of the cluster share these settings

@@ -47,3 +47,9 @@ The RPC node follows the others:
       - file: fanatico-rpc-follow.service is configured
       - file: The anvils can be one chain
 {%- endif %}
+
+What rpc runs with is known:
+  fanatico_identity.kept:
+    - name: rpc
+    - require:
+      - service: The RPC node runs

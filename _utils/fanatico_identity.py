@@ -1,0 +1,75 @@
+"""
+What a cluster that runs cannot change in place: names, ports, addresses and places that its hosts agreed on when they met.
+
+Changed on one host after the other, half of the cluster looks for the rest where it is not. Each host keeps what its daemons
+were started with (``fanatico_identity.kept``), and no deploy or highstate goes past a difference. Pure.
+"""
+
+_PORTS = {
+    "etcd": ("etcd_client", "etcd_peer"),
+    "patroni": ("postgres", "patroni_rest"),
+    "haproxy": (
+        "rpc_http",
+        "rpc_ws",
+        "rpc_https",
+        "rpc_wss",
+        "postgres_primary",
+        "postgres_replica",
+        "haproxy_peers",
+    ),
+    "rpc": ("rpc_http", "rpc_ws", "rpc_agent"),
+}
+# Pillar paths, with the defaults of salt/*/defaults.yaml: a default that is written out is no change.
+_SETTINGS = {
+    "etcd": {"etcd:data_dir": "/var/lib/etcd"},
+    "patroni": {
+        "plan:name": None,
+        "postgresql:version": 17,
+        "postgresql:data_dir": "/var/lib/postgresql/17/main",
+    },
+    "haproxy": {"plan:virtual_ip:address": None, "plan:virtual_ip:router_id": None},
+    "rpc": {},
+}
+_NEXT = (
+    "A running cluster cannot change that in place, nothing was changed. Next: put the former value back; "
+    'docs/operations.md, "What a running cluster keeps", has the way to another'
+)
+
+
+def facts(pillar, node, role):
+    """Return ``{pillar path: value}`` of what the daemons of a role on a node live by."""
+    plan = pillar["plan"]
+    found = {path: _get(pillar, path, default) for path, default in _SETTINGS.get(role, {}).items()}
+    found |= {f"plan:ports:{name}": _get(pillar, f"plan:ports:{name}") for name in _PORTS.get(role, ())}
+    if role in _SETTINGS:
+        found[f"plan:nodes:{node}:address"] = plan["nodes"][node]["address"]
+    return found
+
+
+def _get(pillar, path, default=None):
+    for key in path.split(":"):
+        pillar = pillar.get(key) if isinstance(pillar, dict) else None
+    return default if pillar is None else pillar
+
+
+def differences(node, kept, now):
+    """
+    Return what differs as lines ``path: ...``, for people.
+
+    node
+        The host.
+    kept
+        ``{role: {path: value}}`` that it says its daemons were started with; whatever else that is, it counts for nothing.
+    now
+        ``{role: {path: value}}`` of the roles that the pillar gives it.
+    """
+    lines = []
+    for role, wanted in now.items():
+        had = kept.get(role) if isinstance(kept, dict) else None
+        for path, value in wanted.items():
+            if isinstance(had, dict) and path in had and had[path] != value:
+                before = f"{had[path]!r}"[:80]
+                lines.append(
+                    f"{path}: {value!r} is not what the {role} of {node} was started with, {before}. {_NEXT}"
+                )
+    return lines

@@ -1,0 +1,98 @@
+"""What a running cluster cannot change in place is known to its hosts, and no other pillar goes past them."""
+
+import copy
+
+import pytest
+
+from _modules import fanatico_identity
+from _states import fanatico_identity as state
+from _utils import fanatico_identity as identity
+from _utils import fanatico_plan
+
+
+@pytest.fixture
+def configure_loader_modules(plan, all_utils, tmp_path, monkeypatch):
+    monkeypatch.setattr(fanatico_identity, "FILE", str(tmp_path / "identity.json"))
+    common = {"__opts__": {"id": "db1", "test": False}, "__utils__": all_utils}
+    salt = {
+        "fanatico_identity.wanted": fanatico_identity.wanted,
+        "fanatico_identity.kept": fanatico_identity.kept,
+        "fanatico_identity.keep": fanatico_identity.keep,
+    }
+    return {
+        fanatico_identity: {**common, "__pillar__": {"plan": copy.deepcopy(plan)}},
+        state: {**common, "__salt__": salt},
+    }
+
+
+def test_a_new_host_has_nothing_to_say():
+    assert fanatico_identity.kept() == {}
+    assert fanatico_identity.changed() == []
+
+
+def test_it_is_kept_once_and_then_it_is_no_change():
+    assert state.kept("patroni")["changes"]["patroni"]["new"]["plan:ports:postgres"] == 5432
+    assert state.kept("patroni") == {
+        "name": "patroni",
+        "result": True,
+        "comment": "what patroni runs with is known",
+        "changes": {},
+    }
+    assert fanatico_identity.changed() == []
+
+
+def test_a_test_run_keeps_nothing():
+    state.__opts__["test"] = True
+    assert state.kept("patroni")["result"] is None
+    assert fanatico_identity.kept() == {}
+
+
+def set_in(pillar, path, value):
+    *above, last = path.split(":")
+    for key in above:
+        pillar = pillar.setdefault(key, {})
+    pillar[last] = value
+
+
+@pytest.mark.parametrize(
+    ("role", "node", "path", "value"),
+    [
+        ("patroni", "db1", "plan:name", "another"),
+        ("patroni", "db1", "plan:ports:postgres", 5442),
+        ("patroni", "db1", "plan:ports:patroni_rest", 8018),
+        ("patroni", "db1", "postgresql:data_dir", "/data"),
+        ("patroni", "db1", "postgresql:version", 18),
+        ("patroni", "db1", "plan:nodes:db1:address", "10.0.2.99"),
+        ("etcd", "etcd1", "plan:ports:etcd_peer", 2390),
+        ("etcd", "etcd1", "plan:ports:etcd_client", 2389),
+        ("etcd", "etcd1", "etcd:data_dir", "/data"),
+        ("etcd", "etcd1", "plan:nodes:etcd1:address", "10.0.3.22"),
+        ("haproxy", "haproxy1", "plan:virtual_ip:router_id", 99),
+        ("haproxy", "haproxy1", "plan:virtual_ip:address", "10.0.0.101"),
+        ("haproxy", "haproxy1", "plan:ports:postgres_primary", 6432),
+        ("rpc", "rpc1", "plan:ports:rpc_http", 9545),
+    ],
+)
+def test_what_cannot_be_changed_is_named(plan, role, node, path, value):
+    pillar = {"plan": fanatico_plan.complete(copy.deepcopy(plan))}
+    kept = {role: identity.facts(pillar, node, role)}
+    set_in(pillar, path, value)
+    (line,) = identity.differences(node, kept, {role: identity.facts(pillar, node, role)})
+    assert line.startswith(f"{path}: {value!r} is not what the {role} of {node} was started with")
+    assert "nothing was changed. Next: " in line
+
+
+def test_a_default_that_is_written_out_is_no_change(plan):
+    pillar = {"plan": plan}
+    kept = {"patroni": identity.facts(pillar, "db1", "patroni")}
+    pillar["postgresql"] = {"version": 17, "data_dir": "/var/lib/postgresql/17/main"}
+    assert identity.differences("db1", kept, {"patroni": identity.facts(pillar, "db1", "patroni")}) == []
+
+
+@pytest.mark.parametrize(
+    "kept",
+    ["'fanatico_identity.kept' is not available.", None, 5, [], {"patroni": "x"}, {"patroni": {"x": 1}}],
+)
+def test_a_host_that_says_nothing_of_use_stops_nobody(plan, kept):
+    facts = identity.facts({"plan": plan}, "db1", "patroni")
+    assert identity.differences("db1", kept, {"patroni": facts}) == []
