@@ -39,7 +39,8 @@ def heal(host, what, why="", roles=(), settings=None):
     settings
         Pillar ``heal``.
 
-    Returns the line written to the history, ``{"decision": "healed" | "refused" | "advised", "reason", "took", ...}``.
+    Returns the line written to the history, ``{"decision": "healed" | "refused" | "left", "reason", "took", ...}``; ``left``: a
+    deploy or a drill that a person asked for goes first.
     Raises ``CommandExecutionError`` when it was tried and the fault is still there.
 
     CLI Example:
@@ -86,7 +87,7 @@ def heal(host, what, why="", roles=(), settings=None):
             return _refuse(facts, reason, conf, begun)
         if conf["only_say"]:
             return _refuse(facts, "it would be cured now, were heal:only_say not set", conf, begun)
-        outcome = _cure(host, what, conf)
+        outcome = _cure(host, what, conf, owner)
         if outcome.get("acted") or not (outcome["running"] or outcome.get("instead")):
             _change(
                 "attempted", host, what, begun, conf["window"]
@@ -103,6 +104,8 @@ def heal(host, what, why="", roles=(), settings=None):
         return _refuse(facts, reason, conf, begun)
     if outcome["running"]:
         return _decide("healed", facts, f"{why or 'down'}, {outcome['did']}", begun)
+    if outcome.get("left"):
+        return _decide("left", facts, outcome["detail"], begun)
     entry = _decide("failed", facts, outcome["detail"], begun)
     raise CommandExecutionError(f"{what} on {host} could not be healed: {entry['reason']}")
 
@@ -157,6 +160,30 @@ def unlock(force=False, reason="", host=""):
         facts = {name: value for name, value in (("host", host), ("reason", reason)) if value}
         took = round(time.time() - holder["since"], 1)
         _note(holder["purpose"], "forced" if force else "finished", **facts, took=took)
+    return holder
+
+
+def broke_off(step, reason):
+    """
+    Give the lock of an orchestration back that ends here, and write down why. Called by the step that failed.
+
+    step
+        What it is called.
+    reason
+        Why it failed.
+
+    Returns the holder, or None where this process has no lock.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.broke_off 'Bring up etcd' 'etcd2: no quorum'
+    """
+    holder = __utils__["fanatico_lock.release"](_home())
+    if holder:
+        words = __utils__["fanatico_guard.plain"](f"{step}: {reason}")
+        _note(holder["purpose"], "failed", reason=words, took=round(time.time() - holder["since"], 1))
     return holder
 
 
@@ -262,11 +289,12 @@ def _lacking(host, what, roles):
     return ""
 
 
-def _cure(host, what, conf):
-    """Have the target look again, cure what is still wrong, and prove it."""
+def _cure(host, what, conf, owner):
+    """Have the target look again, cure what is still wrong, and prove it; or leave it, where a person wants the lock."""
     timeout = __utils__["fanatico_guard.timeout"](what, conf)
     if what == "key-denied":
         return __salt__["fanatico.renew_key"](host, timeout)
+    home, asked = _home(), _plain("fanatico_lock.asked")
     if what == "bare":
         # It does not know how to look yet.
         __utils__["fanatico_sweep.ask"](__opts__, [host], "saltutil.sync_all", timeout=_SYNC)
@@ -276,7 +304,12 @@ def _cure(host, what, conf):
         "fanatico_cure.apply",
         [what, conf["samples"], timeout],
         timeout + _LOOK,
+        enough=lambda: asked(home, owner),
     )
+    waiting = asked(home, owner)
+    if waiting and host not in answers:
+        detail = f"a {waiting} goes first; what {host} had begun it ends by itself, and nobody has seen how"
+        return {"running": False, "acted": True, "left": waiting, "detail": detail}
     answer = answers.get(host)
     if isinstance(answer, dict) and "running" in answer:
         return answer
@@ -310,6 +343,12 @@ def _note(kind, decision, **facts):
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
         bus.fire_event(entry, f"fanatico/{kind}/{decision}")
     return entry
+
+
+def _plain(name):
+    """Return a function of _utils/ as it is, for a callback: one that passes the loader needs its thread's context."""
+    function = __utils__[name]
+    return getattr(function, "func", function)
 
 
 def _home():

@@ -59,7 +59,7 @@ def state(name, tgt, **kwargs):
         for result in __utils__["fanatico_steps.services_that_failed"](states):
             journal = _journal(machine, result["name"])
             result["comment"] = f"{result['comment']}\nThe last lines of its journal:\n{journal}"
-    return ret
+    return _noted(ret)
 
 
 def function(name, tgt, expect_minions=True, **kwargs):
@@ -84,7 +84,7 @@ def function(name, tgt, expect_minions=True, **kwargs):
     if ret["result"] is False:
         reasons = __utils__["fanatico_steps.reasons"](ret["comment"], ret["return"])
         ret["comment"] = "\n".join(reasons) or ret["comment"]
-    return ret
+    return _noted(ret)
 
 
 def runner(name, acts=False, **kwargs):
@@ -105,7 +105,7 @@ def runner(name, acts=False, **kwargs):
         ret["comment"] = __utils__["fanatico_steps.message"](returned)
     elif acts:
         ret["changes"] = __utils__["fanatico_steps.acted"](returned)
-    return ret
+    return _noted(ret)
 
 
 def orchestration(name, **kwargs):
@@ -129,6 +129,13 @@ def orchestration(name, **kwargs):
             message(said) for said in (data.values() if data else [returned]) if not isinstance(said, dict)
         ]
         ret["comment"] = "\n".join([f"{name} failed.", *reasons])
+    return _noted(ret)
+
+
+def _noted(ret):
+    """Write down a step that failed, and with it the orchestration: its lock is free before its process has ended."""
+    if ret["result"] is False:
+        __salt__["saltutil.runner"]("fanatico.broke_off", arg=[__low__["__id__"], ret["comment"]])
     return ret
 
 

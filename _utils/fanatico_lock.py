@@ -16,6 +16,9 @@ from pathlib import Path
 _FILE = "lock.json"
 
 
+_YIELDS = "heal"  # to everybody else: what they do was asked for by a person
+
+
 def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=(), owner=""):
     """
     Take the lock for this process. Taking it again is fine, for the same owner.
@@ -50,9 +53,17 @@ def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=(), owner="
                 }
                 _write(directory, mine)
                 return True, mine
+            if present["purpose"] == _YIELDS != purpose and not present.get("asked"):
+                _write(directory, {**present, "asked": purpose})
         if present["purpose"] in yields_to or time.monotonic() >= deadline:
             return False, present
         time.sleep(0.2)
+
+
+def asked(directory, owner=""):
+    """Return what somebody waits for whom this process' lock has to be given to at its next step; empty where nobody does."""
+    present = _read(directory)
+    return present.get("asked", "") if present and _is_mine(present, owner) else ""
 
 
 def release(directory, force=False, owner=""):

@@ -12,7 +12,7 @@ import salt.exceptions
 import salt.utils.user
 
 
-def ask(opts, ids, function, args=(), timeout=5):
+def ask(opts, ids, function, args=(), timeout=5, enough=None):
     """
     Call one function on the minions named and wait for all of them, or for the time to be over.
 
@@ -26,6 +26,8 @@ def ask(opts, ids, function, args=(), timeout=5):
         Its positional arguments.
     timeout
         Seconds, for all of them together.
+    enough
+        Asked every second; where it says yes, what has come so far has to do.
 
     Returns ``{id: what it returned}``, without those that did not answer in time. A function that raised has
     returned its message as text. An answer counts from whom was asked, and only if nobody else gave another one in its name:
@@ -48,9 +50,10 @@ def ask(opts, ids, function, args=(), timeout=5):
         tag = f"salt/job/{job['jid']}/ret/"
         while len(answers) < len(ids):
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or (enough and enough()):
                 break
-            event = client.event.get_event(wait=left, tag=tag, match_type="startswith", full=True)
+            wait = min(left, 1) if enough else left
+            event = client.event.get_event(wait=wait, tag=tag, match_type="startswith", full=True)
             if not event or "return" not in event["data"]:
                 continue
             name, answer = event["data"].get("id"), event["data"]["return"]

@@ -6,7 +6,7 @@ heal:
   budget: 30                      # at most so many in the whole cluster within an hour
   calm: 60                        # seconds from a cure that took a node out of service to the next such
   paused: 3600                    # seconds after which a pause of Patroni counts as forgotten
-  astray: 300                     # seconds that a running replica may stand apart from its primary before it is copied anew
+  astray: 300                     # seconds that a running replica may stand apart from its primary before it is reported
   behind: 30                      # seconds that a chain node may stand still behind the others before it is restarted
   correct: []                     # kinds of drift to put right each night: files, packages, units, firewall, certificates, settings
   switchover: false               # true: hand the lead over where no write goes through although Patroni finds nothing wrong

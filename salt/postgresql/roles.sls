@@ -29,6 +29,9 @@ The role rewind is right:
       - pg_stat_file(text, boolean)
       - pg_read_binary_file(text)
       - pg_read_binary_file(text, bigint, bigint, boolean)
+{%- if postgresql.version >= 16 %}
+    - member_of: [pg_use_reserved_connections]
+{%- endif %}
     - replace_password: {{ postgresql.replace_passwords }}
     - require:
       - fanatico_postgres: The role replicator is right

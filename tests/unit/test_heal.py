@@ -1,21 +1,26 @@
 """Healing fails closed, counts silence, and believes no made-up fault; its memory is real."""
 
 import json
+import multiprocessing
 
 import pytest
 
 from _runners import fanatico_heal as runner
-from _utils import fanatico_history
+from _utils import fanatico_history, fanatico_lock
 
 
 class Fleet:
     """A cluster in which etcd1 has stopped, and what was asked of it."""
 
     def __init__(self, home):
-        self.home, self.asked, self.silent = home, [], False
+        self.home, self.asked, self.silent, self.person = home, [], False, None
 
-    def ask(self, opts, nodes, function, args=(), timeout=0):
+    def ask(self, opts, nodes, function, args=(), timeout=0, enough=None):
         self.asked.append(function)
+        if function == "fanatico_cure.apply" and self.person:
+            self.person()
+            assert enough(), "the cure goes on waiting"
+            return {}
         if function == "fanatico_cure.apply" and self.silent:
             return {}
         return {
@@ -71,6 +76,48 @@ def test_a_freeze_holds_also_where_the_memory_was_damaged(fleet):
     (fleet.home / "guard.json").write_text("{")
     runner.freeze("new disks", "5m")
     assert "new disks" in fleet.heal()["reason"]
+
+
+def test_a_person_goes_first(fleet):
+    """A cure may take ten minutes; a deploy that would take back what is wrong is not kept waiting for it."""
+    taken = []
+
+    def deploy():
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            taken.append(pool.apply(fanatico_lock.acquire, (str(fleet.home), "deploy")))
+
+    fleet.person = deploy
+    said = fleet.heal()
+    assert taken[0][0] is False, "it waits until the cure has let go"
+    assert said["decision"] == "left"
+    assert "a deploy goes first" in said["reason"]
+    assert fanatico_lock.holder(str(fleet.home)) is None
+    assert list(json.loads((fleet.home / "guard.json").read_text())["attempts"]) == ["etcd1/etcd.service"]
+
+
+def test_another_cure_does_not(fleet):
+    fanatico_lock.acquire(str(fleet.home), "heal", owner="a")
+    fanatico_lock.acquire(str(fleet.home), "heal", owner="b")
+    assert fanatico_lock.asked(str(fleet.home), "a") == ""
+
+
+def test_an_orchestration_that_breaks_off_is_written_down(fleet):
+    fanatico_lock.acquire(str(fleet.home), "deploy")
+    runner.broke_off("Bring up etcd", "etcd2: no quorum\x1b[2J")
+    assert fanatico_lock.holder(str(fleet.home)) is None
+    newest = fleet.history[0]
+    assert (newest["kind"], newest["decision"]) == ("deploy", "failed")
+    assert newest["reason"] == "Bring up etcd: etcd2: no quorum [2J"
+    assert runner.broke_off("An outer step", "it failed too") is None
+    assert len(fleet.history) == 1
+
+
+def test_a_fault_that_is_a_persons_is_reported_with_its_cause_and_not_touched(fleet):
+    said = runner.heal("db1", "postgres-failed", 'FATAL:  could not access file "pg_cron"', roles=["patroni"])
+    assert said["decision"] == "refused"
+    assert "pg_cron" in said["reason"]
+    assert "Next: " in said["reason"]
+    assert fleet.asked == []
 
 
 def test_silence_counts_as_an_attempt(fleet):

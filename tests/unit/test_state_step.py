@@ -17,6 +17,7 @@ class Salt:
     def __init__(self):
         self.asked = []
         self.answer = {}
+        self.noted = []
 
     def __call__(self, name, *args, **kwargs):
         self.asked.append((name, args, kwargs))
@@ -37,16 +38,37 @@ def journal():
 @pytest.fixture
 def configure_loader_modules(salt, journal):
     states = {"salt.state": salt, "salt.function": salt, "salt.runner": salt}
-    asked = {"saltutil.cmd": lambda machine, function, arg, timeout: journal}
+    asked = {
+        "saltutil.cmd": lambda machine, function, arg, timeout: journal,
+        "saltutil.runner": lambda name, arg: salt.noted.append((name, *arg)),
+    }
     opts = {"fun": "state.orchestrate"}
     return {
         step: {
             "__states__": states,
             "__salt__": asked,
             "__opts__": opts,
+            "__low__": {"__id__": "Bring it up"},
             "__utils__": utils("fanatico_steps"),
         }
     }
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: step.state("x", "db1"),
+        lambda: step.function("x", "db1"),
+        lambda: step.runner("x"),
+        lambda: step.orchestration("x"),
+    ],
+)
+@pytest.mark.parametrize("result", [True, False, None])
+def test_a_step_that_fails_gives_the_lock_back_and_is_written_down(salt, run, result):
+    salt.answer = {"result": result}
+    run()
+    noted = [one[:2] for one in salt.noted]
+    assert noted == ([("fanatico.broke_off", "Bring it up")] if result is False else [])
 
 
 def test_a_function_changes_nothing(salt):

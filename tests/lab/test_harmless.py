@@ -1,0 +1,163 @@
+"""Healing, deploys and people do no harm: what may be whole stays, what cannot work is refused before anything is touched."""
+
+import subprocess
+
+import pytest
+
+from tests.support import faults, labs, wait_until
+
+pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
+
+LIBRARY = "pg_cron"  # on no host of the lab
+MISSING = {"shared_preload_libraries": LIBRARY}
+DATA = "/var/lib/postgresql/17/main"
+
+
+def parameters(lab):
+    node = lab.nodes("patroni")[0]
+    return lab.salt(node, "fanatico_patroni.config")[node]["postgresql"]["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "word"),
+    [
+        (MISSING, LIBRARY),
+        ({"shared_buffers": "900GB"}, "of shared memory"),
+        ({"work_mem": "much"}, "work_mem"),
+        ({"huge_pages": "on"}, "huge pages"),
+    ],
+    ids=["library", "memory", "value", "huge pages"],
+)
+def test_parameters_that_postgresql_cannot_start_with_reach_nobody(healthy, wanted, word):
+    before = parameters(healthy)
+    with labs.site(healthy, {"postgresql": {"parameters": wanted}}):
+        answers = healthy.salt("db*", "state.apply", "roles.patroni", timeout=120)
+    failed = labs.failures(answers)
+    assert set(failed) == set(labs.nodes(healthy, "patroni"))
+    for node, states in failed.items():
+        said = " ".join(states.values())
+        assert word in said, said
+        assert f"{node}: PostgreSQL would not start" in said
+    assert parameters(healthy) == before
+
+
+def test_a_library_that_is_missing_costs_no_data(healthy):
+    """Written into etcd by hand, past all states: the next restart of a replica fails, with data that are whole."""
+    node, news = faults.replica_of(healthy), labs.News(healthy)
+    inode = ["stat", "-c", "%i", f"{DATA}/global"]
+    before = healthy.exec(node, inode).stdout
+    patch = '{"postgresql": {"parameters": {"shared_preload_libraries": %s}}}'
+    healthy.salt(node, "fanatico_patroni.patch_config", patch % f'"{LIBRARY}"')
+    try:
+        wait_until(
+            lambda: healthy.salt(node, "fanatico_patroni.status")[node].get("pending_restart"),
+            30,
+            "the restart to be due",
+        )
+        said = healthy.salt(node, "fanatico_patroni.restart", "pending=True", timeout=60)[node]
+        assert LIBRARY in said, "why it failed"
+        entry = news.wait("refused", node, "postgres-failed", 90)
+        assert LIBRARY in entry["reason"]
+        health = labs.health(healthy, node)[node]["checks"]
+        assert LIBRARY in health["patroni.state"]["detail"]
+        assert not [one for one in news.decided("healed") if one["host"] == node]
+    finally:
+        healthy.salt(node, "fanatico_patroni.patch_config", patch % "null")
+    labs.wait_healthy(healthy)
+    assert healthy.exec(node, inode).stdout == before, "the data were thrown away"
+
+
+def test_damaged_data_are_kept_until_the_copy_streams(healthy):
+    node, news = faults.replica_of(healthy), labs.News(healthy)
+    script = f"cd {DATA}; rm global/pg_filenode.map; kill -KILL $(head -1 postmaster.pid)"
+    healthy.exec(node, ["sh", "-ec", script])
+    entry = news.wait("healed", node, "replica-lost", 120)
+    assert f"{DATA}.aside-" in entry["reason"]
+    labs.wait_healthy(healthy)
+    left = healthy.exec(node, ["sh", "-c", f"ls -d {DATA}.aside-* 2>/dev/null; true"]).stdout
+    assert left == "", "the copy streams: what was put aside is not needed"
+
+
+def set_in(path, value):
+    *above, last = path.split(":")
+
+    def change(content):
+        for key in above:
+            content = content.setdefault(key, {})
+        content[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("plan:name", "fanatico-l2"),
+        *(
+            pytest.param(*one, marks=pytest.mark.long)
+            for one in (
+                ("plan:ports:postgres", 5442),
+                ("plan:ports:patroni_rest", 8018),
+                ("plan:ports:etcd_peer", 2390),
+                ("plan:ports:etcd_client", 2389),
+                ("plan:virtual_ip:router_id", 99),
+            )
+        ),
+    ],
+)
+def test_what_a_running_cluster_cannot_change_is_refused(healthy, path, value):
+    with labs.plan(healthy, set_in(path, value)):
+        done = healthy.salt_run("fanatico.validate", check=False)
+        answers = labs.highstate(healthy, ["db1", "etcd1", "haproxy1"])
+    assert done.returncode == 1
+    assert f"{path}: {value!r} is not what" in labs.said(done.stdout + done.stderr)
+    assert labs.changes(answers) == {}
+    assert any(
+        "is not what" in said for states in labs.failures(answers).values() for said in states.values()
+    )
+    assert labs.ailing(labs.health(healthy)) == {}
+
+
+def test_a_data_directory_is_refused_too(healthy):
+    with labs.site(healthy, {"postgresql": {"data_dir": "/var/lib/postgresql/17/other"}}):
+        done = healthy.salt_run("fanatico.validate", check=False)
+    assert done.returncode == 1
+    assert "postgresql:data_dir" in labs.said(done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize("how", ["nft flush ruleset", "systemctl restart nftables"])
+def test_a_firewall_that_is_flushed_comes_back(healthy, how):
+    healthy.exec("rpc2", ["sh", "-c", how])
+    tables = ["nft", "list", "tables"]
+    wait_until(lambda: "inet fanatico" in healthy.exec("rpc2", tables).stdout, 30, "the table inet fanatico")
+    labs.wait_healthy(healthy)
+
+
+def test_a_person_goes_before_a_cure(healthy):
+    """A cure that will not succeed holds the lock for a minute; who wants to deploy does not wait for it."""
+    dropin = "/run/systemd/system/fanatico-rpc.service.d/broken.conf"
+    node, news = "rpc3", labs.News(healthy)
+    try:
+        with labs.site(healthy, {"heal": {"timeout": 60}}):
+            text = "printf '[Service]\\nExecStartPre=/bin/false\\n'"
+            words = f"mkdir -p $(dirname {dropin}); {text} > {dropin}; systemctl daemon-reload; systemctl stop fanatico-rpc"
+            healthy.exec(node, ["sh", "-ec", words])
+            wait_until(lambda: holder(healthy) == "heal", 30, "the cure to have the lock", interval=0.5)
+            done = healthy.salt_run("fanatico.lock", "deploy", "wait=10", check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "a deploy goes first" in news.wait("left", node, "fanatico-rpc.service", 20)["reason"]
+    finally:
+        mend = f"rm -f {dropin}; systemctl daemon-reload; systemctl restart fanatico-rpc"
+        healthy.exec(node, ["sh", "-c", mend])
+    labs.wait_healthy(healthy)
+
+
+def holder(lab):
+    """What the lock is held for, read from its file: a start of salt-run takes a second."""
+    done = subprocess.run(
+        lab.machine(lab.master).exec_argv(["cat", "/var/lib/fanatico/lock.json"]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "heal" if '"purpose": "heal"' in done.stdout else ""
