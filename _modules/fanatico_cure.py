@@ -444,7 +444,7 @@ def _rejoin_etcd(timeout):
     if left.exists():
         try:
             _util("fanatico_aside.put")(left)
-        except ValueError as exc:
+        except (ValueError, OSError, subprocess.SubprocessError) as exc:
             raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     return _apply_states("roles.etcd")
 
@@ -579,7 +579,7 @@ def _copy_again(timeout):
     try:
         _stop_postmaster(timeout / 4)
         path = _util("fanatico_aside.put")(_data_directory(), emptied=True)
-    except ValueError as exc:
+    except (ValueError, OSError, subprocess.SubprocessError) as exc:
         raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     finally:
         _run("systemctl", "start", "patroni", timeout=timeout)

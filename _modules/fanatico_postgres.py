@@ -276,6 +276,7 @@ def _empty_data(scratch, bin_dir, data_dir):
         (scratch / "global").mkdir(parents=True)
         shutil.copyfile(data_dir / "PG_VERSION", scratch / "PG_VERSION")
         shutil.copyfile(data_dir / "global/pg_control", scratch / "global/pg_control")
+        (scratch / "postgresql.auto.conf").touch()
         return ""
     _give_to_postgres(scratch.parent)
     done = _as_postgres(f"{bin_dir}/initdb", "-D", str(scratch), "--no-sync", "--no-instructions")

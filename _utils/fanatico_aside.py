@@ -5,8 +5,10 @@ What lay in ``main`` lies in ``main.aside-TIME`` then, beside it, with the table
 keeps elsewhere.
 """
 
+import errno
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -41,7 +43,7 @@ def put(directory, emptied=False):
             )
     for part in parts:
         facts = part.stat()
-        part.rename(_aside(part, stamp))
+        _move(part, _aside(part, stamp))
         if part != directory or emptied:
             part.mkdir(mode=facts.st_mode & 0o777)
             os.chown(part, facts.st_uid, facts.st_gid)
@@ -62,6 +64,19 @@ def forget(directory):
         gone += _size(path)
         shutil.rmtree(path)
     return gone
+
+
+def _move(part, target):
+    """Rename; where one directory lies on two disks, as on an overlay, copy with all attributes and remove the old one then."""
+    try:
+        part.rename(target)
+    except OSError as exc:
+        if exc.errno != errno.EXDEV:
+            raise
+        subprocess.run(
+            ["cp", "-a", "--reflink=auto", str(part), str(target)], check=True, capture_output=True
+        )
+        shutil.rmtree(part)
 
 
 def _aside(part, stamp):

@@ -5,6 +5,8 @@ Changed on one host after the other, half of the cluster looks for the rest wher
 were started with (``fanatico_identity.kept``), and no deploy or highstate goes past a difference. Pure.
 """
 
+from typing import Any
+
 _PORTS = {
     "etcd": ("etcd_client", "etcd_peer"),
     "patroni": ("postgres", "patroni_rest"),
@@ -20,7 +22,7 @@ _PORTS = {
     "rpc": ("rpc_http", "rpc_ws", "rpc_agent"),
 }
 # Pillar paths, with the defaults of salt/*/defaults.yaml: a default that is written out is no change.
-_SETTINGS = {
+_SETTINGS: dict[str, dict[str, Any]] = {
     "etcd": {"etcd:data_dir": "/var/lib/etcd"},
     "patroni": {
         "plan:name": None,

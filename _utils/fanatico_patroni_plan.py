@@ -87,9 +87,9 @@ def synchronous_mode(wanted, version):
 # What proves that data are of no use. A library, a configuration file, a tablespace's directory that is not there is no damage,
 # nor is what somebody has forbidden or used up: so the server's own files are named, the rest is not taken for one.
 # The last ones say that a replica has what nobody else has, or needs what is gone.
-# Only in lines of the server's own processes: those of sessions have `[user@database]` first (log_line_prefix), and quote what a
-# client has sent, its name included.
-_SERVER = r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] "
+# Only in lines of the server's own processes, and of Patroni's sessions over the socket: those of other sessions have
+# `[address user@database]` first (log_line_prefix), and quote what a client has sent, its name included.
+_SERVER = r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] (?:\[\[local\] postgres@postgres\] )?"
 _OWN = (
     r"\"(?:base|global|PG_VERSION|backup_label"
     r"|pg_(?:wal|xact|multixact|subtrans|commit_ts|twophase|logical|replslot|dynshmem))\b"

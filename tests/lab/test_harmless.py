@@ -63,6 +63,11 @@ def test_a_library_that_is_missing_costs_no_data(healthy):
         assert not [one for one in news.decided("healed") if one["host"] == node]
     finally:
         healthy.salt(node, "fanatico_patroni.patch_config", patch % "null")
+    wait_until(
+        lambda: healthy.salt(node, "fanatico_patroni.status")[node]["state"] == "running", 60, "its start"
+    )
+    # Patroni keeps the wish for a restart on those that were not restarted.
+    healthy.salt("db*", "fanatico_patroni.restart", "pending=True", timeout=60)
     labs.wait_healthy(healthy)
     assert healthy.exec(node, inode).stdout == before, "the data were thrown away"
 

@@ -1,5 +1,6 @@
 """What a cure replaces is put aside whole, and goes only once it is asked to."""
 
+import errno
 import os
 import shutil
 from collections import namedtuple
@@ -42,6 +43,21 @@ def test_it_goes_with_its_tablespaces_once_the_new_data_lead_there_again(data):
     assert len(aside.kept(data)) == 2
     assert aside.forget(data) > 0
     assert aside.kept(data) == []
+
+
+def test_what_cannot_be_renamed_is_copied_with_its_mode(data, monkeypatch):
+    """The lab's machines have their disks in layers."""
+
+    def rename(self, target):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(type(data), "rename", rename)
+    (data / "global").chmod(0o750)
+    path = aside.put(data, emptied=True)
+    kept = data.parent / path
+    assert (kept / "global/pg_control").read_text() == "x"
+    assert oct((kept / "global").stat().st_mode & 0o777) == "0o750"
+    assert list(data.iterdir()) == []
 
 
 @pytest.mark.parametrize("obstacle", ["no room", "a mount point"])

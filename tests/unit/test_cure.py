@@ -611,6 +611,9 @@ def test_what_postgresql_says_of_damaged_data(line, damage):
     [
         "[1] [fanatico@fanatico] STATEMENT:  SELECT 1/0 -- requested WAL segment 0 has already been removed",
         '[1] [fanatico@fanatico] FATAL:  could not open file "global/x": No such file or directory',
+        '[1] [10.0.0.10(51234) postgres@postgres] FATAL:  could not read file "base/x": read 0 of 8192',
+        "[1] [10.0.0.10(51234) postgres@[local] postgres@postgres] FATAL:  invalid page",
+        "[1] [10.0.0.10(51234) x@x] [[local] postgres@postgres] FATAL:  invalid page",
         "[1] [FATAL:  invalid page @fanatico] FATAL:  no pg_hba.conf entry",
         "[1] [x] FATAL:  invalid page @y] FATAL:  no pg_hba.conf entry",
         "[1] [postgres@postgres] FATAL:  invalid page ] FATAL:  database does not exist",
@@ -620,6 +623,11 @@ def test_what_postgresql_says_of_damaged_data(line, damage):
 def test_what_a_client_can_have_written_is_not_taken_for_the_servers_word(line):
     """A replica whose data are sound would be thrown away for it."""
     assert fanatico_patroni_plan.unusable(f"2026-11-26 08:10:49 UTC {line}\n") == ""
+
+
+def test_what_patronis_own_session_is_answered_counts():
+    line = '[7] [[local] postgres@postgres] FATAL:  could not open file "global/pg_filenode.map": No such file or directory'
+    assert fanatico_patroni_plan.unusable(f"2026-11-26 08:10:49 UTC {line}\n")
 
 
 def test_the_last_words_of_the_server_itself_are_shown():

@@ -12,7 +12,7 @@ class Fleet:
     def __init__(self, plan):
         self.plan, self.knows, self.asked, self.noted = plan, {}, [], []
 
-    def ask(self, opts, nodes, function, args=(), timeout=0):
+    def ask(self, opts, nodes, function, args=(), timeout=0, enough=None):
         self.asked.append(function)
         if function == "hosts.has_pair":
             assert args == ["10.0.1.12", "rpc3"]
