@@ -23,7 +23,7 @@ _PORTS = {
 }
 # Pillar paths, with the defaults of salt/*/defaults.yaml: a default that is written out is no change.
 _SETTINGS: dict[str, dict[str, Any]] = {
-    "etcd": {"etcd:data_dir": "/var/lib/etcd"},
+    "etcd": {"plan:name": None, "etcd:data_dir": "/var/lib/etcd"},  # Patroni's keys stand under the name
     "patroni": {
         "plan:name": None,
         "postgresql:version": 17,

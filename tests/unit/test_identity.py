@@ -63,6 +63,7 @@ def set_in(pillar, path, value):
         ("patroni", "db1", "postgresql:data_dir", "/data"),
         ("patroni", "db1", "postgresql:version", 18),
         ("patroni", "db1", "plan:nodes:db1:address", "10.0.2.99"),
+        ("etcd", "etcd1", "plan:name", "another"),
         ("etcd", "etcd1", "plan:ports:etcd_peer", 2390),
         ("etcd", "etcd1", "plan:ports:etcd_client", 2389),
         ("etcd", "etcd1", "etcd:data_dir", "/data"),
