@@ -217,8 +217,8 @@ def apply(what, samples=3, timeout=60):
         _or_hopeless(look, _HOPELESS.get(what)), timeout - (time.monotonic() - begun), 0.5
     )
     gone = ended and not last
-    if gone:
-        forget(what)
+    if gone and what in _REPLACED:
+        _util("fanatico_aside.forget")(_REPLACED[what]())
     took = round(time.monotonic() - begun, 2)
     detail = "" if gone else f"{what} after {took} s, {did}: {last}"
     return {"acted": True, "running": gone, "took": took, "did": did, "detail": detail}

@@ -18,7 +18,7 @@ def append(path, kind, decision, **facts):
     kind
         ``heal``, ``deploy``, ``freeze``.
     decision
-        What came of it: ``healed``, ``refused``, ``failed``, ``started``, ``finished``.
+        What came of it: ``healed``, ``refused``, ``left``, ``failed``, ``started``, ``finished``.
     facts
         Whatever else is worth keeping, JSON-able: ``host``, ``what``, ``reason``, ``took`` (seconds).
     """
