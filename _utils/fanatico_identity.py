@@ -13,8 +13,6 @@ _PORTS = {
     "haproxy": (
         "rpc_http",
         "rpc_ws",
-        "rpc_https",
-        "rpc_wss",
         "postgres_primary",
         "postgres_replica",
         "haproxy_peers",
