@@ -25,7 +25,7 @@ _LATE_FOR = 60  # seconds for which one that has answered late is not asked agai
 _LATE = "fanatico_cure.late"
 _HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
 
-# What may go when a disk is full: what can be had anew.
+# What may go when a disk is full: what can be had again.
 _SPARE_CACHES = ("/var/cache/apt/archives",)
 _KEEPS = 86400  # seconds for which journals and core dumps stay, whatever else fills the disk
 
@@ -678,7 +678,7 @@ def _address_settled():
 
 def _elect_anew(timeout):
     _run("systemctl", "restart", "keepalived", timeout=timeout)
-    return "Keepalived restarted, which settles anew who holds it"
+    return "Keepalived restarted, which settles who holds it"
 
 
 # --- the chain

@@ -29,7 +29,7 @@ def wanted(role):
         salt db1 fanatico_identity.wanted patroni
     """
     pillar = {**__pillar__, "plan": _util("fanatico_plan.complete")(__pillar__["plan"])}
-    return _util("fanatico_identity.facts")(pillar, __opts__["id"], role)
+    return _util("fanatico_identity.facts")(pillar, __opts__["id"], role, _util("fanatico_plan.get"))
 
 
 def kept():

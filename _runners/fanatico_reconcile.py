@@ -157,7 +157,7 @@ def _deployed():
 
 
 def _doubled(plan, timeout):
-    """Return ``{balancer: why}`` where two hold the virtual IP: one after the other elects anew, until one has it."""
+    """Return ``{balancer: why}`` where two hold the virtual IP: one after the other elects again, until one has it."""
     nodes = __utils__["fanatico_plan.nodes"](plan, "haproxy")
     answers = __utils__["fanatico_sweep.ask"](
         __opts__, nodes, "fanatico_keepalived.holds_address", timeout=timeout

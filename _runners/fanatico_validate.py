@@ -102,12 +102,10 @@ def _fixed(plan, pillars):
     answers = __utils__["fanatico_sweep.ask"](
         __opts__, list(plan["nodes"]), "fanatico_identity.kept", timeout=_ASK
     )
+    facts, get = __utils__["fanatico_identity.facts"], __utils__["fanatico_plan.get"]
     faults = []
     for node, kept in answers.items():
-        now = {
-            role: __utils__["fanatico_identity.facts"](whole, node, role)
-            for role in plan["nodes"][node]["roles"]
-        }
+        now = {role: facts(whole, node, role, get) for role in plan["nodes"][node]["roles"]}
         faults += __utils__["fanatico_identity.differences"](node, kept, now)
     return faults
 

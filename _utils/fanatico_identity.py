@@ -36,20 +36,19 @@ _NEXT = (
 )
 
 
-def facts(pillar, node, role):
-    """Return ``{pillar path: value}`` of what the daemons of a role on a node live by."""
+def facts(pillar, node, role, get):
+    """
+    Return ``{pillar path: value}`` of what the daemons of a role on a node live by.
+
+    get
+        ``fanatico_plan.get``.
+    """
     plan = pillar["plan"]
-    found = {path: _get(pillar, path, default) for path, default in _SETTINGS.get(role, {}).items()}
-    found |= {f"plan:ports:{name}": _get(pillar, f"plan:ports:{name}") for name in _PORTS.get(role, ())}
+    found = {path: get(pillar, path, default) for path, default in _SETTINGS.get(role, {}).items()}
+    found |= {f"plan:ports:{name}": get(pillar, f"plan:ports:{name}") for name in _PORTS.get(role, ())}
     if role in _SETTINGS:
         found[f"plan:nodes:{node}:address"] = plan["nodes"][node]["address"]
     return found
-
-
-def _get(pillar, path, default=None):
-    for key in path.split(":"):
-        pillar = pillar.get(key) if isinstance(pillar, dict) else None
-    return default if pillar is None else pillar
 
 
 def differences(node, kept, now):

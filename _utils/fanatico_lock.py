@@ -14,8 +14,6 @@ import time
 from pathlib import Path
 
 _FILE = "lock.json"
-
-
 _YIELDS = "heal"  # to everybody else: what they do was asked for by a person
 
 

@@ -89,13 +89,14 @@ def synchronous_mode(wanted, version):
 # The last ones say that a replica has what nobody else has, or needs what is gone.
 # Only in lines of the server's own processes, and of Patroni's sessions over the socket: those of other sessions have
 # `[address user@database]` first (log_line_prefix), and quote what a client has sent, its name included.
-_SERVER = r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] (?:\[\[local\] postgres@postgres\] )?"
+_SERVER = r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] "
+_OR_PATRONI = r"(?:\[\[local\] postgres@postgres\] )?"
 _OWN = (
     r"\"(?:base|global|PG_VERSION|backup_label"
     r"|pg_(?:wal|xact|multixact|subtrans|commit_ts|twophase|logical|replslot|dynshmem))\b"
 )
 _UNUSABLE = re.compile(
-    rf"{_SERVER}(?:(?:FATAL|PANIC): +(?:"
+    rf"{_SERVER}{_OR_PATRONI}(?:(?:FATAL|PANIC): +(?:"
     rf"could not (?:open|access|stat) (?:file|directory) {_OWN}.*No such file or directory"
     rf"|could not read file {_OWN}.*(?:read \d+ of \d+|Input/output error)"
     r"|could not locate a valid checkpoint record|invalid (?:checkpoint|page)"

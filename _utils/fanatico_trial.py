@@ -23,7 +23,9 @@ def configuration(parameters):
 
 
 def _text(value):
-    return {True: "on", False: "off"}.get(value, str(value)).replace("'", "''")
+    if isinstance(value, bool):  # 0 and 1 are numbers
+        return "on" if value else "off"
+    return str(value).replace("'", "''")
 
 
 def said(stderr):

@@ -150,7 +150,7 @@ FAULTS = {
         write_gap=5,
     ),
     "postgres-pause": Fault(
-        *("3", "PostgreSQL's first process on the primary stands still for 20 s; sessions that are there go on",
+        *("3", "PostgreSQL's first process on the primary hangs for 20 s; sessions that are there go on",
           postgres("leader", "STOP"), postgres("leader", "CONT")),
         hold=20,
     ),
@@ -189,7 +189,7 @@ FAULTS = {
           sequence(unit("leader", "unmask --runtime", "patroni"), unit("leader", "start", "patroni")))
     ),
     "patroni-pause": _lost(
-        *("14", "Patroni on the primary stands still for a minute",
+        *("14", "Patroni on the primary hangs for a minute",
           signal("leader", "patroni", "STOP"), signal("leader", "patroni", "CONT")),
         failover=None,  # not where Salt is on and ends it before the lease does
         hold=60,
@@ -215,7 +215,7 @@ FAULTS = {
         "20", "the primary's host is shut down in order", shut_down("leader"), power("leader", on=True)
     ),
     "primary-pause": _lost(
-        *("22", "the primary's host stands still for 40 s", pause("leader", paused=True), pause("leader", paused=False)),
+        *("22", "the primary's host hangs for 40 s", pause("leader", paused=True), pause("leader", paused=False)),
         hold=40,
     ),
     "clock-forward": _clock("+3600", "an hour forward"),
@@ -268,7 +268,7 @@ FAULTS = {
     ),
     "etcd-follower-kill": Fault("29", "a member of etcd that does not lead is killed", signal("etcd_follower", "etcd", "KILL")),
     "etcd-leader-pause": Fault(
-        *("29", "etcd's leader stands still for 30 s",
+        *("29", "etcd's leader hangs for 30 s",
           signal("etcd_leader", "etcd", "STOP"), signal("etcd_leader", "etcd", "CONT")),
         hold=30,
     ),
@@ -332,7 +332,7 @@ FAULTS = {
           unit("holder", "start", "haproxy"))
     ),
     "haproxy-pause": Fault(
-        *("39", "HAProxy stands still where the virtual IP is",
+        *("39", "HAProxy hangs where the virtual IP is",
           signal("holder", "haproxy", "STOP", whom="all"), signal("holder", "haproxy", "CONT", whom="all")),
         write_gap=3,
     ),
@@ -346,7 +346,7 @@ FAULTS = {
         write_gap=1.5,
     ),
     "balancer-pause": Fault(
-        *("40", "the host with the virtual IP stands still for 10 s",
+        *("40", "the host with the virtual IP hangs for 10 s",
           pause("holder", paused=True), pause("holder", paused=False)),
         write_gap=3,
         hold=10,
@@ -363,7 +363,7 @@ FAULTS = {
           unit("holder", "start", "keepalived"))
     ),
     "keepalived-pause": Fault(
-        *("42", "Keepalived stands still where the virtual IP is, which the other balancer then has as well",
+        *("42", "Keepalived hangs where the virtual IP is, which the other balancer then has as well",
           signal("holder", "keepalived", "STOP", whom="all"), signal("holder", "keepalived", "CONT", whom="all")),
         write_gap=1.5,
         hold=10,

@@ -633,7 +633,8 @@ def test_what_patronis_own_session_is_answered_counts():
 def test_the_last_words_of_the_server_itself_are_shown():
     journal = """
 2026-11-26 08:10:48 UTC [1] FATAL:  could not access file "pg_cron": No such file or directory
-2026-11-26 08:10:49 UTC [2] [x@y] FATAL:  role "x" does not exist
+2026-11-26 08:10:49 UTC [2] [10.0.0.10(5) x@y] FATAL:  role "x" does not exist
+2026-11-26 08:10:49 UTC [3] [[local] postgres@postgres] FATAL:  the database system is starting up
 INFO: Lock owner: db1; I am db2
 """
     assert fanatico_patroni_plan.complaint(journal) == (

@@ -76,18 +76,23 @@ def set_in(pillar, path, value):
 )
 def test_what_cannot_be_changed_is_named(plan, role, node, path, value):
     pillar = {"plan": fanatico_plan.complete(copy.deepcopy(plan))}
-    kept = {role: identity.facts(pillar, node, role)}
+    kept = {role: identity.facts(pillar, node, role, fanatico_plan.get)}
     set_in(pillar, path, value)
-    (line,) = identity.differences(node, kept, {role: identity.facts(pillar, node, role)})
+    (line,) = identity.differences(node, kept, {role: identity.facts(pillar, node, role, fanatico_plan.get)})
     assert line.startswith(f"{path}: {value!r} is not what the {role} of {node} was started with")
     assert "nothing was changed. Next: " in line
 
 
 def test_a_default_that_is_written_out_is_no_change(plan):
     pillar = {"plan": plan}
-    kept = {"patroni": identity.facts(pillar, "db1", "patroni")}
+    kept = {"patroni": identity.facts(pillar, "db1", "patroni", fanatico_plan.get)}
     pillar["postgresql"] = {"version": 17, "data_dir": "/var/lib/postgresql/17/main"}
-    assert identity.differences("db1", kept, {"patroni": identity.facts(pillar, "db1", "patroni")}) == []
+    assert (
+        identity.differences(
+            "db1", kept, {"patroni": identity.facts(pillar, "db1", "patroni", fanatico_plan.get)}
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,5 +100,5 @@ def test_a_default_that_is_written_out_is_no_change(plan):
     ["'fanatico_identity.kept' is not available.", None, 5, [], {"patroni": "x"}, {"patroni": {"x": 1}}],
 )
 def test_a_host_that_says_nothing_of_use_stops_nobody(plan, kept):
-    facts = identity.facts({"plan": plan}, "db1", "patroni")
+    facts = identity.facts({"plan": plan}, "db1", "patroni", fanatico_plan.get)
     assert identity.differences("db1", kept, {"patroni": facts}) == []

@@ -6,8 +6,8 @@ from _utils import fanatico_trial as trial
 
 
 def test_values_are_quoted_and_what_is_null_is_left_out():
-    text = trial.configuration({"a": "it's", "b": True, "c": None, "d": 5})
-    assert text == "a = 'it''s'\nb = 'on'\nd = '5'\n"
+    text = trial.configuration({"a": "it's", "b": True, "c": None, "d": 5, "e": 0, "f": 1, "g": False})
+    assert text == "a = 'it''s'\nb = 'on'\nd = '5'\ne = '0'\nf = '1'\ng = 'off'\n"
 
 
 @pytest.mark.parametrize(
