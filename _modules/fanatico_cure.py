@@ -20,9 +20,9 @@ _ASK = 1  # seconds; the beacon's process waits for the answer
 _RENEW_DAYS = 30  # as in fanatico_pki
 _MAX_LAG = 3  # blocks, as in fanatico_rpc
 _LOOPS = 4  # restarts by systemd, which a unit that stays up does not come to
-_LATEST = 10  # seconds for a chain node that has not answered within one: health says that it is slow, nobody restarts it
-_LATE_FOR = 60  # seconds for which one that has answered late is not asked again
-_LATE = "fanatico_cure.late"
+_LATEST = (
+    10  # seconds for a chain node's answer: health says of a later one that it is slow, nobody restarts it
+)
 _HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
 
 # What may go when a disk is full: what can be had again.
@@ -63,16 +63,16 @@ def symptoms(states=None):
 
         salt '*' fanatico_cure.symptoms
     """
-    return _look(_util("fanatico_guard.cheap")(_roles()), states)
+    return _look(_util("fanatico_guard.cheap")(_roles()), states, {**_SYMPTOMS, "rpc-hung": _rpc_owes})
 
 
-def _look(faults, states=None):
+def _look(faults, states=None, symptoms_of=None):
     found = {}
     __context__[_ANSWERS] = dict(states or {})
     try:
         for fault in faults:
             try:
-                seen = _SYMPTOMS[fault]()
+                seen = (symptoms_of or _SYMPTOMS)[fault]()
             except (CommandExecutionError, OSError, ValueError, LookupError, subprocess.SubprocessError):
                 seen = ""  # it could not be told; `fanatico.health` says why, and nothing is done about it
             if seen:
@@ -686,15 +686,15 @@ def _elect_anew(timeout):
 
 def _rpc_hung():
     """One that answers late is under load and not hung: a restart would take it, and then the next, from those who ask."""
-    unit = "fanatico-rpc.service"
-    if not _silent(unit, lambda: __salt__["fanatico_rpc.head"](timeout=_ASK)):
+    return _silent("fanatico-rpc.service", lambda: __salt__["fanatico_rpc.head"](timeout=_LATEST))
+
+
+def _rpc_owes():
+    """The same for the beacon, which watches everything else on this host and so does not wait ten seconds."""
+    if not _silent("fanatico-rpc.service", lambda: __salt__["fanatico_rpc.head"](timeout=_ASK)):
         return ""
-    if time.monotonic() < __context__.get(_LATE, 0):
-        return ""
-    silent = _silent(unit, lambda: __salt__["fanatico_rpc.head"](timeout=_LATEST))
-    if not silent:
-        __context__[_LATE] = time.monotonic() + _LATE_FOR  # the beacon need not wait for it at each look
-    return silent
+    owed = __salt__["fanatico_rpc.owed"]()
+    return f"no answer within {_LATEST} s" if owed >= _LATEST else ""
 
 
 def _restart_rpc(timeout):

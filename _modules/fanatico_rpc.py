@@ -4,6 +4,7 @@ The blockchain's JSON-RPC on this node and its peers, over HTTP and WebSocket.
 
 import json
 import pathlib
+import select
 import socket
 import time
 
@@ -86,6 +87,50 @@ def call(method, params=None, node=None, timeout=2):
         salt rpc1 fanatico_rpc.call eth_getBlockByNumber '[latest, false]'
     """
     return _ask(_address(node), method, params, timeout)
+
+
+_OWED = "fanatico_rpc.owed"
+
+
+def owed():
+    """
+    Return for how many seconds this node has owed an answer, without waiting for it; 0.0 once it came.
+
+    The question stays open from one call to the next of the same process. So the beacon can tell a node that answers late from
+    one that does not answer, and watches everything else meanwhile.
+
+    Raises ``OSError`` where the node takes no connection.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc1 fanatico_rpc.owed
+    """
+    asked = __context__.get(_OWED)
+    if not asked:
+        __context__[_OWED] = (_open_question(), time.monotonic())
+        return 0.0
+    question, since = asked
+    answered, _, _ = select.select([question], [], [], 0)
+    if not answered:
+        return time.monotonic() - since
+    del __context__[_OWED]
+    question.close()
+    return 0.0
+
+
+def _open_question():
+    body = json.dumps(_request(1, "eth_blockNumber"))
+    head_lines = [
+        "POST / HTTP/1.1",
+        "Host: rpc",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    question = socket.create_connection((_address(None), _get("plan:ports:rpc_http")), 1)
+    question.sendall("\r\n".join([*head_lines, "", body]).encode())
+    return question
 
 
 def head(node=None, timeout=2):

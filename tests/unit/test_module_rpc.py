@@ -12,6 +12,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_rpc
+from tests.support import wait_until
 from tests.support.peers import peers
 
 NODES = ("rpc1", "rpc2", "rpc3")
@@ -126,6 +127,7 @@ def configure_loader_modules(plan, nodes, all_utils, agent, tmp_path, monkeypatc
             "__pillar__": {"plan": plan, "rpc": {"chain": {"id": 1337, "block_time": 2}}},
             "__opts__": {"id": "rpc1"},
             "__utils__": all_utils,
+            "__context__": {},
         }
     }
 
@@ -165,6 +167,18 @@ def test_a_chain_that_halts_is_degraded(chains):
     for chain in chains.values():
         chain.age = 600
     assert bad(fanatico_rpc.checks()) == {"rpc.head": "degraded"}
+
+
+def test_a_question_stays_open_until_it_is_answered(nodes):
+    over = threading.Event()
+    nodes["rpc1"].answers["POST /"] = lambda _: over.wait(10) and (200, {})
+    assert fanatico_rpc.owed() == 0.0
+    first = fanatico_rpc.owed()
+    assert 0 < first < fanatico_rpc.owed()
+    assert len(nodes["rpc1"].seen) <= 1, "one question, however often it is looked for"
+    over.set()
+    wait_until(lambda: fanatico_rpc.owed() == 0.0, 5, "the answer", 0.01)
+    assert fanatico_rpc.owed() == 0.0
 
 
 def test_silent_peers_are_not_this_nodes_fault(nodes):
