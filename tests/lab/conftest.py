@@ -6,6 +6,7 @@ save it (not in `./fanatico test full`):
 - `reads_only`: the file, or the test, leaves the lab as it found it.
 - `healthy_is_enough`: the file needs a healthy lab and leaves one behind. It may have moved leaders and the virtual IP, and
   written to the history. A file with a test that failed leaves a lab that is restored.
+- `ends_healthy`: the file needs an untouched lab, and leaves a healthy one.
 """
 
 import contextlib
@@ -100,7 +101,7 @@ def lab(request, shared_lab):
     if request.session.testsfailed == failed:
         if request.node.get_closest_marker("reads_only"):
             _left["state"] = before
-        elif request.node.get_closest_marker("healthy_is_enough"):
+        elif any(map(request.node.get_closest_marker, ("healthy_is_enough", "ends_healthy"))):
             _left["state"] = HEALTHY
 
 

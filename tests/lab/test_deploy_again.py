@@ -9,6 +9,8 @@ from lab.machine import ENVIRONMENT
 from tests.support import labs
 from tests.support.orchestrations import orchestrate, summary
 
+pytestmark = pytest.mark.ends_healthy
+
 SUMMARY = "Summary for orch.deploy"
 
 

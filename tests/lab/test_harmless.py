@@ -72,6 +72,7 @@ def test_a_library_that_is_missing_costs_no_data(healthy):
     assert healthy.exec(node, inode).stdout == before, "the data were thrown away"
 
 
+@pytest.mark.long
 def test_damaged_data_are_kept_until_the_copy_streams(healthy):
     node, news = faults.replica_of(healthy), labs.News(healthy)
     script = f"cd {DATA}; rm global/pg_filenode.map; kill -KILL $(head -1 postmaster.pid)"

@@ -12,6 +12,8 @@ from lab import plan as plans
 from lab.machines import Lab
 from tests.support import REPO, wait_until
 
+pytestmark = pytest.mark.healthy_is_enough
+
 SPARE = "spare"  # a lab of its own, with one machine fewer to wait for
 
 

@@ -87,6 +87,7 @@ def knock(folder, door, address, port, claim):
     pem = folder / f"{door}.{claim}.pem"
     try:
         raw = socket.create_connection((address, port), WAIT)
+        raw.getpeername()  # refused while it connects, a socket can look connected: the kernel reports that a moment later
     except OSError:
         return "unreachable"
     try:
