@@ -7,4 +7,6 @@ haproxy:
   public: {certificate: "", client_ca: ""}
   log_requests: false             # one line per request costs more than the request; errors are always logged
   cut_replica_sessions: true      # end the sessions of a replica that is marked down; false spares long reports
+  # How long sessions and WebSockets may outlive a reload: the process before it stays for them, with its memory.
+  hard_stop_after: 24h
   replica_max_lag: ""             # a replica further behind (for example 16MB) gets no new sessions; empty: no limit

@@ -36,6 +36,7 @@ rpc:
     at_once: 500                  # requests that one node works on at the same time, and as many that wait for it
     sockets: 50                   # WebSockets of one client address at once
     connections: 200              # connections of one address at once, to both ports; CloudFlare's are not counted
+    refused: 200                  # requests of one client in 10 seconds that are refused one by one; then all of its are
     unlimited: []                 # networks without such limits: your own
     origins: []                   # whose web pages may ask (CORS), for example https://app.example.org; ["*"]: any
   # native: the program serves WebSocket on ws_port, and its own settings keep out there what edge.forbidden names (geth:

@@ -46,6 +46,16 @@ HAProxy has {{ name }}:
       - file: HAProxy is configured
 {%- endfor %}
 
+# Read by HAProxy before it gives up root: what rpc_guard.lua has judged is told from what others on this host send.
+HAProxy has a key for what it asks itself:
+  cmd.run:
+    - name: umask 077; head -c 32 /dev/urandom | sha256sum | cut -d ' ' -f 1 > /etc/haproxy/rpc-judged.key
+    - unless: test -s /etc/haproxy/rpc-judged.key
+    - require:
+      - pkg: HAProxy is installed
+    - require_in:
+      - file: HAProxy is configured
+
 HAProxy is configured:
   file.managed:
     - name: /etc/haproxy/haproxy.cfg

@@ -172,6 +172,57 @@ def test_nothing_but_what_is_allowed_gets_to_a_node(traffic):
     assert seen["asked"] == []
 
 
+ELEMENTS = '{"x":[' + "0," * 7000 + '0],"id":1,"method":"eth_call"}'
+
+
+def test_who_is_refused_again_and_again_is_read_no_more(traffic):
+    """Refusing is what costs most: Lua reads every element. Other clients are not touched by it."""
+    refused = {"body": body("debug_x"), "times": 15}
+    rightly = {"body": body("eth_call"), "times": 15, "source": FRIEND}
+    seen = traffic(refused, {"body": body("eth_call")}, rightly, refused=10)
+    first, [then], others = seen["answers"]
+    assert [one["status"] for one in first] == [403] * 11 + [429] * 4
+    assert "too many refused" in first[-1]["body"]
+    assert then["status"] == 429
+    assert statuses(others) == {200: 15}
+
+
+def test_a_body_has_so_many_elements(traffic):
+    """As many as fit into a buffer are read; of a large one not without end."""
+    seen = traffic({"body": ELEMENTS}, {"body": ELEMENTS.replace("0,", "0,0,0,")})
+    [small], [large] = seen["answers"]
+    assert small["status"] == 200
+    assert large["status"] == 413
+
+
+def test_a_node_sees_nothing_of_what_a_client_says_of_itself(traffic):
+    said = {"X-Forwarded-For": "10.0.0.1", "Authorization": "Basic x", "Cookie": "a", "X-Rpc-Client": "::1"}
+    seen = traffic(
+        {"body": body("eth_call"), "path": "/?x=1", "headers": {**said, "Host": "somebody.example"}}
+    )
+    [[answer]] = seen["answers"]
+    assert answer["status"] == 200
+    (head,) = seen["heads"]
+    assert "?" not in head.splitlines()[0]
+    assert "host: rpc" in head.lower()
+    for name in said:
+        assert f"{name.lower()}:" not in head.lower()
+
+
+def test_who_is_on_a_balancer_and_has_no_key_asks_nothing(traffic):
+    """The socket by which rpc_guard.lua asks is open to every process of the host."""
+    seen = traffic(
+        {
+            "body": body("debug_x"),
+            "abstract": "rpc-judged",
+            "headers": {"X-Rpc-Class": "read", "X-Rpc-Key": "guess"},
+        }
+    )
+    [[answer]] = seen["answers"]
+    assert answer["status"] == 403
+    assert seen["asked"] == []
+
+
 def test_what_the_plan_allows_gets_to_a_node(traffic):
     seen = traffic(
         {"body": body("trace_block"), "path": "/rpc"},

@@ -18,6 +18,9 @@ SETTINGS = door.Settings(
     node=[],
     allowed=["eth_", "net_", "evm_", "a"],
     forbidden=["admin_", "evm_"],
+    heavy=["eth_getLogs"],
+    write=["eth_send"],
+    limits={"read": 20, "heavy": 3, "write": 3},
     batch_limit=3,
     body_limit=4096,
 )
@@ -37,7 +40,7 @@ def text(method, number="1"):
     ],
 )
 def test_what_may_be_asked_reaches_the_node_as_it_was_meant(message):
-    forward, answer = door.judge(message, SETTINGS)
+    forward, answer = door.judge(message, SETTINGS, door.Share(SETTINGS.limits))
     assert answer is None
     assert json.loads(forward) == json.loads(message)
 
@@ -65,12 +68,35 @@ def test_what_may_be_asked_reaches_the_node_as_it_was_meant(message):
     ],
 )
 def test_what_may_not_is_answered_here(message, errors):
-    forward, answer = door.judge(message, SETTINGS)
+    forward, answer = door.judge(message, SETTINGS, door.Share(SETTINGS.limits))
     assert forward is None
     answers = json.loads(answer)
     assert [
         (one["id"], one["error"]["code"]) for one in (answers if isinstance(answers, list) else [answers])
     ] == errors
+
+
+def test_each_class_has_its_share_and_it_comes_back(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(door.time, "monotonic", lambda: now)
+    share = door.Share(SETTINGS.limits)
+
+    def asked(message):
+        _, answer = door.judge(message, SETTINGS, share)
+        return answer and json.loads(answer)
+
+    batch = f"[{','.join([text('eth_getLogs')] * 2)}]"
+    assert asked(batch) is None
+    assert [one["error"]["code"] for one in asked(batch)] == [-32005] * 2
+    assert asked(text("eth_getLogs")) is None, "a batch that was refused has taken nothing"
+    assert "heavy calls: at most 3" in asked(text("eth_getLogs"))["error"]["message"]
+    assert asked(text("eth_sendRawTransaction")) is None
+    assert not share.whole()
+    now += door.WINDOW / 3 + 0.1
+    assert asked(text("eth_getLogs")) is None
+    assert asked(text("eth_getLogs")) is not None
+    now += 2 * door.WINDOW
+    assert share.whole()
 
 
 @pytest.fixture
@@ -115,6 +141,17 @@ def test_messages_go_both_ways_and_forbidden_ones_no_further(through):
         client.send(text("eth_chainId"))
         assert json.loads(client.recv(5))["method"] == "eth_chainId"
     assert len(told) == 1
+
+
+def test_a_client_has_one_share_in_all_its_connections_one_after_the_other_too(through):
+    url, told, _ = through
+    codes = []
+    for client in ["2001:db8::"] * 4 + ["192.0.2.1"]:
+        with connect(url, additional_headers={"X-Rpc-Client": client}) as connection:
+            connection.send(text("eth_getLogs"))
+            codes.append(json.loads(connection.recv(5)).get("error", {}).get("code"))
+    assert codes == [None, None, None, -32005, None]
+    assert len(told) == 4
 
 
 def test_what_is_too_large_ends_the_connection(through):

@@ -14,9 +14,15 @@
 local largest_batch, largest_body, patience = ...
 largest_batch, largest_body, patience = tonumber(largest_batch), tonumber(largest_body), tonumber(patience)
 local DEEPEST = 64
+local MOST = 10000  -- elements of all lists of a body: each costs what some hundred bytes of text cost
+local left = MOST
 -- What receive() is asked for at once, of which it gives less (it counts headers, too). A buffer has 16 KiB, and a text of just
 -- so much takes Lua 20.
 local PIECE = 16000
+-- What says that a judged request is ours: anybody on this host reaches an abstract socket.
+local file = assert(io.open("/etc/haproxy/rpc-judged.key"))
+local key = assert(file:read("l"), "/etc/haproxy/rpc-judged.key is empty")
+file:close()
 local classes = Map.new("/etc/haproxy/rpc-classes.map", Map._beg)
 local RANK = { read = 1, heavy = 2, write = 3 }
 
@@ -57,6 +63,8 @@ local function skip_list(s, i, depth, closing, element)
     i = skip_space(s, i + 1)
     if s:byte(i) == closing then return i + 1 end
     while true do
+        left = left - 1
+        if left < 0 then return nil end
         i = element(i, depth)
         if not i then return nil end
         i = skip_space(s, i)
@@ -75,6 +83,8 @@ local function skip_member(s, i, depth)
     return skip_value(s, skip_space(s, i + 1), depth)
 end
 
+local WORDS = { [116] = "true", [102] = "false", [110] = "null" }  -- by their first byte
+
 function skip_value(s, i, depth)
     local c = s:byte(i)
     if depth > DEEPEST then return nil end
@@ -85,10 +95,9 @@ function skip_value(s, i, depth)
     if c == 91 then
         return skip_list(s, i, depth, 93, function(j, d) return skip_value(s, j, d + 1) end)
     end
-    for _, word in ipairs({ "true", "false", "null" }) do
-        if s:sub(i, i + #word - 1) == word then return i + #word end
-    end
-    return skip_number(s, i)
+    local word = WORDS[c]
+    if not word then return skip_number(s, i) end
+    return s:sub(i, i + #word - 1) == word and i + #word or nil
 end
 
 -- Returns (index behind the call, {method, id, wrong}); nil where it is no JSON.
@@ -125,6 +134,7 @@ end
 -- Returns the calls of a body and whether they are a batch; nil and why where it cannot be read.
 local function read_body(s)
     local i, calls = skip_space(s, 1), {}
+    left = MOST
     local function one(j)
         local ending, call = read_call(s, j)
         calls[#calls + 1] = call
@@ -144,6 +154,7 @@ end
 -- Returns what is to be answered, {status, body}, or nil and what the body asks for: {class, id, read, heavy, write}.
 local function judge(body)
     local calls, batch = read_body(body)
+    if left < 0 then return { 413, fault("null", -32600, "a body has at most " .. MOST .. " elements") } end
     if not calls then return { 400, fault("null", -32700, "this is no JSON") } end
     if #calls == 0 then return { 400, fault("null", -32600, "a batch without a call") } end
     if #calls > largest_batch then
@@ -205,6 +216,7 @@ local function ask(applet, body, asked)
         ["content-type"] = { "application/json" },
         ["x-request-id"] = { applet.headers["x-request-id"][0] },
         ["x-rpc-client"] = { applet.f:src() },
+        ["x-rpc-key"] = { key },
     }
     for name, value in pairs(asked) do headers["x-rpc-" .. name] = { tostring(value) } end
     local answer

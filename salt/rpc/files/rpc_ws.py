@@ -13,6 +13,7 @@ import contextlib
 import http
 import json
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,22 +22,61 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 PATIENCE = 5  # seconds for the node to take a connection
+WINDOW = 10  # seconds that `limits` are meant for
+LARGEST = 16 * 2**20  # bytes of one message of the node: every connection of a client may have to hold it
 
 
 @dataclass(frozen=True)
 class Settings:
     """listen, node: [address, port]. allowed, forbidden: how the names of methods begin that may be called, and of those the
-    ones that may not. batch_limit: calls in one message. body_limit: bytes of one message."""
+    ones that may not. heavy, write: those of these classes, all others are reads. limits: {class: calls of one client in ten
+    seconds, in all its connections}. batch_limit: calls in one message. body_limit: bytes of one message."""
 
     listen: list
     node: list
     allowed: list
     forbidden: list
+    heavy: list
+    write: list
+    limits: dict
     batch_limit: int
     body_limit: int
 
 
-def judge(message, settings):
+class Share:
+    """What one client may still ask for: calls of each class, that come back as time goes by."""
+
+    def __init__(self, limits):
+        self.limits, self.connections = limits, 0
+        self._left, self._since = dict(limits), time.monotonic()
+
+    def whole(self):
+        """Tell whether all of it has come back since it was last taken from."""
+        return time.monotonic() - self._since > WINDOW
+
+    def take(self, counts):
+        """Take so many calls, ``{class: n}``; return the class there are too few left of, none taken then, or None."""
+        now = time.monotonic()
+        for name, limit in self.limits.items():
+            self._left[name] = min(limit, self._left[name] + (now - self._since) * limit / WINDOW)
+        self._since = now
+        for name, count in counts.items():
+            if count > self._left[name]:
+                return name
+        for name, count in counts.items():
+            self._left[name] -= count
+        return None
+
+
+def classified(method, settings):
+    """Return the class of a method, as HAProxy's rules on the HTTP port do."""
+    for name in ("write", "heavy"):
+        if method.startswith(tuple(getattr(settings, name))):
+            return name
+    return "read"
+
+
+def judge(message, settings, share):
     """
     Return ``(text for the node, None)``, or ``(None, answer)`` where the message is not to reach it.
 
@@ -44,6 +84,8 @@ def judge(message, settings):
         What the client sent: text or bytes.
     settings
         ``Settings``.
+    share
+        The client's ``Share``, which this takes from.
     """
     try:
         said = json.loads(message, object_pairs_hook=_Members)
@@ -55,7 +97,12 @@ def judge(message, settings):
         return None, json.dumps(_fault(None, -32600, f"a batch has 1 to {settings.batch_limit} calls"))
     faults = [_wrong(call, settings) for call in calls]
     if not any(faults):
-        return text, None
+        asked = [classified(call["method"], settings) for call in calls]
+        short = share.take({name: asked.count(name) for name in set(asked)})
+        if not short:
+            return text, None
+        told = f"too many {short} calls: at most {settings.limits[short]} in {WINDOW} s"
+        faults = [(-32005, told)] * len(calls)
     others = -32600, "not carried out: another call of this batch is refused"
     answers = [_fault(_id(call), *(fault or others)) for call, fault in zip(calls, faults, strict=True)]
     return None, json.dumps(answers if isinstance(said, list) else answers[0])
@@ -97,6 +144,19 @@ class Door:
     def __init__(self, settings):
         self.settings = settings
         self.node = "ws://{}:{}".format(*settings.node)
+        self._shares = {}
+
+    @contextlib.contextmanager
+    def share(self, client):
+        """Yield the share of whom HAProxy names as the client: who comes back at once finds what is left of it."""
+        self._shares = {name: one for name, one in self._shares.items() if one.connections or not one.whole()}
+        name = client.request.headers.get("X-Rpc-Client", str(client.remote_address[0]))
+        share = self._shares.setdefault(name, Share(self.settings.limits))
+        share.connections += 1
+        try:
+            yield share
+        finally:
+            share.connections -= 1
 
     async def reach(self, client, request, response):
         """Connect to the node before the client is told that it is connected: HAProxy goes by that."""
@@ -104,7 +164,7 @@ class Door:
             return None
         try:
             client.node = await connect(
-                self.node, compression=None, max_size=None, open_timeout=PATIENCE, proxy=None
+                self.node, compression=None, max_size=LARGEST, max_queue=1, open_timeout=PATIENCE, proxy=None
             )
         except (OSError, WebSocketException) as exc:
             return client.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, f"the node does not answer: {exc}\n")
@@ -115,19 +175,23 @@ class Door:
     async def lead(self, client):
         """Lead one client's messages to the node and the node's back, until one of them ends."""
         async with client.node as node:
-            ways = [
-                asyncio.ensure_future(self.there(client, node)),
-                asyncio.ensure_future(self.back(client, node)),
-            ]
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+            with self.share(client) as share:
+                await self._both_ways(client, node, share)
 
-    async def there(self, client, node):
+    async def _both_ways(self, client, node, share):
+        ways = [
+            asyncio.ensure_future(self.there(client, node, share)),
+            asyncio.ensure_future(self.back(client, node)),
+        ]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+
+    async def there(self, client, node, share):
         """Lead what the client sends to the node, as far as it may."""
         async for message in client:
-            text, answer = judge(message, self.settings)
+            text, answer = judge(message, self.settings, share)
             await (node.send(text) if answer is None else client.send(answer))
 
     async def back(self, client, node):

@@ -2,10 +2,10 @@
 
 Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": [address], "port": of all, "to": address, "chain": id,
 "requests": [{"body": text, "times": n, "at_once": n, "source": address, "method": "POST", "path": "/",
-"headers": {}}]}``.
+"headers": {}, "abstract": name of a socket instead of the address}]}``.
 
 Says, as JSON: ``{"answers": [[{"status", "headers", "body"}] for each of the requests], "asked": [[node, method,
-how]], "most": the most that any node had to do at once}``.
+how]], "heads": [what the nodes were sent before each of these bodies], "most": the most that any node had to do at once}``.
 
 What a node does with a call says the call's first parameter: nothing: answer; ``slow``: after 1.6 s; ``drop``: end the
 connection without a word.
@@ -29,7 +29,7 @@ class Nodes:
     """Programs that read a call, remember it, and do with it as it says."""
 
     def __init__(self, chain):
-        self.asked, self.most, self._chain, self._busy = [], 0, hex(chain), {}
+        self.asked, self.heads, self.most, self._chain, self._busy = [], [], 0, hex(chain), {}
 
     async def serve(self, addresses, port, ready):
         for address in addresses:
@@ -47,6 +47,7 @@ class Nodes:
                     self.asked.append([address, called["method"], how])
                     break
                 if called["method"] != "eth_chainId":  # which is HAProxy's own question
+                    self.heads.append(head.decode())
                     await self._work(address, called["method"], how)
                 text = json.dumps({"jsonrpc": "2.0", "id": called["id"], "result": self._chain}).encode()
                 writer.write(
@@ -80,6 +81,9 @@ async def _body(head, reader):
 def ask(to, port, request):
     """Send one request; return what came back."""
     connection = http.client.HTTPConnection(to, port, timeout=30, source_address=(request["source"], 0))
+    if name := request.get("abstract"):
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(f"\0{name}".ljust(108, "\0"))  # as HAProxy makes it
     try:
         headers = {"Content-Type": "application/json", **request.get("headers", {})}
         connection.request(
@@ -149,7 +153,7 @@ def main():
     finally:
         haproxy.terminate()
         haproxy.wait(10)
-    print(json.dumps({"answers": answers, "asked": nodes.asked, "most": nodes.most}))
+    print(json.dumps({"answers": answers, "asked": nodes.asked, "heads": nodes.heads, "most": nodes.most}))
 
 
 main()
