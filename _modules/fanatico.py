@@ -18,13 +18,7 @@ COMPONENTS = {
     "rpc": ["rpc"],
 }
 
-_PROOF_TABLE = """
-    CREATE TABLE IF NOT EXISTS proof (
-        node text PRIMARY KEY,
-        token text NOT NULL,
-        at timestamptz NOT NULL DEFAULT now()
-    )
-"""
+_PROOF_TABLE = "CREATE TABLE IF NOT EXISTS proof (node text PRIMARY KEY, token text NOT NULL, at timestamptz DEFAULT now())"
 _NO_PROOF = "the cluster's own database is not there yet: salt-run fanatico.secrets_init, then orch.deploy"
 # One row for each node that ever proved anything: the table does not grow.
 _PROOF_WRITE = """
@@ -174,8 +168,8 @@ def canary(timeout=3):
     """
     values = {"node": __opts__["id"], "token": secrets.token_hex(8)}
     try:
-        for statement in (_PROOF_TABLE, _PROOF_WRITE):
-            __salt__["fanatico_postgres.proof"](statement, values, timeout=timeout)
+        # The table has been made by the proof that ended the first deploy.
+        __salt__["fanatico_postgres.proof"](_PROOF_WRITE, values, timeout=timeout)
     except CommandExecutionError as exc:
         if __salt__["fanatico_postgres.has_proof"]() is False:
             return {"ok": None, "why": _NO_PROOF}

@@ -201,7 +201,7 @@ def proof(sql, args=None, port="postgres_primary", timeout=3):
 
 def has_proof(timeout=2):
     """
-    Tell whether the cluster's own database is there, by what this node has of it; None where this node cannot tell.
+    Tell whether the cluster's own database is there, with its table, by what this node has of them; None where it cannot tell.
 
     timeout
         Seconds.
@@ -215,7 +215,10 @@ def has_proof(timeout=2):
     if not _get(f"secrets:{SECRET_OF[PROOF]}"):
         return False
     try:
-        return bool(query("SELECT 1 FROM pg_database WHERE datname = %s", [PROOF], timeout=timeout))
+        if not query("SELECT 1 FROM pg_database WHERE datname = %s", [PROOF], timeout=timeout):
+            return False
+        table = "SELECT to_regclass('public.proof') IS NOT NULL AS there"
+        return query(table, dbname=PROOF, timeout=timeout)[0]["there"]
     except CommandExecutionError:
         return None
 

@@ -136,7 +136,10 @@ def test_what_is_proven_goes_through_the_virtual_ip_into_a_database_of_its_own(s
 
 
 def test_whether_the_clusters_own_database_is_there(server):
+    server.rows = [{"there": True}]
     assert fanatico_postgres.has_proof() is True
+    server.rows = [{"there": False}]
+    assert fanatico_postgres.has_proof() is False
     server.rows = []
     assert fanatico_postgres.has_proof() is False
     server.error = psycopg.OperationalError("no answer")
