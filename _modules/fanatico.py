@@ -18,22 +18,17 @@ COMPONENTS = {
     "rpc": ["rpc"],
 }
 
-_PROOF_TABLE = """
-    CREATE TABLE IF NOT EXISTS fanatico_proof (
-        node text PRIMARY KEY,
-        token text NOT NULL,
-        at timestamptz NOT NULL DEFAULT now()
-    )
-"""
+_PROOF_TABLE = "CREATE TABLE IF NOT EXISTS proof (node text PRIMARY KEY, token text NOT NULL, at timestamptz DEFAULT now())"
+_NO_PROOF = "the cluster's own database is not there yet: salt-run fanatico.secrets_init, then orch.deploy"
 # One row for each node that ever proved anything: the table does not grow.
 _PROOF_WRITE = """
-    INSERT INTO fanatico_proof (node, token) VALUES (%(node)s, %(token)s)
+    INSERT INTO proof (node, token) VALUES (%(node)s, %(token)s)
     ON CONFLICT (node) DO UPDATE SET token = excluded.token, at = now()
     RETURNING host(inet_server_addr()) AS server
 """
 _PROOF_READ = """
     SELECT host(inet_server_addr()) AS server, pg_is_in_recovery() AS replica, token
-      FROM (SELECT 1) AS one LEFT JOIN fanatico_proof ON node = %(node)s
+      FROM (SELECT 1) AS one LEFT JOIN proof ON node = %(node)s
 """
 
 
@@ -163,7 +158,7 @@ def canary(timeout=3):
     timeout
         Seconds.
 
-    Returns ``{"ok": bool, "why": str}``.
+    Returns ``{"ok": bool, "why": str}``; ``ok`` is None where nothing can be told: the cluster's own database is not made yet.
 
     CLI Example:
 
@@ -171,20 +166,13 @@ def canary(timeout=3):
 
         salt 'db*' fanatico.canary
     """
-    plan = _plan()
     values = {"node": __opts__["id"], "token": secrets.token_hex(8)}
     try:
-        for statement in (_PROOF_TABLE, _PROOF_WRITE):
-            __salt__["fanatico_postgres.query"](
-                statement,
-                values,
-                dbname=_util("fanatico_plan.get")(__pillar__, "postgresql:database", "fanatico"),
-                user="fanatico",
-                host=plan["virtual_ip"]["address"],
-                port=plan["ports"]["postgres_primary"],
-                timeout=timeout,
-            )
+        # The table has been made by the proof that ended the first deploy.
+        __salt__["fanatico_postgres.proof"](_PROOF_WRITE, values, timeout=timeout)
     except CommandExecutionError as exc:
+        if __salt__["fanatico_postgres.has_proof"]() is False:
+            return {"ok": None, "why": _NO_PROOF}
         return {"ok": False, "why": str(exc)}
     return {"ok": True, "why": ""}
 
@@ -208,31 +196,27 @@ def proof(timeout=30):
 
         salt db1 fanatico.proof
     """
-    if not _util("fanatico_plan.get")(__pillar__, "secrets:POSTGRES_FANATICO_PASSWORD"):
+    if not _util("fanatico_plan.get")(__pillar__, "secrets:POSTGRES_PROOF_PASSWORD"):
         raise CommandExecutionError(
-            f"{__opts__['id']} has no POSTGRES_FANATICO_PASSWORD in its pillar, so it cannot prove a write: "
+            f"{__opts__['id']} has no POSTGRES_PROOF_PASSWORD in its pillar, so it cannot prove a write: "
             "run this on a node with the role patroni, or see `salt-run fanatico.secrets_init`"
         )
     ip, ports = _plan()["virtual_ip"]["address"], _plan()["ports"]
     token = secrets.token_hex(8)
-    database = _util("fanatico_plan.get")(__pillar__, "postgresql:database", "fanatico")
 
     def sql(statement, port):
-        values = {"node": __opts__["id"], "token": token}
-        rows = __salt__["fanatico_postgres.query"](
-            statement, values, dbname=database, user="fanatico", host=ip, port=port, timeout=3
-        )
+        rows = __salt__["fanatico_postgres.proof"](statement, {"node": __opts__["id"], "token": token}, port)
         return rows[0] if rows else {}
 
     def node_at(address):
         return _util("fanatico_plan.node_at")(_plan(), address) or address
 
     def write():
-        sql(_PROOF_TABLE, ports["postgres_primary"])
-        return True, f"written on {node_at(sql(_PROOF_WRITE, ports['postgres_primary'])['server'])}"
+        sql(_PROOF_TABLE, "postgres_primary")
+        return True, f"written on {node_at(sql(_PROOF_WRITE, 'postgres_primary')['server'])}"
 
     def read():
-        row = sql(_PROOF_READ, ports["postgres_replica"])
+        row = sql(_PROOF_READ, "postgres_replica")
         seen = f"{node_at(row['server'])} ({'replica' if row['replica'] else 'primary'})"
         return row["token"] == token, f"read on {seen}" if row[
             "token"

@@ -545,9 +545,7 @@ def _does_not_stay_up():
 
 def _said_by_postgresql(since="-30s"):
     """Return why PostgreSQL cannot use its data, or follow with them, if it has said so lately."""
-    said = _run(
-        "journalctl", "-u", "patroni", "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"
-    ).stdout
+    said = __salt__["fanatico_patroni.said_by_postgresql"](since)
     return _util("fanatico_patroni_plan.unusable")(said)
 
 
@@ -617,7 +615,7 @@ def _replica_streams():
 
 def _writes_stall():
     seen = __salt__["fanatico.canary"]()
-    return "" if seen["ok"] else seen["why"]
+    return "" if seen["ok"] in (True, None) else seen["why"]
 
 
 def _hand_over(timeout):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from salt.exceptions import CommandExecutionError
 
 WRITERS, READERS = 2, 1  # of 25 writes and 10 reads a second each: a fleet has other work to do
+_PROOF = "fanatico_proof"  # the cluster's own role and database, as fanatico_postgres.PROOF
 _HELD = "SELECT worker, seq FROM drill_ledger WHERE run = %s"
 
 
@@ -37,17 +38,15 @@ def load(seconds=20):
 
         salt db1 fanatico_drill.load 10
     """
-    get = _util("fanatico_plan.get")
-    password = get(__pillar__, "secrets:POSTGRES_FANATICO_PASSWORD")
+    password = _util("fanatico_plan.get")(__pillar__, "secrets:POSTGRES_PROOF_PASSWORD")
     if not password:
         raise CommandExecutionError(
-            f"{__opts__['id']} has no POSTGRES_FANATICO_PASSWORD in its pillar: run this on a node with the role patroni"
+            f"{__opts__['id']} has no POSTGRES_PROOF_PASSWORD in its pillar: run this on a node with the role patroni"
         )
     plan = __pillar__["plan"]
     address, ports = plan["virtual_ip"]["address"], plan["ports"]
-    database = get(__pillar__, "postgresql:database", "fanatico")
     authority = __salt__["fanatico_pki.paths"]("service")["ca"]
-    connect = _util("fanatico_client.settings")(address, authority, password, database)
+    connect = _util("fanatico_client.settings")(address, authority, password, _PROOF, _PROOF)
     name, out = f"load-{secrets.token_hex(4)}", io.StringIO()
     work = _util("fanatico_client.main")(
         connect,
@@ -70,10 +69,7 @@ def load(seconds=20):
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
 
     def sql(statement, *values):
-        return __salt__["fanatico_postgres.query"](
-            statement, list(values), dbname=database, user="fanatico", host=address,
-            port=ports["postgres_primary"], timeout=20,
-        )  # fmt: skip
+        return __salt__["fanatico_postgres.proof"](statement, list(values), timeout=20)
 
     held = [(row["worker"], row["seq"]) for row in sql(_HELD, name)]
     sql("DROP TABLE drill_ledger")

@@ -4,12 +4,18 @@ HAProxy on this node, asked through its runtime socket.
 
 import csv
 import pathlib
+import re
 import socket
 import time
 
 from salt.exceptions import CommandExecutionError
 
 SOCKET = "/run/haproxy/admin.sock"
+# Of `show sess all`: what a session of a database's port has in its first lines.
+_SESSION = re.compile(
+    r"source=(?P<client>\S+)\n  flags=[^\n]*\n  frontend=postgres_\w+ [^\n]* addr=(?P<port>\S+)\n"
+    r"  backend=[^\n]* addr=(?P<from>\S+)\n  server=(?P<server>\S+) "
+)
 # What a worker reads once, at its start. A reload that fails leaves the worker before it, and says so in the journal alone.
 CONFIGURATION = ("haproxy.cfg", "rpc_guard.lua", "end_sessions.lua")
 FOLDER = pathlib.Path("/etc/haproxy")
@@ -81,6 +87,25 @@ def info(timeout=1):
     """
     pairs = (line.partition(": ") for line in _ask("show info", timeout).splitlines())
     return {name: value for name, found, value in pairs if found}
+
+
+def sessions(timeout=2):
+    """
+    Return the database sessions that this HAProxy has at the moment, as a list of ``{"client", "port", "server", "from"}``.
+
+    ``from`` is our address and port towards the database, by which PostgreSQL's log knows the session.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_haproxy.sessions
+    """
+    found = _SESSION.finditer(_ask("show sess all", timeout))
+    return [{key: one[key] for key in ("client", "port", "server", "from")} for one in found]
 
 
 def stat(timeout=1):

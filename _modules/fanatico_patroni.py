@@ -6,6 +6,8 @@ cluster goes to this node first and to its peers where it does not answer.
 """
 
 import pathlib
+import pwd
+import stat
 import subprocess
 import time
 
@@ -16,6 +18,7 @@ UNIT = "patroni.service"
 DATA_DIRECTORY = "/var/lib/postgresql/17/main"
 RUNNING = ("running", "streaming")
 DOWN = ("start failed", "restart failed", "crashed", "stopped")
+WATCHDOG = "/dev/watchdog"
 MAX_LAG = 16 * 1024**2  # bytes a replica may be behind
 
 
@@ -305,12 +308,81 @@ def complaint(since="-10min"):
 
         salt db3 fanatico_patroni.complaint
     """
-    argv = ["journalctl", "-u", UNIT, "-n", "400", "--no-pager", "-o", "cat", f"--since={since}"]
+    return _util("fanatico_patroni_plan.complaint")(said_by_postgresql(since))
+
+
+def said_by_postgresql(since="-10min"):
+    """
+    Return the last lines in PostgreSQL's log on this node that its own processes and Patroni's sessions wrote, oldest first.
+
+    Those of other sessions are left out by journalctl: as many as there are, they push nothing out.
+
+    since
+        How far back, as ``journalctl --since`` takes it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db3 fanatico_patroni.said_by_postgresql
+    """
+    words = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
+    argv = ["journalctl", *words, f"--grep={_util('fanatico_patroni_plan.own_lines')()}"]
     try:
         said = subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
-    return _util("fanatico_patroni_plan.complaint")(said)
+    # With --grep, -n gives the newest first.
+    return "\n".join(reversed(said.splitlines()))
+
+
+def watchdog(device=WATCHDOG):
+    """
+    Return ``{"armed": bool, "why": str}``: whether Patroni has the watchdog open, and why it could not arm it (empty: it could).
+
+    The device is not opened: that would start it.
+
+    device
+        Its path.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_patroni.watchdog
+    """
+    armed = _holds(__salt__["fanatico_unit.states"](UNIT)[UNIT].get("pid"), device)
+    return {"armed": armed, "why": "" if armed else _unusable_watchdog(pathlib.Path(device))}
+
+
+def _holds(pid, path):
+    """Tell whether a process has a file open."""
+    try:
+        return bool(pid) and any(
+            str(one.readlink()) == path for one in pathlib.Path(f"/proc/{pid}/fd").iterdir()
+        )
+    except OSError:
+        return False
+
+
+def _unusable_watchdog(path):
+    try:
+        facts = path.stat()
+        owner = pwd.getpwnam("postgres").pw_uid
+    except OSError:
+        return f"there is no {path}"
+    except KeyError:
+        return "there is no user postgres"
+    if not stat.S_ISCHR(facts.st_mode):
+        return f"{path} is no device"
+    if not (facts.st_mode & stat.S_IWOTH or (facts.st_uid == owner and facts.st_mode & stat.S_IWUSR)):
+        return f"postgres may not write to {path}"
+    try:
+        # /dev/watchdog is the first of them.
+        state = pathlib.Path("/sys/class/watchdog/watchdog0/state").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+    return f"something else holds {path} (RuntimeWatchdogSec= of systemd?)" if state == "active" else ""
 
 
 def reinitialize(force=False, timeout=30):
@@ -503,6 +575,8 @@ def look(timeout=2):
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
     if isinstance(facts.get("patroni"), dict) and facts["patroni"].get("state") in DOWN:
         facts["complaint"] = complaint()
+    if _get("patroni:watchdog") == "required":
+        facts["watchdog"] = watchdog()
     facts["aside"] = _util("fanatico_aside.kept")(_get("postgresql:data_dir", DATA_DIRECTORY))
     return {
         "facts": facts,
@@ -562,11 +636,27 @@ def _judge(facts, me, expected, now, ttl):
     if own.get("pending_restart"):
         detail = "PostgreSQL has to be restarted for a changed setting to hold"
         found["patroni.restart"] = degraded(True, detail, f"salt {me} fanatico_patroni.restart pending=True")
+    if "watchdog" in facts:
+        found["patroni.watchdog"] = _judge_watchdog(own, facts["watchdog"])
     if facts.get("aside"):
         detail = f"{', '.join(facts['aside'])}: what a cure replaced, whose end was not proven"
         hint = f"once {me} streams: salt {me} fanatico_cure.forget replica-lost"
         found["patroni.aside"] = degraded(facts["aside"], detail, hint)
     return found
+
+
+def _judge_watchdog(own, watchdog):
+    """Return the check of a watchdog that is required: a primary has it armed, a replica could arm it."""
+    ok, degraded, _ = _verdicts()
+    armed, why = watchdog["armed"], watchdog["why"]
+    if not armed and own.get("watchdog_failed"):
+        why = why or "Patroni may not write to it"
+    if why:
+        hint = "patroni:watchdog_module in pillar/patroni.sls; journalctl -u patroni -n 50"
+        return degraded(armed, f"required, and this member cannot lead: {why}", hint)
+    if own.get("role") in ("master", "primary") and not armed:
+        return degraded(False, "the primary runs without its watchdog", "it is off while Patroni is paused")
+    return ok(armed, "armed: this host is reset if its Patroni hangs" if armed else "ready")
 
 
 def _verdicts():

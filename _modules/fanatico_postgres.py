@@ -26,7 +26,14 @@ SECRET_OF = {
     "replicator": "POSTGRES_REPLICATOR_PASSWORD",
     "rewind": "POSTGRES_REWIND_PASSWORD",
     "fanatico": "POSTGRES_FANATICO_PASSWORD",
+    "fanatico_proof": "POSTGRES_PROOF_PASSWORD",
 }
+# The cluster's own, for proofs, canaries and drills: nothing that a tenant does with the application's reaches it. One name for
+# the database and the role that owns it.
+PROOF = "fanatico_proof"
+
+# A statement with a verifier in it stands in no log, also not where it fails or takes long.
+_UNLOGGED = " -c log_statement=none -c log_min_error_statement=panic -c log_min_duration_statement=-1"
 
 _FACTS = """
     SELECT pg_is_in_recovery() AS in_recovery,
@@ -35,6 +42,11 @@ _FACTS = """
            current_setting('max_connections')::int AS max_connections,
            current_setting('synchronous_standby_names') AS synchronous_standby_names,
            (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int AS connections,
+           (SELECT coalesce(json_object_agg(r.rolname, json_build_array(a.used, r.rolconnlimit)), '{}')
+              FROM (SELECT usesysid, count(*) AS used FROM pg_stat_activity
+                     WHERE backend_type = 'client backend' GROUP BY usesysid) AS a
+              JOIN pg_roles AS r ON r.oid = a.usesysid
+             WHERE r.rolconnlimit > 0 AND a.used > 0.9 * r.rolconnlimit) AS full_roles,
            (SELECT count(*) FROM pg_stat_replication
              WHERE sync_state IN ('sync', 'quorum'))::int AS sync_standbys,
            CASE WHEN NOT pg_is_in_recovery()
@@ -84,6 +96,7 @@ def query(
     literals=None,
     password=None,
     replicated=True,
+    logged=True,
     timeout=5,
 ):
     """
@@ -111,6 +124,8 @@ def query(
         Only for a role that has no secret in the pillar.
     replicated
         False: a commit does not wait for a standby, for what can be done again and must not hang without one.
+    logged
+        False: the server writes the statement to no log, whatever becomes of it. For the superuser only.
     timeout
         Seconds to connect, and seconds for the statement.
 
@@ -143,7 +158,7 @@ def query(
             user=user,
             password=password or _get(f"secrets:{SECRET_OF.get(user)}"),
             connect_timeout=max(2, int(timeout)),
-            options=f"-c statement_timeout={int(timeout * 1000)}{'' if replicated else ' -c synchronous_commit=local'}",
+            options=_options(timeout, replicated, logged),
             application_name="fanatico",
             autocommit=True,
             row_factory=dict_row,
@@ -154,6 +169,72 @@ def query(
         said = exc.diag.message_primary or str(exc).strip().partition("\n")[0]
         raise CommandExecutionError(f"{__opts__['id']}: PostgreSQL at {where}, user {user}: {said}") from exc
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _options(timeout, replicated, logged):
+    """Return what a session starts with, as libpq's ``options``."""
+    local = "" if replicated else " -c synchronous_commit=local"
+    return f"-c statement_timeout={int(timeout * 1000)}{local}{'' if logged else _UNLOGGED}"
+
+
+def proof(sql, args=None, port="postgres_primary", timeout=3):
+    """
+    Run one statement through the virtual IP in the cluster's own database; as ``query``.
+
+    sql, args
+        As for ``query``.
+    port
+        ``postgres_primary`` or ``postgres_replica``.
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_postgres.proof 'SELECT inet_server_addr()'
+    """
+    plan = __pillar__["plan"]
+    where = {"host": plan["virtual_ip"]["address"], "port": plan["ports"][port]}
+    return query(sql, args, dbname=PROOF, user=PROOF, timeout=timeout, **where)
+
+
+def has_proof(timeout=2):
+    """
+    Tell whether the cluster's own database is there, with its table, by what this node has of them; None where it cannot tell.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_postgres.has_proof
+    """
+    if not _get(f"secrets:{SECRET_OF[PROOF]}"):
+        return False
+    try:
+        if not query("SELECT 1 FROM pg_database WHERE datname = %s", [PROOF], timeout=timeout):
+            return False
+        table = "SELECT to_regclass('public.proof') IS NOT NULL AS there"
+        return query(table, dbname=PROOF, timeout=timeout)[0]["there"]
+    except CommandExecutionError:
+        return None
+
+
+def application_connections():
+    """
+    Return how many connections the application's role may have: ``postgresql:application:connections``, or what
+    ``max_connections`` leaves once the cluster's own roles have theirs.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_postgres.application_connections
+    """
+    return _util("fanatico_validate.application_connections")(__pillar__)
 
 
 def status(timeout=2):
@@ -353,8 +434,10 @@ def _judge(facts):
             )
         else:
             found["postgres.write"] = ok(True, f"{facts['sync_standbys']} standbys can confirm a commit")
-    used, limit = facts["connections"], facts["max_connections"]
-    judge = degraded if used > 0.9 * limit else ok
-    hint = "" if judge is ok else "close idle clients or raise max_connections in pillar/patroni.sls"
-    found["postgres.connections"] = judge(used, f"{used} of {limit} connections in use", hint)
+    used, limit, full = facts["connections"], facts["max_connections"], facts["full_roles"]
+    said = [f"{used} of {limit} connections in use"]
+    said += [f"{name} has {held} of its {most}" for name, (held, most) in full.items()]
+    judge = degraded if full or used > 0.9 * limit else ok
+    hint = "" if judge is ok else "close idle clients, or raise max_connections in pillar/postgresql.sls"
+    found["postgres.connections"] = judge(used, ", ".join(said), hint)
     return found

@@ -182,7 +182,7 @@ def _stalled(plan, timeout):
     ask = __utils__["fanatico_sweep.ask"]
     nodes = __utils__["fanatico_plan.nodes"](plan, "patroni")
     answers = ask(__opts__, nodes, "fanatico.canary", timeout=timeout)
-    seen = [one for one in answers.values() if isinstance(one, dict)]
+    seen = [one for one in answers.values() if isinstance(one, dict) and one.get("ok") is not None]
     if len(seen) < 2 or any(one["ok"] for one in seen):
         return {}
     named = set(ask(__opts__, nodes, "fanatico_patroni.leader", timeout=timeout).values())

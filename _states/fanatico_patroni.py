@@ -144,6 +144,25 @@ def _log_in(leader):
         )
 
 
+def watchdog_usable(name):
+    """
+    Make sure that Patroni could arm the watchdog of this host, before it is required of it. Changes nothing.
+
+    A Patroni that requires one and has none demotes its primary, and is never elected.
+
+    name
+        The device.
+    """
+    why = __salt__["fanatico_patroni.watchdog"](name)["why"]
+    if not why:
+        return _answer(name, True, "Patroni can arm it")
+    comment = (
+        f"{_me()}: patroni:watchdog is required, and {why}. patroni.yml was left as it is. Next: name the driver in "
+        "patroni:watchdog_module (softdog where the hardware has none), or set patroni:watchdog to automatic"
+    )
+    return _answer(name, False, comment)
+
+
 # --- the settings in etcd
 
 

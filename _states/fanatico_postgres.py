@@ -13,7 +13,8 @@ _ATTRIBUTES = ("superuser", "createrole", "createdb", "replication")
 
 _ROLE = """
     SELECT rolcanlogin AS login, rolsuper AS superuser, rolcreaterole AS createrole, rolcreatedb AS createdb,
-           rolreplication AS replication, rolpassword AS verifier,
+           rolreplication AS replication, rolpassword AS verifier, rolconnlimit AS connections,
+           (SELECT setconfig FROM pg_db_role_setting WHERE setrole = a.oid AND setdatabase = 0) AS settings,
            ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
                  WHERE m.member = a.oid) AS member_of
     FROM pg_authid a WHERE rolname = %s
@@ -87,6 +88,8 @@ def role_present(
     attributes=None,
     member_of=None,
     functions=None,
+    connections=None,
+    settings=None,
     replace_password=False,
     timeout=30,
 ):
@@ -103,6 +106,10 @@ def role_present(
         Roles it is a member of; others are left alone.
     functions
         Functions of PostgreSQL it may execute, with their argument types.
+    connections
+        How many it may have at once; without, nothing is changed.
+    settings
+        ``{parameter: value}`` that its sessions start with; a value of None, and what is not named, is left alone.
     replace_password
         Whether a password that the role already has may be replaced. Without, a different one is a failure.
     timeout
@@ -117,15 +124,17 @@ def role_present(
         elsewhere = _elsewhere(timeout)
         if elsewhere:
             return _answer(name, True, f"{elsewhere} is the primary and keeps the role {name}")
+        wanted = {"login": True, **{one: bool((attributes or {}).get(one)) for one in _ATTRIBUTES}}
+        if connections is not None:
+            wanted["connections"] = connections
         return _keep_role(
-            name, password, attributes or {}, member_of or [], functions or [], replace_password
+            name, password, wanted, member_of or [], functions or [], settings or {}, replace_password
         )
     except CommandExecutionError as exc:
         return _answer(name, False, str(exc))
 
 
-def _keep_role(name, password, attributes, member_of, functions, replace_password):
-    wanted = {"login": True, **{one: bool(attributes.get(one)) for one in _ATTRIBUTES}}
+def _keep_role(name, password, wanted, member_of, functions, settings, replace_password):
     found = _query(_ROLE, [name])
     role = found[0] if found else {"member_of": [], "verifier": None}
     known = bool(role["verifier"]) and __utils__["fanatico_scram.matches"](password, role["verifier"])
@@ -142,22 +151,36 @@ def _keep_role(name, password, attributes, member_of, functions, replace_passwor
     denied = [one for one in functions if not (found and _may_execute(name, one))]
     if denied:
         changes["functions"] = {"old": None, "new": denied}
+    held = dict(one.split("=", 1) for one in role.get("settings") or [])
+    other = {key: str(one) for key, one in settings.items() if one is not None and held.get(key) != str(one)}
+    if other:
+        changes["settings"] = {"old": {key: held.get(key) for key in other}, "new": other}
     if not changes:
         return _answer(name, True, f"the role {name} is right")
     if __opts__["test"]:
         return _answer(name, None, f"the role {name} would be changed", changes)
-    words = " ".join(one.upper() if value else f"NO{one.upper()}" for one, value in wanted.items())
+    words = " ".join(_word(one, value) for one, value in wanted.items())
     literals = {}
     if not known:
         words += " PASSWORD {verifier}"
         literals["verifier"] = __utils__["fanatico_scram.verifier"](password)
     verb = "ALTER" if found else "CREATE"
-    _query(f"{verb} ROLE {{role}} WITH {words}", identifiers={"role": name}, literals=literals)
+    _query(f"{verb} ROLE {{role}} WITH {words}", identifiers={"role": name}, literals=literals, logged=False)
     for one in missing:
         _query("GRANT {one} TO {role}", identifiers={"one": one, "role": name})
+    for one, value in other.items():
+        sql = "ALTER ROLE {role} SET {setting} TO {value}"
+        _query(sql, identifiers={"role": name, "setting": one}, literals={"value": value})
     for one in denied:
         _query(f"GRANT EXECUTE ON FUNCTION pg_catalog.{one} TO {{role}}", identifiers={"role": name})
     return _answer(name, True, f"the role {name} was {'changed' if found else 'made'}", changes)
+
+
+def _word(attribute, value):
+    """Return an attribute as CREATE ROLE takes it."""
+    if attribute == "connections":
+        return f"CONNECTION LIMIT {int(value)}"
+    return attribute.upper() if value else f"NO{attribute.upper()}"
 
 
 def _may_execute(name, function):
@@ -209,3 +232,51 @@ def database_present(name, owner, timeout=30):
         return _answer(name, True, f"the database {name} belongs to {owner} now", changes)
     except CommandExecutionError as exc:
         return _answer(name, False, str(exc))
+
+
+def database_closed(name, roles=(), timeout=30):
+    """
+    Let nobody connect to a database but its owner, superusers and these roles.
+
+    name
+        The database.
+    roles
+        Those that may.
+    timeout
+        Seconds to wait for a primary.
+    """
+    try:
+        elsewhere = _elsewhere(timeout)
+        if elsewhere:
+            return _answer(name, True, f"{elsewhere} is the primary and keeps the database {name}")
+        lacking = [one for one in roles if not _granted(name, one)]
+        public = _granted(name, None)
+        if not public and not lacking:
+            return _answer(name, True, f"the database {name} is closed")
+        changes = {"connect": {"old": ["public"] if public else [], "new": list(roles)}}
+        if __opts__["test"]:
+            return _answer(name, None, f"the database {name} would be closed", changes)
+        # Those that may first: nobody of them is kept out in between.
+        for one in lacking:
+            _query(
+                "GRANT CONNECT ON DATABASE {database} TO {role}", identifiers={"database": name, "role": one}
+            )
+        if public:
+            _query(
+                "REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC", identifiers={"database": name}
+            )
+        return _answer(name, True, f"the database {name} is closed now", changes)
+    except CommandExecutionError as exc:
+        return _answer(name, False, str(exc))
+
+
+def _granted(database, role):
+    """Tell whether a role, or everybody, was given the right to connect to a database."""
+    sql = """
+        SELECT EXISTS (
+            SELECT FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) AS given
+             WHERE datname = %s AND given.privilege_type = 'CONNECT'
+               AND given.grantee = coalesce((SELECT oid FROM pg_roles WHERE rolname = %s), 0)
+        ) AS answer
+    """
+    return _query(sql, [database, role])[0]["answer"]

@@ -119,12 +119,12 @@ async def pace(kind, worker, rate, start, until, session, statement, run, out):
     await session.drop()
 
 
-def settings(address, authority, password, database="fanatico"):
+def settings(address, authority, password, database="fanatico", user="fanatico"):
     """Return what a careful application connects with: a peer that vanished is found out within seconds."""
     return {
         "host": address,
         "dbname": database,
-        "user": "fanatico",
+        "user": user,
         "password": password,
         "sslmode": "verify-full",
         "sslrootcert": authority,

@@ -111,6 +111,11 @@ _UNUSABLE = re.compile(
 _FATAL = re.compile(rf"{_SERVER}((?:FATAL|PANIC): .*)", re.MULTILINE)
 
 
+def own_lines():
+    """Return what ``journalctl --grep`` takes to show the lines that ``unusable`` and ``complaint`` look at."""
+    return rf"{_SERVER}{_OR_PATRONI}(?:LOG|FATAL|PANIC): "
+
+
 def unusable(journal):
     """Return the last line in which PostgreSQL says that it cannot use its data, or follow with them; else an empty string."""
     found = [one[0] for one in _UNUSABLE.finditer(journal)]

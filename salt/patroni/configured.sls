@@ -1,5 +1,6 @@
 include:
   - patroni.certified
+  - patroni.watchdog
 
 {%- from "patroni/map.jinja" import patroni with context %}
 {%- from "postgresql/map.jinja" import postgresql with context %}
@@ -38,4 +39,5 @@ Patroni is configured:
     - require:
       - file: patroni.yml can be checked
       - fanatico_patroni: The cluster takes this node
+      - sls: patroni.watchdog
       - fanatico_postgres: PostgreSQL starts with its parameters here

@@ -84,6 +84,29 @@ def test_damaged_data_are_kept_until_the_copy_streams(healthy):
     assert left == "", "the copy streams: what was put aside is not needed"
 
 
+@pytest.mark.long
+def test_a_tablespace_is_put_aside_and_copied_with_the_rest(healthy):
+    node, leader, news = faults.replica_of(healthy), labs.leader(healthy), labs.News(healthy)
+    place = "/var/lib/postgresql/elsewhere"
+    for name in labs.nodes(healthy, "patroni"):
+        healthy.exec(name, ["install", "-d", "-o", "postgres", "-g", "postgres", "-m", "0700", place])
+    healthy.sql(leader, f"CREATE TABLESPACE elsewhere LOCATION '{place}'")
+    healthy.sql(leader, "CREATE TABLE far TABLESPACE elsewhere AS SELECT generate_series(1, 1000) AS n")
+    try:
+        labs.wait_healthy(healthy)
+        script = f"cd {DATA}; rm global/pg_filenode.map; kill -KILL $(head -1 postmaster.pid)"
+        healthy.exec(node, ["sh", "-ec", script])
+        assert f"{DATA}.aside-" in news.wait("healed", node, "replica-lost", 120)["reason"]
+        labs.wait_healthy(healthy)
+        assert healthy.sql(node, "SELECT count(*) FROM far").strip() == "1000"
+        left = healthy.exec(node, ["sh", "-c", f"ls -d {DATA}.aside-* {place}.aside-* 2>/dev/null; true"])
+        assert left.stdout == ""
+    finally:
+        healthy.sql(labs.leader(healthy), "DROP TABLE IF EXISTS far")
+        healthy.sql(labs.leader(healthy), "DROP TABLESPACE IF EXISTS elsewhere")
+    labs.wait_healthy(healthy)
+
+
 def set_in(path, value):
     *above, last = path.split(":")
 

@@ -20,3 +20,24 @@ def test_promised_and_configured_are_the_same(tmp_path, ws, follow):
         if chunk["name"].startswith(UNITS) and chunk["fun"] == "managed"
     }
     assert written == set(node.functions["fanatico_unit.expected"]())
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({}, {"absent"}),
+        ({"watchdog": "required"}, {"managed", "absent", "watchdog_usable"}),
+        ({"watchdog": "required", "watchdog_module": "softdog"}, {"managed", "watchdog_usable"}),
+    ],
+)
+def test_a_watchdog_is_looked_at_before_it_is_required(tmp_path, settings, wanted):
+    root = pillar.build(
+        tmp_path / "pillar", plan=REPO / "pillar" / "plan.sls", site={**pillar.SITE, "patroni": settings}
+    )
+    chunks = Node("db1", root, tmp_path / "node").compile("patroni.configured")
+    ours = [chunk for chunk in chunks if chunk["__sls__"] == "patroni.watchdog" and chunk["fun"] != "run"]
+    assert {chunk["fun"] for chunk in ours} == wanted
+    (patroni,) = (chunk for chunk in chunks if chunk["name"] == "/etc/patroni/patroni.yml")
+    before = {chunk["__id__"] for chunk in chunks if chunk["order"] < patroni["order"]}
+    assert {chunk["__id__"] for chunk in ours} <= before
+    assert {"sls": "patroni.watchdog"} in patroni["require"]

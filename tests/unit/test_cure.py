@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import time
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ class Node:
         self.folder = folder
         self.units = {}
         self.patroni = {"state": "running", "role": "replica", "replication_state": "streaming"}
-        self.complaint = ""
+        self.complaint = self.said = ""
         self.rules = ""
         self.etcd_errors = []
         self.disk = {"status": "ok", "detail": ""}
@@ -99,6 +100,7 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "fanatico_patroni.status": node.status,
         "fanatico_patroni.resume": node.act("resume", lambda: node.patroni.pop("pause")),
         "fanatico_patroni.complaint": lambda *_: node.complaint,
+        "fanatico_patroni.said_by_postgresql": lambda *_: node.said,
         "fanatico_patroni.leader": lambda: "db1",
         "fanatico_patroni.cluster": lambda: {"members": []},
         "fanatico_etcd.own_errors": lambda *_: node.etcd_errors,
@@ -499,6 +501,7 @@ def test_a_broken_memory_is_begun_anew(fleet, tmp_path):
 
 
 SINGS, SILENT = {"ok": True, "why": ""}, {"ok": False, "why": "no answer within 3 s"}
+MUTE = {"ok": None, "why": "not made yet"}
 
 
 @pytest.mark.parametrize(
@@ -508,6 +511,9 @@ SINGS, SILENT = {"ok": True, "why": ""}, {"ok": False, "why": "no answer within 
         ({"db1": SINGS, "db2": SILENT, "db3": SILENT}, "db1", False),
         ({"db3": SILENT}, "db1", False),
         ({"db2": SILENT, "db3": SILENT}, None, False),
+        # The cluster's own database is not made yet: nobody can tell.
+        ({"db2": SILENT, "db3": MUTE}, "db1", False),
+        ({"db1": MUTE, "db2": MUTE, "db3": MUTE}, "db1", False),
     ],
 )
 def test_writes_stall_where_two_see_it_and_somebody_leads(fleet, canaries, leader, stalls):
@@ -561,8 +567,9 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
     def run(*command, **_):
         if command[:2] == ("systemctl", "start"):
             node.patroni = {"state": "running", "role": "replica", "replication_state": "streaming"}
-        return SimpleNamespace(stdout=said, returncode=0)
+        return SimpleNamespace(stdout="", returncode=0)
 
+    node.said = said
     monkeypatch.setattr(cure, "_run", run)
     with contextlib.suppress(CommandExecutionError):
         cure.apply("replica-lost", samples=1, timeout=1)
@@ -629,6 +636,22 @@ def test_what_postgresql_says_of_damaged_data(line, damage):
 def test_what_a_client_can_have_written_is_not_taken_for_the_servers_word(line):
     """A replica whose data are sound would be thrown away for it."""
     assert fanatico_patroni_plan.unusable(f"2026-11-26 08:10:49 UTC {line}\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "asked_for"),
+    [
+        ("[1] FATAL:  invalid page", True),
+        ("[1] LOG:  new timeline 5 forked off", True),
+        ("[7] [[local] postgres@postgres] FATAL:  invalid page", True),
+        ("[7] [10.0.0.10(51234) fanatico@fanatico] LOG:  connection authorized: user=fanatico", False),
+        ("[7] [10.0.0.10(51234) x@y] FATAL:  invalid page", False),
+    ],
+)
+def test_a_flood_of_others_lines_pushes_nothing_out(line, asked_for):
+    """journalctl leaves them out before it counts."""
+    found = re.search(fanatico_patroni_plan.own_lines(), f"2026-11-26 08:10:49.786 UTC {line}")
+    assert bool(found) is asked_for
 
 
 def test_what_patronis_own_session_is_answered_counts():

@@ -90,6 +90,29 @@ def bad(checks):
     return {name: check["status"] for name, check in checks.items() if check["status"] != "ok"}
 
 
+SESSIONS = """\
+0x7f01: [29/Nov/2026:06:48:37.977976] id=0 proto=?
+  flags=0x42, conn_retries=1, conn_exp=<NEVER> conn_et=0x000 srv_conn=0x7fc952e67000, pend_pos=(nil) waiting=0 epoch=0
+  frontend=haproxy1 (id=4294967295 mode=peers), listener=? (id=0)
+  backend=haproxy1 (id=4294967295 mode=peers) addr=10.0.0.10:44920
+  server=haproxy2 (id=0) addr=10.0.0.11:8405
+  task=0x7fc951aad660 (state=0x00 nice=0 calls=10 rate=0 exp=1s tid=0(1/0) age=19s)
+0x7f02: [29/Nov/2026:06:50:37.977976] id=12 proto=tcpv4 source=10.0.7.9:40112
+  flags=0x4a, conn_retries=0, conn_exp=<NEVER> conn_et=0x000 srv_conn=0x7fc952e67000, pend_pos=(nil) waiting=0 epoch=0
+  frontend=postgres_primary (id=7 mode=tcp), listener=? (id=1) addr=10.0.0.100:5432
+  backend=postgres_primary (id=8 mode=tcp) addr=10.0.0.10:51234
+  server=db1 (id=1) addr=10.0.2.10:5432
+  task=0x7fc951aad660 (state=0x00 nice=0 calls=10 rate=0 exp=1s tid=0(1/0) age=19s)
+"""
+
+
+def test_who_has_a_session_with_which_database(haproxy, answers):
+    answers["show sess all"] = SESSIONS
+    assert fanatico_haproxy.sessions() == [
+        {"client": "10.0.7.9:40112", "port": "10.0.0.100:5432", "server": "db1", "from": "10.0.0.10:51234"}
+    ]
+
+
 def test_all_is_well():
     found = fanatico_haproxy.look()
     assert bad(found["checks"]) == {}

@@ -54,7 +54,7 @@ def configure_loader_modules(plan, all_utils, opts, units, looks, firewall, tmp_
     for name in ("etcd", "patroni", "postgres", "haproxy", "keepalived", "rpc"):
         salt[f"fanatico_{name}.look"] = lambda timeout, name=name: looks[name](timeout)
     monkeypatch.setattr(fanatico_node, "MASTER_KEYS", str(tmp_path))
-    pillar = {"plan": plan, "secrets": {"POSTGRES_FANATICO_PASSWORD": "fan"}}
+    pillar = {"plan": plan, "secrets": {"POSTGRES_PROOF_PASSWORD": "fan"}}
     dunders = {"__pillar__": pillar, "__opts__": opts, "__utils__": all_utils, "__salt__": salt}
     return {fanatico_node: dunders, fanatico: {**dunders, "__context__": {}}}
 
@@ -218,8 +218,8 @@ def proof(monkeypatch, all_utils):
     """A world in which the proof succeeds; a test breaks one part of it."""
     world = types.SimpleNamespace(rows={}, replays=True, health=(200, {"status": "ok"}), head=41, asked=[])
 
-    def query(sql, args=None, **options):
-        world.asked.append((sql.split()[0], options["host"], options["port"], options["user"]))
+    def query(sql, args=None, port="postgres_primary", timeout=3):
+        world.asked.append((sql.split()[0], port))
         if sql.strip().startswith("INSERT"):
             world.rows[args["node"]] = args["token"]
             return [{"server": "10.0.2.10"}]
@@ -228,7 +228,7 @@ def proof(monkeypatch, all_utils):
             return [{"server": "10.0.2.11", "replica": True, "token": token}]
         return []
 
-    monkeypatch.setitem(fanatico.__salt__, "fanatico_postgres.query", query)
+    monkeypatch.setitem(fanatico.__salt__, "fanatico_postgres.proof", query)
     monkeypatch.setitem(fanatico.__salt__, "fanatico_rpc.head", lambda node, timeout: world.head)
     monkeypatch.setitem(
         fanatico.__salt__, "fanatico_rpc.subscribe", lambda count, timeout, node: [{"number": world.head + 1}]
@@ -247,10 +247,22 @@ def test_the_proof_goes_through_the_virtual_address(proof):
         "GET /health on 8545": "HTTP 200 {'status': 'ok'}",
     }
     assert proof.asked == [
-        ("CREATE", "10.0.0.100", 5432, "fanatico"),
-        ("INSERT", "10.0.0.100", 5432, "fanatico"),
-        ("SELECT", "10.0.0.100", 5433, "fanatico"),
+        ("CREATE", "postgres_primary"),
+        ("INSERT", "postgres_primary"),
+        ("SELECT", "postgres_replica"),
     ]
+
+
+@pytest.mark.parametrize(("there", "ok"), [(True, False), (None, False), (False, None)])
+def test_a_canary_without_the_clusters_own_database_tells_nothing(proof, monkeypatch, there, ok):
+    assert fanatico.canary() == {"ok": True, "why": ""}
+
+    def refuse(*_, **__):
+        raise CommandExecutionError("no answer")
+
+    monkeypatch.setitem(fanatico.__salt__, "fanatico_postgres.proof", refuse)
+    monkeypatch.setitem(fanatico.__salt__, "fanatico_postgres.has_proof", lambda: there)
+    assert fanatico.canary()["ok"] is ok
 
 
 def test_the_proof_names_the_step_the_cause_and_the_next(proof):
@@ -271,6 +283,6 @@ def test_the_proof_wants_health_to_say_yes(proof):
 
 def test_a_node_without_the_password_cannot_prove_a_write(proof):
     fanatico.__pillar__["secrets"].clear()
-    with pytest.raises(CommandExecutionError, match="db1 has no POSTGRES_FANATICO_PASSWORD"):
+    with pytest.raises(CommandExecutionError, match="db1 has no POSTGRES_PROOF_PASSWORD"):
         fanatico.proof()
     assert proof.asked == []

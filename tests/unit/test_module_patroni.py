@@ -1,7 +1,9 @@
 """fanatico_patroni against fake REST APIs that answer as Patroni 4.0 does."""
 
 import copy
+import os
 import time
+import types
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -295,3 +297,56 @@ def test_local_state(cluster, tmp_path):
     for peer in cluster.values():
         peer.stop()
     assert fanatico_patroni.local_state() == {"data_dir": True, "active": True, "leader": None}
+
+
+# --- the watchdog
+
+
+@pytest.mark.parametrize(
+    ("seen", "role", "failed", "status", "word"),
+    [
+        ({"armed": True, "why": ""}, "primary", False, "ok", "armed"),
+        ({"armed": False, "why": ""}, "replica", False, "ok", "ready"),
+        ({"armed": False, "why": ""}, "primary", False, "degraded", "without its watchdog"),
+        ({"armed": False, "why": "there is no /dev/watchdog"}, "replica", False, "degraded", "there is no"),
+        ({"armed": False, "why": ""}, "replica", True, "degraded", "may not write"),
+    ],
+)
+def test_a_watchdog_that_is_required_shows_in_health(cluster, monkeypatch, seen, role, failed, status, word):
+    fanatico_patroni.__pillar__["patroni"] = {"watchdog": "required"}
+    monkeypatch.setattr(fanatico_patroni, "watchdog", lambda: seen)
+    more = {"watchdog_failed": True} if failed else {}
+    cluster["db1"].answers["GET /patroni"] = (200, own("db1", role, **more))
+    check = fanatico_patroni.checks()["patroni.watchdog"]
+    assert check["status"] == status
+    assert word in check["detail"]
+
+
+def test_one_that_is_not_required_is_not_looked_at():
+    assert "patroni.watchdog" not in fanatico_patroni.checks()
+
+
+def test_which_watchdog_patroni_could_arm(tmp_path, monkeypatch):
+    monkeypatch.setattr(fanatico_patroni.pwd, "getpwnam", lambda _: types.SimpleNamespace(pw_uid=os.getuid()))
+
+    def why(path):
+        return fanatico_patroni.watchdog(str(path))["why"]
+
+    assert "there is no" in why(tmp_path / "nothing")
+    (tmp_path / "file").touch()
+    assert "is no device" in why(tmp_path / "file")
+    os.mkfifo(tmp_path / "fifo")
+    assert "is no device" in why(tmp_path / "fifo")
+    assert why("/dev/null") == ""
+    if os.path.exists("/dev/mem"):
+        monkeypatch.setattr(fanatico_patroni.pwd, "getpwnam", lambda _: types.SimpleNamespace(pw_uid=12345))
+        assert "may not write" in why("/dev/mem")
+
+
+def test_armed_is_what_patroni_has_open(tmp_path):
+    fanatico_patroni.__salt__["fanatico_unit.states"] = lambda unit: {unit: {"pid": os.getpid()}}
+    device = tmp_path / "watchdog"
+    device.touch()
+    assert fanatico_patroni.watchdog(str(device))["armed"] is False
+    with device.open():
+        assert fanatico_patroni.watchdog(str(device)) == {"armed": True, "why": ""}

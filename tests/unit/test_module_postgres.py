@@ -22,6 +22,7 @@ def facts():
         "max_connections": 100,
         "synchronous_standby_names": 'ANY 1 ("db2","db3")',
         "connections": 7,
+        "full_roles": {},
         "sync_standbys": 2,
         "timeline": 3,
     }
@@ -50,7 +51,11 @@ def server(monkeypatch, facts):
 
 @pytest.fixture
 def configure_loader_modules(plan, server, all_utils):
-    secrets = {"POSTGRES_SUPERUSER_PASSWORD": "super", "POSTGRES_FANATICO_PASSWORD": "fan"}
+    secrets = {
+        "POSTGRES_SUPERUSER_PASSWORD": "super",
+        "POSTGRES_FANATICO_PASSWORD": "fan",
+        "POSTGRES_PROOF_PASSWORD": "prove",
+    }
     return {
         fanatico_postgres: {
             "__pillar__": {"plan": plan, "secrets": secrets},
@@ -101,6 +106,46 @@ def test_without_synchronous_replication_nothing_waits(facts):
 def test_nearly_out_of_connections_is_degraded(facts):
     facts["connections"] = 95
     assert bad(fanatico_postgres.checks()) == {"postgres.connections": "degraded"}
+
+
+def test_a_role_that_has_nearly_all_of_its_own_is_named(facts):
+    facts["full_roles"] = {"fanatico": [80, 80]}
+    seen = fanatico_postgres.checks()
+    assert bad(seen) == {"postgres.connections": "degraded"}
+    assert "fanatico has 80 of its 80" in seen["postgres.connections"]["detail"]
+
+
+def test_a_statement_that_no_log_may_hold(server):
+    fanatico_postgres.query("SELECT 1")
+    assert "log_statement" not in server.connected["options"]
+    fanatico_postgres.query("ALTER ROLE a PASSWORD 'SCRAM-SHA-256$…'", logged=False)
+    for word in ("log_statement=none", "log_min_error_statement=panic", "log_min_duration_statement=-1"):
+        assert f"-c {word}" in server.connected["options"]
+
+
+def test_what_is_proven_goes_through_the_virtual_ip_into_a_database_of_its_own(server):
+    fanatico_postgres.proof("SELECT 1", port="postgres_replica")
+    asked = {key: server.connected[key] for key in ("host", "port", "dbname", "user", "password")}
+    assert asked == {
+        "host": "10.0.0.100",
+        "port": 5433,
+        "dbname": "fanatico_proof",
+        "user": "fanatico_proof",
+        "password": "prove",
+    }
+
+
+def test_whether_the_clusters_own_database_is_there(server):
+    server.rows = [{"there": True}]
+    assert fanatico_postgres.has_proof() is True
+    server.rows = [{"there": False}]
+    assert fanatico_postgres.has_proof() is False
+    server.rows = []
+    assert fanatico_postgres.has_proof() is False
+    server.error = psycopg.OperationalError("no answer")
+    assert fanatico_postgres.has_proof() is None
+    del fanatico_postgres.__pillar__["secrets"]["POSTGRES_PROOF_PASSWORD"]
+    assert fanatico_postgres.has_proof() is False
 
 
 def test_no_answer_is_one_critical_check(server):

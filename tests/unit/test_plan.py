@@ -108,7 +108,7 @@ def test_secret_names():
     everything = [name for names in fanatico_plan.SECRETS.values() for name in names]
     assert sorted(fanatico_plan.secret_names(fanatico_plan.role_names())) == sorted(set(everything))
     assert [name for name in set(everything) if everything.count(name) > 1] == ["ETCD_PATRONI_PASSWORD"]
-    assert len(set(everything)) == 12
+    assert len(set(everything)) == 13
 
 
 def test_module_knows_its_plan_and_its_node():

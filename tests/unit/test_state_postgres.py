@@ -70,13 +70,29 @@ def server(monkeypatch):
                 "replication": False,
                 "verifier": fanatico_scram.verifier(PASSWORD),
                 "member_of": [],
+                "connections": -1,
+                "settings": None,
             }
+            self.connect = {None, "postgres"}
             self.owner = "fanatico"
             self.executable = True
             self.orders = []
 
-        def query(self, sql, args=None, identifiers=None, literals=None, replicated=True, timeout=5, **_):
+        def query(
+            self,
+            sql,
+            args=None,
+            identifiers=None,
+            literals=None,
+            replicated=True,
+            logged=True,
+            timeout=5,
+            **_,
+        ):
             assert replicated is False
+            assert not (logged and literals and "verifier" in literals), "the log would have it"
+            if "aclexplode" in sql:
+                return [{"answer": args[1] in self.connect}]
             if "pg_authid" in sql:
                 return [dict(self.role)] if self.role else []
             if "has_function_privilege" in sql:
@@ -204,6 +220,54 @@ class TestRole:
         answer = server.keep()
         assert (answer["result"], answer["changes"]) == (False, {})
         assert "disk full" in answer["comment"]
+
+    def test_limits_and_settings_are_kept_where_the_pillar_names_them(self, server):
+        limits = {"connections": 180, "settings": {"statement_timeout": "30s", "temp_file_limit": None}}
+        answer = server.keep(**limits)
+        assert answer["changes"] == {
+            "connections": {"old": -1, "new": 180},
+            "settings": {"old": {"statement_timeout": None}, "new": {"statement_timeout": "30s"}},
+        }
+        assert server.orders[0][0].endswith("NOREPLICATION CONNECTION LIMIT 180")
+        assert server.orders[1] == (
+            "ALTER ROLE {role} SET {setting} TO {value}",
+            {"role": "fanatico", "setting": "statement_timeout"},
+            {"value": "30s"},
+        )
+        server.role |= {"connections": 180, "settings": ["statement_timeout=30s", "work_mem=1GB"]}
+        server.orders.clear()
+        assert server.keep(**limits)["changes"] == {}
+        assert server.orders == []
+
+    def test_limits_that_nobody_names_stay(self, server):
+        server.role |= {"connections": 5, "settings": ["default_transaction_read_only=on"]}
+        assert server.keep()["changes"] == {}
+
+
+class TestClosed:
+    """A database that only some may connect to."""
+
+    def close(self, *roles):
+        return state.database_closed("postgres", roles, timeout=0)
+
+    def test_those_that_may_come_first(self, server):
+        answer = self.close("rewind")
+        assert answer["changes"] == {"connect": {"old": ["public"], "new": ["rewind"]}}
+        assert [order[0] for order in server.orders] == [
+            "GRANT CONNECT ON DATABASE {database} TO {role}",
+            "REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC",
+        ]
+
+    def test_nothing_to_do(self, server):
+        server.connect = {"rewind"}
+        assert (self.close("rewind")["changes"], server.orders) == ({}, [])
+
+    def test_a_replica_and_a_dry_run_do_nothing(self, server):
+        state.__opts__["test"] = True
+        assert self.close("rewind")["result"] is None
+        server.leader = "db2"
+        assert self.close("rewind")["result"] is True
+        assert server.orders == []
 
 
 class TestDatabase:

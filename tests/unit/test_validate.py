@@ -322,6 +322,49 @@ ONE_FAULT = [
         "should be a name: lower-case letters, digits and underscores, at most 63",
     ),
     (
+        {"postgresql:database": "fanatico_proof"},
+        "postgresql:database: fanatico_proof is the cluster's own; give the application another name",
+    ),
+    (
+        {"postgresql:parameters": {"max_connections": 20}},
+        "postgresql:parameters:max_connections: 20 leaves the application none: 20 are the cluster's own roles'",
+    ),
+    (
+        {"postgresql:application": {"connections": 181}},
+        "postgresql:application:connections: 181 and the 20 of the cluster's own roles are more than max_connections (200); "
+        "use at most 180",
+    ),
+    (
+        {
+            "postgresql:application": {"connections": 170},
+            "postgresql:parameters": {"reserved_connections": 30},
+        },
+        "postgresql:application:connections: 170 and the 47 of the cluster's own roles are more than max_connections (200); "
+        "use at most 153",
+    ),
+    (
+        {"haproxy:maxconn": 1000},
+        "haproxy:maxconn: 1000 leaves each port of the databases 125 connections, less than the application's 180 and 14 of "
+        "the cluster's own: proofs would be kept out; use at least 1552, or lower postgresql:application:connections",
+    ),
+    (
+        {"postgresql:parameters": {"max_connections": 1000}},
+        "haproxy:maxconn: 4096 leaves each port of the databases 512 connections, less than the application's 980",
+    ),
+    (
+        {"postgresql:parameters": {"max_wal_senders": 3}},
+        "postgresql:parameters:max_wal_senders: 3 is too few for 3 members: the other members stream, and a copy takes two; "
+        "use at least 4",
+    ),
+    (
+        {"postgresql:parameters": {"max_replication_slots": 2}},
+        "postgresql:parameters:max_replication_slots: 2 is too few for 3 members: each member has one; use at least 3",
+    ),
+    (
+        {"postgresql:application": {"settings": {"DROP ROLE": "x"}}},
+        "postgresql:application:settings:DROP ROLE: not a valid name; should be a parameter of PostgreSQL",
+    ),
+    (
         {"plan:version": 0.5},
         "plan:version: 0.5 is not text; should be the Fanatico version, in quotes if it looks like a number",
     ),
@@ -379,6 +422,23 @@ def test_one_fault(changes, message):
     found = faults(changes)
     assert len(found) == 1, found
     assert found[0].startswith(message)
+
+
+def test_the_limits_that_validation_counts_with_are_those_of_the_states():
+    ours = load(REPO / "salt/postgresql/defaults.yaml")["postgresql"]["parameters"]
+    limits = fanatico_validate._LIMITS
+    assert {name: ours[name] for name in limits if name in ours} == {
+        name: limits[name] for name in limits if name in ours
+    }
+    text = (REPO / "salt/postgresql/map.jinja").read_text()
+    assert f'setdefault("reserved_connections", {limits["reserved_connections"]})' in text
+    template = (REPO / "salt/haproxy/files/haproxy.cfg.jinja").read_text()
+    assert f'"postgres": haproxy.maxconn // {fanatico_validate._PORT_SHARE}' in template
+
+
+def test_a_database_node_counts_without_the_balancers_settings():
+    found = faults({"haproxy:maxconn": GONE, "postgresql:parameters": {"max_connections": 1000}})
+    assert found == []
 
 
 @pytest.mark.parametrize("count", [2, 4, 6])
@@ -565,7 +625,7 @@ def test_validate_accepts_every_plan(validate, name):
         "plan": plan["name"],
         "nodes": len(plan["nodes"]),
         "roles": {role: len(fanatico_plan.nodes(plan, role)) for role in fanatico_plan.ROLES},
-        "secrets": 12,
+        "secrets": 13,
     }
 
 

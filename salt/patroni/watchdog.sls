@@ -1,0 +1,71 @@
+# With patroni:watchdog "required": the device is given to postgres, and it is looked at before patroni.yml asks for it.
+include:
+  - patroni.installed
+
+{%- from "patroni/map.jinja" import patroni with context %}
+{%- set rule = "/etc/udev/rules.d/60-fanatico-watchdog.rules" %}
+{%- set dropin = "/etc/systemd/system/patroni.service.d/watchdog.conf" %}
+{%- if patroni.watchdog == "required" %}
+
+The watchdog belongs to postgres:
+  file.managed:
+    - name: {{ rule }}
+    - makedirs: True
+    - contents: |
+        # Managed by Salt (salt/patroni): Patroni opens it, and runs as postgres.
+        SUBSYSTEM=="misc", KERNEL=="watchdog", OWNER="postgres", MODE="0600"
+    - require:
+      - pkg: PostgreSQL and Patroni are installed
+  cmd.run:
+    - name: udevadm control --reload
+    - onlyif: test -S /run/udev/control
+    - onchanges:
+      - file: The watchdog belongs to postgres
+{%- if patroni.watchdog_module %}
+
+# By name, so that no list of modules that udev leaves alone stands in the way.
+The watchdog's driver is loaded before Patroni starts:
+  file.managed:
+    - name: {{ dropin }}
+    - makedirs: True
+    - contents: |
+        # Managed by Salt (salt/patroni).
+        [Service]
+        ExecStartPre=+-/usr/sbin/modprobe {{ patroni.watchdog_module }}
+    - require_in:
+      - fanatico_patroni: Patroni may use the watchdog
+  cmd.run:
+    - name: modprobe {{ patroni.watchdog_module }}
+    - unless: test -d /sys/module/{{ patroni.watchdog_module | replace("-", "_") }}
+    - require:
+      - cmd: The watchdog belongs to postgres
+    - require_in:
+      - fanatico_patroni: Patroni may use the watchdog
+{%- else %}
+
+No driver is loaded for the watchdog:
+  file.absent:
+    - name: {{ dropin }}
+{%- endif %}
+
+The rule holds for the watchdog that is there:
+  cmd.run:
+    - name: udevadm trigger --action=change --settle /sys/class/misc/watchdog
+    - onlyif: test -e /sys/class/misc/watchdog -a -S /run/udev/control
+    - unless: test "$(stat -c %U /dev/watchdog)" = postgres
+    - require:
+      - cmd: The watchdog belongs to postgres
+
+Patroni may use the watchdog:
+  fanatico_patroni.watchdog_usable:
+    - name: /dev/watchdog
+    - require:
+      - cmd: The rule holds for the watchdog that is there
+{%- else %}
+
+The watchdog is left alone:
+  file.absent:
+    - names:
+      - {{ rule }}
+      - {{ dropin }}
+{%- endif %}
