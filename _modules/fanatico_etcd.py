@@ -417,6 +417,43 @@ def member_promote(name, timeout=5):
         return _members(client)
 
 
+def forget(hosts, addresses, timeout=5):
+    """
+    Take hosts out of what etcd keeps: its members, Patroni's leader, Patroni's members. For ``orch.evict``.
+
+    hosts
+        Their ids. They are not asked.
+    addresses
+        Where they stand: a member is known by that too.
+    timeout
+        Seconds, for each call.
+
+    Returns what was taken out, a list of texts; empty where nothing of them was there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.forget '[db2]' '[10.0.2.11]'
+    """
+    scope, gone = f"/service/{__pillar__['plan']['name']}", []
+    with _client(timeout) as client:
+        for name, one in _members(client).items():
+            if name in hosts or any(
+                f"//{address}:" in url for url in one["peer_urls"] for address in addresses
+            ):
+                client.remove_member(int(one["id"], 16))
+                gone.append(f"member {name} of etcd")
+        of = client.transactions
+        for host in hosts:
+            leads = of.value(f"{scope}/leader") == host
+            if client.transaction(compare=[leads], success=[of.delete(f"{scope}/leader")], failure=[])[0]:
+                gone.append(f"the lead of {host}")
+            if client.delete(f"{scope}/members/{host}"):
+                gone.append(f"member {host} of Patroni")
+    return gone
+
+
 def order(path, payload=None, timeout=5):
     """
     Call the JSON gateway of the first member that answers, as the user this node is, and return the answer.
@@ -716,8 +753,15 @@ def look(timeout=2):
     def alarms(token):
         return _post(mine, "/v3/maintenance/alarm", {"action": "GET"}, timeout, tls, token).get("alarms", [])
 
+    def users(token):
+        def names(kind):
+            return _post(mine, f"/v3/auth/{kind}/list", {}, timeout, tls, token).get(f"{kind}s", [])
+
+        return {"users": dict.fromkeys(names("user"), ()), "roles": names("role")} if token else None
+
     probes = {
         "health": lambda: _health_of(mine, timeout, tls),
+        "users": lambda: users(_token(mine, timeout, tls)),
         "members": lambda: _members_of(mine, timeout, tls),
         "alarms": lambda: alarms(_token(mine, timeout, tls)),
     }
@@ -735,7 +779,10 @@ def look(timeout=2):
             )
         elif error is None:
             facts[name] = value
-    return {"facts": facts, "checks": _judge(facts, _me(), _get("etcd:quota_backend_bytes", QUOTA_BYTES))}
+    checks = _judge(facts, _me(), _get("etcd:quota_backend_bytes", QUOTA_BYTES))
+    if facts.get("users"):
+        checks["etcd.users"] = _judge_users(facts["users"], _get("etcd:users", []))
+    return {"facts": facts, "checks": checks}
 
 
 def checks(timeout=2):
@@ -836,6 +883,21 @@ def _judge_member(facts, me):
             names, f"not a started member: {', '.join(idle)}", f"salt {idle[0]} fanatico_etcd.local_state"
         )
     return ok(names, f"members: {', '.join(names)}")
+
+
+def _judge_users(seen, kept):
+    """Return the check of who is let in; a role may be one of a user that is kept, so of roles the state alone judges then."""
+    ok, degraded, _ = _verdicts()
+    users, roles = _util("fanatico_etcd_plan.strangers")(seen, kept)
+    strange = users + [f"role {role}" for role in roles if not kept]
+    if not strange:
+        return ok(sorted(seen["users"]), "etcd lets in its users alone")
+    names = _util("fanatico_etcd_plan.named")(strange)
+    return degraded(
+        names,
+        f"etcd lets in who is neither ours nor named in etcd:users: {names}",
+        """salt-run state.orchestrate orch.rotate_secrets pillar='{"rotate": ["ETCD_ROOT_PASSWORD"]}' removes them""",
+    )
 
 
 def lock(name, ttl=60, timeout=5):

@@ -67,6 +67,7 @@ def heal(host, what, why="", roles=(), settings=None):
         reason = f"not cured, nothing was touched: {facts['why'] or 'reported by the host'}. Next: {left}"
     if reason:
         return _refuse(facts, reason, conf, begun)
+    left_over()
     taken, holder = __utils__["fanatico_lock.acquire"](
         _home(),
         "heal",
@@ -128,14 +129,43 @@ def lock(purpose="deploy", wait=60):
 
         salt-run fanatico.lock deploy
     """
+    left_over()
     taken, holder = __utils__["fanatico_lock.acquire"](_home(), purpose, jid=_jid(), wait=wait)
     if not taken:
         raise CommandExecutionError(
             f"This {purpose} was not started: {__utils__['fanatico_lock.describe'](holder)}, and only one "
             "change may be made at a time. Wait for it; if it hangs, end that process: the lock goes with it."
         )
-    _note(purpose, "started")
+    if not holder.get("depth"):  # else it is a step of what has the lock
+        _note(purpose, "started")
     return holder
+
+
+def left_over():
+    """
+    Write down what was changing the cluster and ended without a word: its process was killed, or the master's host went down.
+
+    Done by whoever takes the lock next, by ``fanatico.reconcile``, and when the master starts.
+
+    Returns who it was, or None.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.left_over
+    """
+    left = __utils__["fanatico_lock.abandoned"](_home())
+    if left:
+        what = f"{left['purpose']} {left['detail']}" if left.get("detail") else left["purpose"]
+        reason = (
+            f"its process (pid {left.get('pid')}) ended without a word: killed, or the master's host went down. "
+            f"Next: look at the hosts (salt-run fanatico.status), then run it again"
+        )
+        _note(
+            left["purpose"], "failed", reason=f"{what}: {reason}", took=round(time.time() - left["since"], 1)
+        )
+    return left
 
 
 def unlock(force=False, reason="", host=""):
@@ -180,7 +210,7 @@ def broke_off(step, reason):
 
         salt-run fanatico.broke_off 'Bring up etcd' 'etcd2: no quorum'
     """
-    holder = __utils__["fanatico_lock.release"](_home())
+    holder = __utils__["fanatico_lock.release"](_home(), whole=True)
     if holder:
         words = __utils__["fanatico_guard.plain"](f"{step}: {reason}")
         _note(holder["purpose"], "failed", reason=words, took=round(time.time() - holder["since"], 1))

@@ -7,6 +7,7 @@ import re
 import time
 
 import salt.client.ssh.client
+import salt.crypt
 import salt.key
 import salt.utils.crypt
 
@@ -122,10 +123,14 @@ def renew_key(host, timeout=60):
             return told(False, False, f"it could not be asked for its own key over SSH: {why}. {next_step}")
         if own == _finger(held["minions"][host]):
             return told(False, True, "the accepted key is the host's own: somebody else uses its name")
-        keys.delete_key(match_dict={place: [host] for place in held})
-    answer = accept_keys(timeout=timeout - (time.monotonic() - begun), ids=[host])
-    detail = answer["refused"].get(host) or answer["missing"].get(host) or ""
-    return told(True, host in answer["accepted"], detail)
+        if not _replace(keys, host, own, begun + timeout):
+            return told(
+                False,
+                False,
+                f"the host's own key is {own}, and the master was not sent it within {timeout:g} s, but others in its name: "
+                f"somebody else uses it. The accepted key stays. Next: find out who",
+            )
+    return told(True, True)
 
 
 def denied(host):
@@ -152,6 +157,28 @@ def denied(host):
         event = {"host": host, "what": "key-denied", "why": why}
         __salt__["state.orchestrate"]("orch.heal", pillar={"event": event})
     return sent
+
+
+def _replace(keys, host, own, deadline):
+    """
+    Accept the denied key with the fingerprint ``own`` in the place of the accepted one; tell whether it came in time.
+
+    Never is there a moment without an accepted key: in it whoever sends one first would have his waiting for acceptance.
+    """
+    while True:
+        denied = keys.key_str(host).get("minions_denied", {}).get(host, [])
+        found = [one for one in ([denied] if isinstance(denied, str) else denied) if _finger(one) == own]
+        if found:
+            keys.cache.store(
+                "denied_keys", host, found[:1]
+            )  # Salt accepts the first of those that were denied
+            keys.accept(match_dict={"minions_denied": [host]}, include_denied=True)
+            # Whoever had the former key reads no job any more.
+            salt.crypt.dropfile(__opts__["cachedir"], __opts__["user"], __opts__["id"])
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL)
 
 
 def _wait_sent(keys, wanted, timeout):

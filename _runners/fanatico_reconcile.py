@@ -39,6 +39,7 @@ def reconcile(timeout=20):
     """
     plan = __utils__["fanatico_master.plan"](__opts__)
     nodes = __utils__["fanatico_plan.nodes"](plan)
+    __salt__["fanatico.left_over"]()
     answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico_cure.found", timeout=timeout)
     believe = __utils__["fanatico_guard.believed"]
     believed = {node: believe(plan, node, one) for node, one in answers.items()}

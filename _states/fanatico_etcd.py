@@ -144,21 +144,23 @@ def _write(configuration):
 # --- users
 
 
-def users_present(name, timeout=30):
+def users_present(name, keep=(), timeout=30):
     """
     Have etcd let in its users alone: ``root``, which these nodes are, ``patroni``, for the keys of its cluster only, and
     ``health``, for the question of ``etcdctl endpoint health``. A cluster made before there was ``health`` gets it by
-    ``orch.rotate_secrets``.
+    ``orch.rotate_secrets``. Every other user and role is named in the comment; that one removes it, or a first deploy.
 
     Done by one node, the first of the plan that answers: with every change etcd takes no token from before any more, and
     Patroni 4.0 does not understand why it is refused until its token has ended. Patroni's password is set after root's.
 
     name
         The name of Patroni's cluster.
+    keep
+        Users that a person has made on purpose; they stay, and so do the roles they hold.
     timeout
         Seconds.
     """
-    done = []
+    done, strange = [], []
     try:
         keeper = _keeper(timeout)
     except CommandExecutionError as exc:
@@ -167,7 +169,7 @@ def users_present(name, timeout=30):
         return _answer(name, True, f"{keeper} keeps the users")
 
     def look():
-        steps = _access_steps(name)
+        steps, strange[:] = _access_steps(name, keep)
         if steps and __opts__["test"]:
             return True, [what for what, _, _ in steps]
         for what, path, payload in steps:
@@ -180,9 +182,25 @@ def users_present(name, timeout=30):
         return _answer(
             name, False, f"{_me()}: etcd's users could not be settled within {timeout} s: {seen}", _said(done)
         )
-    if seen:
-        return _answer(name, None, "", _said(seen))
-    return _answer(name, True, "etcd lets in its users alone", _said(done))
+    left = f"{'; '.join(strange)} with the next orch.rotate_secrets: {_WHY_LATER}" if strange else ""
+    comment = (
+        "; ".join(one for one in (_removed(seen or done), left) if one) or "etcd lets in its users alone"
+    )
+    if seen or (strange and __opts__["test"]):
+        return _answer(name, None, comment, _said([*seen, *strange]))
+    return _answer(name, True, comment, _said(done))
+
+
+_WHY_LATER = (
+    "not in passing, since Patroni could not take over for five minutes then. Next: find out who made them, then "
+    """salt-run state.orchestrate orch.rotate_secrets pillar='{"rotate": ["ETCD_ROOT_PASSWORD"]}'"""
+)
+
+
+def _removed(steps):
+    """Return the sentence about users and roles that went, or are to go; empty without any."""
+    gone = [what for what in steps if what.endswith("is removed")]
+    return f"{'; '.join(gone)}: neither ours nor named in etcd:users of the pillar" if gone else ""
 
 
 def _keeper(timeout):
@@ -210,13 +228,22 @@ def _said(steps):
     return {"users": {"old": "", "new": "; ".join(dict.fromkeys(steps))}} if steps else {}
 
 
-def _access_steps(name):
+def _access_steps(name, keep):
+    """Return ``(steps, what is left for a rotation)``."""
     seen = __salt__["fanatico_etcd.access"]()
     admits = __salt__["fanatico_etcd.admits"]
     known = [user for user in _SECRET_OF if user in seen["users"]] if seen["enforced"] else []
     admitted = {user: admits(user, _SECRET_OF[user]) for user in known}
     renewing = bool(_get("secrets_former:ETCD_TOKEN_KEY"))
-    return __utils__["fanatico_etcd_plan.access_steps"](seen, name, admitted, renewing)
+    steps = __utils__["fanatico_etcd_plan.access_steps"](seen, name, admitted, renewing, keep)
+    kinds = ("user", "role") if seen["enforced"] and not renewing else ()
+    strange = __utils__["fanatico_etcd_plan.strangers"](seen, keep)
+    named = __utils__["fanatico_etcd_plan.named"]
+    return steps, [
+        f"{kind} {named([one])} is removed"
+        for kind, found in zip(kinds, strange, strict=False)
+        for one in found
+    ]
 
 
 def _with_password(path, payload):

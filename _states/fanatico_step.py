@@ -2,12 +2,13 @@
 The steps of our orchestrations, on the master: Salt's ``salt.state``, ``salt.function`` and ``salt.runner``, but for this:
 
 - What a step returns counts as a change only where something was changed. The rest stands beside it, under ``return``.
-- A machine that does not answer is a failure, of every kind of step.
+- A machine that does not answer is a failure, of every kind of step; one that goes while it is waited for, within seconds.
 - The comment of a step that failed is the reason, whole.
 
 Salt's own count whatever a function or a runner returns as a change.
 """
 
+import functools
 import logging
 
 __virtualname__ = "step"
@@ -54,7 +55,7 @@ def state(name, tgt, **kwargs):
     kwargs
         Whatever ``salt.state`` takes.
     """
-    ret = __states__["salt.state"](name, tgt, **kwargs)
+    ret = _attended("salt.state", name, tgt, **kwargs)
     for machine, states in ret["changes"].get("ret", {}).items():
         for result in __utils__["fanatico_steps.services_that_failed"](states):
             journal = _journal(machine, result["name"])
@@ -77,7 +78,7 @@ def function(name, tgt, expect_minions=True, **kwargs):
 
     Only a function that applies states changes something: ``changes`` is then what it is of ``salt.state``.
     """
-    ret = __states__["salt.function"](name, tgt, expect_minions=expect_minions, **kwargs)
+    ret = _attended("salt.function", name, tgt, expect_minions=expect_minions, **kwargs)
     answers = ret["changes"].get("ret", {})
     changed, ret["return"] = __utils__["fanatico_steps.parted"](answers)
     ret["changes"] = {"out": "highstate", "ret": changed} if changed else {}
@@ -130,6 +131,20 @@ def orchestration(name, **kwargs):
         ]
         ret["comment"] = "\n".join([f"{name} failed.", *reasons])
     return _noted(ret)
+
+
+def _attended(kind, name, tgt, **kwargs):
+    """Run a state of Salt's that waits for machines, for as long as they and the master are there."""
+    nodes = __pillar__.get("plan", {}).get("nodes", {})
+    targets = [tgt] if isinstance(tgt, str) else tgt
+    addresses = {node: nodes[node]["address"] for node in targets if node in nodes}
+    call = functools.partial(__states__[kind], name, tgt, **kwargs)
+    attend = __utils__["fanatico_attend.attended"]
+    attend = getattr(attend, "func", attend)  # through the loader the call would have no dunders
+    ret, reason = attend(call, addresses, __opts__.get("pidfile", "/run/salt-master.pid"))
+    if reason:
+        return {"name": name, "result": False, "comment": reason, "changes": {}}
+    return ret
 
 
 def _noted(ret):

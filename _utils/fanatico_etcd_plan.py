@@ -212,7 +212,28 @@ def _grants(scope):
     }
 
 
-def access_steps(seen, scope, admitted, renewing=False):
+def strangers(seen, kept=()):
+    """
+    Return ``(users, roles)`` that etcd has and that nobody here made: names, sorted.
+
+    seen
+        As ``fanatico_etcd.access`` returns it; of ``roles`` only the names are looked at.
+    kept
+        Users that a person has made on purpose (pillar ``etcd:users``); the roles they hold are kept with them.
+    """
+    ours = {*USERS, *kept}
+    held = {role for user in kept for role in seen["users"].get(user, ())}
+    users = sorted(user for user in seen["users"] if user not in ours)
+    return users, sorted(role for role in seen["roles"] if role not in {*USERS, *held})
+
+
+def named(names):
+    """Return names that somebody else has chosen as text for people: printable, and not too long."""
+    shown = ["".join(c if c.isprintable() else "?" for c in name[:64]) for name in list(names)[:10]]
+    return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def access_steps(seen, scope, admitted, renewing=False, kept=()):
     """
     Return what is left to do until etcd lets in its users alone, as ``[(what, gateway path, payload), ...]``, in order.
 
@@ -224,17 +245,29 @@ def access_steps(seen, scope, admitted, renewing=False):
         ``{user: bool}``: who is let in with the password in the pillar; left out where that cannot be asked yet.
     renewing
         Whether the key of etcd's tokens is being replaced, so that Patroni logs in again in any case.
+    kept
+        As in ``strangers``.
 
     A payload without its ``password`` is completed by whoever knows it. A cluster whose users are in force gets the user
-    ``health`` only while ``renewing``: with every change here etcd refuses the tokens it gave out before, and Patroni 4.0 asks
-    for another one only when its own has ended, after five minutes.
+    ``health``, and loses strangers, only while ``renewing``: with every change here etcd refuses the tokens it gave out before,
+    and Patroni 4.0 asks for another one only when its own has ended, after five minutes. Until then no standby could take over.
     """
     users = [
         user
         for user in USERS
         if user != "health" or renewing or not seen["enforced"] or user in seen["users"]
     ]
-    steps: list[tuple[str, str, dict]] = []
+    strange_users, strange_roles = strangers(seen, kept) if renewing or not seen["enforced"] else ([], [])
+    steps: list[tuple[str, str, dict]] = [
+        *(
+            (f"user {named([user])} is removed", "/v3/auth/user/delete", {"name": user})
+            for user in strange_users
+        ),
+        *(
+            (f"role {named([role])} is removed", "/v3/auth/role/delete", {"role": role})
+            for role in strange_roles
+        ),
+    ]
     for user in users:
         if user not in seen["users"]:
             options = {} if USERS[user] else {"options": {"no_password": True}}
@@ -250,11 +283,10 @@ def access_steps(seen, scope, admitted, renewing=False):
         if user not in seen["users"].get(user, []):
             steps.append((f"user {user} gets its role", "/v3/auth/user/grant", {"user": user, "role": user}))
     steps += [
-        (f"user {user} loses the role {role}", "/v3/auth/user/revoke", {"name": user, "role": role})
+        (f"user {user} loses the role {named([role])}", "/v3/auth/user/revoke", {"name": user, "role": role})
         for user in users
-        if user != "root"
         for role in sorted(seen["users"].get(user, []))
-        if role != user
+        if role != user and role not in strange_roles
     ]
     if not seen["enforced"]:
         steps.append(("users come into force", "/v3/auth/enable", {}))
@@ -268,7 +300,7 @@ def _role_steps(role, grant, roles):
     for kind, key, end in held:
         if [kind, key, end] != grant:
             revoked = {"role": role, "key": _base64(key), "range_end": _base64(end)}
-            steps.append((f"role {role} loses {key}", "/v3/auth/role/revoke", revoked))
+            steps.append((f"role {role} loses {named([key])}", "/v3/auth/role/revoke", revoked))
     if grant not in held:
         permission = {"permType": grant[0], "key": _base64(grant[1]), "range_end": _base64(grant[2])}
         given = {"name": role, "perm": permission}

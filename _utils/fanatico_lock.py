@@ -19,7 +19,7 @@ _YIELDS = "heal"  # to everybody else: what they do was asked for by a person
 
 def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=(), owner=""):
     """
-    Take the lock for this process. Taking it again is fine, for the same owner.
+    Take the lock for this process. Taken again by the same owner it stays what it is, and is free after as many releases.
 
     purpose
         Who takes it: ``deploy``, ``heal``, ``drill``.
@@ -40,7 +40,11 @@ def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=(), owner="
     while True:
         with _exclusive(directory):
             present = _read(directory)
-            if present is None or _is_mine(present, owner):
+            if present is not None and _is_mine(present, owner):
+                mine = {**present, "depth": present.get("depth", 0) + 1}
+                _write(directory, mine)
+                return True, mine
+            if present is None:
                 mine = {
                     **_identity(os.getpid()),
                     "owner": owner,
@@ -64,11 +68,18 @@ def asked(directory, owner=""):
     return present.get("asked", "") if present and _is_mine(present, owner) else ""
 
 
-def release(directory, force=False, owner=""):
-    """Give the lock back, with ``force`` also another's. Returns the holder that lost it, or None."""
+def release(directory, force=False, owner="", whole=False):
+    """
+    Give the lock back, with ``force`` also another's, with ``whole`` however often it was taken.
+
+    Returns the holder that lost it, or None where it has to be given back once more, or was not this owner's.
+    """
     with _exclusive(directory):
         present = _read(directory)
         if present is None or not (force or _is_mine(present, owner)):
+            return None
+        if present.get("depth") and not (force or whole):
+            _write(directory, {**present, "depth": present["depth"] - 1})
             return None
         Path(directory, _FILE).unlink()
         return present
@@ -77,6 +88,24 @@ def release(directory, force=False, owner=""):
 def holder(directory):
     """Return who has the lock (``{"purpose", "detail", "pid", "since", ...}``), or None when it is free."""
     return _read(directory)
+
+
+def abandoned(directory):
+    """
+    Return who had the lock and ended without a word, and forget him; None where nobody did.
+
+    Whoever gives a lock back removes the file. One of a process that is gone was killed, with its terminal or its host.
+    """
+    with _exclusive(directory):
+        if _read(directory) is not None:
+            return None
+        path = Path(directory, _FILE)
+        try:
+            left = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        path.unlink()
+        return left if isinstance(left, dict) and "purpose" in left else None
 
 
 def describe(present):

@@ -138,6 +138,20 @@ def paths(plan, node, authority):
 EARLIER = datetime.timedelta(days=1)
 
 
+# What a node could otherwise ask for: another span of time, a copy somewhere on the master's disk, a weak digest, a serial number
+# of its choice, the answer whether a file exists on the master (a path for a key), extensions that nobody has thought about.
+_NOT_ITS_OWN = {
+    "digest": "sha256",
+    "prepend_cn": False,
+    **dict.fromkeys(
+        ("not_after", "copypath", "serial_number", "csr", "private_key", "private_key_passphrase")
+    ),
+    **dict.fromkeys(("issuerAltName", "authorityInfoAccess", "crlDistributionPoints")),
+    **dict.fromkeys(("certificatePolicies", "policyConstraints", "inhibitAnyPolicy", "nameConstraints")),
+    **dict.fromkeys(("noCheck", "tlsfeature", "nsComment", "nsCertType")),
+}
+
+
 def policies(plan, directory, days, now):
     """
     Return Salt's ``x509_signing_policies``: one for each certificate of the plan, for its node alone.
@@ -170,10 +184,8 @@ def policies(plan, directory, days, now):
             "subjectKeyIdentifier": "hash",
             "authorityKeyIdentifier": "keyid:always",
             "days_valid": days,
-            # What a node could otherwise ask for: another span of time, or a copy somewhere on the master's disk.
             "not_before": (now - EARLIER).astimezone(datetime.UTC).strftime("%Y-%m-%d 00:00:00"),
-            "not_after": None,
-            "copypath": None,
+            **_NOT_ITS_OWN,
         }
         for node in plan["nodes"]
         for one in certificates(plan, node)

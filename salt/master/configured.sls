@@ -10,10 +10,18 @@ Salt master is configured:
     - makedirs: True
     - context: {{ dict(master, address=pillar.plan.nodes[opts.id].address) | json }}
 
+Salt master takes from a minion what is its own:
+  file.managed:
+    - name: /usr/local/sbin/fanatico-salt-master
+    - source: salt://master/files/salt_master.py
+    - mode: "0755"
+
 Salt master has its unit:
   file.managed:
     - name: /etc/systemd/system/salt-master.service
     - source: salt://master/files/salt-master.service
+    - require:
+      - file: Salt master takes from a minion what is its own
 
 Salt master keeps its keys to itself:
   file.directory:
@@ -48,4 +56,5 @@ Salt master takes up its configuration when it is idle:
     - onlyif: systemctl is-active --quiet salt-master
     - onchanges:
       - file: Salt master is configured
+      - file: Salt master takes from a minion what is its own
       - file: Salt master has its unit

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_
 
 LOST = "rpc1"  # the host that somebody has taken over
 FIRE = (Path(__file__).parent / "files" / "fire.py").read_text()
+FORGE = (Path(__file__).parent / "files" / "forge.py").read_text()
 INJECTED = "x:\n  cmd.run:\n    - name: touch /root/owned\nCure y"
 
 
@@ -132,6 +133,24 @@ def test_in_a_flood_of_events_a_true_fault_is_healed(healthy):
         "Traceback"
         not in healthy.exec(healthy.master, ["journalctl", "-q", "-u", "salt-master", "-n", "500"]).stdout
     )
+
+
+def test_nobody_answers_for_another(healthy):
+    """Each of three ways was believed: the job's result was what the lost host had said."""
+    since = healthy.exec(healthy.master, ["date", "+@%s"]).stdout.strip()
+    done = healthy.exec(healthy.master, ["salt", "--async", "--out=quiet", "db1", "test.sleep", "4"])
+    jobs = json.loads(healthy.salt_run("jobs.active", "--out=json").stdout)
+    (jid,) = [jid for jid, job in jobs.items() if job["Function"] == "test.sleep"]
+    machine = healthy.machine(LOST)
+    machine.exec(["sh", "-c", "cat > /run/forge.py"], text_input=FORGE)
+    assert machine.exec(["/opt/salt/bin/python", "/run/forge.py", jid, "db1"]).stdout.strip() == "3", done
+    wait_until(
+        lambda: json.loads(healthy.salt_run("jobs.lookup_jid", jid, "--out=json").stdout) == {"db1": True},
+        30,
+        "the true answer to be the only one",
+    )
+    said = healthy.exec(healthy.master, ["journalctl", "-q", "-u", "salt-master", f"--since={since}"]).stdout
+    assert said.count(f"Refused from {LOST}: ") == 3
 
 
 def memory(lab):

@@ -47,15 +47,20 @@ class Keys:
     def key_str(self, match):
         return {place: {match: text} for place, text in self.held.get(match, {}).items()}
 
-    def accept(self, match_dict):
-        self.accepted += match_dict["minions_pre"]
+    @property
+    def cache(self):
+        """Where a denied key is one of several."""
+        return self
 
-    def delete_key(self, match_dict):
-        """As on a real master: a minion that was denied asks again at once, and its key waits then."""
-        for name in match_dict["minions"]:
-            held = self.held.pop(name)
-            if "minions_denied" in held:
-                self.held[name] = {"minions_pre": held["minions_denied"]}
+    def store(self, bank, name, keys):
+        assert bank == "denied_keys"
+        self.held[name]["minions_denied"] = keys
+
+    def accept(self, match_dict, include_denied=False):
+        self.accepted += match_dict.get("minions_pre", [])
+        for name in match_dict.get("minions_denied", []) if include_denied else []:
+            self.accepted.append(name)
+            self.held[name] = {"minions": self.held[name]["minions_denied"][0]}
 
 
 class Hosts:
@@ -86,7 +91,7 @@ def configure_loader_modules():
     return {
         fanatico_keys: {
             "__utils__": found,
-            "__opts__": {},
+            "__opts__": {"cachedir": "/cache", "user": "root", "id": "salt_master"},
             "__context__": {},
             "__salt__": runners,
             "opened": opened,
@@ -111,7 +116,9 @@ def world(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(fanatico_keys.salt.key, "Key", keys)
     monkeypatch.setattr(fanatico_keys.salt.client.ssh.client, "SSHClient", hosts)
-    return types.SimpleNamespace(keys=keys, hosts=hosts, tmp_path=tmp_path)
+    dropped = []
+    monkeypatch.setattr(fanatico_keys.salt.crypt, "dropfile", lambda *words: dropped.append(words))
+    return types.SimpleNamespace(keys=keys, hosts=hosts, tmp_path=tmp_path, dropped=dropped)
 
 
 def test_what_the_host_has_is_accepted(world):
@@ -155,6 +162,17 @@ class TestRenewKey:
         told = fanatico_keys.renew_key("rpc1", timeout=5)
         assert (told["acted"], told["running"], told["detail"]) == (True, True, "")
         assert world.keys.accepted == ["rpc1"]
+        assert world.dropped == [("/cache", "root", "salt_master")], "the old key's owner reads no more jobs"
+
+    def test_whoever_sends_keys_in_its_name_is_not_in_the_way(self, world):
+        """The accepted key was deleted before the new one was there, and who was first then had the place."""
+        stranger = key("a-stranger")
+        world.keys.held["rpc1"] = {
+            "minions": key("old"),
+            "minions_denied": [stranger, key("rpc1's"), stranger],
+        }
+        assert fanatico_keys.renew_key("rpc1", timeout=5)["running"] is True
+        assert world.keys.held["rpc1"] == {"minions": key("rpc1's")}
 
     def test_one_that_ssh_does_not_vouch_for_is_left_to_a_person(self, world):
         world.keys.held["rpc1"] = {"minions": key("old"), "minions_denied": key("rpc1's")}
@@ -180,9 +198,10 @@ class TestRenewKey:
     def test_a_third_key_is_not_the_hosts_and_not_accepted(self, world):
         world.keys.held["rpc1"] = {"minions": key("old"), "minions_denied": key("a-stranger")}
         told = fanatico_keys.renew_key("rpc1", timeout=0.1)
-        assert (told["acted"], told["running"]) == (True, False)
+        assert (told["acted"], told["running"]) == (False, False)
         assert "somebody else" in told["detail"]
         assert world.keys.accepted == []
+        assert world.keys.held["rpc1"]["minions"] == key("old")
 
     def test_of_one_without_an_accepted_key_nothing_is_deleted(self, world):
         told = fanatico_keys.renew_key("rpc1")

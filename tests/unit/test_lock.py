@@ -55,6 +55,37 @@ def test_taking_it_again_is_fine(tmp_path):
     assert lock.acquire(tmp_path, "deploy")[0]
 
 
+def test_taken_twice_it_is_free_after_two_releases(tmp_path):
+    """An orchestration whose steps are orchestrations: each takes it and gives it back, and it stays that of the first."""
+    lock.acquire(tmp_path, "evict")
+    _, inner = lock.acquire(tmp_path, "deploy")
+    assert (inner["purpose"], inner["depth"]) == ("evict", 1)
+    assert lock.release(tmp_path) is None
+    assert lock.holder(tmp_path)["purpose"] == "evict"
+    assert lock.release(tmp_path)["purpose"] == "evict"
+    assert lock.holder(tmp_path) is None
+
+
+def test_what_breaks_off_gives_it_back_as_a_whole(tmp_path):
+    for _ in range(3):
+        lock.acquire(tmp_path, "evict")
+    assert lock.release(tmp_path, whole=True)["purpose"] == "evict"
+    assert lock.holder(tmp_path) is None
+
+
+def test_who_was_killed_with_it_is_known_once(tmp_path, elsewhere):
+    other = elsewhere("deploy")
+    assert lock.abandoned(tmp_path) is None, "it is at work"
+    other.kill()
+    other.wait()
+    left = lock.abandoned(tmp_path)
+    assert (left["purpose"], left["pid"]) == ("deploy", other.pid)
+    assert lock.abandoned(tmp_path) is None
+    lock.acquire(tmp_path, "deploy")
+    lock.release(tmp_path)
+    assert lock.abandoned(tmp_path) is None, "it was given back"
+
+
 def test_another_process_has_it(tmp_path, elsewhere):
     other = elsewhere("deploy")
     taken, holder = lock.acquire(tmp_path, "heal")
@@ -138,5 +169,5 @@ def test_two_that_work_in_one_process_do_not_share_it(tmp_path):
     assert not lock.acquire(tmp_path, "heal", owner="other")[0]
     assert lock.release(tmp_path, owner="other") is None
     assert lock.acquire(tmp_path, "heal", owner="one")[0], "again is fine"
-    assert lock.release(tmp_path, owner="one")["owner"] == "one"
+    assert lock.release(tmp_path, owner="one", whole=True)["owner"] == "one"
     assert lock.acquire(tmp_path, "heal", owner="other")[0]

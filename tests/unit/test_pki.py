@@ -6,6 +6,7 @@ import stat
 import time
 
 import pytest
+import salt.utils.x509 as x509util
 
 from _utils import fanatico_authority, fanatico_pki
 from tests.support import pki
@@ -67,6 +68,10 @@ def test_a_policy_says_everything_that_could_be_asked_for(plan):
     assert db1["subjectAltName"] == ["DNS:db1", "IP:10.0.2.10", "IP:10.0.0.100"]
     assert db1["signing_private_key"] == "/ca/service.key"
     assert all(policy[key] is None for policy in policies.values() for key in ("not_after", "copypath"))
+    for policy in policies.values():
+        assert (policy["digest"], policy["serial_number"], policy["csr"]) == ("sha256", None, None)
+        # Every extension that Salt would put into a certificate: the policy's, or none.
+        assert set(x509util.CERT_EXTS) <= set(policy)
     # Good on a host whose clock is behind by a day.
     assert {policy["not_before"] for policy in policies.values()} == {"2026-11-24 00:00:00"}
 

@@ -426,8 +426,83 @@ class TestUsers:
         assert answer["result"] is False
         assert "etcd3: no etcd member answers" in answer["comment"]
 
-    def steps(self, admitted=None, renewing=False, **seen):
-        return decision.access_steps(self.DONE | seen, "fanatico", admitted or {}, renewing)
+    def steps(self, admitted=None, renewing=False, kept=(), **seen):
+        return decision.access_steps(self.DONE | seen, "fanatico", admitted or {}, renewing, kept)
+
+    STRANGERS: typing.ClassVar = {"backdoor": ["root"], "backup": ["reader"]}
+
+    def strange(self, renewing=True, **more):
+        roles = {"reader": [["READ", "", "\0"]], "other": []}
+        return self.steps(
+            renewing=renewing,
+            users=self.DONE["users"] | self.STRANGERS,
+            roles=self.DONE["roles"] | roles,
+            **more,
+        )
+
+    def test_strangers_stay_where_patroni_would_be_refused_for_five_minutes(self):
+        """Seen in the lab: after a change of users Patroni 4.0.7 could not write a failover key until its token had ended."""
+        assert self.strange(renewing=False) == []
+
+    def test_strangers_are_removed(self):
+        assert [(path.removeprefix("/v3/auth/"), payload) for _, path, payload in self.strange()] == [
+            ("user/delete", {"name": "backdoor"}),
+            ("user/delete", {"name": "backup"}),
+            ("role/delete", {"role": "other"}),
+            ("role/delete", {"role": "reader"}),
+        ]
+
+    def test_but_not_who_is_kept_on_purpose_nor_his_roles(self):
+        steps = self.strange(kept=["backup"])
+        assert [payload for _, _, payload in steps] == [{"name": "backdoor"}, {"role": "other"}]
+
+    def test_strangers_go_before_users_come_into_force(self):
+        steps = self.steps(enforced=False, users={"backdoor": ["root"]}, roles={})
+        paths = [path.removeprefix("/v3/auth/") for _, path, _ in steps]
+        assert (paths[0], paths[-1]) == ("user/delete", "enable")
+
+    def test_root_has_its_own_role_alone(self):
+        steps = self.steps(users=self.DONE["users"] | {"root": ["patroni", "root"]})
+        assert [payload for _, _, payload in steps] == [{"name": "root", "role": "patroni"}]
+
+    def test_a_stranger_is_named_in_text_that_breaks_nothing(self):
+        steps = self.steps(renewing=True, users=self.DONE["users"] | {"a\n\x1b[2J" + "x" * 500: ["root"]})
+        assert steps[0][0] == "user a??[2J" + "x" * 58 + " is removed"
+        assert steps[0][2]["name"].startswith("a\n"), "etcd is given the name as it is"
+
+    @pytest.fixture
+    def invaded(self, node):
+        """A cluster with strangers, and the names that are left in it."""
+        seen = self.DONE | {"users": self.DONE["users"] | self.STRANGERS}
+
+        def order(path, payload, timeout=5):
+            seen["users"] = {name: had for name, had in seen["users"].items() if name != payload["name"]}
+
+        fanatico_etcd.__salt__.update(
+            {
+                "fanatico_etcd.status": lambda timeout=1: {"etcd1": SILENT, "etcd2": SILENT, "etcd3": {}},
+                "fanatico_etcd.access": lambda timeout=5: dict(seen),
+                "fanatico_etcd.admits": lambda user, secret, timeout=5: True,
+                "fanatico_etcd.order": order,
+            }
+        )
+        return seen
+
+    def test_the_state_names_who_is_removed_by_a_rotation(self, invaded):
+        fanatico_etcd.__pillar__["secrets_former"] = {"ETCD_TOKEN_KEY": "the old one"}
+        answer = fanatico_etcd.users_present("fanatico", keep=["backup"], timeout=1)
+        assert answer["result"] is True, answer
+        assert answer["comment"].startswith("user backdoor is removed: neither ours nor")
+        assert set(invaded["users"]) == {*self.DONE["users"], "backup"}
+
+    @pytest.mark.parametrize("test", [True, False])
+    def test_and_at_any_other_time_that_one_has_to_remove_them(self, invaded, test):
+        fanatico_etcd.__opts__["test"] = test
+        answer = fanatico_etcd.users_present("fanatico", keep=["backup"], timeout=1)
+        assert answer["result"] is (None if test else True)
+        assert bool(answer["changes"]) is test, "the drift of every night shows it"
+        assert "user backdoor is removed with the next orch.rotate_secrets" in answer["comment"]
+        assert "backdoor" in invaded["users"]
 
     def test_nothing_is_left_where_all_is_done(self):
         assert self.steps({"root": True, "patroni": True}) == []

@@ -49,7 +49,8 @@ def configure_loader_modules(salt, journal):
             "__salt__": asked,
             "__opts__": opts,
             "__low__": {"__id__": "Bring it up"},
-            "__utils__": utils("fanatico_steps"),
+            "__utils__": utils("fanatico_steps", "fanatico_attend"),
+            "__pillar__": {"plan": {"nodes": {}}},
         }
     }
 

@@ -1,0 +1,95 @@
+#!/opt/salt/bin/python
+"""
+The Salt master as it is, but for what a minion may say to it: what our minions need, each in its own name.
+
+Salt 3008 knows the sender of every message, and lets him speak for others all the same: an answer may carry the id of another
+(``resource_id``), be handed on as a syndic does (``_syndic_return``), or be fired as an event of any tag. There is no setting
+against it, so the one place that all messages of minions pass asks ``objection`` first. Salt is started unchanged otherwise.
+"""
+
+import functools
+import logging
+import sys
+
+log = logging.getLogger("fanatico.master")
+
+# What minions of ours call. Not: syndics, resources, files sent to the master, runners, a key's own withdrawal.
+CALLS = frozenset(
+    (
+        *("verify_minion", "_master_tops", "_master_opts", "_pillar", "_minion_event", "_return"),
+        *("minion_pub", "pub_ret", "_mine", "_mine_get", "_mine_delete", "_mine_flush"),
+        *(
+            "_serve_file",
+            "_file_find",
+            "_file_hash",
+            "_file_hash_and_stat",
+            "_file_list",
+            "_file_list_emptydirs",
+        ),
+        *("_dir_list", "_symlink_list", "_file_envs"),
+    )
+)
+EXPECTED = ("_register_resources",)  # each minion calls it when it connects: refused without a word
+
+
+def objection(call, load):
+    """
+    Return why a message of a minion is not taken, as a sentence; empty where it is.
+
+    call
+        The function of the master that it asks for.
+    load
+        What it sends. ``load["id"]`` is who sent it: the channel has compared it with the key.
+    """
+    if call not in CALLS:
+        return f"{call!r:.60} is nothing that a minion of ours asks for"
+    if call == "_return" and "resource_id" in load:
+        return f"an answer in the name of {load['resource_id']!r:.60}"
+    return _of_events(load) if call == "_minion_event" else ""
+
+
+def _of_events(load):
+    sender = load.get("id")
+    if load.get("pretag") is not None:
+        return "an event with a prefix, as a syndic sends it"
+    events = load["events"] if "events" in load else [{"tag": load.get("tag"), "data": None}]
+    for event in events if isinstance(events, list) else [None]:
+        tag = event.get("tag") if isinstance(event, dict) else None
+        own = (f"salt/beacon/{sender}/", f"salt/minion/{sender}/")
+        if not isinstance(tag, str) or not (tag == "minion_start" or tag.startswith(own)):
+            return f"an event with the tag {tag!r:.60}"
+        data = event.get("data", event)
+        if isinstance(data, dict) and data.get("id", sender) != sender:
+            return f"an event in the name of {data['id']!r:.60}"
+    return ""
+
+
+def guard(handlers):
+    """Have every message of a minion asked ``objection`` first; raises where Salt's class is not the one that we know."""
+    take = handlers.run_func
+    unknown = CALLS - set(handlers.expose_methods)
+    if unknown:
+        raise RuntimeError(
+            f"this Salt has no {', '.join(sorted(unknown))}: what its minions may say is not known"
+        )
+
+    @functools.wraps(take)
+    def run_func(self, func, load):
+        reason = objection(func, load)
+        if not reason:
+            return take(self, func, load)
+        if func not in EXPECTED:
+            log.warning("Refused from %s: %s", load.get("id"), reason)
+        return {}, {"fun": "send"}
+
+    handlers.run_func = run_func
+
+
+if __name__ == "__main__":
+    import salt.scripts
+
+    import salt.master
+
+    guard(salt.master.AESFuncs)
+    sys.argv[0] = "/opt/salt/bin/salt-master"
+    salt.scripts.salt_master()

@@ -1,0 +1,122 @@
+"""Those that a step waits for: seen to be there, and seen to have gone."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from _utils import fanatico_attend as attend
+
+HOSTS = {"db1": "10.0.2.10", "db2": "10.0.2.11"}
+
+
+class World:
+    """What can be seen from the master."""
+
+    def __init__(self):
+        self.connected, self.answered, self.master = set(HOSTS.values()), set(HOSTS.values()), "1/2"
+
+    def watch(self):
+        return attend.Watch(HOSTS, lambda: self.connected, lambda: self.answered, lambda: self.master)
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def test_all_are_there(world):
+    watch = world.watch()
+    assert [watch.look(now) for now in range(0, 60, 2)] == [""] * 30
+
+
+def test_a_minion_that_goes_is_named_after_ten_seconds(world):
+    watch = world.watch()
+    watch.look(0)
+    world.connected = {HOSTS["db1"]}
+    assert [bool(watch.look(now)) for now in (2, 9, 11)] == [False, False, True]
+    assert watch.look(12).startswith("db2 is not connected to the master any more")
+
+
+def test_one_that_restarts_is_not(world):
+    watch = world.watch()
+    for now in range(0, 60, 6):
+        world.connected = set() if now % 12 else set(HOSTS.values())
+        assert watch.look(now) == ""
+
+
+def test_a_host_that_loses_its_power_answers_no_ping(world):
+    """Its connection stays, for all that the master's kernel knows."""
+    watch = world.watch()
+    watch.look(0)
+    world.answered = {HOSTS["db1"]}
+    assert watch.look(11).startswith("db2 answers no ping any more")
+
+
+def test_what_was_never_seen_is_not_missed(world):
+    """Pings that something filters; a minion behind another address."""
+    world.connected = world.answered = set()
+    watch = world.watch()
+    assert watch.look(0) == watch.look(100) == ""
+
+
+@pytest.mark.parametrize("after", ["", "3/4"])
+def test_another_master_has_not_heard_the_answers(world, after):
+    watch = world.watch()
+    world.master = after
+    assert watch.look(1).startswith("the Salt master was restarted or has ended")
+
+
+def test_without_a_master_there_is_none_to_lose(world):
+    world.master = ""
+    watch = world.watch()
+    assert watch.look(1) == ""
+
+
+def test_a_call_that_waits_for_one_that_has_gone_is_ended(tmp_path, monkeypatch):
+    """Whatever catches exceptions on the way."""
+    monkeypatch.setattr(attend, "_LOOK", 0.05)
+    monkeypatch.setattr(attend, "connected", lambda: set())
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    ended = threading.Event()
+
+    def call():
+        (tmp_path / "pid").unlink()
+        while not ended.is_set():
+            try:
+                time.sleep(5)
+            except Exception:  # noqa: BLE001 as Salt's client does
+                continue
+
+    answer, reason = attend.attended(call, HOSTS, tmp_path / "pid")
+    assert (answer, "Salt master" in reason) == (None, True)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_call_that_ends_is_left_alone(tmp_path):
+    assert attend.attended(lambda: 7, HOSTS, tmp_path / "none") == (7, "")
+    found = []
+    thread = threading.Thread(target=lambda: found.append(attend.attended(lambda: 8, HOSTS, "")))
+    thread.start()
+    thread.join()
+    assert found == [(8, "")], "the reactor's threads cannot be interrupted"
+
+
+def test_the_connections_of_a_port_are_read_from_the_kernel():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert attend.connected(port) == set()
+        with socket.create_connection(("127.0.0.1", port)):
+            assert attend.connected(port) == {"127.0.0.1"}
+
+
+def test_the_process_of_a_pid_file(tmp_path):
+    path = tmp_path / "pid"
+    assert attend.pid_of_master(path) == ""
+    path.write_text(f"{os.getpid()}\n")
+    assert attend.pid_of_master(path).startswith(f"{os.getpid()}/")
+    path.write_text("nonsense")
+    assert attend.pid_of_master(path) == ""

@@ -1,0 +1,104 @@
+"""What the Salt master takes from a minion: what it says in its own name."""
+
+import importlib.util
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import salt.master
+from tests.support import REPO
+
+SPEC = importlib.util.spec_from_file_location("salt_master", REPO / "salt/master/files/salt_master.py")
+module = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(module)
+
+
+def event(tag, **data):
+    return {"id": "rpc1", "events": [{"tag": tag, "data": data}]}
+
+
+@pytest.mark.parametrize(
+    ("call", "load"),
+    [
+        ("_return", {"id": "rpc1", "jid": "1", "return": True}),
+        ("_pillar", {"id": "rpc1"}),
+        ("minion_pub", {"id": "rpc1"}),
+        ("_minion_event", event("salt/beacon/rpc1/fanatico/x", id="rpc1", what="x")),
+        ("_minion_event", event("salt/beacon/rpc1/fanatico/x", what="x")),
+        ("_minion_event", {"id": "rpc1", "tag": "salt/minion/rpc1/start", "data": "started"}),
+        ("_minion_event", {"id": "rpc1", "tag": "minion_start", "data": "started"}),
+    ],
+)
+def test_what_is_its_own_is_taken(call, load):
+    assert module.objection(call, load) == ""
+
+
+@pytest.mark.parametrize(
+    ("call", "load"),
+    [
+        ("_return", {"id": "rpc1", "resource_id": "db1", "jid": "1", "return": "forged"}),
+        ("_syndic_return", {"id": "rpc1", "load": [{"id": "rpc1", "jid": "1", "return": {"db1": "forged"}}]}),
+        ("_register_resources", {"id": "rpc1", "resources": {"ssh": ["db1"]}}),
+        ("minion_runner", {"id": "rpc1", "fun": "test.arg"}),
+        ("revoke_auth", {"id": "rpc1"}),
+        ("_minion_event", event("salt/job/1/ret/db1", id="db1")),
+        ("_minion_event", event("salt/job/1/ret/rpc1", id="rpc1")),
+        ("_minion_event", event("salt/run/1/ret")),
+        ("_minion_event", event("salt/auth", id="rpc1", act="denied")),
+        ("_minion_event", event("salt/beacon/db1/fanatico/x", id="db1")),
+        ("_minion_event", event("salt/beacon/rpc1/fanatico/x", id="db1")),
+        ("_minion_event", event("salt/beacon/rpc1/fanatico/x") | {"pretag": "salt/job"}),
+        ("_minion_event", {"id": "rpc1", "tag": "salt/job/1/ret/rpc1", "data": {}}),
+        ("_minion_event", {"id": "rpc1", "events": "salt/auth"}),
+        ("_minion_event", {"id": "rpc1", "events": [{"tag": ["salt/auth"]}]}),
+        ("_minion_event", {"id": "rpc1", "events": [None]}),
+        ("_minion_event", {"id": "rpc1"}),
+    ],
+)
+def test_what_is_not_its_own_is_refused(call, load):
+    assert module.objection(call, load)
+
+
+TEXT = st.text() | st.sampled_from(["salt/job/1/ret/db1", "salt/beacon/rpc1/", "db1", "minion_start"])
+ANY = st.recursive(TEXT | st.none() | st.integers(), lambda x: st.lists(x) | st.dictionaries(TEXT, x))
+
+
+@given(events=ANY, tag=ANY, data=ANY, pretag=st.none() | TEXT)
+def test_whatever_is_fired_is_judged_and_only_what_is_its_own_passes(events, tag, data, pretag):
+    for load in ({"events": events}, {"events": [{"tag": tag, "data": data}]}, {"tag": tag, "data": data}):
+        if not module.objection("_minion_event", {"id": "rpc1", "pretag": pretag, **load}):
+            for one in load.get("events", [load]):
+                assert one["tag"].startswith(("minion_start", "salt/beacon/rpc1/", "salt/minion/rpc1/"))
+                assert not isinstance(one.get("data"), dict) or one["data"].get("id", "rpc1") == "rpc1"
+
+
+def test_the_very_class_of_salt_is_guarded():
+    """That of the version in the lock: where it has become another one, the master does not start."""
+    taken = []
+
+    class Handlers(salt.master.AESFuncs):
+        def __init__(self):
+            """Without a master's options."""
+
+        def run_func(self, func, load):
+            taken.append(func)
+            return True, {"fun": "send"}
+
+    module.guard(Handlers)
+    forged = {"id": "rpc1", "resource_id": "db1", "jid": "1", "return": "forged"}
+    assert Handlers().run_func("_return", forged) == ({}, {"fun": "send"})
+    assert Handlers().run_func("_return", {"id": "rpc1"}) == (True, {"fun": "send"})
+    assert taken == ["_return"]
+    assert callable(salt.master.AESFuncs.run_func)
+
+
+def test_a_salt_that_is_not_known_does_not_start():
+    class Other:
+        expose_methods = ("_return",)
+
+        def run_func(self, func, load):
+            raise AssertionError
+
+    with pytest.raises(RuntimeError, match="verify_minion"):
+        module.guard(Other)
