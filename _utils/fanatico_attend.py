@@ -86,11 +86,10 @@ class Pings:
 
     def __init__(self, addresses):
         self._addresses, self._mark = list(addresses), os.urandom(8)
-        try:
+        self._socket: socket.socket | None = None
+        with contextlib.suppress(OSError):
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
             self._socket.setblocking(False)
-        except OSError:
-            self._socket = None
 
     def answered(self):
         """Return the addresses that have answered since the last call, and send each another echo."""

@@ -424,6 +424,7 @@ class Fleet:
         reconciler.__salt__ = {
             "state.orchestrate": lambda mods, pillar: self.healed.append(pillar["event"]),
             "fanatico.locked": lambda: self.lock,
+            "fanatico.left_over": lambda: [],
         }
 
     def ask(self, opts, nodes, function, timeout):
