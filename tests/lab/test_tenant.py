@@ -55,9 +55,9 @@ def canaries(lab):
 def done(lab, do, undo, database=TENANT):
     """Statements on the primary, and those that take them back."""
     leader = labs.leader(lab)
-    for statement in do:
-        lab.sql(leader, statement, database)
     try:
+        for statement in do:
+            lab.sql(leader, statement, database)
         yield
     finally:
         for statement in undo:
@@ -69,13 +69,12 @@ SPOILT = [
     "ALTER ROLE fanatico SET default_transaction_read_only = on",
     "CREATE PUBLICATION everything FOR ALL TABLES",
     "CREATE VIEW proof AS SELECT 1 AS node",
-    "CREATE VIEW fanatico_proof AS SELECT 1 AS node",
 ]
 MENDED = [
     "ALTER ROLE fanatico CONNECTION LIMIT 180",
     "ALTER ROLE fanatico RESET default_transaction_read_only",
-    "DROP PUBLICATION everything",
-    "DROP VIEW proof, fanatico_proof",
+    "DROP PUBLICATION IF EXISTS everything",
+    "DROP VIEW IF EXISTS proof",
 ]
 
 
