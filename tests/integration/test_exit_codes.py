@@ -1,14 +1,8 @@
 """Programs and people read exit codes: they are right where a real master and a real minion meet."""
 
-import os
-import pathlib
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import yaml
 
-from tests.integration.conftest import PATIENCE
-from tests.support import wait_until
 from tests.support.pillar import SITE
 
 
@@ -62,19 +56,3 @@ def test_a_step_that_asks_for_their_status_fails(salt_run, master, minion):
     assert ret.returncode != 0
     (step,) = ret.data["data"][master.id].values()
     assert step["result"] is False, step
-
-
-def test_a_step_whose_master_is_restarted_ends_at_once(salt_run, master, call):
-    """Its answers are lost; Salt would wait for all of the step's time. What the pid file says is how a restart is seen."""
-    path = pathlib.Path(master.config["pidfile"])
-    before = path.read_text()
-    with ThreadPoolExecutor(1) as pool:
-        step = pool.submit(salt_run.run, "state.orchestrate", "waits")
-        try:
-            wait_until(lambda: call("saltutil.is_running", "test.sleep"), PATIENCE, "the minion to be at it")
-            path.write_text(str(os.getpid()))
-            ret = step.result(60)
-        finally:
-            path.write_text(before)
-    assert ret.returncode != 0, ret
-    assert "the Salt master was restarted or has ended" in ret.stdout + ret.stderr
