@@ -20,9 +20,7 @@ _ASK = 1  # seconds; the beacon's process waits for the answer
 _RENEW_DAYS = 30  # as in fanatico_pki
 _MAX_LAG = 3  # blocks, as in fanatico_rpc
 _LOOPS = 4  # restarts by systemd, which a unit that stays up does not come to
-_LATEST = (
-    10  # seconds for a chain node's answer: health says of a later one that it is slow, nobody restarts it
-)
+_LATEST = 10  # seconds for a chain node's answer; one that is later is slow, which health says, and not hung
 _HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
 
 # What may go when a disk is full: what can be had again.
@@ -615,7 +613,7 @@ def _replica_streams():
 
 def _writes_stall():
     seen = __salt__["fanatico.canary"]()
-    return "" if seen["ok"] in (True, None) else seen["why"]
+    return seen["why"] if seen["ok"] is False else ""
 
 
 def _hand_over(timeout):

@@ -417,43 +417,6 @@ def member_promote(name, timeout=5):
         return _members(client)
 
 
-def forget(hosts, addresses, timeout=5):
-    """
-    Take hosts out of what etcd keeps: its members, Patroni's leader, Patroni's members. For ``orch.evict``.
-
-    hosts
-        Their ids. They are not asked.
-    addresses
-        Where they stand: a member is known by that too.
-    timeout
-        Seconds, for each call.
-
-    Returns what was taken out, a list of texts; empty where nothing of them was there.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt etcd1 fanatico_etcd.forget '[db2]' '[10.0.2.11]'
-    """
-    scope, gone = f"/service/{__pillar__['plan']['name']}", []
-    with _client(timeout) as client:
-        for name, one in _members(client).items():
-            if name in hosts or any(
-                f"//{address}:" in url for url in one["peer_urls"] for address in addresses
-            ):
-                client.remove_member(int(one["id"], 16))
-                gone.append(f"member {name} of etcd")
-        of = client.transactions
-        for host in hosts:
-            leads = of.value(f"{scope}/leader") == host
-            if client.transaction(compare=[leads], success=[of.delete(f"{scope}/leader")], failure=[])[0]:
-                gone.append(f"the lead of {host}")
-            if client.delete(f"{scope}/members/{host}"):
-                gone.append(f"member {host} of Patroni")
-    return gone
-
-
 def order(path, payload=None, timeout=5):
     """
     Call the JSON gateway of the first member that answers, as the user this node is, and return the answer.
@@ -759,11 +722,17 @@ def look(timeout=2):
 
         return {"users": dict.fromkeys(names("user"), ()), "roles": names("role")} if token else None
 
+    def inside():
+        token = _token(mine, timeout, tls)  # once: a login is what costs most here
+        found = {"alarms": alarms(token)}
+        with contextlib.suppress(CommandExecutionError):  # an alarm is said also where nobody can be listed
+            found["users"] = users(token)
+        return found
+
     probes = {
         "health": lambda: _health_of(mine, timeout, tls),
-        "users": lambda: users(_token(mine, timeout, tls)),
         "members": lambda: _members_of(mine, timeout, tls),
-        "alarms": lambda: alarms(_token(mine, timeout, tls)),
+        "inside": inside,
     }
     for name, address in nodes.items():
         probes[f"status {name}"] = lambda address=address: _status_of(address, timeout, tls)
@@ -778,7 +747,7 @@ def look(timeout=2):
                 {"error": str(error)} if error is not None else value
             )
         elif error is None:
-            facts[name] = value
+            facts |= value if name == "inside" else {name: value}
     checks = _judge(facts, _me(), _get("etcd:quota_backend_bytes", QUOTA_BYTES))
     if facts.get("users"):
         checks["etcd.users"] = _judge_users(facts["users"], _get("etcd:users", []))

@@ -2,6 +2,7 @@
 The blockchain's JSON-RPC on this node and its peers, over HTTP and WebSocket.
 """
 
+import http.client
 import json
 import pathlib
 import select
@@ -112,7 +113,7 @@ def owed():
         __context__[_OWED] = (_open_question(), time.monotonic())
         return 0.0
     question, since = asked
-    answered, _, _ = select.select([question], [], [], 0)
+    answered, _, _ = select.select([question.sock], [], [], 0)
     if not answered:
         return time.monotonic() - since
     del __context__[_OWED]
@@ -121,15 +122,9 @@ def owed():
 
 
 def _open_question():
+    question = http.client.HTTPConnection(_address(None), _get("plan:ports:rpc_http"), timeout=1)
     body = json.dumps(_request(1, "eth_blockNumber"))
-    head_lines = [
-        "POST / HTTP/1.1",
-        "Host: rpc",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-    ]
-    question = socket.create_connection((_address(None), _get("plan:ports:rpc_http")), 1)
-    question.sendall("\r\n".join([*head_lines, "", body]).encode())
+    question.request("POST", "/", body, {"Content-Type": "application/json"})
     return question
 
 

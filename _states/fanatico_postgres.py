@@ -120,16 +120,20 @@ def role_present(
         return _answer(
             name, False, f"{__opts__['id']} has no {secret} in its pillar: salt-run fanatico.secrets_init"
         )
+    wanted = {"login": True, **{one: bool((attributes or {}).get(one)) for one in _ATTRIBUTES}}
+    if connections is not None:
+        wanted["connections"] = connections
+    rest = member_of or [], functions or [], settings or {}, replace_password
+    return _on_primary(name, "role", timeout, lambda: _keep_role(name, password, wanted, *rest))
+
+
+def _on_primary(name, kind, timeout, keep):
+    """Have the primary keep what all share; elsewhere there is nothing to do, and an error is the state's failure."""
     try:
         elsewhere = _elsewhere(timeout)
         if elsewhere:
-            return _answer(name, True, f"{elsewhere} is the primary and keeps the role {name}")
-        wanted = {"login": True, **{one: bool((attributes or {}).get(one)) for one in _ATTRIBUTES}}
-        if connections is not None:
-            wanted["connections"] = connections
-        return _keep_role(
-            name, password, wanted, member_of or [], functions or [], settings or {}, replace_password
-        )
+            return _answer(name, True, f"{elsewhere} is the primary and keeps the {kind} {name}")
+        return keep()
     except CommandExecutionError as exc:
         return _answer(name, False, str(exc))
 
@@ -210,28 +214,24 @@ def database_present(name, owner, timeout=30):
     timeout
         Seconds to wait for a primary.
     """
-    try:
-        elsewhere = _elsewhere(timeout)
-        if elsewhere:
-            return _answer(name, True, f"{elsewhere} is the primary and keeps the database {name}")
-        found = _query("SELECT pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = %s", [name])
-        old = found[0]["owner"] if found else None
-        if old == owner:
-            return _answer(name, True, f"the database {name} belongs to {owner}")
-        changes = {"owner": {"old": old, "new": owner}}
-        if __opts__["test"]:
-            return _answer(
-                name, None, f"the database {name} would be {'given away' if found else 'made'}", changes
-            )
-        sql = (
-            "ALTER DATABASE {database} OWNER TO {owner}"
-            if found
-            else "CREATE DATABASE {database} OWNER {owner}"
+    return _on_primary(name, "database", timeout, lambda: _keep_database(name, owner))
+
+
+def _keep_database(name, owner):
+    found = _query("SELECT pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = %s", [name])
+    old = found[0]["owner"] if found else None
+    if old == owner:
+        return _answer(name, True, f"the database {name} belongs to {owner}")
+    changes = {"owner": {"old": old, "new": owner}}
+    if __opts__["test"]:
+        return _answer(
+            name, None, f"the database {name} would be {'given away' if found else 'made'}", changes
         )
-        _query(sql, identifiers={"database": name, "owner": owner}, timeout=30)
-        return _answer(name, True, f"the database {name} belongs to {owner} now", changes)
-    except CommandExecutionError as exc:
-        return _answer(name, False, str(exc))
+    sql = (
+        "ALTER DATABASE {database} OWNER TO {owner}" if found else "CREATE DATABASE {database} OWNER {owner}"
+    )
+    _query(sql, identifiers={"database": name, "owner": owner}, timeout=30)
+    return _answer(name, True, f"the database {name} belongs to {owner} now", changes)
 
 
 def database_closed(name, roles=(), timeout=30):
@@ -245,29 +245,23 @@ def database_closed(name, roles=(), timeout=30):
     timeout
         Seconds to wait for a primary.
     """
-    try:
-        elsewhere = _elsewhere(timeout)
-        if elsewhere:
-            return _answer(name, True, f"{elsewhere} is the primary and keeps the database {name}")
-        lacking = [one for one in roles if not _granted(name, one)]
-        public = _granted(name, None)
-        if not public and not lacking:
-            return _answer(name, True, f"the database {name} is closed")
-        changes = {"connect": {"old": ["public"] if public else [], "new": list(roles)}}
-        if __opts__["test"]:
-            return _answer(name, None, f"the database {name} would be closed", changes)
-        # Those that may first: nobody of them is kept out in between.
-        for one in lacking:
-            _query(
-                "GRANT CONNECT ON DATABASE {database} TO {role}", identifiers={"database": name, "role": one}
-            )
-        if public:
-            _query(
-                "REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC", identifiers={"database": name}
-            )
-        return _answer(name, True, f"the database {name} is closed now", changes)
-    except CommandExecutionError as exc:
-        return _answer(name, False, str(exc))
+    return _on_primary(name, "database", timeout, lambda: _close_database(name, roles))
+
+
+def _close_database(name, roles):
+    lacking = [one for one in roles if not _granted(name, one)]
+    public = _granted(name, None)
+    if not public and not lacking:
+        return _answer(name, True, f"the database {name} is closed")
+    changes = {"connect": {"old": ["public"] if public else [], "new": list(roles)}}
+    if __opts__["test"]:
+        return _answer(name, None, f"the database {name} would be closed", changes)
+    # Those that may first: nobody of them is kept out in between.
+    for one in lacking:
+        _query("GRANT CONNECT ON DATABASE {database} TO {role}", identifiers={"database": name, "role": one})
+    if public:
+        _query("REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC", identifiers={"database": name})
+    return _answer(name, True, f"the database {name} is closed now", changes)
 
 
 def _granted(database, role):

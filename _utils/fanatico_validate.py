@@ -44,9 +44,7 @@ _LIMITS = {
 }
 # Beside the reserved connections, for roles of the cluster's own: canaries of the database hosts, a proof, a drill, people.
 _OWN_CONNECTIONS = 14
-_PORT_SHARE = (
-    8  # the part of haproxy:maxconn that each port of the databases has is one in so many (haproxy.cfg.jinja)
-)
+_PORT_SHARE = 8  # each port of the databases has one in so many of haproxy:maxconn (haproxy.cfg.jinja)
 _OWN_DATABASES = ("fanatico_proof", "postgres", "template0", "template1")
 _NO = ("off", "false", "no", "0")
 _PARAMETERS_THAT_LOSE_WRITES = {"fsync": _NO, "full_page_writes": _NO, "synchronous_commit": (*_NO, "local")}

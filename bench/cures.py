@@ -113,7 +113,11 @@ def stopped(lab, number):
     """A unit stopped by hand, another one each time: until the history says that it runs again and has proven itself."""
     role, unit = UNITS[number % len(UNITS)]
     nodes = [node for node in lab.nodes(role) if node not in (leader(lab), *lab.virtual_ip_holders())]
-    node = nodes[number % len(nodes)]
+    return stop(lab, nodes[number % len(nodes)], unit)
+
+
+def stop(lab, node, unit):
+    """Stop a unit; return the seconds until the history says that it is healed. Raises LabError where that takes too long."""
     path = history(lab)
     seen = path.stat().st_size
     begun = time.monotonic()
@@ -121,7 +125,10 @@ def stopped(lab, number):
 
     def healed():
         entries = map(json.loads, path.read_bytes()[seen:].splitlines())
-        return any(one.get("what") == f"{unit}.service" and one["decision"] == "healed" for one in entries)
+        return any(
+            one.get("what") == f"{unit}.service" and one["decision"] == "healed" and one["host"] == node
+            for one in entries
+        )
 
     return wait(healed, begun, f"{unit} on {node} to be healed")
 

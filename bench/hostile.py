@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 
 from _utils import fanatico_measure as measure
+from bench import cures
 from lab import health, preflight, report
-from lab.drill.run import history
+from lab.errors import LabError
 from lab.machine import ENVIRONMENT
 from lab.machines import Lab
 
@@ -173,21 +174,12 @@ class Master:
 
 
 def heal_one(lab, node):
-    """Stop a unit; return the seconds until it is healed by the history's account, None where it took over a minute."""
-    path = history(lab)
-    seen = path.stat().st_size
+    """Stop a unit; return the seconds until it is healed, None where that takes too long."""
     lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])  # its budget is not what this is about
-    begun = time.monotonic()
-    lab.exec(node, ["systemctl", "stop", UNIT])
-    while time.monotonic() - begun < 60:
-        entries = map(json.loads, path.read_bytes()[seen:].splitlines())
-        if any(
-            one.get("what") == f"{UNIT}.service" and one["decision"] == "healed" and one["host"] == node
-            for one in entries
-        ):
-            return time.monotonic() - begun
-        time.sleep(0.1)
-    return None
+    try:
+        return cures.stop(lab, node, UNIT)
+    except LabError:
+        return None
 
 
 def main(arguments=None):

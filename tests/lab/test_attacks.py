@@ -4,26 +4,41 @@ What must not happen is looked for after something that must: a true fault that 
 """
 
 import json
-from pathlib import Path
 
 import pytest
 
-from tests.support import faults, labs, wait_until
+from tests.support import REPO, faults, labs, wait_until
 
 pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
 LOST = "rpc1"  # the host that somebody has taken over
-FIRE = (Path(__file__).parent / "files" / "fire.py").read_text()
-FORGE = (Path(__file__).parent / "files" / "forge.py").read_text()
+SEND = (REPO / "bench" / "files" / "send_loads.py").read_text()
 INJECTED = "x:\n  cmd.run:\n    - name: touch /root/owned\nCure y"
 
 
-def fire(lab, *events):
-    """Fire events from the lost host; return how many."""
-    machine = lab.machine(LOST)
-    machine.exec(["sh", "-c", "cat > /run/fire.py"], text_input=FIRE)
-    done = machine.exec(["/opt/salt/bin/python", "/run/fire.py"], text_input=json.dumps(events), timeout=300)
-    return int(done.stdout)
+def send(lab, loads, source=LOST):
+    """Send the master messages as the minion of a lost host; return how many it took."""
+    machine = lab.machine(source)
+    machine.exec(["sh", "-c", "cat > /run/send_loads.py"], text_input=SEND)
+    argv = ["/opt/salt/bin/python", "/run/send_loads.py"]
+    return json.loads(machine.exec(argv, text_input=json.dumps(loads), timeout=300).stdout)["taken"]
+
+
+def fire(lab, *events, source=LOST):
+    """Fire events, each ``times`` times with its NUMBER, as a list: then the sender chooses the id in `data`. Return how many."""
+    loads = [
+        {
+            "cmd": "_minion_event",
+            "events": [
+                json.loads(
+                    json.dumps({"tag": one["tag"], "data": one["data"]}).replace("NUMBER", str(number))
+                )
+            ],
+        }
+        for one in events
+        for number in range(one.get("times", 1))
+    ]
+    return send(lab, loads, source)
 
 
 def event(host, what, why="x", **more):
@@ -110,10 +125,12 @@ def test_a_host_that_calls_itself_bare_and_is_silent_holds_no_lock(healthy):
     healthy.exec(LOST, ["systemctl", "stop", "salt-minion"])
     try:
         # From another host that is lost as well: the first one cannot fire any more.
-        machine = healthy.machine("rpc3")
-        machine.exec(["sh", "-c", "cat > /run/fire.py"], text_input=FIRE)
-        forged = [event(LOST, "bare"), {"tag": f"salt/minion/{LOST}/start", "data": {"id": LOST}}]
-        machine.exec(["/opt/salt/bin/python", "/run/fire.py"], text_input=json.dumps(forged))
+        fire(
+            healthy,
+            event(LOST, "bare"),
+            {"tag": f"salt/minion/{LOST}/start", "data": {"id": LOST}},
+            source="rpc3",
+        )
         heal_a_true_fault(healthy)
     finally:
         healthy.exec(LOST, ["systemctl", "start", "salt-minion"])
@@ -141,9 +158,24 @@ def test_nobody_answers_for_another(healthy):
     done = healthy.exec(healthy.master, ["salt", "--async", "--out=quiet", "db1", "test.sleep", "4"])
     jobs = json.loads(healthy.salt_run("jobs.active", "--out=json").stdout)
     (jid,) = [jid for jid, job in jobs.items() if job["Function"] == "test.sleep"]
-    machine = healthy.machine(LOST)
-    machine.exec(["sh", "-c", "cat > /run/forge.py"], text_input=FORGE)
-    assert machine.exec(["/opt/salt/bin/python", "/run/forge.py", jid, "db1"]).stdout.strip() == "3", done
+    answer = {
+        "jid": jid,
+        "return": "forged",
+        "fun": "test.sleep",
+        "fun_args": [],
+        "retcode": 0,
+        "success": True,
+    }
+    own = {**answer, "id": LOST, "return": {"db1": "forged"}}
+    ways = [
+        {"cmd": "_return", "resource_id": "db1", **answer},
+        {"cmd": "_syndic_return", "load": [own], "jid": jid, "return": {}},
+        {
+            "cmd": "_minion_event",
+            "events": [{"tag": f"salt/job/{jid}/ret/db1", "data": {**answer, "id": "db1"}}],
+        },
+    ]
+    assert send(healthy, ways) == len(ways), done
     wait_until(
         lambda: json.loads(healthy.salt_run("jobs.lookup_jid", jid, "--out=json").stdout) == {"db1": True},
         30,

@@ -99,6 +99,20 @@ def test_each_class_has_its_share_and_it_comes_back(monkeypatch):
     assert share.whole()
 
 
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        ("eth_call", "read"),
+        ("eth_getLogs", "heavy"),
+        ("eth_sendRawTransaction", "write"),
+        ("eth_getLogsX", "write"),
+    ],
+)
+def test_the_longest_beginning_says_the_class(method, kind):
+    settings = door.Settings(**{**vars(SETTINGS), "write": ["eth_send", "eth_getLogsX"]})
+    assert door.classified(method, settings) == kind
+
+
 @pytest.fixture
 def through():
     """(url, what the node was told, stop the node), with a node that says back what it hears."""

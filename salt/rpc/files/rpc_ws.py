@@ -69,11 +69,14 @@ class Share:
 
 
 def classified(method, settings):
-    """Return the class of a method, as HAProxy's rules on the HTTP port do."""
-    for name in ("write", "heavy"):
-        if method.startswith(tuple(getattr(settings, name))):
-            return name
-    return "read"
+    """Return the class of a method: that of the longest beginning that fits, as HAProxy's map on the HTTP port says it."""
+    fits = [
+        (len(one), name)
+        for name in ("heavy", "write")
+        for one in getattr(settings, name)
+        if method.startswith(one)
+    ]
+    return max(fits)[1] if fits else "read"
 
 
 def judge(message, settings, share):
