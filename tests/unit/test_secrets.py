@@ -30,6 +30,12 @@ PLANS = {
 # pure
 
 
+def test_a_value_that_looks_like_a_placeholder_is_not_generated(monkeypatch):
+    made = iter("4OmygrKEslt0sAXHupElZkTXXxXhIbpp" + "4OmygrKEslt0sAXHupElZkTXyxXhIbpp")
+    monkeypatch.setattr(fanatico_secrets.secrets, "choice", lambda _: next(made))
+    assert fanatico_secrets.generate() == "4OmygrKEslt0sAXHupElZkTXyxXhIbpp"
+
+
 def test_generated_values_are_strong_and_differ():
     values = [fanatico_secrets.generate() for _ in range(200)]
     assert len(set(values)) == 200
