@@ -31,7 +31,7 @@ WITHIN, EVERY = 8, 15  # seconds for a cure, and from one true fault to the next
 GROWS = 1.5  # times the master's memory of before
 # What the tree itself has the master and the minions do while nobody deploys.
 OURS = re.compile(
-    r"fanatico[a-z_]*\.[a-z_]+|saltutil\.(find_job|running|refresh_\w+|is_running)|test\.ping|runner\.fanatico\.\w+|mine\.\w+"
+    r"fanatico[a-z_]*\.[a-z_]+|saltutil\.(find_job|running|refresh_\w+|is_running)|test\.ping|runner\.(fanatico|jobs)\.\w+|mine\.\w+"
 )
 
 INJECTIONS = (

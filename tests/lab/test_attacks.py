@@ -12,6 +12,7 @@ from tests.support import REPO, faults, labs, wait_until
 pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
 LOST = "rpc1"  # the host that somebody has taken over
+MADE_UP = "20261129000000000000"  # a job that nobody started
 SEND = (REPO / "bench" / "files" / "send_loads.py").read_text()
 INJECTED = "x:\n  cmd.run:\n    - name: touch /root/owned\nCure y"
 
@@ -153,7 +154,10 @@ def test_in_a_flood_of_events_a_true_fault_is_healed(healthy):
 
 
 def test_nobody_answers_for_another(healthy):
-    """Each of three ways was believed: the job's result was what the lost host had said."""
+    """
+    Each of three ways was believed: the job's result was what the lost host had said. And in its own name an answer was kept
+    that nobody had asked it for, to a job that nobody had started, and of any length.
+    """
     since = healthy.exec(healthy.master, ["date", "+@%s"]).stdout.strip()
     done = healthy.exec(healthy.master, ["salt", "--async", "--out=quiet", "db1", "test.sleep", "4"])
     jobs = json.loads(healthy.salt_run("jobs.active", "--out=json").stdout)
@@ -174,6 +178,9 @@ def test_nobody_answers_for_another(healthy):
             "cmd": "_minion_event",
             "events": [{"tag": f"salt/job/{jid}/ret/db1", "data": {**answer, "id": "db1"}}],
         },
+        {"cmd": "_return", **answer},
+        {"cmd": "_return", **answer, "jid": MADE_UP},
+        {"cmd": "_return", **answer, "jid": "req", "return": "x" * 17 * 1024**2},
     ]
     assert send(healthy, ways) == len(ways), done
     wait_until(
@@ -182,7 +189,8 @@ def test_nobody_answers_for_another(healthy):
         "the true answer to be the only one",
     )
     said = healthy.exec(healthy.master, ["journalctl", "-q", "-u", "salt-master", f"--since={since}"]).stdout
-    assert said.count(f"Refused from {LOST}: ") == 3
+    assert said.count(f"Refused from {LOST}: ") == len(ways)
+    assert MADE_UP not in healthy.salt_run("jobs.list_jobs", "--out=json").stdout
 
 
 def memory(lab):

@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from salt.returners import local_cache
 
 import salt.master
 from tests.support import REPO
@@ -73,13 +74,13 @@ def test_whatever_is_fired_is_judged_and_only_what_is_its_own_passes(events, tag
                 assert not isinstance(one.get("data"), dict) or one["data"].get("id", "rpc1") == "rpc1"
 
 
-def test_the_very_class_of_salt_is_guarded():
+def test_the_very_class_of_salt_is_guarded(tmp_path):
     """That of the version in the lock: where it has become another one, the master does not start."""
     taken = []
 
     class Handlers(salt.master.AESFuncs):
         def __init__(self):
-            """Without a master's options."""
+            self.opts = {"cachedir": str(tmp_path), "hash_type": "sha256"}
 
         def run_func(self, func, load):
             taken.append(func)
@@ -88,7 +89,11 @@ def test_the_very_class_of_salt_is_guarded():
     module.guard(Handlers)
     forged = {"id": "rpc1", "resource_id": "db1", "jid": "1", "return": "forged"}
     assert Handlers().run_func("_return", forged) == ({}, {"fun": "send"})
-    assert Handlers().run_func("_return", {"id": "rpc1"}) == (True, {"fun": "send"})
+    assert Handlers().run_func("_return", {"id": "rpc1", "jid": JOB, "return": 1}) == ({}, {"fun": "send"})
+    assert Handlers().run_func("_return", {"id": "rpc1", "jid": "req", "return": 1}) == (
+        True,
+        {"fun": "send"},
+    )
     assert taken == ["_return"]
     assert callable(salt.master.AESFuncs.run_func)
 
@@ -102,3 +107,56 @@ def test_a_salt_that_is_not_known_does_not_start():
 
     with pytest.raises(RuntimeError, match="verify_minion"):
         module.guard(Other)
+
+
+JOB = "20261129120000000000"
+
+
+def answers(asked=("rpc1",), now=lambda: 0):
+    return module.Answers({JOB: asked}.get, now)
+
+
+def test_an_answer_counts_where_the_job_asked():
+    assert answers().objection({"id": "rpc1", "jid": JOB}, 100) == ""
+    assert "did not ask" in answers(["rpc2"]).objection({"id": "rpc1", "jid": JOB}, 100)
+    assert "nobody started" in answers().objection({"id": "rpc1", "jid": "20261129120000000001"}, 100)
+    assert "nobody started" in answers(None).objection({"id": "rpc1", "jid": JOB}, 100)
+
+
+def test_no_answer_is_longer_than_any_of_ours():
+    for job in (JOB, "req"):
+        assert answers().objection({"id": "rpc1", "jid": job}, module.LONGEST) == ""
+        assert answers().objection({"id": "rpc1", "jid": job}, module.LONGEST + 1)
+
+
+@given(
+    sizes=st.lists(st.integers(1, module.LONGEST), min_size=1, max_size=300),
+    job=st.sampled_from([JOB, "req"]),
+)
+def test_a_minion_has_a_budget_of_its_own_for_each_hour(sizes, job):
+    """Whatever it sends, no more than the budget is kept, and nobody else's budget is used up."""
+    now = [0]
+    kept = answers(["rpc1", "rpc2"], lambda: now[0])
+    taken = [size for size in sizes if not kept.objection({"id": "rpc1", "jid": job}, size)]
+    assert sum(taken) + len(taken) * module.FILES <= module.BUDGET
+    assert len(taken) == len(sizes) or sum(sizes) + len(sizes) * module.STANDALONE > module.BUDGET
+    assert kept.objection({"id": "rpc2", "jid": job}, module.LONGEST) == ""
+    now[0] = module.HOUR
+    assert kept.objection({"id": "rpc1", "jid": job}, module.LONGEST) == ""
+
+
+def test_whom_a_job_asked_is_what_salt_has_kept(tmp_path):
+    opts = {"cachedir": str(tmp_path), "hash_type": "sha256"}
+    local_cache.__opts__ = opts
+    local_cache.save_load(JOB, {"jid": JOB, "fun": "test.ping", "tgt": "rpc*"}, minions=["rpc1", "rpc2"])
+    asked = module.asked_by(opts)
+    assert asked(JOB) == ["rpc1", "rpc2"]
+    assert asked("20261129120000000001") is None
+    for foreign in ("../" * 10 + "etc", None, 20261129120000000000, ["x"], "1" * 19):
+        assert asked(foreign) is None
+
+
+@given(job=ANY)
+def test_no_other_job_is_known(job):
+    asked = module.asked_by({"cachedir": "/nonexistent", "hash_type": "sha256"})
+    assert asked(job) is None

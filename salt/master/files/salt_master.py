@@ -1,15 +1,21 @@
 #!/opt/salt/bin/python
 """
-The Salt master as it is, but for what a minion may say to it: what our minions need, each in its own name.
+The Salt master as it is, but for what a minion may say to it: what our minions need, each in its own name and within a budget.
 
 Salt 3008 knows the sender of every message, and lets him speak for others all the same: an answer may carry the id of another
 (``resource_id``), be handed on as a syndic does (``_syndic_return``), or be fired as an event of any tag. There is no setting
-against it, so the one place that all messages of minions pass asks ``objection`` first. Salt is started unchanged otherwise.
+against it, so the one place that all messages of minions pass asks ``objection`` first. It also keeps the answer to any job,
+of any size, a job that nobody started included: a host that is lost could fill the disk, so ``Answers`` is asked about those.
+Salt is started unchanged otherwise.
 """
 
 import functools
 import logging
 import sys
+import time
+from pathlib import Path
+
+import salt.payload
 
 log = logging.getLogger("fanatico.master")
 
@@ -30,6 +36,12 @@ CALLS = frozenset(
     )
 )
 EXPECTED = ("_register_resources",)  # each minion calls it when it connects: refused without a word
+
+# What the answers of a minion may take on the disk: bytes in an hour, by each worker of the master. Salt keeps them for a day.
+BUDGET, HOUR = 32 * 1024**2, 3600
+LONGEST = 16 * 1024**2  # bytes of an answer: ten times those of the longest highstate
+FILES = 16 * 1024  # bytes that the files and folders of an answer take beside its text
+STANDALONE = 128 * 1024  # the same where a minion has a job kept that it started itself (salt-call)
 
 
 def objection(call, load):
@@ -64,8 +76,61 @@ def _of_events(load):
     return ""
 
 
+class Answers:
+    """
+    Which answers of minions are kept: to a job that the master started and that asked this minion, within the budget.
+
+    asked
+        Called with the id of a job: the names of the minions that it asks, None for a job that the master does not have.
+    clock
+        Seconds, rising.
+    """
+
+    def __init__(self, asked, clock=time.monotonic):
+        self._asked, self._clock, self._spent = asked, clock, {}
+
+    def objection(self, load, size):
+        """Return why an answer of ``size`` bytes is not taken, as a sentence; empty where it is."""
+        sender, job = load.get("id"), load.get("jid")
+        if size > LONGEST:
+            return f"an answer of {size} bytes, more than {LONGEST}"
+        if job != "req":
+            asked = self._asked(job)
+            if asked is None:
+                return f"an answer to the job {job!r:.60}, which nobody started"
+            if sender not in asked:
+                return f"an answer to the job {job!r:.60}, which did not ask it"
+        return self._over(sender, size + (STANDALONE if job == "req" else FILES))
+
+    def _over(self, sender, size):
+        hour = int(self._clock() // HOUR)
+        then, spent = self._spent.get(sender, (hour, 0))
+        spent = size + (spent if then == hour else 0)
+        if spent > BUDGET:
+            return f"answers of more than {BUDGET} bytes within an hour"
+        self._spent[sender] = (hour, spent)
+        return ""
+
+
+def asked_by(opts):
+    """Return a function for ``Answers``: whom a job asks, by the master's job cache (``salt.returners.local_cache``)."""
+    import salt.utils.jid
+    from salt.returners import local_cache
+
+    def asked(job):
+        if not isinstance(job, str) or not salt.utils.jid.is_jid(job):
+            return None
+        folder = Path(salt.utils.jid.jid_dir(job, f"{opts['cachedir']}/jobs", opts["hash_type"]))
+        try:
+            return salt.payload.loads((folder / local_cache.MINIONS_P).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    return asked
+
+
 def guard(handlers):
-    """Have every message of a minion asked ``objection`` first; raises where Salt's class is not the one that we know."""
+    """Have every message of a minion judged first; raises where Salt's class is not the one that we know."""
     take = handlers.run_func
     unknown = CALLS - set(handlers.expose_methods)
     if unknown:
@@ -76,6 +141,10 @@ def guard(handlers):
     @functools.wraps(take)
     def run_func(self, func, load):
         reason = objection(func, load)
+        if not reason and func == "_return":
+            if not hasattr(self, "answers"):
+                self.answers = Answers(asked_by(self.opts))
+            reason = self.answers.objection(load, len(salt.payload.dumps(load)))
         if not reason:
             return take(self, func, load)
         if func not in EXPECTED:
