@@ -44,6 +44,28 @@ def kill(folder: Path, timeout: float = 10) -> None:
         time.sleep(0.02)
 
 
+def freeze(folder: Path, frozen: bool, timeout: float = 10) -> None:
+    """Stop every process below a cgroup where it is, or let them go on; nothing is ended.
+
+    :param timeout: seconds until the kernel has stopped the last of them.
+    :raises LabError: when it has not.
+    """
+    deadline = time.monotonic() + timeout
+    (folder / "cgroup.freeze").write_text("1" if frozen else "0")
+    while is_frozen(folder) != frozen:
+        if time.monotonic() > deadline:
+            raise LabError(f"Processes in {folder} were not {'' if frozen else 'un'}frozen in {timeout} s.")
+        time.sleep(0.02)
+
+
+def is_frozen(folder: Path) -> bool:
+    """Return whether every process below a cgroup is stopped; False without such a cgroup."""
+    try:
+        return "frozen 1" in (folder / "cgroup.events").read_text()
+    except FileNotFoundError:
+        return False
+
+
 def remove(folder: Path) -> None:
     """Remove an empty cgroup with everything below it."""
     below = sorted(

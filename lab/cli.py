@@ -162,7 +162,9 @@ def up(options):
     lab = Lab(options.name)
     with lab.locked():
         running, state = lab.running(), lab.state
-        if state.get("deployed") and len(running) == len(lab.machines):
+        if lab.paused:  # by a test run that was killed
+            lab.pause(False)
+        elif state.get("deployed") and len(running) == len(lab.machines):
             raise LabError(
                 f"The lab {lab.name!r} is already up with {len(running)} machines; nothing was changed. "
                 "`./fanatico status` shows it, `./fanatico machine add NAME` adds a machine."

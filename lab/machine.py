@@ -201,6 +201,10 @@ class Machine:
             raise LabError(
                 f"The machine {self.name} is off; switch it on with `./fanatico power on {self.name}`."
             )
+        if cgroup.is_frozen(self.cgroup.parent):
+            raise LabError(
+                f"The lab of {self.name} is paused while `./fanatico test` runs; wait for that, or `./fanatico up` if it was killed."
+            )
         enter = [
             "nsenter",
             f"--target={leader}",

@@ -213,6 +213,15 @@ class Lab:
             awaiting(f"{name} to boot")
             machine.wait_booted(max(1, deadline - time.monotonic()))
 
+    def pause(self, paused=True):
+        """Stop every process of the lab where it is, or let them go on; a pause of minutes is like a power cut to the daemons."""
+        cgroup.freeze(cgroup.path(self.name), paused)
+
+    @property
+    def paused(self):
+        """Whether the lab is paused."""
+        return cgroup.is_frozen(cgroup.path(self.name))
+
     def forget(self):
         """Remove the lock of a lab that is gone."""
         (LABS / f".{self.name}.lock").unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import deploy, snapshot
+from lab import deploy, machines, snapshot
 from lab.errors import LabError
 from lab.machines import Lab
 from lab.paths import REPO
@@ -278,20 +278,43 @@ def run(layers=None, extra_args=(), lab_name=None, slowest=0):
         if mode in asked:
             os.environ["FANATICO_TEST"] = mode  # how many cases of each kind are tried, see tests/conftest.py
     options = [*([] if "full" in asked else ["-m", "not long"]), *extra_args]
-    began, results = time.monotonic(), []
-    for group in groups(names):
-        if group == TOGETHER:
-            print(f"\n== {', '.join(TOGETHER)} ==", flush=True)
-            results += run_pytest(TOGETHER, ["-n", "2", "--dist", "loadgroup", *options])
-        elif len(group) > 1:
-            results += _beside(group, options)
-        else:
-            print(f"\n== {group[0]} ==", flush=True)
-            results.append(_timed(group[0], options, lab_name))
-    if "lab" in names and os.environ.get("FANATICO_KEEP") != "1":
-        command("down", worker_lab(0))  # deployed, and its tests may not have come to run
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        if "lab" in names:
+            pause_others(stack, lab_name)
+        results = [result for group in groups(names) for result in _run_group(group, options, lab_name)]
+        if "lab" in names and os.environ.get("FANATICO_KEEP") != "1":
+            command("down", worker_lab(0))  # deployed, and its tests may not have come to run
     _show_slowest(results, slowest)
     return _summary(results, time.monotonic() - began)
+
+
+def _run_group(group, options, lab_name):
+    if group == TOGETHER:
+        print(f"\n== {', '.join(TOGETHER)} ==", flush=True)
+        return run_pytest(TOGETHER, ["-n", "2", "--dist", "loadgroup", *options])
+    if len(group) > 1:
+        return _beside(group, options)
+    print(f"\n== {group[0]} ==", flush=True)
+    return [_timed(group[0], options, lab_name)]
+
+
+def pause_others(stack, lab_name=None):
+    """Pause the labs that are up until the stack ends: on two cores a third one makes tests wait in vain.
+
+    :param lab_name: the lab that the tests use.
+    """
+    for lab in map(Lab, machines.names()):
+        if lab.name == lab_name or lab.name.startswith(f"{NAME}-") or not lab.running():
+            continue
+        try:
+            stack.enter_context(lab.locked())
+        except LabError as error:
+            print(f"The lab {lab.name} goes on beside the tests and slows them down: {error}", flush=True)
+            continue
+        print(f"The lab {lab.name} is paused until the tests have ended.", flush=True)
+        stack.callback(lab.pause, False)
+        lab.pause()
 
 
 def groups(names):

@@ -1,5 +1,7 @@
 """Machines beside the plan: they come, go and come again. In a network of their own: nothing needs to be deployed."""
 
+import contextlib
+
 import pytest
 
 from lab import cgroup, network, testing
@@ -18,65 +20,92 @@ def empty():
 
 
 @pytest.fixture
-def lab(empty):
+def place(empty):
     """The same, and no test leaves a machine to the next."""
     yield empty
     for name in list(empty.state["extra"]):
         empty.remove_extra(name)
 
 
-def left_of(lab, name):
+def left_of(place, name):
     """What there is of a machine on the real machine and in the lab's notes."""
-    ends = network.run(["ip", "-netns", network.switch(lab.name), "link", "show", name], check=False)
+    ends = network.run(["ip", "-netns", network.switch(place.name), "link", "show", name], check=False)
     found = {
-        "note": name in lab.state["extra"],
-        "namespace": network.namespace(lab.name, name) in network.namespaces(lab.name),
+        "note": name in place.state["extra"],
+        "namespace": network.namespace(place.name, name) in network.namespaces(place.name),
         "cable": ends.returncode == 0,
-        "disk": (lab.folder / "machines" / name).exists(),
-        "cgroup": cgroup.path(lab.name, name).exists(),
+        "disk": (place.folder / "machines" / name).exists(),
+        "cgroup": cgroup.path(place.name, name).exists(),
     }
     return [what for what, is_there in found.items() if is_there]
 
 
-def test_a_machine_comes_again_while_something_holds_its_old_network(lab):
+def test_a_machine_comes_again_while_something_holds_its_old_network(place):
     """Sockets of ended processes do that for up to a minute; here it is certain."""
-    lab.boot_extra(NAME, ADDRESS)
-    with open(f"/run/netns/{network.namespace(lab.name, NAME)}"):
-        lab.remove_extra(NAME)
-        assert left_of(lab, NAME) == []
-        machine = lab.boot_extra(NAME, ADDRESS)
+    place.boot_extra(NAME, ADDRESS)
+    with open(f"/run/netns/{network.namespace(place.name, NAME)}"):
+        place.remove_extra(NAME)
+        assert left_of(place, NAME) == []
+        machine = place.boot_extra(NAME, ADDRESS)
     assert machine.exec(["hostname"]).stdout == f"{NAME}\n"
     assert f" {ADDRESS}/" in machine.exec(["ip", "-4", "-o", "address", "show", "eth0"]).stdout
 
 
-def test_a_cable_and_a_namespace_that_were_left_behind_are_replaced(lab):
-    network.attach(lab.name, lab.plan, NAME, ADDRESS)
-    network.attach(lab.name, lab.plan, NAME, ADDRESS)
-    assert left_of(lab, NAME) == ["namespace", "cable"]
-    network.detach(lab.name, NAME)
-    assert left_of(lab, NAME) == []
+def test_a_cable_and_a_namespace_that_were_left_behind_are_replaced(place):
+    network.attach(place.name, place.plan, NAME, ADDRESS)
+    network.attach(place.name, place.plan, NAME, ADDRESS)
+    assert left_of(place, NAME) == ["namespace", "cable"]
+    network.detach(place.name, NAME)
+    assert left_of(place, NAME) == []
 
 
-def test_an_address_in_no_network_leaves_nothing(lab):
+def test_an_address_in_no_network_leaves_nothing(place):
     with pytest.raises(LabError, match=r"192\.0\.2\.1 is in none of the plan's networks"):
-        lab.boot_extra(NAME, "192.0.2.1")
-    assert left_of(lab, NAME) == []
+        place.boot_extra(NAME, "192.0.2.1")
+    assert left_of(place, NAME) == []
 
 
-def test_a_machine_that_does_not_boot_leaves_nothing(lab, monkeypatch):
+def test_a_machine_that_does_not_boot_leaves_nothing(place, monkeypatch):
     def fail(machine, timeout=60):
         raise LabError(f"{machine.name} did not boot")
 
     monkeypatch.setattr(Machine, "wait_booted", fail)
     with pytest.raises(LabError, match="visitor did not boot"):
-        lab.boot_extra(NAME, ADDRESS)
-    assert left_of(lab, NAME) == []
+        place.boot_extra(NAME, ADDRESS)
+    assert left_of(place, NAME) == []
 
 
-def test_a_name_that_is_taken_is_refused_and_its_machine_stays(lab):
-    machine = lab.boot_extra(NAME, ADDRESS)
+def test_a_name_that_is_taken_is_refused_and_its_machine_stays(place):
+    machine = place.boot_extra(NAME, ADDRESS)
     before = machine.leader()
     with pytest.raises(LabError, match="already has a machine 'visitor'"):
-        lab.boot_extra(NAME, "10.0.1.241")
-    assert lab.machine(NAME).leader() == before
-    assert lab.state["extra"] == {NAME: ADDRESS}
+        place.boot_extra(NAME, "10.0.1.241")
+    assert place.machine(NAME).leader() == before
+    assert place.state["extra"] == {NAME: ADDRESS}
+
+
+def test_a_lab_is_paused_while_tests_run_and_goes_on_afterwards(place, monkeypatch):
+    """On two cores one more lab made tests fail that wait for something."""
+    machine = place.boot_extra(NAME, ADDRESS)
+    monkeypatch.setattr(testing, "NAME", "tests-of-somebody")
+    monkeypatch.setattr(testing.machines, "names", lambda: [place.name])
+    with contextlib.ExitStack() as stack:
+        testing.pause_others(stack)
+        assert place.paused
+        with pytest.raises(LabError, match="paused"):
+            machine.exec(["true"])
+    assert not place.paused
+    assert machine.exec(["hostname"]).stdout == f"{NAME}\n"
+    with contextlib.ExitStack() as stack:
+        testing.pause_others(stack, lab_name=place.name)
+        assert not place.paused
+
+
+def test_a_lab_that_somebody_works_on_is_not_paused(place, monkeypatch, capsys):
+    place.boot_extra(NAME, ADDRESS)
+    monkeypatch.setattr(testing, "NAME", "tests-of-somebody")
+    monkeypatch.setattr(testing.machines, "names", lambda: [place.name])
+    with place.locked(), contextlib.ExitStack() as stack:
+        testing.pause_others(stack)
+        assert not place.paused
+    assert "beside the tests" in capsys.readouterr().out
