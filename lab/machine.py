@@ -203,7 +203,8 @@ class Machine:
             )
         if cgroup.is_frozen(self.cgroup.parent):
             raise LabError(
-                f"The lab of {self.name} is paused while `./fanatico test` runs; wait for that, or `./fanatico up` if it was killed."
+                f"The lab of {self.name} is paused while `./fanatico test` runs; "
+                "wait for that to end, or wake it by `./fanatico up` where that was killed."
             )
         enter = [
             "nsenter",
