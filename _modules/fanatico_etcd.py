@@ -657,6 +657,57 @@ def keys(prefix="/", timeout=5):
         )
 
 
+def evict(host, timeout=5):
+    """
+    Make etcd and Patroni forget a host that the plan does not have any more. A step of ``orch.evict``, on one etcd node.
+
+    Removed are: members of etcd that stand at no address of the plan, one at a time, which etcd itself refuses where its quorum
+    would be lost; Patroni's keys of members that the plan does not have, the lead where one of them holds it, an order to
+    hand the lead over that names one; locks of one of them, or that nothing would ever end.
+
+    host
+        What was its minion id.
+    timeout
+        Seconds, for each call.
+
+    Returns ``{"members": [names], "keys": [keys]}``: what was removed. Raises ``CommandExecutionError`` where the plan still
+    has the host, and where etcd refuses.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd.evict db2
+    """
+    plan, named = __pillar__["plan"], _util("fanatico_etcd_plan.named")
+    if host in plan["nodes"]:
+        raise CommandExecutionError(f"{host} is a node of the plan: move its line to plan:evicted first")
+    urls = {name: _peer_url(name) for name in _nodes()}
+    ours = _util("fanatico_plan.nodes")(plan, "patroni")
+    prefix = f"/service/{plan['name']}/"
+    with _client(timeout) as client:
+        members = [
+            {"id": one.id, "name": one.name or f"{one.id:x}", "peer_urls": list(one.peer_urls)}
+            for one in client.members
+        ]
+        try:
+            leaving = _util("fanatico_etcd_plan.leaving")(urls, members)
+        except ValueError as exc:
+            raise CommandExecutionError(f"{_me()}: {exc}: nothing was removed") from exc
+        for one in leaving:
+            client.remove_member(one["id"])
+        held = [
+            (meta.key.decode("utf-8", "replace"), value.decode("utf-8", "replace"), meta.lease_id)
+            for start in (prefix, "/fanatico/lock/")
+            for value, meta in client.get_prefix(start)
+        ]
+        # Members before the lead: who wants to lead next asks each member how far it is, and waits for one that is cut off.
+        gone = _util("fanatico_etcd_plan.forgotten")(prefix, ours, list(plan["nodes"]), held)
+        for key in gone:
+            client.delete(key)
+    return {"members": [named([one["name"]]) for one in leaving], "keys": [named([key]) for key in gone]}
+
+
 # --- waiting and checking
 
 

@@ -97,6 +97,19 @@ def state():
     return "in force" if _untouched() else "touched"
 
 
+def barred():
+    """
+    Return the addresses that the rules in force shut out altogether, those under ``plan:evicted``; none where other rules are.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_firewall.barred
+    """
+    return _util("fanatico_firewall.barred")(present()) if _untouched() else []
+
+
 def _untouched():
     """Tell whether the kernel lists our rules as it did when they were loaded."""
     listed = pathlib.Path(LISTED)
@@ -238,8 +251,11 @@ def _refuse_to_lock_out():
         ipaddress.ip_network(one) for one in _util("fanatico_firewall.admins")(__pillar__["plan"], settings)
     ]
     port = settings.get("ssh_port", 22)
+    meant = {node["address"] for node in _util("fanatico_plan.evicted")(__pillar__["plan"]).values()}
     strangers = sorted(
-        peer for peer in _ssh_peers(port) if not any(ipaddress.ip_address(peer) in one for one in admins)
+        peer
+        for peer in _ssh_peers(port) - meant
+        if not any(ipaddress.ip_address(peer) in one for one in admins)
     )
     if strangers:
         raise CommandExecutionError(

@@ -74,7 +74,7 @@ def heal(host, what, why="", roles=(), settings=None):
         f"{host}/{what}",
         jid=_jid(),
         wait=conf["patience"],
-        yields_to=("deploy", "drill"),
+        yields_to=("deploy", "drill", "evict"),
         owner=owner,
     )
     if not taken:

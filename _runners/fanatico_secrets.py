@@ -152,6 +152,20 @@ def secrets_settle():
         return {"forgotten": list(dict.fromkeys(name for of_role in former.values() for name in of_role))}
 
 
+def secrets_unsettled():
+    """
+    Return the names of the secrets of which the former value still counts: a rotation of them has not come to its end.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.secrets_unsettled
+    """
+    former = _former(__utils__["fanatico_master.root"](__opts__) / "secrets")
+    return list(dict.fromkeys(name for of_role in former.values() for name in of_role))
+
+
 def _names():
     """Return {role: [names]} of all secrets."""
     roles = {

@@ -122,7 +122,7 @@ def _overridden_topology(plan, whole):
         return []
     return [
         f"plan:{key}: overridden outside plan.sls, where not everything would see it; change it in plan.sls"
-        for key in ("networks", "virtual_ip", "nodes")
+        for key in ("networks", "virtual_ip", "nodes", "evicted")
         if merged.get(key) != plan.get(key)
     ]
 

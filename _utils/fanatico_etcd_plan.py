@@ -7,6 +7,7 @@ URLs there.
 
 import base64
 import hashlib
+import json
 
 # Signs in etcd's log, what they mean, and what to do.
 _SIGNS = (
@@ -114,6 +115,60 @@ def _alone(me, plan, bootstrap):
 
 def _answer(action, why):
     return {"action": action, "why": why}
+
+
+def leaving(plan, members):
+    """
+    Return the members that stand at none of the plan's peer URLs, whatever they call themselves: they are to be removed.
+
+    plan
+        ``{id: peer URL}`` of the etcd nodes that the plan has.
+    members
+        ``[{"id", "name", "peer_urls"}, ...]``: a list, since a stranger can have the name of a node of the plan.
+
+    Raises ``ValueError`` where all would be: this is another cluster than the plan's.
+    """
+    ours = set(plan.values())
+    gone = [one for one in members if not ours & set(one["peer_urls"])]
+    if gone and len(gone) == len(members):
+        raise ValueError("none of etcd's members is in the plan")
+    return gone
+
+
+def forgotten(prefix, databases, nodes, held):
+    """
+    Return the keys that are left of hosts the plan does not have, in the order in which to delete them.
+
+    prefix
+        Where Patroni's keys are, ``/service/<name>/``.
+    databases, nodes
+        The plan's nodes with the role patroni, and all of them.
+    held
+        ``[(key, value, lease or 0), ...]`` of what is under ``prefix`` and under ``/fanatico/lock/``.
+    """
+    members, leads, locks = [], [], []
+    for key, value, lease in held:
+        if key.startswith(f"{prefix}members/"):
+            if key.removeprefix(f"{prefix}members/") not in databases:
+                members.append(key)
+        elif key == f"{prefix}leader" and value not in databases:
+            leads.append(key)
+        elif key == f"{prefix}failover" and not _among(value, databases):
+            leads.insert(0, key)
+        elif key.startswith("/fanatico/lock/") and (value not in nodes or not lease):
+            locks.append(key)
+    return [*members, *leads, *locks]
+
+
+def _among(order, databases):
+    """Tell whether all who are named in an order to hand the lead over are ``databases``."""
+    try:
+        named = json.loads(order)
+    except ValueError:
+        return False
+    if not isinstance(named, dict):
+        return False
+    return all(named.get(who) in (None, "", *databases) for who in ("leader", "member"))
 
 
 def initial_cluster(me, plan, live):

@@ -5,6 +5,7 @@ Everything here is pure: a plan and the pillar's ``firewall`` go in, a list of f
 """
 
 import ipaddress
+import re
 from typing import Any
 
 TABLE = "fanatico"
@@ -119,7 +120,11 @@ def ruleset(plan, settings, node):
     outgoing = [rule for flow in found for rule in _outgoing(flow, mine)]
     cluster = ", ".join(sorted({*_addresses(plan), plan["virtual_ip"]["address"]}))
     return _TEMPLATE.format(
-        table=TABLE, incoming=_lines(incoming), outgoing=_lines(outgoing), cluster=f"{{ {cluster} }}"
+        table=TABLE,
+        incoming=_lines(incoming),
+        outgoing=_lines(outgoing),
+        cluster=f"{{ {cluster} }}",
+        **_shut_out(plan),
     )
 
 
@@ -130,7 +135,7 @@ delete table inet {table}
 table inet {table} {{
     chain input {{
         type filter hook input priority filter; policy drop;
-        iif lo accept
+        iif lo accept{shut_out_in}
         ct state established,related accept
 {incoming}
         icmp type {{ echo-request, destination-unreachable, time-exceeded, parameter-problem }} accept
@@ -139,7 +144,7 @@ table inet {table} {{
     }}
     chain output {{
         type filter hook output priority filter; policy accept;
-        oif lo accept
+        oif lo accept{shut_out_out}
         ct state established,related accept
 {outgoing}
         meta l4proto icmp accept
@@ -150,6 +155,29 @@ table inet {table} {{
 # Not the first packet of a connection. Such ones are let through in both directions without asking the kernel's table of
 # connections: loading the rules, or losing that table, must not cut a session that was allowed.
 _GOING_ON = "tcp flags & (syn | ack) != syn"
+
+
+def _shut_out(plan):
+    """
+    Return the rules about hosts that were evicted, before all others: not one packet, of no session that goes on either.
+
+    What this host still sends there is refused to its own program, which so ends the session at once.
+    """
+    addresses = sorted({node["address"] for node in (plan.get("evicted") or {}).values()})
+    if not addresses:
+        return {"shut_out_in": "", "shut_out_out": ""}
+    them = f"{{ {', '.join(addresses)} }}"
+    refused = f"ip daddr {them} meta l4proto tcp reject with tcp reset"
+    return {
+        "shut_out_in": f"\n        ip saddr {them} drop",
+        "shut_out_out": f"\n        {refused}\n        ip daddr {them} drop",
+    }
+
+
+def barred(rules):
+    """Return the addresses that a ruleset shuts out, sorted. ``rules``: what ``ruleset`` returned."""
+    found = re.search(r"^ *ip saddr \{ (.*) \} drop$", rules, re.MULTILINE)
+    return sorted(found[1].split(", ")) if found else []
 
 
 def _incoming(flow, mine):

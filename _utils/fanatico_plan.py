@@ -72,6 +72,11 @@ def nodes(plan, role=None):
     return [name for name, node in plan["nodes"].items() if role is None or role in node["roles"]]
 
 
+def evicted(plan):
+    """Return ``{id: {"address", "roles", ...}}`` of the hosts that are shut out for good (``orch.evict``); none is a node."""
+    return dict(plan.get("evicted") or {})
+
+
 def roles(plan, node):
     """Return the roles of ``node``; an empty list for a node that is not in the plan."""
     return list(plan["nodes"].get(node, {}).get("roles", []))

@@ -163,6 +163,8 @@ def _step(tag, result):
         step["machines"] |= {machine: changed(states) for machine, states in of_states.items()}
         if result.get("name") == "fanatico.proof":
             step["proof"] = next((seen for seen in (returned or {}).values() if isinstance(seen, dict)), {})
+    elif result.get("name") == "fanatico.evicted" and isinstance(returned, dict):
+        step["proof"] = returned
     if result["result"] is False and not any(one["result"] is False for one in step["steps"]):
         found = [fault for machine, states in of_states.items() for fault in _faults(states, machine, title)]
         step["faults"] = found or [

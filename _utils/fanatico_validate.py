@@ -215,6 +215,10 @@ def _nodes(pillar, role=None):
     return {name: node for name, node in nodes.items() if role is None or role in node.get("roles", ())}
 
 
+def _evicted(pillar):
+    return {name: node for name, node in _get(pillar, "plan:evicted", {}).items() if isinstance(node, dict)}
+
+
 def _addresses(pillar, role=None):
     return {name: node["address"] for name, node in _nodes(pillar, role).items() if "address" in node}
 
@@ -301,7 +305,8 @@ def _role_faults(pillar):
         if not _nodes(pillar, role):
             yield path, f"no node has the role {role}; give it to at least one"
     etcd, masters = _nodes(pillar, "etcd"), _nodes(pillar, "master")
-    if etcd and len(etcd) % 2 == 0:
+    lost = [name for name, node in _evicted(pillar).items() if "etcd" in node.get("roles", ())]
+    if etcd and len(etcd) % 2 == 0 and not lost:  # until another host is in the place of one that was evicted
         text = f"{len(etcd)} nodes have the role etcd ({', '.join(etcd)}), and one less would survive as much"
         yield path, f"{text}; use 1, 3, 5 or 7"
     if len(etcd) > 7:
@@ -319,6 +324,27 @@ def _role_faults(pillar):
             "with a single patroni node no replica can confirm a write, and every write would wait for ever"
         )
         yield ["patroni", "dynamic", "synchronous_mode_strict"], f"{text}; add a node, or set it to false"
+
+
+def _evicted_faults(pillar):
+    """A host that is shut out is no node, and its address nobody's: the firewalls take no packet from there."""
+    nodes, evicted = _nodes(pillar), _evicted(pillar)
+    addresses = {address: name for name, address in _addresses(pillar).items()}
+    virtual = _get(pillar, "plan:virtual_ip:address")
+    for name, node in evicted.items():
+        path, address = ["plan", "evicted", name], node.get("address")
+        if name in nodes:
+            yield (
+                path,
+                "is under plan:nodes too; a host that is shut out is no node: take one of the two lines out",
+            )
+        elif address in addresses:
+            text = f"{address} is that of {addresses[address]} too, whose packets every host would drop"
+            yield [*path, "address"], f"{text}; give {addresses[address]} another"
+        if virtual and address == virtual:
+            yield [*path, "address"], f"{address} is the virtual IP, and every host would drop its packets"
+        if "master" in node.get("roles", ()):
+            yield [*path, "roles"], "the Salt master cannot be shut out: it is who does that"
 
 
 def _port_faults(pillar):
@@ -539,6 +565,7 @@ _CHECKS = (
     _address_faults,
     _virtual_ip_faults,
     _role_faults,
+    _evicted_faults,
     _port_faults,
     _timing_faults,
     _postgresql_faults,

@@ -34,6 +34,10 @@ plan:
     etcd2:    {address: 10.0.3.11, roles: [etcd]}
     etcd3:    {address: 10.0.3.12, roles: [etcd]}
 
+  # Hosts that are shut out for good, each with its line from above: docs/security.md, "A host that is lost".
+  # evicted:
+  #   db4: {address: 10.0.2.13, roles: [patroni]}
+
   ports:
     rpc_http: 8545                # on the virtual IP and on the rpc nodes
     rpc_ws: 8546

@@ -12,14 +12,14 @@ import salt.utils.yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _utils import fanatico_guard
+from _utils import fanatico_guard, fanatico_plan
 from tests.rendering.conftest import PLANS
 from tests.support import REPO
 from tests.support.tree import Node, reused
 
 EVENT = {"host": "db1", "what": "patroni.service", "why": "it stopped"}
 # What the callers of an orchestration pass along.
-PILLAR = {"orch.heal": {"event": EVENT}}
+PILLAR = {"orch.heal": {"event": EVENT}, "orch.evict": {"host": "db9"}}
 
 
 def orchestrations():
@@ -42,10 +42,25 @@ def make_master(pillars, salt_cache):
     return make
 
 
-def compiled(master, name, fresh=False):
+def scope(*roles, unsettled=False):
+    """What `fanatico.evict_scope` returns for a host with these roles, which is no node of the plan any more."""
+    return {
+        "host": "db9",
+        "roles": list(roles),
+        "secrets": fanatico_plan.secret_names(roles),
+        "certificates": roles != ("rpc",),
+        "unsettled": {"secrets": unsettled, "authorities": unsettled},
+    }
+
+
+def compiled(master, name, fresh=False, evicting=None):
     """The steps of an orchestration, on a cluster that runs or one that has never been deployed."""
     databases = master.functions["fanatico_plan.nodes"]("patroni")
-    seen = {"fanatico.etcd_bootstrap": fresh, "fanatico.patroni_first": databases[:1] if fresh else databases}
+    seen = {
+        "fanatico.etcd_bootstrap": fresh,
+        "fanatico.patroni_first": databases[:1] if fresh else databases,
+        "fanatico.evict_scope": evicting or scope("patroni"),
+    }
     master.functions["saltutil.runner"] = lambda name, *args, **kwargs: seen[name]
     return master.compile(name)
 
@@ -70,6 +85,65 @@ def test_a_deploy_changes_one_balancer_after_the_other_is_proven(make_master, pl
     for first, second in itertools.pairwise(master.functions["fanatico_plan.nodes"]("haproxy")):
         waits = waited_for(steps, f"Bring up {second}")
         assert {f"Bring up {first}", f"The virtual IP answers {first}"} <= waits
+
+
+@pytest.mark.parametrize("unsettled", [False, True])
+@pytest.mark.parametrize(
+    ("roles", "added"),
+    [
+        (["patroni"], ["quorum", "forget", "secrets", "certs"]),
+        (["etcd"], ["quorum", "forget", "secrets", "certs"]),
+        (["etcd", "patroni"], ["quorum", "forget", "secrets", "certs"]),
+        (["haproxy"], ["secrets", "certs"]),
+        (["rpc"], []),
+    ],
+)
+def test_who_is_evicted_loses_the_network_first(make_master, roles, added, unsettled):
+    """Each step waits for the one before; what a host never knew is not replaced."""
+    master = make_master("default", "orch.evict")
+    compiled_steps = compiled(master, "orch.evict", evicting=scope(*roles, unsettled=unsettled))
+    steps = {step["__id__"]: step for step in compiled_steps}
+    twice = {"secrets": unsettled, "certs": unsettled}
+    names = {
+        "quorum": ["fanatico_etcd.wait_quorum"],
+        "forget": ["fanatico.evict_forget"],
+        "secrets": ["orch.rotate_secrets"] * (1 + twice["secrets"]),
+        "certs": ["orch.rotate_certs"] * (1 + twice["certs"]),
+    }
+    before_all = [
+        "fanatico.validate",
+        "fanatico.lock",
+        "fanatico.evict_key",
+        "db9: no packet of it is let in",
+    ]
+    leading = [name for word in ("quorum", "forget") if word in added for name in names[word]]
+    replaced = [name for word in ("secrets", "certs") if word in added for name in names[word]]
+    assert [step["name"] for step in compiled_steps] == [
+        *before_all,
+        *leading,
+        "orch.deploy",
+        *replaced,
+        "fanatico.evicted",
+        "fanatico.unlock",
+    ]
+    cut = steps["db9: no packet of it is let in"]
+    assert (cut["fun"], cut["sls"], cut["tgt"]) == (
+        "state",
+        "firewall",
+        master.functions["fanatico_plan.nodes"](),
+    )
+    for first, second in itertools.pairwise(compiled_steps):
+        assert first["__id__"] in waited_for(steps, second["__id__"])
+    rotations = [step for step in compiled_steps if step["name"] == "orch.rotate_secrets"]
+    if rotations:  # the last one: what was begun before it was shut out is replaced once more
+        assert rotations[-1]["pillar"] == {"rotate": fanatico_plan.secret_names(roles)}
+        assert all("pillar" not in step for step in rotations[:-1])
+
+
+def test_a_host_that_cannot_be_evicted_is_refused_before_the_first_step(make_master):
+    master = make_master("default", "orch.evict")
+    with pytest.raises(AssertionError, match="db9 is no host of the plan"):
+        compiled(master, "orch.evict", evicting="db9 is no host of the plan")
 
 
 def waited_for(steps, step):

@@ -67,6 +67,35 @@ def test_the_way_in_for_people_is_the_first_rule(plan):
     assert "tcp dport 22 accept" in first
 
 
+def evicting(plan, host="db3"):
+    """The plan with a host's line moved to where the shut out ones are."""
+    plan = copy.deepcopy(plan)
+    plan["evicted"] = {host: plan["nodes"].pop(host)}
+    return plan
+
+
+def test_a_host_that_is_evicted_comes_before_every_other_rule(plan):
+    """Before sessions that go on too: it may have one."""
+    without = evicting(plan)
+    for node in without["nodes"]:
+        rules = firewall.ruleset(without, {"admin": ["10.0.2.0/24"]}, node)
+        chains = [part.splitlines()[2:4] for part in rules.split("    chain ")[1:]]
+        assert [[line.strip() for line in chain] for chain in chains] == [
+            ["iif lo accept", "ip saddr { 10.0.2.12 } drop"],
+            ["oif lo accept", "ip daddr { 10.0.2.12 } meta l4proto tcp reject with tcp reset"],
+        ]
+        assert firewall.barred(rules) == ["10.0.2.12"]
+
+
+def test_nobody_is_barred_who_is_not_evicted(plan):
+    rules = firewall.ruleset(plan, {}, "db1")
+    assert firewall.barred(rules) == []
+    assert " drop\n" not in rules
+    two = evicting(evicting(plan, "rpc1"))
+    two["evicted"]["rpc1"] = plan["nodes"]["rpc1"]
+    assert firewall.barred(firewall.ruleset(two, {}, "db1")) == ["10.0.1.10", "10.0.2.12"]
+
+
 def test_vrrp_is_between_balancers_only(plan):
     for node in plan["nodes"]:
         rules = [

@@ -260,7 +260,12 @@ class FakeClient:
     def get_prefix(self, prefix, keys_only=False):
         for key in self.store["keys"]:
             if key.startswith(prefix):
-                yield b"", types.SimpleNamespace(key=key.encode())
+                leased = self.store.get("leases", {}).get(key, 0)
+                value = b"" if keys_only else self.store["keys"][key]
+                yield value, types.SimpleNamespace(key=key.encode(), lease_id=leased)
+
+    def delete(self, key):
+        del self.store["keys"][key]
 
     def close(self):
         self.closed = True
@@ -331,6 +336,82 @@ def test_remove_and_add_again(etcd3):
     added = fanatico_etcd.member_add("etcd3")["etcd3"]
     assert added["started"] is False
     assert len(fanatico_etcd.member_add("etcd3")) == 3
+
+
+@pytest.fixture
+def without_three(etcd3):
+    """etcd3 and db3 are lost, and no nodes any more; db3 led, and has left what it could."""
+    plan = fanatico_etcd.__pillar__["plan"]
+    plan["evicted"] = {name: plan["nodes"].pop(name) for name in ("etcd3", "db3")}
+    prefix = f"/service/{plan['name']}/"
+    etcd3.store["keys"] = {
+        f"{prefix}config": b"{}",
+        f"{prefix}leader": b"db3",
+        f"{prefix}members/db1": b"{}",
+        f"{prefix}members/db3": b"{}",
+        f"{prefix}members/etcd1": b"{}",  # no database
+        f"{prefix}sync": b'{"leader": "db3", "sync_standby": "db1"}',
+        f"{prefix}failover": b'{"leader": "db1", "member": "db3"}',
+        "/fanatico/lock/restart-etcd": b"etcd1",
+        "/other": b"",
+    }
+    return etcd3.store
+
+
+def test_a_host_that_is_evicted_is_forgotten_and_nothing_else(without_three):
+    prefix = f"/service/{fanatico_etcd.__pillar__['plan']['name']}/"
+    assert fanatico_etcd.evict("db3") == {
+        "members": ["etcd3"],
+        "keys": [
+            *(f"{prefix}members/{name}" for name in ("db3", "etcd1")),
+            *(f"{prefix}{name}" for name in ("failover", "leader")),
+            "/fanatico/lock/restart-etcd",  # no lease: it would be held for ever
+        ],
+    }
+    assert list(without_three["keys"]) == [
+        f"{prefix}config",
+        f"{prefix}members/db1",
+        f"{prefix}sync",
+        "/other",
+    ]
+    assert fanatico_etcd.evict("db3") == {"members": [], "keys": []}
+
+
+def test_what_members_of_the_plan_hold_stays(without_three):
+    prefix = f"/service/{fanatico_etcd.__pillar__['plan']['name']}/"
+    kept = {
+        f"{prefix}leader": b"db1",
+        f"{prefix}failover": b'{"leader": "db1", "member": "db2"}',
+        "/fanatico/lock/restart-etcd": b"etcd2",
+    }
+    without_three["keys"], without_three["leases"] = dict(kept), {"/fanatico/lock/restart-etcd": 7}
+    assert fanatico_etcd.evict("db3")["keys"] == []
+    assert without_three["keys"] == kept
+
+
+def test_a_member_under_another_ones_name_is_removed_by_where_it_stands(without_three, cluster):
+    without_three["members"][2].name = "etcd1"
+    without_three["members"].append(
+        types.SimpleNamespace(id=9, name="", peer_urls=["https://10.9.9.9:2380"], client_urls=[])
+    )
+    assert fanatico_etcd.evict("db3")["members"] == ["etcd1", "9"]
+    assert [one.id for one in without_three["members"]] == [int(IDS["etcd1"]), int(IDS["etcd2"])]
+
+
+def test_no_member_is_removed_where_all_would_be(without_three):
+    for one in without_three["members"]:
+        one.peer_urls = ["https://10.9.9.9:2380"]
+    with pytest.raises(
+        CommandExecutionError, match="none of etcd's members is in the plan: nothing was removed"
+    ):
+        fanatico_etcd.evict("db3")
+    assert len(without_three["members"]) == 3
+
+
+def test_a_node_of_the_plan_is_not_forgotten(etcd3):
+    with pytest.raises(CommandExecutionError, match="db3 is a node of the plan"):
+        fanatico_etcd.evict("db3")
+    assert len(etcd3.store["members"]) == 3
 
 
 def test_only_nodes_of_the_plan_are_added(etcd3):

@@ -134,7 +134,7 @@ def test_module_without_a_plan_says_so(monkeypatch):
 def test_names_agree():
     """Roles and secrets are written down in more than one place: the same."""
     schema = json.loads((REPO / "pillar" / "schema.json").read_text())
-    node = schema["properties"]["plan"]["properties"]["nodes"]["additionalProperties"]
+    node = schema["$defs"]["node"]
     assert tuple(node["properties"]["roles"]["items"]["enum"]) == fanatico_plan.ROLES
     assert fanatico_validate._ROLES == fanatico_plan.ROLES
     assert sorted(schema["properties"]["secrets"]["properties"]) == sorted(

@@ -113,6 +113,28 @@ ONE_FAULT = [
         {"plan:nodes:RPC_4": {"address": "10.0.1.13", "roles": ["rpc"]}},
         "plan:nodes:RPC_4: not a valid name; should be a name: lower-case letters, digits and hyphens, at most 63",
     ),
+    # hosts that are shut out
+    (
+        {"plan:evicted": {"db3": {"address": "10.0.2.12", "roles": ["patroni"]}}},
+        "plan:evicted:db3: is under plan:nodes too; a host that is shut out is no node: take one of the two lines out",
+    ),
+    (
+        {"plan:evicted": {"db4": {"address": "10.0.2.12", "roles": ["patroni"]}}},
+        "plan:evicted:db4:address: 10.0.2.12 is that of db3 too, whose packets every host would drop; give db3 another",
+    ),
+    (
+        {"plan:evicted": {"db4": {"address": "10.0.0.100", "roles": ["patroni"]}}},
+        "plan:evicted:db4:address: 10.0.0.100 is the virtual IP, and every host would drop its packets",
+    ),
+    (
+        {"plan:evicted": {"other": {"address": "10.0.0.6", "roles": ["master"]}}},
+        "plan:evicted:other:roles: the Salt master cannot be shut out: it is who does that",
+    ),
+    (
+        {"plan:evicted": ["db3"]},
+        "plan:evicted: ['db3'] is not a mapping; should be minion id: {address: 10.0.2.12, roles: [patroni]} for each host "
+        "that is shut out for good: its line of nodes, moved",
+    ),
     # networks
     (
         {"plan:networks:rpc:cidr": "10.0.1.0/33"},
