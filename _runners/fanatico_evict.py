@@ -12,6 +12,7 @@ __virtualname__ = "fanatico"
 
 _LOOK = 10  # seconds for a node to say how it is
 _LEAD = 60  # seconds for a standby to take the lead of a host that is cut off
+_TOKEN = 5  # seconds after which Patroni is helped to do so
 
 
 def __init__(opts):
@@ -62,6 +63,19 @@ def evict_scope(host=""):
     }
 
 
+def evict_refused(reason):
+    """
+    Refuse, with what ``evict_scope`` has said; the only step of an ``orch.evict`` that is not to begin.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.evict_refused 'db9 is no host of the plan'
+    """
+    _refuse_for(reason)
+
+
 def evict_key(host):
     """
     Refuse a host's minion key for good, whatever key is sent in its name, and forget its SSH host key. A step of ``orch.evict``.
@@ -101,8 +115,8 @@ def evict_forget(host, timeout=_LEAD):
     timeout
         Seconds for a standby to take it.
 
-    Returns ``{"members", "keys": what etcd forgot, "resumed": whether Patroni was paused and is not any more}``. Raises where no
-    etcd host does it, and where nobody leads in time.
+    Returns ``{"members", "keys": what etcd forgot, "patroni": what had to be done for a new leader}``. Raises where no etcd host
+    does it, and where nobody leads in time.
 
     CLI Example:
 
@@ -121,12 +135,18 @@ def evict_forget(host, timeout=_LEAD):
             f"etcd does not forget {host}: {node}: {str(answer or 'no answer')[-300:]}. Next: salt {node} fanatico_etcd.status, "
             "then run it again"
         )
-    return answer | {"resumed": _wait_lead(plan, host, time.monotonic() + timeout, timeout)}
+    return answer | {"patroni": _wait_lead(plan, host, time.monotonic() + timeout, timeout)}
 
 
 def _wait_lead(plan, host, deadline, timeout):
-    """Wait until every database of the plan that answers names one of them as leader; tell whether Patroni had to be resumed."""
-    databases, resumed = __utils__["fanatico_plan.nodes"](plan, "patroni"), False
+    """
+    Wait until every database of the plan that answers names one of them as leader; return what had to be done for it.
+
+    Paused, nobody takes over, and whoever rules Patroni's store can pause it. Nor does anybody whose token etcd does not take
+    any more, after a change of etcd's users: Patroni 4.0 logs in again when its token ends, minutes later, or when it starts.
+    """
+    databases, did = __utils__["fanatico_plan.nodes"](plan, "patroni"), []
+    patience = min(deadline, time.monotonic() + _TOKEN)
     while True:
         views = {
             node: one
@@ -135,12 +155,16 @@ def _wait_lead(plan, host, deadline, timeout):
         }
         leaders = {_leader(view) for view in views.values()}
         if len(leaders) == 1 and leaders <= set(databases):
-            return resumed
-        # Paused, nobody takes over; whoever rules Patroni's store can pause it.
-        if not resumed and any(view.get("pause") for view in views.values()):
-            _ask(list(views)[:1], "fanatico_patroni.resume", [], _LOOK)
-            resumed = True
-        if time.monotonic() >= deadline:
+            return did
+        now = time.monotonic()
+        if "resumed" not in did and any(view.get("pause") for view in views.values()):
+            told = _ask(list(views)[:1], "fanatico_patroni.resume", [], _LOOK)
+            did += ["resumed"] if True in told.values() else []
+        if "logged in again" not in did and now >= patience:
+            # As a crash would end it: PostgreSQL goes on, and the unit starts Patroni again.
+            _ask(databases, "fanatico_unit.kill", ["patroni.service"], _LOOK)
+            did.append("logged in again")
+        if now >= deadline:
             named = ", ".join(sorted(str(one) for one in leaders)) or "no answer"
             _refuse_for(
                 f"{host} is cut off, and no database of the plan leads within {timeout:g} s (leader: {named}). "

@@ -4,7 +4,13 @@
 #   salt-run state.orchestrate orch.evict pillar='{"host": "db2"}'
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 {%- set scope = salt["saltutil.runner"]("fanatico.evict_scope", arg=[pillar.get("host", "")]) %}
-{%- if scope is not mapping %}{{ raise(scope) }}{% endif %}
+{%- if scope is not mapping %}
+It can be shut out:
+  step.runner:
+    - failhard: True
+    - name: fanatico.evict_refused
+    - reason: {{ scope | string | json }}
+{%- else %}
 {%- set host = scope.host %}
 {%- set before = {"name": host ~ ": no packet of it is let in"} %}
 Check the pillar:
@@ -40,6 +46,26 @@ Keep other changes away:
     - timeout: 60
     - require:
       - step: "{{ host }}: its minion key is refused"
+
+# What a minion does beside state runs goes by the pillar that it has had since it started.
+Every node knows the pillar as it is:
+  step.function:
+    - failhard: True
+    - name: saltutil.refresh_pillar
+    - tgt: {{ nodes() | json }}
+    - tgt_type: list
+    - kwarg: {wait: True}
+    - timeout: 60
+    - require:
+      - step: "{{ before.name }}"
+
+Every node has our modules:
+  step.runner:
+    - failhard: True
+    - name: fanatico.sync_modules
+    - require:
+      - step: Every node knows the pillar as it is
+{%- do before.update(name="Every node has our modules") %}
 {%- if "etcd" in scope.roles or "patroni" in scope.roles %}
 
 etcd has a quorum without it:
@@ -131,3 +157,4 @@ Let other changes in again:
     - reason: {{ ("shut out, with " ~ (scope.secrets | length) ~ " secrets" ~ (" and all certificates" if scope.certificates else "") ~ " replaced") | json }}
     - require:
       - step: "{{ host }}: it is shut out"
+{%- endif %}

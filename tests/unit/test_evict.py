@@ -317,7 +317,7 @@ def test_it_waits_until_a_database_of_the_plan_leads(master, plan, monkeypatch):
         {"members": [], "keys": ["leader"]} if node == "etcd2" else None
     )
     master.answers["fanatico_patroni.cluster"] = lambda node: view(next(led))
-    assert runner.evict_forget("db3") == {"members": [], "keys": ["leader"], "resumed": False}
+    assert runner.evict_forget("db3") == {"members": [], "keys": ["leader"], "patroni": []}
     assert len(slept) == 2
     assert [nodes for nodes, function, _ in master.asked if function == "fanatico_etcd.evict"] == [
         ["etcd1"],
@@ -334,13 +334,27 @@ def test_a_cluster_that_was_paused_takes_over_all_the_same(master, plan, monkeyp
         view("db3", pause=True) if state["paused"] else view("db1")
     )
     master.answers["fanatico_patroni.resume"] = lambda node: not state.update(paused=False)
-    assert runner.evict_forget("db3")["resumed"] is True
+    assert runner.evict_forget("db3")["patroni"] == ["resumed"]
+
+
+def test_a_patroni_whose_token_etcd_refuses_logs_in_again(master, plan, monkeypatch):
+    """Once, and not before it has had its time."""
+    moved(plan, "db3")
+    clock, killed = [0.0], []
+    monkeypatch.setattr(runner.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    monkeypatch.setattr(runner.time, "monotonic", lambda: clock[0])
+    master.answers["fanatico_etcd.evict"] = lambda node: {"members": [], "keys": []}
+    master.answers["fanatico_patroni.cluster"] = lambda node: view("db1" if clock[0] > 20 else "db3")
+    master.answers["fanatico_unit.kill"] = lambda node: killed.append((node, clock[0]))
+    assert runner.evict_forget("db3")["patroni"] == ["logged in again"]
+    assert killed == [("db1", 5.0), ("db2", 5.0)]
 
 
 def test_no_new_leader_is_a_failure_that_says_what_was_seen(master, plan):
     moved(plan, "db3")
     master.answers["fanatico_etcd.evict"] = lambda node: {"members": [], "keys": []}
     master.answers["fanatico_patroni.cluster"] = lambda node: view("db3")
+    master.answers["fanatico_unit.kill"] = lambda node: 1
     with pytest.raises(
         CommandExecutionError, match=r"no database of the plan leads within 0 s \(leader: db3\)"
     ):

@@ -61,7 +61,8 @@ def etcd_peer(one):
 
 def patroni(one):
     token = base64.b64encode(f"patroni:{one['password']}".encode()).decode()
-    return asked(one, "PATCH", "/config", {}, f"Authorization: Basic {token}\r\n") == 200
+    # Whoever is let in is answered, if only that etcd takes nothing at the moment.
+    return asked(one, "PATCH", "/config", {}, f"Authorization: Basic {token}\r\n") not in (0, 401, 403)
 
 
 def postgres(one):
