@@ -35,7 +35,7 @@ def _plan():
 
 
 def _settings():
-    return dict(_util("fanatico_plan.get")(__pillar__, "firewall", {}))
+    return _util("fanatico_firewall.settings")(__pillar__)
 
 
 def flows():

@@ -5,6 +5,7 @@ Everything here is pure: a plan and the pillar's ``firewall`` go in, a list of f
 """
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Any
 
 TABLE = "fanatico"
@@ -12,8 +13,9 @@ VRRP = 112  # IP protocol number
 SALT_PORTS = (4505, 4506)
 ANYBODY = "0.0.0.0/0"
 
-# Port of the plan, the role that listens there, and the roles that may connect. "clients", "monitoring" and "anybody" are
-# not roles: the first two are networks of the pillar, the plan's own networks being clients too.
+# Port of the plan, the role that listens there, and the roles that may connect. "clients", "monitoring", "anybody" and
+# "following" are not roles: the first two are networks of the pillar, the plan's own networks being clients too; the last are
+# the chain nodes where they follow each other by JSON-RPC.
 _SERVICES = (
     ("rpc_http", "haproxy", ("anybody",)),
     ("rpc_ws", "haproxy", ("anybody",)),
@@ -23,15 +25,23 @@ _SERVICES = (
     ("rpc_wss", "haproxy", ("anybody",)),
     ("haproxy_stats", "haproxy", ("haproxy", "master", "monitoring")),
     ("haproxy_peers", "haproxy", ("haproxy",)),
-    ("rpc_http", "rpc", ("haproxy", "rpc")),
+    # What nobody may ask through the balancers, a node answers: another node is let in only as one that follows (rpc:follow).
+    ("rpc_http", "rpc", ("haproxy", "following")),
     ("rpc_ws", "rpc", ("haproxy",)),
-    ("rpc_agent", "rpc", ("haproxy",)),
+    ("rpc_agent", "rpc", ("haproxy", "rpc")),
     ("postgres", "patroni", ("haproxy", "patroni")),
     ("patroni_rest", "patroni", ("haproxy", "master", "patroni", "monitoring")),
     ("etcd_client", "etcd", ("etcd", "patroni")),
     ("etcd_peer", "etcd", ("etcd",)),
     ("etcd_metrics", "etcd", ("monitoring",)),
 )
+
+
+def settings(pillar):
+    """Return what ``flows`` and ``ruleset`` need of a node's pillar beside the plan: ``firewall``, and ``rpc:follow``."""
+    found, rpc = pillar.get("firewall"), pillar.get("rpc")
+    follow = isinstance(rpc, Mapping) and bool(rpc.get("follow"))
+    return {**(found if isinstance(found, Mapping) else {}), "follow": follow}
 
 
 def flows(plan, settings):
@@ -41,7 +51,8 @@ def flows(plan, settings):
     plan
         The pillar's ``plan``, after ``fanatico_plan.complete``.
     settings
-        The pillar's ``firewall``: ``admin``, ``clients``, ``monitoring`` (networks), ``ssh_port`` and ``allow``.
+        Of ``settings(pillar)``: the pillar's ``firewall`` (``admin``, ``clients``, ``monitoring``: networks; ``ssh_port``;
+        ``allow``) and ``follow``, the pillar's ``rpc:follow``.
 
     ``to`` lists addresses, ``from`` addresses and networks; ``port`` is None where the protocol has none.
     """
@@ -93,6 +104,8 @@ def _senders(plan, settings, words):
             found += [*_networks(plan), *settings.get("clients", ())]
         elif word == "monitoring":
             found += settings.get("monitoring", ())
+        elif word == "following":
+            found += _addresses(plan, "rpc") if settings.get("follow") else ()
         else:
             found += _addresses(plan, word)
     return list(dict.fromkeys(found))

@@ -9,6 +9,7 @@ from salt.exceptions import CommandExecutionError
 from _modules import fanatico_firewall as module
 from _states import fanatico_firewall as state
 from _utils import fanatico_firewall as firewall
+from _utils import fanatico_plan
 
 
 def senders(plan, name, to, settings=None):
@@ -33,6 +34,21 @@ def test_etcd_is_for_etcd_and_databases(plan):
     assert senders(plan, "etcd_metrics", "10.0.3.10") == set(), (
         "nobody reads metrics until monitoring is named"
     )
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_no_chain_node_asks_another_one_unless_they_follow_each_other(plan, follow):
+    balancers, others = {"10.0.0.10", "10.0.0.11"}, {"10.0.1.10", "10.0.1.11", "10.0.1.12"}
+    settings = firewall.settings({"rpc": {"follow": follow}})
+    assert senders(plan, "rpc_http", "10.0.1.10", settings) == balancers | (others if follow else set())
+    assert senders(plan, "rpc_ws", "10.0.1.10", settings) == balancers
+    # Their agents tell each other how far each node is.
+    assert senders(fanatico_plan.complete(plan), "rpc_agent", "10.0.1.10", settings) == balancers | others
+
+
+@pytest.mark.parametrize("pillar", [{}, {"firewall": None, "rpc": None}, {"rpc": {}}])
+def test_a_pillar_that_says_nothing(pillar):
+    assert firewall.settings(pillar) == {"follow": False}
 
 
 def test_only_the_public_ports_are_public(plan):
