@@ -5,6 +5,7 @@ Everything here is pure: a plan and the pillar's ``firewall`` go in, a list of f
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,7 +75,87 @@ def flows(plan, settings):
 
 def admins(plan, settings):
     """Return who may come in by ssh: the networks the pillar names, and the master in any case."""
-    return [*(settings.get("admin") or _networks(plan)), *_addresses(plan, "master")]
+    return [*settings.get("admin", ()), *_addresses(plan, "master")]
+
+
+def shut_out(plan, settings, node, sessions):
+    """
+    Return the sessions of ``sessions`` that could not be made again under the rules of ``node``.
+
+    plan, settings
+        As for ``flows``.
+    node
+        An id of the plan.
+    sessions
+        ``[(address here, port here, address of the other side)]``, as ``sessions_of`` reads them.
+
+    The rules let nobody in by IPv6. Sessions of this machine with itself do not count: the rules let them be.
+    """
+    mine = _reached_at(plan, node)
+    found = flows(plan, settings)
+
+    def again(session):
+        here, port, peer = session
+        there = ipaddress.ip_address(peer)
+        if there.is_loopback or peer == here:
+            return True
+        return there.version == 4 and any(
+            flow["protocol"] == "tcp"
+            and flow["port"] == port
+            and mine & set(flow["to"])
+            and any(there in ipaddress.ip_network(sender) for sender in flow["from"])
+            for flow in found
+        )
+
+    return [session for session in sessions if not again(session)]
+
+
+# Whoever serves ssh: before OpenSSH 9.8 a session is led by sshd, from then on by sshd-session.
+_SSH = ("sshd", "sshd-session", "sshd-auth", "dropbear")
+
+
+def sessions_of(text, ports=()):
+    """
+    Return the ssh sessions in what ``ss -Htnp state established`` printed, ``[(address here, port here, other address)]``.
+
+    text
+        The lines: two figures, two addresses with ports, and the processes that have the connection.
+    ports
+        Ports at which ssh is expected; a session at another one is known by the program that serves it.
+    """
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 4:
+            continue
+        here, peer = _place(words[2]), _place(words[3])
+        served = any(f'("{name}",' in line for name in _SSH)
+        # A connection that this machine itself has made by ssh is that of `ssh`, which is none of these programs.
+        if served or here[1] in ports:
+            found.append((*here, peer[0]))
+    return found
+
+
+def doors_of(text):
+    """Return the ports at which an sshd listens, by what ``ss -Htlnp`` printed; none where systemd listens for it."""
+    lines = [line.split() for line in text.splitlines() if any(f'("{name}",' in line for name in _SSH)]
+    return {int(words[3].rpartition(":")[2]) for words in lines if len(words) > 4}
+
+
+def open_ports(plan, settings, node):
+    """Return the TCP ports at which the rules of ``node`` let anybody in. ``plan``, ``settings``: as for ``flows``."""
+    mine = _reached_at(plan, node)
+    return {
+        flow["port"] for flow in flows(plan, settings) if flow["protocol"] == "tcp" and mine & set(flow["to"])
+    }
+
+
+def _place(text):
+    """Return ``(address, port)`` of a socket as ``ss`` writes it; an IPv4 address within an IPv6 one as IPv4."""
+    host, _, port = text.rpartition(":")
+    address = ipaddress.ip_address(re.sub(r"[][]|%[^]]*", "", host))
+    inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(inner or address), int(port)
 
 
 def _flow(name, port, to, senders, protocol="tcp"):
@@ -89,6 +170,12 @@ def _listening(plan, role):
     """Return the addresses at which a role is reached: the balancers also at the virtual one."""
     own = _addresses(plan, role)
     return [*own, plan["virtual_ip"]["address"]] if role == "haproxy" and own else own
+
+
+def _reached_at(plan, node):
+    """Return the addresses at which one node is reached."""
+    own = {plan["nodes"][node]["address"]}
+    return own | {plan["virtual_ip"]["address"]} if "haproxy" in plan["nodes"][node]["roles"] else own
 
 
 def _networks(plan):
@@ -122,9 +209,7 @@ def ruleset(plan, settings, node):
     """
     if node not in plan["nodes"]:
         raise ValueError(f"{node} is not in the plan: add it under plan:nodes in pillar/plan.sls")
-    mine = {plan["nodes"][node]["address"]}
-    if "haproxy" in plan["nodes"][node]["roles"]:
-        mine.add(plan["virtual_ip"]["address"])
+    mine = _reached_at(plan, node)
     found = sorted(
         flows(plan, settings), key=lambda flow: flow["name"] != "ssh"
     )  # the way in for people comes first
