@@ -709,7 +709,7 @@ def _rpc_behind():
     heads = []
     for peer in _util("fanatico_plan.peers")(__pillar__["plan"], "rpc", __opts__["id"]):
         with contextlib.suppress(CommandExecutionError):
-            heads.append(__salt__["fanatico_rpc.head"](peer, timeout=_ASK))
+            heads.append(__salt__["fanatico_rpc.heard"](peer, timeout=_ASK)["head"] or 0)
     lag = max(heads, default=0) - int(block["number"], 16)
     if lag <= _MAX_LAG or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
         return ""

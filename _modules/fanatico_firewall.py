@@ -4,11 +4,11 @@ This node's firewall: the rules that follow from the plan, loaded so that nobody
 Only the table ``inet fanatico`` is ours; other tables on the host stay as they are.
 """
 
-import ipaddress
 import pathlib
 import socket
 import subprocess
 
+import salt.config
 from salt.exceptions import CommandExecutionError
 
 CONFIRMED = "/etc/fanatico/firewall.nft"  # what fanatico-firewall.service loads at boot
@@ -17,7 +17,9 @@ WORK = "/run/fanatico-firewall"
 LISTED = f"{WORK}/listed"
 TIMER = "fanatico-firewall-rollback"
 EMPTY = "table inet fanatico\ndelete table inet fanatico\n"
-MASTER_PORT = 4506
+PUBLISH_PORT, MASTER_PORT = 4505, 4506
+MASTER_CONFIG = "/etc/salt/master"
+ASKED = 8  # seconds for the minions to answer whether they reach the master
 
 
 def _util(name):
@@ -35,7 +37,7 @@ def _plan():
 
 
 def _settings():
-    return dict(_util("fanatico_plan.get")(__pillar__, "firewall", {}))
+    return _util("fanatico_firewall.settings")(__pillar__)
 
 
 def flows():
@@ -123,6 +125,8 @@ def apply(timeout=10):
     timeout
         Seconds in which a new connection to the master must succeed.
 
+    On the master itself, each host of the plan that is connected and can make a new connection before must be able to after.
+
     A timer of systemd puts the old rules back should this process, or the whole minion, not live to say that all is
     well. Raises ``CommandExecutionError`` with the old rules in force: where nftables refuses the new ones, where they
     would cut off somebody who is logged in by ssh, and where the master could not be reached through them.
@@ -143,9 +147,17 @@ def apply(timeout=10):
     before = present() if _untouched() else ""
     rollback.write_text(before or EMPTY + _listed(), encoding="utf-8")
     _nft("-c", "-f", str(candidate))
-    _arm(rollback, timeout + 20)
+    before_through = _through()
+    _arm(rollback, timeout + 20 + 2 * ASKED)
     try:
         _nft("-f", str(candidate))
+        lost = before_through - _through() if before_through else set()
+        if lost:
+            raise CommandExecutionError(
+                f"{_me()}: with the new firewall rules {', '.join(sorted(lost))} could make no new connection to this master "
+                f"within {ASKED} s, so the old ones are back in force. "
+                f"Next: compare `salt-call --local fanatico_firewall.wanted` with the addresses these hosts have"
+            )
         unreachable = _unreachable_masters(timeout)
         if unreachable:
             raise CommandExecutionError(
@@ -245,27 +257,43 @@ def _connects(address, port, timeout=2):
 
 
 def _refuse_to_lock_out():
-    """Raise where a person is logged in by ssh from where the new rules would not let them in again."""
-    settings = _settings()
-    admins = [
-        ipaddress.ip_network(one) for one in _util("fanatico_firewall.admins")(__pillar__["plan"], settings)
-    ]
+    """Raise where a person is logged in by ssh who could not come in again through the new rules."""
+    settings, plan = _settings(), _plan()
+    if _me() not in plan["nodes"]:
+        return  # which wanted() has refused
     port = settings.get("ssh_port", 22)
-    meant = {node["address"] for node in _util("fanatico_plan.evicted")(__pillar__["plan"]).values()}
-    strangers = sorted(
-        peer
-        for peer in _ssh_peers(port) - meant
-        if not any(ipaddress.ip_address(peer) in one for one in admins)
-    )
-    if strangers:
+    doors = _util("fanatico_firewall.doors_of")(_run(["ss", "-Htlnp"]))
+    if doors and not doors & _util("fanatico_firewall.open_ports")(plan, settings, _me()):
         raise CommandExecutionError(
-            f"{_me()}: somebody is logged in by ssh from {', '.join(strangers)}, which the firewall would shut out; "
-            "nothing was changed. Next: add their network to firewall:admin in the pillar, or end that session"
+            f"{_me()}: sshd listens at port {', '.join(map(str, sorted(doors)))}, and the firewall would take ssh at port {port} "
+            "alone; nothing was changed. Next: set firewall:ssh_port in the pillar"
+        )
+    told = _run(["ss", "-Htnp", "state", "established"])
+    sessions = _util("fanatico_firewall.sessions_of")(told, [port])
+    lost = sorted(set(_util("fanatico_firewall.shut_out")(plan, settings, _me(), sessions)))
+    if lost:
+        who = ", ".join(f"{peer} (to port {there})" for _, there, peer in lost)
+        raise CommandExecutionError(
+            f"{_me()}: somebody is logged in by ssh from {who}, whom the firewall would shut out: it takes ssh at port {port} "
+            "from the master and from firewall:admin, by IPv4; nothing was changed. Next: add their network to firewall:admin, "
+            "or the port as firewall:ssh_port, in the pillar, or end that session"
         )
 
 
-def _ssh_peers(port):
-    """Return the IPv4 addresses, not this machine's own, that have an ssh session here."""
-    told = _run(["ss", "-4Htn", "state", "established", f"sport = :{port}"])
-    peers = {line.split()[3].rpartition(":")[0] for line in told.splitlines() if len(line.split()) > 3}
-    return {peer for peer in peers if not ipaddress.ip_address(peer).is_loopback}
+def _through():
+    """
+    Return the other hosts of the plan that make a new connection to this master; empty where this is none.
+
+    Only those that have one now are asked: a host that is down cannot be lost.
+    """
+    plan = _plan()
+    address = plan["nodes"].get(_me(), {}).get("address")
+    masters = _util("fanatico_plan.addresses")(plan, "master")
+    if __opts__.get("file_client") == "local" or _me() not in masters:
+        return set()
+    told = _run(["ss", "-Htn", "state", "established", f"sport = :{PUBLISH_PORT}"])
+    connected = {peer for _, _, peer in _util("fanatico_firewall.sessions_of")(told, [PUBLISH_PORT])}
+    ids = [name for name, node in plan["nodes"].items() if name != _me() and node["address"] in connected]
+    opts = salt.config.client_config(MASTER_CONFIG)
+    answers = _util("fanatico_sweep.ask")(opts, ids, "network.connect", [address, MASTER_PORT], timeout=ASKED)
+    return {name for name, told in answers.items() if isinstance(told, dict) and told.get("result") is True}

@@ -13,7 +13,8 @@ from salt.exceptions import CommandExecutionError
 
 MAX_LAG = 3  # blocks behind the best peer
 STALL = 15  # block times without a new block
-DRAINED = "/var/lib/fanatico-rpc/drained"  # as in salt/rpc/files/rpc-agent.json.jinja
+_LINE = 64 * 1024  # characters of an agent's line at most
+AGENT = "/etc/fanatico/rpc-agent.json"  # what the agent of this node was given
 
 
 def _util(name):
@@ -224,16 +225,60 @@ def rotation(timeout=2):
 
         salt 'rpc*' fanatico_rpc.rotation
     """
-    place = (_nodes()[_me()], _util("fanatico_plan.port")(__pillar__["plan"], "rpc_agent"))
+    told = heard(_me(), timeout)
+    return {"ready": told["ready"], "why": told["why"], "drained": _drained().exists()}
+
+
+def heard(node, timeout=2):
+    """
+    Return what a node's agent says: ``{"ready": bool, "why": str, "head": int, "syncing": bool, "peers": int}``.
+
+    node
+        An RPC node of the plan.
+    timeout
+        Seconds, to connect and for each piece of the answer.
+
+    ``head``, ``syncing`` and ``peers`` are what the node says of itself, None where it does not answer its agent. Chain nodes ask
+    each other's agents, never each other.
+
+    Raises ``CommandExecutionError`` where the agent does not answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc1 fanatico_rpc.heard rpc2
+    """
+    place = (_address(node), _util("fanatico_plan.port")(__pillar__["plan"], "rpc_agent"))
     try:
         with socket.create_connection(place, timeout) as connection, connection.makefile() as lines:
-            word, _, why = lines.readline().strip().partition(" #")
-    except OSError as exc:
+            word, _, why = lines.readline(_LINE).strip().partition(" #")
+            own = json.loads(lines.readline(_LINE) or "null") or {}
+            said = {name: own.get(name) for name in ("head", "syncing", "peers")}
+    except (OSError, ValueError, AttributeError) as exc:
         raise CommandExecutionError(
-            f"{_me()}: the agent at port {place[1]} does not answer ({exc}): HAProxy goes by its last word. Next: "
-            "journalctl -u fanatico-rpc-agent -n 50"
+            f"{node}: the agent at port {place[1]} does not answer ({exc}): HAProxy goes by its last word. Next: "
+            f"journalctl -u fanatico-rpc-agent -n 50 on {node}"
         ) from exc
-    return {"ready": word.startswith("ready"), "why": why, "drained": pathlib.Path(DRAINED).exists()}
+    return {"ready": word.startswith("ready"), "why": why, **said}
+
+
+def _peer_head(node, timeout):
+    """Return another node's head by its agent's word; raises where there is none."""
+    said = heard(node, timeout)["head"]
+    if not isinstance(said, int):
+        raise CommandExecutionError(f"{node}: its agent knows no head of it")
+    return said
+
+
+def _drained():
+    """Return the file that this node's agent looks for: one of an earlier release looks elsewhere."""
+    try:
+        return pathlib.Path(json.loads(pathlib.Path(AGENT).read_text(encoding="utf-8"))["drained"])
+    except (OSError, ValueError, LookupError) as exc:
+        raise CommandExecutionError(
+            f"{_me()}: the agent's settings cannot be read ({exc}). Next: salt-call state.apply rpc"
+        ) from exc
 
 
 def drain(reason=""):
@@ -251,7 +296,7 @@ def drain(reason=""):
 
         salt rpc2 fanatico_rpc.drain 'new disk'
     """
-    path = pathlib.Path(DRAINED)
+    path = _drained()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{reason or 'no reason given'}\n", encoding="utf-8")
     return rotation()
@@ -267,7 +312,7 @@ def undrain():
 
         salt rpc2 fanatico_rpc.undrain
     """
-    pathlib.Path(DRAINED).unlink(missing_ok=True)
+    _drained().unlink(missing_ok=True)
     return rotation()
 
 
@@ -344,10 +389,8 @@ def look(timeout=2):
         "websocket": lambda: _websocket(mine, timeout),
         "rotation": lambda: rotation(timeout),
     }
-    for name, address in nodes.items():
-        probes[f"head {name}"] = lambda address=address: int(
-            _ask(address, "eth_blockNumber", timeout=timeout), 16
-        )
+    for name in nodes:
+        probes[f"head {name}"] = lambda name=name: _peer_head(name, timeout)
     answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
     facts = {name: value for name, (value, error) in answers.items() if error is None and " " not in name}
     facts["peers"] = {

@@ -66,7 +66,7 @@ def _rules(master):
     pillar, faults = __utils__["fanatico_master.compiled"](__opts__, master)
     if faults:
         return ""
-    settings = dict(__utils__["fanatico_plan.get"](pillar, "firewall", {}))
+    settings = __utils__["fanatico_firewall.settings"](pillar)
     plan = __utils__["fanatico_plan.complete"](pillar["plan"])
     return __utils__["fanatico_firewall.ruleset"](plan, settings, master)
 

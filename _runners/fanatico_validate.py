@@ -76,8 +76,9 @@ def _compiled(nodes):
 
 def _faults(plan, samples, pillars):
     whole = {"plan": plan}
-    for pillar in pillars.values():
-        whole |= pillar | {"secrets": _secrets(whole) | _secrets(pillar)}
+    # The chain nodes last: what their program is started with is withheld from all others (_pillar/fanatico_withheld.py).
+    for node in sorted(pillars, key=lambda node: "rpc" in samples[node]):
+        whole |= pillars[node] | {"secrets": _secrets(whole) | _secrets(pillars[node])}
     schema = json.loads((__utils__["fanatico_master.root"](__opts__) / "schema.json").read_text())
     found = __utils__["fanatico_validate.faults"](__utils__["fanatico_timing.completed"](whole), schema)
     if not pillars:  # no node could be asked: nothing is known beyond the plan

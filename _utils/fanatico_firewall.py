@@ -6,6 +6,7 @@ Everything here is pure: a plan and the pillar's ``firewall`` go in, a list of f
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Any
 
 TABLE = "fanatico"
@@ -13,8 +14,9 @@ VRRP = 112  # IP protocol number
 SALT_PORTS = (4505, 4506)
 ANYBODY = "0.0.0.0/0"
 
-# Port of the plan, the role that listens there, and the roles that may connect. "clients", "monitoring" and "anybody" are
-# not roles: the first two are networks of the pillar, the plan's own networks being clients too.
+# Port of the plan, the role that listens there, and the roles that may connect. "clients", "monitoring", "anybody" and
+# "following" are not roles: the first two are networks of the pillar, the plan's own networks being clients too; the last are
+# the chain nodes where they follow each other by JSON-RPC.
 _SERVICES = (
     ("rpc_http", "haproxy", ("anybody",)),
     ("rpc_ws", "haproxy", ("anybody",)),
@@ -24,15 +26,23 @@ _SERVICES = (
     ("rpc_wss", "haproxy", ("anybody",)),
     ("haproxy_stats", "haproxy", ("haproxy", "master", "monitoring")),
     ("haproxy_peers", "haproxy", ("haproxy",)),
-    ("rpc_http", "rpc", ("haproxy", "rpc")),
+    # What nobody may ask through the balancers, a node answers: another node is let in only as one that follows (rpc:follow).
+    ("rpc_http", "rpc", ("haproxy", "following")),
     ("rpc_ws", "rpc", ("haproxy",)),
-    ("rpc_agent", "rpc", ("haproxy",)),
+    ("rpc_agent", "rpc", ("haproxy", "rpc")),
     ("postgres", "patroni", ("haproxy", "patroni")),
     ("patroni_rest", "patroni", ("haproxy", "master", "patroni", "monitoring")),
     ("etcd_client", "etcd", ("etcd", "patroni")),
     ("etcd_peer", "etcd", ("etcd",)),
     ("etcd_metrics", "etcd", ("monitoring",)),
 )
+
+
+def settings(pillar):
+    """Return what ``flows`` and ``ruleset`` need of a node's pillar beside the plan: ``firewall``, and ``rpc:follow``."""
+    found, rpc = pillar.get("firewall"), pillar.get("rpc")
+    follow = isinstance(rpc, Mapping) and bool(rpc.get("follow"))
+    return {**(found if isinstance(found, Mapping) else {}), "follow": follow}
 
 
 def flows(plan, settings):
@@ -42,7 +52,8 @@ def flows(plan, settings):
     plan
         The pillar's ``plan``, after ``fanatico_plan.complete``.
     settings
-        The pillar's ``firewall``: ``admin``, ``clients``, ``monitoring`` (networks), ``ssh_port`` and ``allow``.
+        Of ``settings(pillar)``: the pillar's ``firewall`` (``admin``, ``clients``, ``monitoring``: networks; ``ssh_port``;
+        ``allow``) and ``follow``, the pillar's ``rpc:follow``.
 
     ``to`` lists addresses, ``from`` addresses and networks; ``port`` is None where the protocol has none.
     """
@@ -64,7 +75,88 @@ def flows(plan, settings):
 
 def admins(plan, settings):
     """Return who may come in by ssh: the networks the pillar names, and the master in any case."""
-    return [*(settings.get("admin") or _networks(plan)), *_addresses(plan, "master")]
+    return [*settings.get("admin", ()), *_addresses(plan, "master")]
+
+
+def shut_out(plan, settings, node, sessions):
+    """
+    Return the sessions of ``sessions`` that could not be made again under the rules of ``node``.
+
+    plan, settings
+        As for ``flows``.
+    node
+        An id of the plan.
+    sessions
+        ``[(address here, port here, address of the other side)]``, as ``sessions_of`` reads them.
+
+    The rules let nobody in by IPv6. Sessions of this machine with itself do not count: the rules let them be. Nor do those of
+    hosts under ``plan:evicted``: they are meant to end.
+    """
+    mine, meant = _reached_at(plan, node), _evicted(plan)
+    found = flows(plan, settings)
+
+    def again(session):
+        here, port, peer = session
+        there = ipaddress.ip_address(peer)
+        if there.is_loopback or peer == here or peer in meant:
+            return True
+        return there.version == 4 and any(
+            flow["protocol"] == "tcp"
+            and flow["port"] == port
+            and mine & set(flow["to"])
+            and any(there in ipaddress.ip_network(sender) for sender in flow["from"])
+            for flow in found
+        )
+
+    return [session for session in sessions if not again(session)]
+
+
+# Whoever serves ssh: before OpenSSH 9.8 a session is led by sshd, from then on by sshd-session.
+_SSH = ("sshd", "sshd-session", "sshd-auth", "dropbear")
+
+
+def sessions_of(text, ports=()):
+    """
+    Return the ssh sessions in what ``ss -Htnp state established`` printed, ``[(address here, port here, other address)]``.
+
+    text
+        The lines: two figures, two addresses with ports, and the processes that have the connection.
+    ports
+        Ports at which ssh is expected; a session at another one is known by the program that serves it.
+    """
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 4:
+            continue
+        here, peer = _place(words[2]), _place(words[3])
+        served = any(f'("{name}",' in line for name in _SSH)
+        # A connection that this machine itself has made by ssh is that of `ssh`, which is none of these programs.
+        if served or here[1] in ports:
+            found.append((*here, peer[0]))
+    return found
+
+
+def doors_of(text):
+    """Return the ports at which an sshd listens, by what ``ss -Htlnp`` printed; none where systemd listens for it."""
+    lines = [line.split() for line in text.splitlines() if any(f'("{name}",' in line for name in _SSH)]
+    return {int(words[3].rpartition(":")[2]) for words in lines if len(words) > 4}
+
+
+def open_ports(plan, settings, node):
+    """Return the TCP ports at which the rules of ``node`` let anybody in. ``plan``, ``settings``: as for ``flows``."""
+    mine = _reached_at(plan, node)
+    return {
+        flow["port"] for flow in flows(plan, settings) if flow["protocol"] == "tcp" and mine & set(flow["to"])
+    }
+
+
+def _place(text):
+    """Return ``(address, port)`` of a socket as ``ss`` writes it; an IPv4 address within an IPv6 one as IPv4."""
+    host, _, port = text.rpartition(":")
+    address = ipaddress.ip_address(re.sub(r"[][]|%[^]]*", "", host))
+    inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(inner or address), int(port)
 
 
 def _flow(name, port, to, senders, protocol="tcp"):
@@ -81,6 +173,12 @@ def _listening(plan, role):
     return [*own, plan["virtual_ip"]["address"]] if role == "haproxy" and own else own
 
 
+def _reached_at(plan, node):
+    """Return the addresses at which one node is reached."""
+    own = {plan["nodes"][node]["address"]}
+    return own | {plan["virtual_ip"]["address"]} if "haproxy" in plan["nodes"][node]["roles"] else own
+
+
 def _networks(plan):
     return [network["cidr"] for network in plan["networks"].values()]
 
@@ -94,6 +192,8 @@ def _senders(plan, settings, words):
             found += [*_networks(plan), *settings.get("clients", ())]
         elif word == "monitoring":
             found += settings.get("monitoring", ())
+        elif word == "following":
+            found += _addresses(plan, "rpc") if settings.get("follow") else ()
         else:
             found += _addresses(plan, word)
     return list(dict.fromkeys(found))
@@ -110,9 +210,7 @@ def ruleset(plan, settings, node):
     """
     if node not in plan["nodes"]:
         raise ValueError(f"{node} is not in the plan: add it under plan:nodes in pillar/plan.sls")
-    mine = {plan["nodes"][node]["address"]}
-    if "haproxy" in plan["nodes"][node]["roles"]:
-        mine.add(plan["virtual_ip"]["address"])
+    mine = _reached_at(plan, node)
     found = sorted(
         flows(plan, settings), key=lambda flow: flow["name"] != "ssh"
     )  # the way in for people comes first
@@ -163,7 +261,7 @@ def _shut_out(plan):
 
     What this host still sends there is refused to its own program, which so ends the session at once.
     """
-    addresses = sorted({node["address"] for node in (plan.get("evicted") or {}).values()})
+    addresses = _evicted(plan)
     if not addresses:
         return {"shut_out_in": "", "shut_out_out": ""}
     them = f"{{ {', '.join(addresses)} }}"
@@ -172,6 +270,10 @@ def _shut_out(plan):
         "shut_out_in": f"\n        ip saddr {them} drop",
         "shut_out_out": f"\n        {refused}\n        ip daddr {them} drop",
     }
+
+
+def _evicted(plan):
+    return sorted({node["address"] for node in (plan.get("evicted") or {}).values()})
 
 
 def barred(rules):

@@ -27,6 +27,7 @@ UNITS = {
     "haproxy": ["haproxy.service", "keepalived.service"],
     "rpc": [
         "fanatico-rpc.service",
+        "fanatico-rpc-agent.socket",
         "fanatico-rpc-agent.service",
         "fanatico-rpc-ws.service",
         "fanatico-rpc-follow.service",

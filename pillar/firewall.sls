@@ -1,7 +1,7 @@
 #!yaml
 # Who may talk to whom follows from the plan; here stands who else. Networks, for example 192.0.2.0/24, or addresses.
 firewall:
-  admin: []                       # from where people come in by ssh; empty: the plan's networks. The master always may
+  admin: []                       # from where people come in by ssh, to the master too; empty: the master alone comes in
   ssh_port: 22
   clients: []                     # whose clients use PostgreSQL through the virtual IP, beside the plan's networks
   monitoring: []                  # who reads the metrics of HAProxy, Patroni and etcd

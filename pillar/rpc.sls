@@ -42,7 +42,9 @@ rpc:
   # native: the program serves WebSocket on ws_port, and its own settings keep out there what edge.forbidden names (geth:
   # --ws.api eth,net,web3). proxy: a small program serves ws_port, refuses that, and leads to the program's HTTP port.
   ws: native
+  # To the chain nodes alone, as `artifact` is: the balancers are not given these two.
   exec:
+    # Everybody on the host sees arguments (`ps`, the unit); a token belongs into `env`, which is a file for root alone.
     args: []                      # {address} {http_port} {ws_port} {chain_id} {block_time} are filled in
     env: {}
     limits: {}                    # of the systemd unit, for example {MemoryMax: 16G}

@@ -1,6 +1,7 @@
 {%- from "minion/map.jinja" import minion with context %}
 {%- set install = minion.install %}
-{%- set options = ["--no-index", "--find-links=" ~ install.wheels] if install.wheels else
+{%- set hash = ["--wheels-sha256=" ~ install.wheels_sha256] if install.wheels_sha256 else [] %}
+{%- set options = hash + ["--no-index", "--find-links=" ~ install.wheels] if install.wheels else
                   ["--index-url=" ~ install.index_url] if install.index_url else [] %}
 
 {%- if not grains.pythonexecutable.startswith("/opt/salt/") %}

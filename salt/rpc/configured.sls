@@ -1,6 +1,7 @@
-{%- from "rpc/map.jinja" import rpc, home with context %}
+{%- from "rpc/map.jinja" import rpc, home, agent_dir, drained with context %}
 {%- set units = {
   "fanatico-rpc.service": True,
+  "fanatico-rpc-agent.socket": True,
   "fanatico-rpc-agent.service": True,
   "fanatico-rpc-ws.service": rpc.ws == "proxy",
   "fanatico-rpc-follow.service": rpc.follow,
@@ -51,6 +52,24 @@ The RPC node's agent is there:
     - source: salt://rpc/files/rpc_agent.py
     - makedirs: True
     - mode: "0755"
+
+The RPC node's agent has a place for who is taken out:
+  file.directory:
+    - name: {{ agent_dir }}
+    - mode: "0755"
+{%- if salt["file.file_exists"]("/var/lib/fanatico-rpc/drained") %}
+
+# Where the agent of an earlier release looks, until it is stopped.
+Who was taken out stays out:
+  file.managed:
+    - name: {{ drained }}
+    - contents: taken out by a person, with an earlier release
+    - replace: False
+    - require:
+      - file: The RPC node's agent has a place for who is taken out
+    - require_in:
+      - file: The RPC node's agent knows the others
+{%- endif %}
 
 The RPC node's agent knows the others:
   file.managed:

@@ -13,14 +13,44 @@ The RPC node runs:
       - file: fanatico-rpc.service is configured
       - file: The RPC node has its environment
 
+# That of an earlier release listens itself.
+The RPC node's agent leaves its port to systemd:
+  service.dead:
+    - name: fanatico-rpc-agent
+    - unless: systemctl is-active --quiet fanatico-rpc-agent.socket
+    - require:
+      - file: fanatico-rpc-agent.socket is configured
+      - file: fanatico-rpc-agent.service is configured
+      - file: The RPC node's agent is there
+      - file: The RPC node's agent knows the others
+
+The RPC node's agent has its port:
+  service.running:
+    - name: fanatico-rpc-agent.socket
+    - enable: True
+    - require:
+      - service: The RPC node's agent leaves its port to systemd
+    - watch:
+      - file: fanatico-rpc-agent.socket is configured
+
 The RPC node's agent runs:
   service.running:
     - name: fanatico-rpc-agent
     - enable: True
+    - require:
+      - service: The RPC node's agent has its port
     - watch:
       - file: fanatico-rpc-agent.service is configured
       - file: The RPC node's agent is there
       - file: The RPC node's agent knows the others
+{%- if salt["file.file_exists"]("/var/lib/fanatico-rpc/drained") %}
+
+Nobody looks among the chain's data who was taken out:
+  file.absent:
+    - name: /var/lib/fanatico-rpc/drained
+    - require:
+      - service: The RPC node's agent runs
+{%- endif %}
 {%- if rpc.ws == "proxy" %}
 
 WebSocket has a port of its own:

@@ -53,8 +53,8 @@ def event(host, what, why="x", **more):
 def heal_a_true_fault(lab, node="rpc2"):
     """Stop a unit, and wait until it is healed: what was fired before has been thought about by then."""
     news = labs.News(lab)
-    lab.exec(node, ["systemctl", "stop", "fanatico-rpc-agent"])
-    return news.wait("healed", node, "fanatico-rpc-agent.service")
+    lab.exec(node, ["systemctl", "stop", "fanatico-rpc-ws"])
+    return news.wait("healed", node, "fanatico-rpc-ws.service")
 
 
 def owned(lab):
@@ -278,11 +278,35 @@ def test_a_damaged_memory_switches_healing_off_and_says_so(healthy):
     healthy.exec(healthy.master, ["sh", "-c", "printf '{\"frozen\"' > /var/lib/fanatico/guard.json"])
     news = labs.News(healthy)
     try:
-        healthy.exec("rpc2", ["systemctl", "stop", "fanatico-rpc-agent"])
-        entry = news.wait("refused", "rpc2", "fanatico-rpc-agent.service")
+        healthy.exec("rpc2", ["systemctl", "stop", "fanatico-rpc-ws"])
+        entry = news.wait("refused", "rpc2", "fanatico-rpc-ws.service")
         assert "guard.json is damaged" in entry["reason"]
-        assert not faults.active(healthy, "rpc2", "fanatico-rpc-agent")
+        assert not faults.active(healthy, "rpc2", "fanatico-rpc-ws")
     finally:
         healthy.salt_run("fanatico.unfreeze")
-        healthy.exec("rpc2", ["systemctl", "start", "fanatico-rpc-agent"])
+        healthy.exec("rpc2", ["systemctl", "start", "fanatico-rpc-ws"])
     wait_until(lambda: labs.ailing(labs.health(healthy, "rpc2")) == {}, 60, "rpc2 to be well")
+
+
+def test_whoever_is_the_chains_program_rules_neither_agent_nor_proxy(healthy):
+    """Code of somebody else's in the program: it ends neither, cannot take the agent's port, and puts no drained node back."""
+    node = labs.nodes(healthy, "rpc")[0]
+    pids = {}
+    for unit in ("fanatico-rpc-agent", "fanatico-rpc-ws"):
+        pids[unit] = healthy.exec(node, ["systemctl", "show", "-P", "MainPID", unit]).stdout.strip()
+        killed = healthy.exec(
+            node, ["runuser", "-u", "fanatico", "--", "kill", "-9", pids[unit]], check=False
+        )
+        assert killed.returncode != 0, unit
+    address = healthy.plan["nodes"][node]["address"]
+    bind = f"import socket; socket.create_server(({address!r}, 8547))"
+    healthy.exec(node, ["systemctl", "kill", "-s", "KILL", "fanatico-rpc-agent"])
+    taken = healthy.exec(node, ["runuser", "-u", "fanatico", "--", "python3", "-c", bind], check=False)
+    assert "Address already in use" in taken.stderr
+    agent = ["rm", "-f", "/var/lib/fanatico-rpc-agent/drained"]
+    healthy.exec(node, ["touch", agent[-1]])
+    try:
+        assert healthy.exec(node, ["runuser", "-u", "fanatico", "--", *agent], check=False).returncode != 0
+    finally:
+        healthy.exec(node, agent)
+    labs.wait_healthy(healthy)

@@ -12,12 +12,13 @@ pytestmark = pytest.mark.healthy_is_enough
 ALL = {"master", "haproxy", "rpc", "patroni", "etcd"}
 TABLE = {
     "haproxy": {8545: ALL, 8546: ALL, 5432: ALL, 5433: ALL, 8404: {"haproxy", "master"}},
-    "rpc": {8545: {"haproxy", "rpc"}, 8546: {"haproxy"}},
+    # 8545 from another chain node because the lab's follow each other (rpc:follow).
+    "rpc": {8545: {"haproxy", "rpc"}, 8546: {"haproxy"}, 8547: {"haproxy", "rpc"}},
     "patroni": {5432: {"haproxy", "patroni"}, 8008: {"haproxy", "patroni", "master"}},
     "etcd": {2379: {"etcd", "patroni"}, 2380: {"etcd"}},
     "master": {4505: ALL, 4506: ALL},
 }
-SSH = 22  # from the plan's networks to every machine
+SSH = 22  # from the master to every machine
 UNKNOWN = 9999
 PORTS = sorted({SSH, UNKNOWN, 2381, *(port for ports in TABLE.values() for port in ports)})
 
@@ -45,7 +46,7 @@ def expected(lab, source):
     for target, node in plan.items():
         (listening,) = node["roles"]
         if target != source:
-            found.add((target, SSH))
+            found |= {(target, SSH)} if role == "master" else set()
             found |= {(target, port) for port, allowed in TABLE[listening].items() if role in allowed}
     return found
 
@@ -69,6 +70,22 @@ def test_every_machine_reaches_what_the_table_says_and_nothing_else(healthy):
     assert {name: difference(healthy, name) for name in healthy.plan["nodes"]} == dict.fromkeys(
         healthy.plan["nodes"], nothing
     )
+
+
+def test_chain_nodes_that_do_not_follow_each_other_reach_each_others_agents_alone(healthy):
+    with labs.site(healthy, {"rpc": {"follow": False}}):
+        healthy.salt("rpc1", "saltutil.refresh_pillar", "wait=True")
+        healthy.salt("rpc1", "state.apply", "firewall", timeout=60)
+        found = {(target, port) for target, port in reached(healthy, "rpc2") if target == "rpc1"}
+        healthy.exec("rpc2", ["nft", "delete", "table", "inet", "fanatico"])
+        try:
+            assert {port for target, port in reached(healthy, "rpc2") if target == "rpc1"} == {8547}
+        finally:
+            healthy.exec("rpc2", ["systemctl", "restart", "fanatico-firewall"])
+    assert ("rpc1", 8545) not in found
+    healthy.salt("rpc1", "saltutil.refresh_pillar", "wait=True")
+    healthy.salt("rpc1", "state.apply", "firewall", timeout=60)
+    labs.wait_healthy(healthy)
 
 
 @pytest.mark.parametrize("source", labs.ONE_OF_EACH)

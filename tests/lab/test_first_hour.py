@@ -203,7 +203,11 @@ def test_the_page_leads_to_a_fleet_that_is_well(fleet):
 def test_a_node_without_proxy_and_follower_promises_neither(fleet):
     operator, _ = fleet
     units = operator.lab.salt("node3", "fanatico_unit.expected")["node3"]
-    assert [unit for unit in units if "rpc" in unit] == ["fanatico-rpc.service", "fanatico-rpc-agent.service"]
+    assert [unit for unit in units if "rpc" in unit] == [
+        "fanatico-rpc.service",
+        "fanatico-rpc-agent.socket",
+        "fanatico-rpc-agent.service",
+    ]
 
 
 def test_the_drill_of_the_page_lost_nothing(fleet):

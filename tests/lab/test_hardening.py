@@ -6,18 +6,16 @@ import time
 import pytest
 
 from _utils import fanatico_pki
-from tests.support import labs
+from tests.support import exposure, labs
 
 pytestmark = pytest.mark.reads_only
 
-# Of `systemd-analyze security`: 0 is a unit that can do nothing, 10 one without any sandbox. HAProxy starts as root to take
-# its ports; Keepalived changes addresses and sends raw packets.
-MOST = {"etcd": 1.9, "patroni": 2.9, "haproxy": 3.5, "keepalived": 5.9, "fanatico-rpc": 1.9}
 UNITS = {
+    "master": ["salt-master", "salt-minion", "fanatico-firewall", "fanatico-boot"],
     "etcd": ["etcd"],
     "patroni": ["patroni"],
     "haproxy": ["haproxy", "keepalived"],
-    "rpc": ["fanatico-rpc"],
+    "rpc": ["fanatico-rpc", "fanatico-rpc-agent", "fanatico-rpc-ws", "fanatico-rpc-follow"],
 }
 SERVICE_USERS = {
     "etcd": ["etcd"],
@@ -146,9 +144,18 @@ def test_a_node_cannot_ask_for_more_than_its_own(lab):
 def test_units_stand_in_a_sandbox(lab, role):
     node = labs.nodes(lab, role)[0]
     for unit in UNITS[role]:
-        argv = ["systemd-analyze", "security", "--json=short", f"--threshold={round(MOST[unit] * 10)}", unit]
+        most = exposure.most(f"{unit}.service")
+        argv = ["systemd-analyze", "security", "--json=short", f"--threshold={round(most * 10)}", unit]
         done = lab.exec(node, argv, check=False)
-        assert done.returncode == 0, f"{unit}: more exposed than {MOST[unit]}: {done.stderr}"
+        assert done.returncode == 0, f"{unit}: more exposed than {most}: {done.stderr}"
+
+
+@pytest.mark.parametrize("role", UNITS)
+def test_no_unit_of_ours_is_forgotten(lab, role):
+    node = labs.nodes(lab, role)[0]
+    said = lab.exec(node, ["sh", "-c", "cd /etc/systemd/system; ls -d *.service *.service.d"]).stdout.split()
+    ours = {name.removesuffix(".d").removesuffix(".service") for name in said}
+    assert ours <= {unit for units in UNITS.values() for unit in units}, node
 
 
 @pytest.mark.parametrize("role", SERVICE_USERS)

@@ -91,7 +91,9 @@ def test_balancers_differ_in_nothing_but_who_they_are(make_node):
 def test_systemd_takes_the_units_of_the_rpc_node(make_node, machine, plan, node):
     files = rendered(make_node(plan, node), "rpc.configured")
     units = [path for path in files if path.startswith("/etc/systemd/system/")]
-    assert len(units) == 4  # the node, its agent, its door, and what makes the anvils one chain
+    assert (
+        len(units) == 5
+    )  # the node, its agent and the agent's port, its door, and what makes the anvils one chain
     for path, text in files.items():
         machine.put(path, text)
     for program in ("current/bin/anvil", "anvil_chain.py", "rpc_agent.py", "rpc_ws.py"):

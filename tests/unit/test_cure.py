@@ -110,6 +110,7 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "fanatico_node.disk": lambda: node.disk,
         "fanatico_firewall.present": lambda: node.rules,
         "fanatico_rpc.head": node.head,
+        "fanatico_rpc.heard": lambda peer, **_: {"head": node.head(peer)},
         "fanatico_rpc.owed": lambda: node.owed,
         "fanatico_rpc.call": node.call,
         "fanatico_rpc.syncing": lambda **_: node.syncing,

@@ -2,6 +2,7 @@
 
 import copy
 import subprocess
+import types
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -9,6 +10,7 @@ from salt.exceptions import CommandExecutionError
 from _modules import fanatico_firewall as module
 from _states import fanatico_firewall as state
 from _utils import fanatico_firewall as firewall
+from _utils import fanatico_plan
 
 
 def senders(plan, name, to, settings=None):
@@ -33,6 +35,21 @@ def test_etcd_is_for_etcd_and_databases(plan):
     assert senders(plan, "etcd_metrics", "10.0.3.10") == set(), (
         "nobody reads metrics until monitoring is named"
     )
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_no_chain_node_asks_another_one_unless_they_follow_each_other(plan, follow):
+    balancers, others = {"10.0.0.10", "10.0.0.11"}, {"10.0.1.10", "10.0.1.11", "10.0.1.12"}
+    settings = firewall.settings({"rpc": {"follow": follow}})
+    assert senders(plan, "rpc_http", "10.0.1.10", settings) == balancers | (others if follow else set())
+    assert senders(plan, "rpc_ws", "10.0.1.10", settings) == balancers
+    # Their agents tell each other how far each node is.
+    assert senders(fanatico_plan.complete(plan), "rpc_agent", "10.0.1.10", settings) == balancers | others
+
+
+@pytest.mark.parametrize("pillar", [{}, {"firewall": None, "rpc": None}, {"rpc": {}}])
+def test_a_pillar_that_says_nothing(pillar):
+    assert firewall.settings(pillar) == {"follow": False}
 
 
 def test_only_the_public_ports_are_public(plan):
@@ -87,6 +104,12 @@ def test_a_host_that_is_evicted_comes_before_every_other_rule(plan):
         assert firewall.barred(rules) == ["10.0.2.12"]
 
 
+def test_a_session_of_a_host_that_is_evicted_may_end(plan):
+    session = ("10.0.2.10", 22, "10.0.2.12")
+    assert firewall.shut_out(plan, {}, "db1", [session]) == [session]
+    assert firewall.shut_out(evicting(plan), {}, "db1", [session]) == []
+
+
 def test_nobody_is_barred_who_is_not_evicted(plan):
     rules = firewall.ruleset(plan, {}, "db1")
     assert firewall.barred(rules) == []
@@ -134,7 +157,7 @@ class Kernel:
         self.loaded = "old rules\n"
         self.armed = False
         self.refuses = ""
-        self.ssh = ""
+        self.ssh = self.doors = self.minions = ""
         self.said = []
 
     def run(self, argv, **_):
@@ -153,7 +176,7 @@ class Kernel:
         elif argv[0] == "systemctl":
             self.armed = False
         elif argv[0] == "ss":
-            out = self.ssh
+            out = self.doors if "-Htlnp" in argv else self.minions if "-Htn" in argv else self.ssh
         return subprocess.CompletedProcess(argv, code, out, "")
 
 
@@ -165,14 +188,24 @@ def kernel(monkeypatch):
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils, tmp_path, monkeypatch):
+def asked():
+    """The minions: a test says what they answer."""
+    return types.SimpleNamespace(answer=lambda opts, ids, function, args: {})
+
+
+@pytest.fixture
+def configure_loader_modules(plan, all_utils, asked, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "WORK", str(tmp_path / "work"))
     monkeypatch.setattr(module, "LISTED", str(tmp_path / "work" / "listed"))
     monkeypatch.setattr(module, "CONFIRMED", str(tmp_path / "etc" / "firewall.nft"))
     dunders = {
         "__pillar__": {"plan": plan},
         "__opts__": {"id": "db1", "test": False},
-        "__utils__": {**all_utils, "fanatico_wait.until": lambda look, timeout, interval: look()},
+        "__utils__": {
+            **all_utils,
+            "fanatico_wait.until": lambda look, timeout, interval: look(),
+            "fanatico_sweep.ask": lambda *words, **_: asked.answer(*words),
+        },
     }
     salt = {
         f"fanatico_firewall.{name}": getattr(module, name) for name in ("apply", "present", "state", "wanted")
@@ -230,12 +263,92 @@ def test_rules_that_nftables_refuses_are_never_loaded(kernel, master):
     assert kernel.loaded == "old rules\n"
 
 
-def test_nobody_who_is_logged_in_is_shut_out(kernel, master):
-    kernel.ssh = "0 0 10.0.2.10:22 192.0.2.7:50000\n0 0 10.0.2.10:22 10.0.0.5:50000\n"
+SSHD = 'users:(("sshd-session",pid=7,fd=4))'
+
+
+@pytest.mark.parametrize(
+    ("line", "who"),
+    [
+        ("0 0 10.0.2.10:22 192.0.2.7:50000", "192.0.2.7 (to port 22)"),
+        # A host of the plan is none of those who may come in by ssh, but for the master.
+        ("0 0 10.0.2.10:22 10.0.1.10:50000", "10.0.1.10 (to port 22)"),
+        # sshd at a port that the pillar does not know.
+        (f"0 0 10.0.2.10:2222 10.0.0.5:50000 {SSHD}", "10.0.0.5 (to port 2222)"),
+        # IPv6, which the rules let nobody in by; and IPv4 within it, as a socket for both has it.
+        (f"0 0 [2001:db8::1]:22 [2001:db8::7]:50000 {SSHD}", "2001:db8::7 (to port 22)"),
+        ("0 0 [fe80::1]%eth0:22 [fe80::2]:50000", "fe80::2 (to port 22)"),
+        ("0 0 [::ffff:10.0.2.10]:22 [::ffff:192.0.2.7]:50000", "192.0.2.7 (to port 22)"),
+    ],
+)
+def test_nobody_who_is_logged_in_is_shut_out(kernel, master, line, who):
+    kernel.ssh = f"{line}\n"
     done = state.loaded("x")
     assert done["result"] is False
-    assert "logged in by ssh from 192.0.2.7," in done["comment"]
+    assert f"logged in by ssh from {who}, whom the firewall would shut out" in done["comment"]
     assert kernel.loaded == "old rules\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"0 0 10.0.2.10:22 10.0.0.5:50000 {SSHD}",
+        f"0 0 [::ffff:10.0.2.10]:22 [::ffff:10.0.0.5]:50000 {SSHD}",
+        "0 0 127.0.0.1:22 127.0.0.1:50000",
+        "0 0 [::1]:22 [::1]:50000",
+        "0 0 10.0.2.10:22 10.0.2.10:50000",
+        '0 0 10.0.2.10:50000 192.0.2.7:22 users:(("ssh",pid=7,fd=4))',
+    ],
+)
+def test_who_comes_in_again_keeps_no_rules_from_being_loaded(kernel, master, line):
+    kernel.ssh = f"{line}\n"
+    assert state.loaded("x")["result"] is True
+
+
+def test_who_comes_from_a_network_of_firewall_admin_comes_in_again(kernel, master):
+    kernel.ssh = "0 0 10.0.2.10:2222 192.0.2.7:50000\n"
+    module.__pillar__["firewall"] = {"admin": ["192.0.2.0/24"], "ssh_port": 2222}
+    try:
+        assert state.loaded("x")["result"] is True
+    finally:
+        del module.__pillar__["firewall"]
+
+
+def test_an_sshd_at_another_port_than_the_rules_have_is_not_shut_up(kernel, master):
+    kernel.doors = 'LISTEN 0 128 [::]:2222 [::]:* users:(("sshd",pid=9,fd=3))\n'
+    done = state.loaded("x")
+    assert done["result"] is False
+    assert (
+        "db1: sshd listens at port 2222, and the firewall would take ssh at port 22 alone" in done["comment"]
+    )
+    assert kernel.loaded == "old rules\n"
+    kernel.doors = 'LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=9,fd=3))\n'
+    assert state.loaded("x")["result"] is True
+
+
+@pytest.fixture
+def on_the_master(kernel):
+    module.__opts__["id"] = "salt"
+    kernel.minions = "0 0 10.0.0.5:4505 10.0.2.10:40000\n0 0 10.0.0.5:4505 10.0.1.10:40000\n"
+    yield kernel
+    module.__opts__["id"] = "db1"
+
+
+@pytest.mark.parametrize("lost", ["", "db1"])
+def test_the_masters_rules_are_tried_by_the_minions_that_are_connected(on_the_master, master, asked, lost):
+    told = []
+
+    def answer(opts, ids, function, args):
+        told.append((sorted(ids), function, args, on_the_master.loaded == "old rules\n"))
+        return {name: {"result": len(told) == 1 or name != lost} for name in ids}
+
+    asked.answer = answer
+    done = state.loaded("x")
+    question = (["db1", "rpc1"], "network.connect", ["10.0.0.5", 4506])
+    assert told == [(*question, True), (*question, False)], "before the new rules, and through them"
+    assert done["result"] is not bool(lost)
+    if lost:
+        assert "salt: with the new firewall rules db1 could make no new connection" in done["comment"]
+    assert (on_the_master.loaded == "old rules\n") is bool(lost)
 
 
 def test_what_would_change_is_shown(kernel, master):

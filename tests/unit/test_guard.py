@@ -54,7 +54,7 @@ def test_pillar_replaces_the_units_of_a_role():
     ],
 )
 def test_a_chain_node_keeps_the_units_that_its_settings_make(settings, extra):
-    always = ["fanatico-rpc.service", "fanatico-rpc-agent.service"]
+    always = ["fanatico-rpc.service", "fanatico-rpc-agent.socket", "fanatico-rpc-agent.service"]
     assert guard.units(["rpc"], settings=settings) == [*always, *extra]
 
 

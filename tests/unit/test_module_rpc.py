@@ -1,5 +1,6 @@
 """fanatico_rpc against fake nodes; the WebSocket against a fake websocket-client."""
 
+import contextlib
 import copy
 import json
 import socketserver
@@ -99,24 +100,32 @@ def websocket(monkeypatch):
 
 
 @pytest.fixture
-def agent():
-    """This node's agent; `says` is its line."""
-    told = types.SimpleNamespace(says="ready #block 100")
+def agent(chains):
+    """The agents of all nodes; `says` is the line of this one's, and what each says of its node is what that is."""
+    told = types.SimpleNamespace(says="ready #block 100", silent=set())
+    by_address = {f"127.0.0.{number}": chains[name] for number, name in enumerate(NODES, 2)}
 
-    class Line(socketserver.BaseRequestHandler):
+    class Lines(socketserver.BaseRequestHandler):
         def handle(self):
-            self.request.sendall(f"{told.says}\n".encode())
+            own = self.request.getsockname()[0]
+            head = None if own in told.silent else {"head": by_address[own].head}
+            self.request.sendall(f"{told.says}\n{json.dumps(head)}\n".encode())
 
-    with socketserver.ThreadingTCPServer(("127.0.0.2", 0), Line) as server:
-        told.address, told.port = server.server_address
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with contextlib.ExitStack() as stack:
+        told.port = 0
+        for address in by_address:
+            server = stack.enter_context(socketserver.ThreadingTCPServer((address, told.port), Lines))
+            told.port = server.server_address[1]
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            stack.callback(server.shutdown)
         yield told
-        server.shutdown()
 
 
 @pytest.fixture
 def configure_loader_modules(plan, nodes, all_utils, agent, tmp_path, monkeypatch):
-    monkeypatch.setattr(fanatico_rpc, "DRAINED", str(tmp_path / "rpc" / "drained"))
+    settings = tmp_path / "rpc-agent.json"
+    settings.write_text(json.dumps({"drained": str(tmp_path / "rpc" / "drained")}))
+    monkeypatch.setattr(fanatico_rpc, "AGENT", str(settings))
     plan = copy.deepcopy(plan)
     plan["ports"]["rpc_agent"] = agent.port
     for name, peer in nodes.items():
@@ -181,9 +190,19 @@ def test_a_question_stays_open_until_it_is_answered(nodes):
     assert fanatico_rpc.owed() == 0.0
 
 
-def test_silent_peers_are_not_this_nodes_fault(nodes):
-    nodes["rpc2"].stop()
-    nodes["rpc3"].hang("POST /")
+def test_the_others_are_not_asked_themselves(nodes):
+    fanatico_rpc.look()
+    assert {name: bool(peer.seen) for name, peer in nodes.items()} == {
+        "rpc1": True,
+        "rpc2": False,
+        "rpc3": False,
+    }
+
+
+def test_silent_peers_are_not_this_nodes_fault(agent):
+    agent.silent = {"127.0.0.3"}
+    assert fanatico_rpc.look()["facts"]["peers"] == {"rpc3": 100}
+    fanatico_rpc.__pillar__["plan"]["nodes"]["rpc3"]["address"] = "127.0.0.9"
     started = time.monotonic()
     assert bad(fanatico_rpc.checks(timeout=0.3)) == {}
     assert time.monotonic() - started < 1

@@ -1,5 +1,6 @@
 """Which chain nodes may take traffic, by what all of them say of themselves."""
 
+import contextlib
 import itertools
 import json
 import socket
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support import program
 
 agent = program("salt/rpc/files/rpc_agent.py")
-SETTINGS = agent.Settings(own="a", nodes={}, listen=[], drained="", max_lag=3, max_jump=1000)
+SETTINGS = agent.Settings(own="a", node=[], agents={}, drained="", max_lag=3, max_jump=1000)
 
 
 def node(head, syncing=False, peers=None, still=1.0):
@@ -184,26 +185,86 @@ def test_what_is_old_does_not_count(chain_node, monkeypatch):
     assert watched.now() is None
 
 
-@pytest.mark.parametrize("drained", [False, True])
-def test_haproxy_is_told_in_a_line(chain_node, tmp_path, monkeypatch, drained):
-    server, _ = chain_node
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        listen = free.getsockname()
+@contextlib.contextmanager
+def running(tmp_path, monkeypatch, node_port, agents=()):
+    """Yield the address of an agent that runs by settings of its own."""
     settings = {
         "own": "a",
-        "nodes": {"a": ["127.0.0.1", server.server_port]},
-        "listen": listen,
+        "node": ["127.0.0.1", node_port],
+        "agents": {name: list(place) for name, place in dict(agents).items()},
         "drained": str(tmp_path / "drained"),
     }
-    if drained:
-        (tmp_path / "drained").touch()
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     monkeypatch.setattr(sys, "argv", ["rpc_agent.py", str(tmp_path / "settings.json")])
-    threading.Thread(target=agent.main, daemon=True).start()
-    for _ in range(100):
-        try:
-            said = socket.create_connection(listen, 1).makefile().readline()
-            break
-        except ConnectionRefusedError:
-            threading.Event().wait(0.05)
-    assert said == ("drain #taken out by a person (block 100)\n" if drained else "ready #block 100\n")
+    # Listening before the agent runs, as systemd's socket does.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = listener.getsockname()
+        threading.Thread(target=agent.main, args=(listener,), daemon=True).start()
+        yield place
+
+
+def asked(place):
+    with socket.create_connection(place, 5) as connection, connection.makefile() as lines:
+        return lines.read().splitlines()
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_haproxy_is_told_in_the_first_line_and_other_agents_in_the_second(
+    chain_node, tmp_path, monkeypatch, drained
+):
+    if drained:
+        (tmp_path / "drained").touch()
+    with running(tmp_path, monkeypatch, chain_node[0].server_port) as place:
+        said = asked(place)
+    first = "drain #taken out by a person (block 100)" if drained else "ready #block 100"
+    assert said == [first, '{"head": 100, "syncing": false, "peers": null}']
+
+
+def test_an_agent_is_asked_what_its_node_says(chain_node, tmp_path, monkeypatch):
+    with running(tmp_path, monkeypatch, chain_node[0].server_port) as place:
+        watched = agent.Agent(*place)
+        watched.look()
+    told = watched.now()
+    assert told == node(100, still=told["still"])
+
+
+def test_an_agent_whose_node_does_not_answer_says_so(tmp_path, monkeypatch):
+    with running(tmp_path, monkeypatch, 1) as place:
+        assert asked(place) == ["drain #does not answer", "null"]
+        watched = agent.Agent(*place)
+        watched.look()
+    assert watched.now() is None
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "",
+        "null",
+        "[]",
+        "[" * 100_000,
+        '{"head": 1, "syncing": false}',
+        '{"head": -1, "syncing": false, "peers": null}',
+        '{"head": true, "syncing": false, "peers": null}',
+        '{"head": "0x1", "syncing": false, "peers": null}',
+        '{"head": 1e400, "syncing": false, "peers": null}',
+        '{"head": ' + "9" * 30 + ', "syncing": false, "peers": null}',
+        '{"head": ' + "9" * 5000 + ', "syncing": false, "peers": null}',
+        '{"head": 1, "syncing": 0, "peers": null}',
+        '{"head": 1, "syncing": false, "peers": "many"}',
+        '{"head": 1, "syncing": false, "peers": null}\nand more',
+    ],
+)
+def test_an_agent_that_talks_nonsense_is_one_that_does_not_answer(second):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(f"ready #block 1\n{second}\n".encode())
+
+        threading.Thread(target=answer, daemon=True).start()
+        watched = agent.Agent(*listener.getsockname())
+        watched.told = node(1)
+        watched.look()
+    assert watched.told is None

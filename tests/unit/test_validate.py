@@ -610,6 +610,9 @@ def validate(tmp_path):
             file_roots={"base": [str(tmp_path / "files")]},
             pillar_roots={"base": [str(root)]},
             module_dirs=[str(REPO)],
+            # What the balancers are not given is not missing.
+            pillar_dirs=[str(REPO / "_pillar")],
+            ext_pillar=[{"fanatico_withheld": {}}],
             gpg_keydir=str(tmp_path / "gpg"),
         )
         before = snapshot(tmp_path)

@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
 """Say whether this RPC node may take traffic: HAProxy asks (agent-check), and is told `ready` or `drain`, and why.
 
-Usage: rpc_agent.py SETTINGS   (a JSON file, see `Settings` below)
+Usage: rpc_agent.py SETTINGS   (a JSON file, see `Settings` below; the port is a socket that systemd hands over)
 
-No node can tell alone that it is behind. So the agent of each node looks at all of them, twice a second, and each comes to the
-same conclusion about the same heads. Where every node looks bad, the least bad ones stay: slow answers are better than none.
+No node can tell alone that it is behind. So each agent asks its own node, twice a second, and the agents of the others what
+theirs say; each comes to the same conclusion about the same heads. No node is asked by another one: what it answers is the
+balancers' alone. Where every node looks bad, the least bad ones stay: slow answers are better than none.
+
+Who connects is given two lines: HAProxy's, and what this node says of itself as JSON, which HAProxy does not read.
 """
 
+import contextlib
 import http.client
 import itertools
 import json
 import re
+import socket
 import socketserver
 import sys
 import threading
@@ -21,11 +26,12 @@ from pathlib import Path
 EVERY, TIMEOUT = 0.5, 1.0  # seconds between two looks at a node, and for its answer
 ANSWER = 64 * 1024  # bytes of an answer at most
 STALE = 3.0  # seconds after which what was heard of a node no longer counts
+HANDED = 3  # the first descriptor that systemd hands over
 
 
 @dataclass(frozen=True)
 class Settings:
-    """own: this node's name. nodes: {name: [address, port]} of all. listen: [address, port] for HAProxy.
+    """own: this node's name. node: [address, port] of its JSON-RPC. agents: {name: [address, port]} of the other nodes' agents.
 
     block_time: seconds between two blocks. max_lag: blocks that a node may be behind the best. max_jump: blocks by which one
     head may be above all others before it is the one that is not believed. min_peers: peers a node must have; 0: not asked.
@@ -33,8 +39,8 @@ class Settings:
     """
 
     own: str
-    nodes: dict
-    listen: list
+    node: list
+    agents: dict
     drained: str
     block_time: float = 2.0
     max_lag: int = 3
@@ -115,26 +121,23 @@ def quantity(text):
     return int(text, 16)
 
 
-class Node:
-    """One RPC node, asked again and again over a connection that is kept."""
+class Watched:
+    """Somebody who is asked again and again what a node says of itself. ``ask`` returns ``{"head", "syncing", "peers"}``."""
 
-    def __init__(self, address, port, peers):
-        self.http = http.client.HTTPConnection(address, port, timeout=TIMEOUT)
-        methods = ["eth_blockNumber", "eth_syncing", *(["net_peerCount"] if peers else [])]
-        calls = [
-            {"jsonrpc": "2.0", "id": n, "method": method, "params": []} for n, method in enumerate(methods)
-        ]
-        self.body = json.dumps(calls)
+    def __init__(self):
         self.heard, self.told, self.moved = 0.0, None, 0.0
+
+    def ask(self):
+        """Ask once."""
+        raise NotImplementedError
+
+    def close(self):
+        """End what is left of a question that failed."""
 
     def look(self):
         """Ask once, and remember."""
         try:
-            self.http.request("POST", "/", self.body, {"Content-Type": "application/json"})
-            text = self.http.getresponse().read(ANSWER + 1)
-            if len(text) > ANSWER:
-                raise ValueError(f"more than {ANSWER} bytes")
-            told, self.heard = self.read(json.loads(text)), time.monotonic()
+            told, self.heard = self.ask(), time.monotonic()
             if not self.told or told["head"] != self.told["head"]:
                 self.moved = self.heard
             self.told = told
@@ -147,18 +150,8 @@ class Node:
             AttributeError,
             RecursionError,
         ):
-            self.http.close()
+            self.close()
             self.told = None
-
-    @staticmethod
-    def read(answers):
-        """Return ``{"head", "syncing", "peers"}`` of a batch's answers."""
-        by_id = {answer["id"]: answer.get("result") for answer in answers}
-        return {
-            "head": quantity(by_id[0]),
-            "syncing": bool(by_id[1]),
-            "peers": quantity(by_id[2]) if by_id.get(2) else None,
-        }
 
     def watch(self):
         """Look for ever."""
@@ -173,26 +166,117 @@ class Node:
         return {**told, "still": now - self.moved} if told and now - self.heard < STALE else None
 
 
-def main():
-    """Watch all nodes, and answer HAProxy."""
+class Node(Watched):
+    """This node, over a connection that is kept."""
+
+    def __init__(self, address, port, peers):
+        super().__init__()
+        self.http = http.client.HTTPConnection(address, port, timeout=TIMEOUT)
+        methods = ["eth_blockNumber", "eth_syncing", *(["net_peerCount"] if peers else [])]
+        calls = [
+            {"jsonrpc": "2.0", "id": n, "method": method, "params": []} for n, method in enumerate(methods)
+        ]
+        self.body = json.dumps(calls)
+
+    def ask(self):
+        """Ask the node itself."""
+        self.http.request("POST", "/", self.body, {"Content-Type": "application/json"})
+        text = self.http.getresponse().read(ANSWER + 1)
+        if len(text) > ANSWER:
+            raise ValueError(f"more than {ANSWER} bytes")
+        return self.read(json.loads(text))
+
+    def close(self):
+        """Begin with another connection."""
+        self.http.close()
+
+    @staticmethod
+    def read(answers):
+        """Return ``{"head", "syncing", "peers"}`` of a batch's answers."""
+        by_id = {answer["id"]: answer.get("result") for answer in answers}
+        return {
+            "head": quantity(by_id[0]),
+            "syncing": bool(by_id[1]),
+            "peers": quantity(by_id[2]) if by_id.get(2) else None,
+        }
+
+
+class Agent(Watched):
+    """The agent of another node."""
+
+    def __init__(self, address, port):
+        super().__init__()
+        self.place = (address, port)
+
+    def ask(self):
+        """Ask the agent what its node says."""
+        text = b""
+        with socket.create_connection(self.place, TIMEOUT) as connection:
+            while len(text) <= ANSWER and (piece := connection.recv(ANSWER)):
+                text += piece
+        return self.read(text)
+
+    @staticmethod
+    def read(text):
+        """Return ``{"head", "syncing", "peers"}`` of an agent's two lines, ValueError or TypeError where it does not say so."""
+        _, second = text.decode().splitlines()
+        said = json.loads(second)
+        found = {"head": said["head"], "syncing": said["syncing"], "peers": said["peers"]}
+        numbers = [found["head"], *([] if found["peers"] is None else [found["peers"]])]
+        if (
+            not all(type(one) is int and 0 <= one < 2**64 for one in numbers)
+            or type(found["syncing"]) is not bool
+        ):
+            raise ValueError("no state of a node")
+        return found
+
+
+def lines(settings, seen):
+    """
+    Return what the agent says, two lines: HAProxy's, and for the other agents what this node says of itself.
+
+    settings
+        ``Settings``.
+    seen
+        As for ``verdict``.
+    """
+    ready, why = verdict(settings.own, seen, settings)
+    if Path(settings.drained).exists():
+        ready, why = False, f"taken out by a person ({why})"
+    said = seen[settings.own]
+    own = said and {name: said[name] for name in ("head", "syncing", "peers")}
+    return f"{'ready' if ready else 'drain'} #{why}\n{json.dumps(own)}\n"
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Answers at a socket that is there already."""
+
+    daemon_threads = True
+
+    def __init__(self, listener, handler):
+        super().__init__(listener.getsockname(), handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+
+
+def main(listener=None):
+    """Watch the nodes, and answer whoever connects to ``listener``, a socket; without it, to that of systemd."""
     settings = Settings(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    nodes = {name: Node(*place, settings.min_peers) for name, place in settings.nodes.items()}
-    for node in nodes.values():
-        node.look()
-        threading.Thread(target=node.watch, daemon=True).start()
+    watched = {settings.own: Node(*settings.node, settings.min_peers)}
+    watched |= {name: Agent(*place) for name, place in settings.agents.items()}
+    for one in watched.values():
+        one.look()
+        threading.Thread(target=one.watch, daemon=True).start()
 
     class Answer(socketserver.BaseRequestHandler):
-        """One line for each connection."""
+        """Two lines for each connection."""
 
         def handle(self):
-            ready, why = verdict(settings.own, {name: node.now() for name, node in nodes.items()}, settings)
-            if Path(settings.drained).exists():
-                ready, why = False, f"taken out by a person ({why})"
-            self.request.sendall(f"{'ready' if ready else 'drain'} #{why}\n".encode())
+            seen = {name: one.now() for name, one in watched.items()}
+            with contextlib.suppress(OSError):  # who asked is gone
+                self.request.sendall(lines(settings, seen).encode())
 
-    socketserver.ThreadingTCPServer.allow_reuse_address = True
-    socketserver.ThreadingTCPServer.daemon_threads = True
-    with socketserver.ThreadingTCPServer(tuple(settings.listen), Answer) as server:
+    with Server(listener or socket.socket(fileno=HANDED), Answer) as server:
         server.serve_forever()
 
 

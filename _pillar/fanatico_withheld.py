@@ -1,0 +1,28 @@
+"""
+What a node's roles do not need is taken out of its pillar: what ``pillar/site/init.sls`` says reaches every node.
+"""
+
+from collections.abc import Mapping, MutableMapping
+
+# Of which settings only nodes with that role are given these; people put tokens there.
+ONLY = {"rpc": {"role": "rpc", "keys": ("exec", "artifact")}}
+
+
+def ext_pillar(minion_id, pillar):
+    """
+    Return ``{}``, and take from ``pillar`` what is for nodes of another role alone.
+
+    minion_id
+        The node. One that the plan does not know is given nothing of it.
+    pillar
+        What the SLS files gave it; changed in place, since what an external pillar returns is merged and takes nothing away.
+    """
+    plan = pillar.get("plan")
+    nodes = plan.get("nodes") if isinstance(plan, Mapping) else None
+    node = nodes.get(minion_id) if isinstance(nodes, Mapping) else None
+    roles = (node.get("roles") or []) if isinstance(node, Mapping) else []
+    for setting, rule in ONLY.items():
+        if rule["role"] not in roles and isinstance(pillar.get(setting), MutableMapping):
+            for key in rule["keys"]:
+                pillar[setting].pop(key, None)
+    return {}
