@@ -22,6 +22,7 @@ _SERVICES = (
     ("rpc_https", "haproxy", ("anybody",)),
     ("rpc_wss", "haproxy", ("anybody",)),
     ("haproxy_stats", "haproxy", ("haproxy", "master", "monitoring")),
+    ("edge_stats", "haproxy", ("haproxy", "master", "monitoring")),
     ("haproxy_peers", "haproxy", ("haproxy",)),
     ("rpc_http", "rpc", ("haproxy", "rpc")),
     ("rpc_ws", "rpc", ("haproxy",)),

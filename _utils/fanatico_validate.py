@@ -19,7 +19,7 @@ _PORTS = {
     "etcd": ("etcd_client", "etcd_peer", "etcd_metrics"),
     "patroni": ("postgres", "patroni_rest"),
     "haproxy": (
-        *("rpc_http", "rpc_ws", "rpc_https", "rpc_wss", "haproxy_stats", "haproxy_peers"),
+        *("rpc_http", "rpc_ws", "rpc_https", "rpc_wss", "haproxy_stats", "edge_stats", "haproxy_peers"),
         *("postgres_primary", "postgres_replica"),
     ),
     "rpc": ("rpc_http", "rpc_ws", "rpc_agent"),
@@ -44,7 +44,7 @@ _LIMITS = {
 }
 # Beside the reserved connections, for roles of the cluster's own: canaries of the database hosts, a proof, a drill, people.
 _OWN_CONNECTIONS = 14
-_PORT_SHARE = 8  # each port of the databases has one in so many of haproxy:maxconn (haproxy.cfg.jinja)
+_PORT_SHARE = 2  # each port of the databases has one in so many of haproxy:maxconn (haproxy.cfg.jinja)
 _OWN_DATABASES = ("fanatico_proof", "postgres", "template0", "template1")
 _NO = ("off", "false", "no", "0")
 _PARAMETERS_THAT_LOSE_WRITES = {"fsync": _NO, "full_page_writes": _NO, "synchronous_commit": (*_NO, "local")}

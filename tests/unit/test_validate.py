@@ -343,13 +343,13 @@ ONE_FAULT = [
         "use at most 153",
     ),
     (
-        {"haproxy:maxconn": 1000},
-        "haproxy:maxconn: 1000 leaves each port of the databases 125 connections, less than the application's 180 and 14 of "
-        "the cluster's own: proofs would be kept out; use at least 1552, or lower postgresql:application:connections",
+        {"haproxy:maxconn": 250},
+        "haproxy:maxconn: 250 leaves each port of the databases 125 connections, less than the application's 180 and 14 of "
+        "the cluster's own: proofs would be kept out; use at least 388, or lower postgresql:application:connections",
     ),
     (
         {"postgresql:parameters": {"max_connections": 1000}},
-        "haproxy:maxconn: 4096 leaves each port of the databases 512 connections, less than the application's 980",
+        "haproxy:maxconn: 1024 leaves each port of the databases 512 connections, less than the application's 980",
     ),
     (
         {"postgresql:parameters": {"max_wal_senders": 3}},
@@ -433,7 +433,7 @@ def test_the_limits_that_validation_counts_with_are_those_of_the_states():
     text = (REPO / "salt/postgresql/map.jinja").read_text()
     assert f'setdefault("reserved_connections", {limits["reserved_connections"]})' in text
     template = (REPO / "salt/haproxy/files/haproxy.cfg.jinja").read_text()
-    assert f'"postgres": haproxy.maxconn // {fanatico_validate._PORT_SHARE}' in template
+    assert f"port_maxconn = haproxy.maxconn // {fanatico_validate._PORT_SHARE}" in template
 
 
 def test_a_database_node_counts_without_the_balancers_settings():
