@@ -59,6 +59,26 @@ def method_classes(edge):
     return _util("fanatico_edge.method_classes")(edge)
 
 
+def edge_shares(haproxy_edge, rpc_edge):
+    """
+    Return what the edge's process may hold, ``{"large": requests, "lua": MiB, "buffers": number, "memory": MiB}``.
+
+    haproxy_edge
+        The settings ``haproxy:edge``.
+    rpc_edge
+        The settings ``rpc:edge``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_haproxy.edge_shares '{maxconn: 3072}' '{body_limit: 120000}'
+    """
+    return _util("fanatico_validate.edge_shares")(
+        {"haproxy": {"edge": haproxy_edge}, "rpc": {"edge": rpc_edge}}
+    )
+
+
 def _ask(command, timeout=1.0, unit="haproxy"):
     """Send one command to a unit's runtime socket and return the whole answer."""
     if unit not in CONFIGURATION:

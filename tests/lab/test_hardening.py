@@ -12,17 +12,24 @@ pytestmark = pytest.mark.reads_only
 
 # Of `systemd-analyze security`: 0 is a unit that can do nothing, 10 one without any sandbox. HAProxy starts as root to take
 # its ports; Keepalived changes addresses and sends raw packets.
-MOST = {"etcd": 1.9, "patroni": 2.9, "haproxy": 3.5, "keepalived": 5.9, "fanatico-rpc": 1.9}
+MOST = {
+    "etcd": 1.9,
+    "patroni": 2.9,
+    "haproxy": 3.5,
+    "haproxy-edge": 3.5,
+    "keepalived": 5.9,
+    "fanatico-rpc": 1.9,
+}
 UNITS = {
     "etcd": ["etcd"],
     "patroni": ["patroni"],
-    "haproxy": ["haproxy", "keepalived"],
+    "haproxy": ["haproxy", "haproxy-edge", "keepalived"],
     "rpc": ["fanatico-rpc"],
 }
 SERVICE_USERS = {
     "etcd": ["etcd"],
     "patroni": ["postgres"],
-    "haproxy": ["haproxy", "keepalived_script"],
+    "haproxy": ["haproxy", "haproxy-edge", "keepalived_script"],
     "rpc": ["fanatico"],
 }
 
@@ -164,7 +171,7 @@ def test_service_users_are_nobody_else(lab, role):
 def test_no_key_is_for_everybody(lab):
     words = (
         "find /etc/etcd /etc/patroni /etc/haproxy /etc/fanatico /etc/salt /run/fanatico-etcd"
-        " -type f ( -name '*.key' -o -name '*.pem' -o -name patroni.yml -o -name haproxy.cfg ) -perm /007"
+        " -type f ( -name '*.key' -o -name '*.pem' -o -name patroni.yml -o -name haproxy.cfg -o -name edge.cfg ) -perm /007"
     )
     for name in lab.plan["nodes"]:
         found = lab.exec(name, words.replace("'", "").split(), check=False).stdout.split()
