@@ -624,23 +624,27 @@ def _hand_over(timeout):
 
 
 def _haproxy_unconfigured():
-    path = pathlib.Path("/etc/haproxy/haproxy.cfg")
+    seen = (_configuration_fault(pathlib.Path("/etc/haproxy", name)) for name in ("haproxy.cfg", "edge.cfg"))
+    return next(filter(None, seen), "")
+
+
+def _configuration_fault(path):
     if not path.is_file():
         return f"{path} is not there"
     # The check costs more than all the rest: once for each content.
-    stamp = (path.stat().st_mtime_ns, path.stat().st_size)
-    known = __context__.get("fanatico_cure.haproxy")
+    stamp, key = (path.stat().st_mtime_ns, path.stat().st_size), f"fanatico_cure.{path.name}"
+    known = __context__.get(key)
     if known and known[0] == stamp:
         return known[1]
     done = _run("haproxy", "-c", "-q", "-f", str(path))
     lines = [line for line in done.stderr.splitlines() if "ALERT" in line]
     seen = f"{path} is not valid: {(lines or ['haproxy -c says so'])[0][-200:]}" if done.returncode else ""
-    __context__["fanatico_cure.haproxy"] = (stamp, seen)
+    __context__[key] = (stamp, seen)
     return seen
 
 
 def _configure_haproxy(timeout):
-    _run("systemctl", "reset-failed", "haproxy")
+    _run("systemctl", "reset-failed", "haproxy", "haproxy-edge")
     return _apply_states("haproxy")
 
 
@@ -773,7 +777,11 @@ _CURES = {
     "rpc-behind": _restart_chain,
 }
 # A unit that would not start, or not rightly, before this is cured.
-_CAUSES = {"etcd.service": "etcd-data-lost", "haproxy.service": "haproxy-unconfigured"}
+_CAUSES = {
+    "etcd.service": "etcd-data-lost",
+    "haproxy.service": "haproxy-unconfigured",
+    "haproxy-edge.service": "haproxy-unconfigured",
+}
 # Where one look costs as much as the cure, and nothing comes and goes.
 _ONE_LOOK = ("drift", "certificate-ending")
 # Where the symptom's end is not yet the cure.

@@ -1,5 +1,6 @@
 """
-HAProxy on this node, asked through its runtime socket.
+HAProxy on this node, asked through its runtime sockets: that of the databases (``haproxy``), and that of the public
+(``haproxy-edge``).
 """
 
 import csv
@@ -10,24 +11,30 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-SOCKET = "/run/haproxy/admin.sock"
+RUN = pathlib.Path("/run")
 # Of `show sess all`: what a session of a database's port has in its first lines.
 _SESSION = re.compile(
     r"source=(?P<client>\S+)\n  flags=[^\n]*\n  frontend=postgres_\w+ [^\n]* addr=(?P<port>\S+)\n"
     r"  backend=[^\n]* addr=(?P<from>\S+)\n  server=(?P<server>\S+) "
 )
-# What a worker reads once, at its start. A reload that fails leaves the worker before it, and says so in the journal alone.
-CONFIGURATION = ("haproxy.cfg", "rpc_guard.lua", "end_sessions.lua")
+# Unit: what a worker reads once, at its start. A reload that fails leaves the worker before it, and says so in the journal alone.
+CONFIGURATION = {
+    "haproxy": ("haproxy.cfg", "end_sessions.lua"),
+    "haproxy-edge": ("edge.cfg", "rpc_guard.lua"),
+}
 FOLDER = pathlib.Path("/etc/haproxy")
 ANSWER_LIMIT = 4 * 1024**2  # bytes; ours is about 10 kB
 
-# What a backend owes, by the plan: its role's nodes, less those that by design take no traffic there.
+# What a unit's backends owe, by the plan: their role's nodes, less those that by design take no traffic there.
 BACKENDS = {
-    "rpc_http": ("rpc", lambda nodes: nodes),
-    "rpc_ws": ("rpc", lambda nodes: nodes),
-    "postgres_primary": ("patroni", lambda nodes: 1),
-    "postgres_replica": ("patroni", lambda nodes: nodes - 1),
+    "haproxy": {
+        "postgres_primary": ("patroni", lambda nodes: 1),
+        "postgres_replica": ("patroni", lambda nodes: nodes - 1),
+    },
+    "haproxy-edge": {"rpc_http": ("rpc", lambda nodes: nodes), "rpc_ws": ("rpc", lambda nodes: nodes)},
 }
+# How a unit's checks begin (the component that makes it right, too), and the setting of its connections.
+NAMES = {"haproxy": ("haproxy", "haproxy:maxconn"), "haproxy-edge": ("edge", "haproxy:edge:maxconn")}
 
 
 def _util(name):
@@ -52,32 +59,56 @@ def method_classes(edge):
     return _util("fanatico_edge.method_classes")(edge)
 
 
-def _ask(command, timeout=1.0):
-    """Send one command to the runtime socket and return the whole answer."""
-    answer = bytearray()
+def edge_shares(haproxy_edge, rpc_edge):
+    """
+    Return what the edge's process may hold, ``{"large": requests, "lua": MiB, "buffers": number, "memory": MiB}``.
+
+    haproxy_edge
+        The settings ``haproxy:edge``.
+    rpc_edge
+        The settings ``rpc:edge``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_haproxy.edge_shares '{maxconn: 3072}' '{body_limit: 120000}'
+    """
+    return _util("fanatico_validate.edge_shares")(
+        {"haproxy": {"edge": haproxy_edge}, "rpc": {"edge": rpc_edge}}
+    )
+
+
+def _ask(command, timeout=1.0, unit="haproxy"):
+    """Send one command to a unit's runtime socket and return the whole answer."""
+    if unit not in CONFIGURATION:
+        raise CommandExecutionError(f"{unit} is no unit of HAProxy; there are {', '.join(CONFIGURATION)}")
+    answer, path = bytearray(), str(RUN / unit / "admin.sock")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
-            connection.connect(SOCKET)
+            connection.connect(path)
             connection.sendall(command.encode() + b"\n")
             while piece := connection.recv(65536):
                 answer += piece
                 if len(answer) > ANSWER_LIMIT:
-                    raise CommandExecutionError(f"{SOCKET}: more than {ANSWER_LIMIT} bytes for '{command}'")
+                    raise CommandExecutionError(f"{path}: more than {ANSWER_LIMIT} bytes for '{command}'")
     except OSError as exc:
         reason = f"no answer within {timeout:g} s" if isinstance(exc, TimeoutError) else exc.strerror or exc
         raise CommandExecutionError(
-            f"{__opts__['id']}: HAProxy's socket {SOCKET}: {reason}. Next: systemctl status haproxy"
+            f"{__opts__['id']}: HAProxy's socket {path}: {reason}. Next: systemctl status {unit}"
         ) from exc
     return answer.decode("utf-8", "replace")
 
 
-def info(timeout=1):
+def info(timeout=1, unit="haproxy"):
     """
     Return ``show info`` as a dict of strings: version, uptime, connections, limits.
 
     timeout
         Seconds.
+    unit
+        ``haproxy``, or ``haproxy-edge`` for the public's.
 
     CLI Example:
 
@@ -85,7 +116,7 @@ def info(timeout=1):
 
         salt 'haproxy*' fanatico_haproxy.info
     """
-    pairs = (line.partition(": ") for line in _ask("show info", timeout).splitlines())
+    pairs = (line.partition(": ") for line in _ask("show info", timeout, unit).splitlines())
     return {name: value for name, found, value in pairs if found}
 
 
@@ -108,12 +139,14 @@ def sessions(timeout=2):
     return [{key: one[key] for key in ("client", "port", "server", "from")} for one in found]
 
 
-def stat(timeout=1):
+def stat(timeout=1, unit="haproxy"):
     """
     Return ``show stat``: one dict per frontend, backend and server, without the empty fields.
 
     timeout
         Seconds.
+    unit
+        ``haproxy``, or ``haproxy-edge`` for the public's.
 
     CLI Example:
 
@@ -121,16 +154,18 @@ def stat(timeout=1):
 
         salt haproxy1 fanatico_haproxy.stat
     """
-    rows = csv.DictReader(_ask("show stat", timeout).lstrip("# ").splitlines())
+    rows = csv.DictReader(_ask("show stat", timeout, unit).lstrip("# ").splitlines())
     return [{name: value for name, value in row.items() if name and value} for row in rows]
 
 
-def servers(timeout=1):
+def servers(timeout=1, unit="haproxy"):
     """
     Return ``show servers state``: one dict per server, with address, operational and administrative state.
 
     timeout
         Seconds.
+    unit
+        ``haproxy``, or ``haproxy-edge`` for the public's.
 
     CLI Example:
 
@@ -138,7 +173,7 @@ def servers(timeout=1):
 
         salt haproxy1 fanatico_haproxy.servers
     """
-    lines = [line for line in _ask("show servers state", timeout).splitlines() if line]
+    lines = [line for line in _ask("show servers state", timeout, unit).splitlines() if line]
     names = next((line[2:].split() for line in lines if line.startswith("# ")), [])
     rows = [line.split() for line in lines[1:] if not line.startswith("# ")]
     return [dict(zip(names, row, strict=False)) for row in rows]
@@ -146,7 +181,7 @@ def servers(timeout=1):
 
 def backends(timeout=1):
     """
-    Return ``{backend: {"status", "up": [servers], "down": {server: why}, "sessions": n}}``.
+    Return ``{backend: {"status", "up": [servers], "down": {server: why}, "sessions": n}}`` of both processes.
 
     timeout
         Seconds.
@@ -157,7 +192,7 @@ def backends(timeout=1):
 
         salt 'haproxy*' fanatico_haproxy.backends
     """
-    return _backends(stat(timeout))
+    return {name: one for unit in CONFIGURATION for name, one in _backends(stat(timeout, unit)).items()}
 
 
 def _backends(rows):
@@ -181,6 +216,8 @@ def look(timeout=2):
     """
     Look at HAProxy once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
+    Facts and checks (``haproxy.…``) are those of the databases' process; the public's are ``edge`` and ``edge.…``.
+
     timeout
         Seconds, for each question.
 
@@ -190,42 +227,52 @@ def look(timeout=2):
 
         salt 'haproxy*' fanatico_haproxy.look
     """
-    try:
-        rows, about = stat(timeout), info(timeout)
-    except CommandExecutionError as exc:
-        facts = {"error": str(exc)}
-    else:
-        facts = {
-            "version": about.get("Version"),
-            "connections": int(about.get("CurrConns", 0)),
-            "max_connections": int(about.get("Maxconn", 0)),
-            "frontends": {row["pxname"]: row.get("status") for row in rows if row["svname"] == "FRONTEND"},
-            "backends": _backends(rows),
-            "files": int(about.get("Ulimit-n", 0)),
-            "files_wanted": int(about.get("Maxsock", 0)),
-            "older": _older(about),
+    plan, checks = __pillar__["plan"], {}
+    facts = {unit: _look(unit, timeout) for unit in CONFIGURATION}
+    for unit, one in facts.items():
+        owed = {
+            name: count(len(_util("fanatico_plan.nodes")(plan, role)))
+            for name, (role, count) in BACKENDS[unit].items()
         }
-    plan = __pillar__["plan"]
-    owed = {
-        name: count(len(_util("fanatico_plan.nodes")(plan, role))) for name, (role, count) in BACKENDS.items()
+        checks |= _judge(unit, one, owed)
+    return {"facts": {**facts["haproxy"], "edge": facts["haproxy-edge"]}, "checks": checks}
+
+
+def _look(unit, timeout):
+    """Return the facts about one process; ``{"error"}`` where it does not answer."""
+    try:
+        rows, about = stat(timeout, unit), info(timeout, unit)
+    except CommandExecutionError as exc:
+        return {"error": str(exc)}
+    return {
+        "version": about.get("Version"),
+        "connections": int(about.get("CurrConns", 0)),
+        "max_connections": int(about.get("Maxconn", 0)),
+        "frontends": {row["pxname"]: row.get("status") for row in rows if row["svname"] == "FRONTEND"},
+        "backends": _backends(rows),
+        "files": int(about.get("Ulimit-n", 0)),
+        "files_wanted": int(about.get("Maxsock", 0)),
+        "older": _older(about, unit),
     }
-    return {"facts": facts, "checks": _judge(facts, owed)}
 
 
-def _older(about):
+def _older(about, unit):
     """Return the seconds by which the worker that runs is older than its configuration; 0 where it has read that."""
     started = time.time() - int(about.get("Uptime_sec", 0))
-    changed = [path.stat().st_mtime for path in (FOLDER / name for name in CONFIGURATION) if path.exists()]
+    paths = (FOLDER / name for name in CONFIGURATION[unit])
+    changed = [path.stat().st_mtime for path in paths if path.exists()]
     # Uptime is in whole seconds.
     return max(0, round(max(changed, default=0) - started - 1))
 
 
-def wait_current(timeout=10):
+def wait_current(timeout=10, unit="haproxy"):
     """
     Wait until HAProxy runs with its configuration as it is on disk; the last step of a change.
 
     timeout
         Seconds. Raises ``CommandExecutionError`` with what HAProxy said: a reload that fails leaves the old process.
+    unit
+        ``haproxy``, or ``haproxy-edge`` for the public's.
 
     CLI Example:
 
@@ -235,19 +282,19 @@ def wait_current(timeout=10):
     """
 
     def look():
-        older = _older(info())
+        older = _older(info(unit=unit), unit)
         return not older, f"it runs with a configuration from {older} s before the present one"
 
     done, seen = _util("fanatico_wait.until")(look, timeout, 0.2)
     if done:
         return True
     said = __salt__["cmd.run_stdout"](
-        "journalctl -u haproxy -n 200 --no-pager -o cat --since=-2min", python_shell=False
+        f"journalctl -u {unit} -n 200 --no-pager -o cat --since=-2min", python_shell=False
     )
     alerts = [line for line in said.splitlines() if "ALERT" in line]
     raise CommandExecutionError(
         f"{__opts__['id']}: HAProxy did not take up its configuration: {alerts[-1][:300] if alerts else seen}. "
-        "Next: journalctl -u haproxy -n 50"
+        f"Next: journalctl -u {unit} -n 50"
     )
 
 
@@ -271,52 +318,63 @@ def _verdicts():
     return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
 
 
-def _judge(facts, owed):
-    """Return the checks for what HAProxy said; ``owed`` is ``{backend: servers that should be up}``."""
+def _judge(unit, facts, owed):
+    """Return the checks for what a unit said; ``owed`` is ``{backend: servers that should be up}``."""
     ok, degraded, critical = _verdicts()
+    begins, setting = NAMES[unit]
     if "error" in facts:
-        return {"haproxy.serving": critical(None, facts["error"], "journalctl -u haproxy -n 50")}
-    closed = [name for name, status in facts["frontends"].items() if status not in ("OPEN", "FULL")]
-    if closed:
-        serving = critical(closed, f"closed: {', '.join(closed)}", "salt-call state.apply haproxy")
-    else:
-        opened = sorted(facts["frontends"])
-        serving = ok(facts["version"], f"HAProxy {facts['version']} takes connections on {', '.join(opened)}")
-    found = {"haproxy.serving": serving}
+        return {f"{begins}.serving": critical(None, facts["error"], f"journalctl -u {unit} -n 50")}
+    found = {f"{begins}.serving": _judge_frontends(begins, facts)}
     used, limit = facts["connections"], facts["max_connections"]
     full = limit and used > 0.9 * limit
-    found["haproxy.connections"] = (degraded if full else ok)(
+    found[f"{begins}.connections"] = (degraded if full else ok)(
         used,
         f"{used} of {limit} connections in use",
-        "raise haproxy:maxconn in pillar/haproxy.sls, or see who holds them: fanatico_haproxy.stat"
+        f"raise {setting} in pillar/haproxy.sls, or see who holds them: fanatico_haproxy.stat unit={unit}"
         if full
         else "",
     )
-    found["haproxy.configuration"] = ok(0, "it runs with the configuration on disk")
+    found[f"{begins}.configuration"] = ok(0, "it runs with the configuration on disk")
     if facts["older"]:
         detail = f"it was started {facts['older']} s before its configuration changed: a reload failed, or nobody asked for one"
-        hint = "journalctl -u haproxy -n 50; systemctl reload haproxy"
-        found["haproxy.configuration"] = degraded(facts["older"], detail, hint)
+        hint = f"journalctl -u {unit} -n 50; systemctl reload {unit}"
+        found[f"{begins}.configuration"] = degraded(facts["older"], detail, hint)
     files, wanted = facts["files"], facts["files_wanted"]
-    found["haproxy.files"] = ok(files, f"{files} files may be open")
+    found[f"{begins}.files"] = ok(files, f"{files} files may be open")
     if files < wanted:
-        detail = f"{wanted} files for haproxy:maxconn connections, and the host allows {files}"
-        found["haproxy.files"] = degraded(
-            files, detail, "a smaller haproxy:maxconn, or a larger hard limit of this host"
+        detail = f"{wanted} files for {setting} connections, and the host allows {files}"
+        found[f"{begins}.files"] = degraded(
+            files, detail, f"a smaller {setting}, or a larger hard limit of this host"
         )
     for name, number in owed.items():
-        found[f"haproxy.{name}"] = _judge_backend(name, facts["backends"].get(name), number)
-    reads, writes = found["haproxy.postgres_replica"], found["haproxy.postgres_primary"]
-    if reads["status"] == "critical" and writes["value"]:
-        reads.update(status="degraded", detail=f"{reads['detail']}; the primary serves the reads")
+        found[f"{begins}.{name}"] = _judge_backend(begins, name, facts["backends"].get(name), number)
+    if unit == "haproxy":
+        _forgive_reads(found)
     return found
 
 
-def _judge_backend(name, backend, owed):
+def _judge_frontends(begins, facts):
+    """Return the check of whether a process takes connections."""
+    ok, _, critical = _verdicts()
+    closed = [name for name, status in facts["frontends"].items() if status not in ("OPEN", "FULL")]
+    if closed:
+        return critical(closed, f"closed: {', '.join(closed)}", f"salt-call state.apply {begins}")
+    opened = sorted(facts["frontends"])
+    return ok(facts["version"], f"HAProxy {facts['version']} takes connections on {', '.join(opened)}")
+
+
+def _forgive_reads(found):
+    """Without a replica reads are served all the same, where there is a primary."""
+    reads, writes = found["haproxy.postgres_replica"], found["haproxy.postgres_primary"]
+    if reads["status"] == "critical" and writes["value"]:
+        reads.update(status="degraded", detail=f"{reads['detail']}; the primary serves the reads")
+
+
+def _judge_backend(begins, name, backend, owed):
     """Return the check of one backend: enough servers, too few, or none."""
     ok, degraded, critical = _verdicts()
     if backend is None:
-        return critical(None, f"HAProxy has no backend {name}", "salt-call state.apply haproxy")
+        return critical(None, f"HAProxy has no backend {name}", f"salt-call state.apply {begins}")
     up = backend["up"]
     down = "; ".join(f"{server} {why}" for server, why in backend["down"].items())
     detail = f"{len(up)} of {owed} up" + (f" ({', '.join(up)})" if up else "")

@@ -25,6 +25,7 @@ _SERVICES = (
     ("rpc_https", "haproxy", ("anybody",)),
     ("rpc_wss", "haproxy", ("anybody",)),
     ("haproxy_stats", "haproxy", ("haproxy", "master", "monitoring")),
+    ("edge_stats", "haproxy", ("haproxy", "master", "monitoring")),
     ("haproxy_peers", "haproxy", ("haproxy",)),
     # What nobody may ask through the balancers, a node answers: another node is let in only as one that follows (rpc:follow).
     ("rpc_http", "rpc", ("haproxy", "following")),

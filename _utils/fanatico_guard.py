@@ -24,7 +24,7 @@ from typing import Any
 UNITS = {
     "etcd": ["etcd.service"],
     "patroni": ["patroni.service"],
-    "haproxy": ["haproxy.service", "keepalived.service"],
+    "haproxy": ["haproxy.service", "haproxy-edge.service", "keepalived.service"],
     "rpc": [
         "fanatico-rpc.service",
         "fanatico-rpc-agent.socket",

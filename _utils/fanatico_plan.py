@@ -28,7 +28,7 @@ SECRETS = {
 
 
 # Ports that a plan need not name.
-PORTS = {"rpc_agent": 8547, "haproxy_peers": 8405}
+PORTS = {"rpc_agent": 8547, "haproxy_peers": 8405, "edge_stats": 8406}
 
 
 def port(plan, name):

@@ -25,6 +25,7 @@ UNITS = (
     ("etcd", "etcd"),
     ("patroni", "patroni"),
     ("haproxy", "haproxy"),
+    ("haproxy", "haproxy-edge"),
     ("haproxy", "keepalived"),
     ("rpc", "fanatico-rpc"),
 )

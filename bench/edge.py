@@ -26,7 +26,7 @@ from lab.errors import LabError
 from lab.machines import Lab
 
 REPO = Path(__file__).parent.parent
-CONFIG = "/etc/haproxy/haproxy.cfg"
+CONFIG, UNIT = "/etc/haproxy/edge.cfg", "haproxy-edge"
 LOAD = """wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = '{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
@@ -84,7 +84,7 @@ class Edge:
     def load(self, text):
         """Have HAProxy take a configuration, and give its first checks a moment."""
         self.lab.machine(self.holder).exec(["tee", CONFIG], text_input=text)
-        self.lab.exec(self.holder, ["systemctl", "reload", "haproxy"])
+        self.lab.exec(self.holder, ["systemctl", "reload", UNIT])
         time.sleep(3)
 
     def states(self):
@@ -96,13 +96,13 @@ class Edge:
 
 ASK_STATS = """python3 -c '
 import socket
-s = socket.socket(socket.AF_UNIX); s.connect("/run/haproxy/admin.sock"); s.sendall(b"show stat\\n")
+s = socket.socket(socket.AF_UNIX); s.connect("/run/haproxy-edge/admin.sock"); s.sendall(b"show stat\\n")
 while piece := s.recv(65536): print(piece.decode(), end="")
 '"""
 
 
 def without_rules(text, retries=False):
-    """Return haproxy.cfg with the chain's HTTP port as a plain pass-through: no rule, no guard; unless ``retries`` also
+    """Return edge.cfg with the chain's HTTP port as a plain pass-through: no rule, no guard; unless ``retries`` also
     nothing asked a second time."""
     found, section, dropping = [], "", False
     rules = RULES if retries else RULES + RETRIES
@@ -181,9 +181,9 @@ def limits_lifted(lab):
 
     def apply():
         lab.salt("haproxy*", "saltutil.refresh_pillar", "wait=True")
-        for node, told in lab.salt("haproxy*", "state.apply", "haproxy.running").items():
+        for node, told in lab.salt("haproxy*", "state.apply", "edge.running").items():
             if not isinstance(told, dict) or not all(one["result"] for one in told.values()):
-                raise LabError(f"{node}: the states of HAProxy did not hold: {told}")
+                raise LabError(f"{node}: the states of the edge did not hold: {told}")
 
     lab.site_write(LIMITS)
     try:
@@ -214,7 +214,7 @@ def latency(edge, runs, rate=2000, seconds=8):
     place: HAProxy and the nodes among all other machines of the lab, and before them, as hosts of their own are."""
     node = edge.lab.nodes("rpc")[0]
     ways = {"direct": edge.lab.plan["nodes"][node]["address"], "through": edge.address}
-    services = {**dict.fromkeys(edge.lab.nodes("rpc"), "fanatico-rpc"), edge.holder: "haproxy"}
+    services = {**dict.fromkeys(edge.lab.nodes("rpc"), "fanatico-rpc"), edge.holder: UNIT}
     found = []
     for _ in range(runs):
         one = {"shared": asked(edge, ways, rate, seconds)}

@@ -121,7 +121,7 @@ def loads(count, seed, plan):
     hosts = list(plan["nodes"])
     names = [
         "bare", "drift", "replica-lost", "address-doubled", "etcd-full", "rpc-hung", "disk-full", "key-denied",
-        "patroni.service", "etcd.service", "haproxy.service", f"{UNIT}.service", "salt-minion.service",
+        "patroni.service", "etcd.service", "haproxy.service", "haproxy-edge.service", f"{UNIT}.service", "salt-minion.service",
     ]  # fmt: skip
     return [load(draw, names, hosts) for _ in range(count)]
 

@@ -151,7 +151,8 @@ def parser():
         "bench",
         bench,
         "measure what the README promises on this machine and keep the raw numbers; `bench peers`: drills with others' timing; "
-        "`bench cures`: healing; `bench edge`: JSON-RPC; `bench hostile`: a lost host floods the Salt master",
+        "`bench cures`: healing; `bench edge`: JSON-RPC; `bench edge-flood`: a flood there, and the databases; "
+        "`bench hostile`: a lost host floods the Salt master",
     )
     return top
 
@@ -478,7 +479,7 @@ def drill(options):
 
 
 def bench(options):
-    """Measure; see bench/figures.py, bench/peers.py, bench/cures.py, bench/edge.py and bench/hostile.py."""
+    """Measure; see bench/figures.py, bench/peers.py, bench/cures.py, bench/edge.py, bench/edge_flood.py and bench/hostile.py."""
     if options.rest[:1] == ["peers"]:
         from bench import peers
 
@@ -491,6 +492,10 @@ def bench(options):
         from bench import edge
 
         return edge.main(options.rest[1:])
+    if options.rest[:1] == ["edge-flood"]:
+        from bench import edge_flood
+
+        return edge_flood.main(options.rest[1:])
     if options.rest[:1] == ["hostile"]:
         from bench import hostile
 

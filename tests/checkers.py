@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import pki
 
-ACCOUNTS = {"haproxy": 901, "keepalived_script": 902, "fanatico": 903}
+ACCOUNTS = {"haproxy": 901, "keepalived_script": 902, "fanatico": 903, "haproxy-edge": 904}
 # Of a machine: its packages unpacked over its system, seen by this process alone, with one interface and no network.
 ENTER = """
 mount -t tmpfs tmpfs "$4"

@@ -100,6 +100,11 @@ def halves(rng):
     )
 
 
+def _balancer(part, name):
+    """A signal to all processes of HAProxy, the databases' and then the public's."""
+    return sequence(*(signal(part, process, name, whom="all") for process in ("haproxy", "haproxy-edge")))
+
+
 def _without_salt(state, off, on):
     """The worst faults, as {name: Fault}, while nothing of Salt runs. ``state``: the word for it. ``off``, ``on``: steps."""
     return {
@@ -120,7 +125,7 @@ def _without_salt(state, off, on):
         f"salt-{state}-haproxy-kill": Fault(
             "41, 38",
             f"Salt is {state}; HAProxy is killed where the virtual IP is",
-            signal("holder", "haproxy", "KILL", whom="all"),
+            _balancer("holder", "KILL"),
             on,
             prepare=off,
         ),
@@ -324,8 +329,16 @@ FAULTS = {
           sequence(unit("etcd_followers", "restart", "etcd"), unit("etcd_leader", "restart", "etcd")))
     ),
     # --- the balancers
-    "haproxy-kill": Fault(
-        "38", "HAProxy is killed where the virtual IP is", signal("holder", "haproxy", "KILL", whom="all")
+    "haproxy-kill": Fault("38", "HAProxy is killed where the virtual IP is", _balancer("holder", "KILL")),
+    "edge-kill": Fault(
+        *("38", "the edge is killed where the virtual IP is, which stays", signal("holder", "haproxy-edge", "KILL", whom="all")),
+        write_gap=0.2,
+    ),
+    "edge-gone": Fault(
+        *("38", "the edge stays away where the virtual IP is, which moves to where there is one",
+          sequence(unit("holder", "mask --runtime", "haproxy-edge"), unit("holder", "stop", "haproxy-edge")),
+          sequence(unit("holder", "unmask --runtime", "haproxy-edge"), unit("holder", "start", "haproxy-edge"))),
+        hold=15,
     ),
     "haproxy-stop": Fault(
         *("38", "HAProxy is stopped where the virtual IP is", unit("holder", "stop", "haproxy"),
@@ -333,7 +346,7 @@ FAULTS = {
     ),
     "haproxy-pause": Fault(
         *("39", "HAProxy hangs where the virtual IP is",
-          signal("holder", "haproxy", "STOP", whom="all"), signal("holder", "haproxy", "CONT", whom="all")),
+          _balancer("holder", "STOP"), _balancer("holder", "CONT")),
         write_gap=3,
     ),
     "balancer-power": Fault(
@@ -374,7 +387,7 @@ FAULTS = {
         write_gap=3,
         hold=10,
     ),
-    "haproxy-reload": Fault("51", "HAProxy is reloaded on both balancers", unit("balancers", "reload", "haproxy")),
+    "haproxy-reload": Fault("51", "HAProxy is reloaded on both balancers", unit("balancers", "reload", "haproxy haproxy-edge")),
     # --- Salt
     **SALT_OFF,
     **SALT_STILL,

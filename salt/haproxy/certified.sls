@@ -13,3 +13,10 @@ HAProxy takes up its certificate:
     - name: systemctl try-reload-or-restart haproxy
     - onchanges:
       - fanatico_pki: HAProxy has its certificate
+
+The edge takes up its certificate:
+  cmd.run:
+    - name: systemctl reload haproxy-edge
+    - onlyif: systemctl is-active --quiet haproxy-edge
+    - onchanges:
+      - fanatico_pki: HAProxy has its certificate

@@ -21,36 +21,10 @@ HAProxy tells keepalived when it stops:
     - require:
       - pkg: HAProxy is installed
 
-{%- for name in ("rpc-classes.map", "rpc-unlimited.lst", "cloudflare.lst") %}
-
-HAProxy has {{ name }}:
+HAProxy has end_sessions.lua:
   file.managed:
-    - name: /etc/haproxy/{{ name }}
-    - source: salt://haproxy/files/{{ name }}.jinja
-    - template: jinja
-    - require:
-      - pkg: HAProxy is installed
-    - require_in:
-      - file: HAProxy is configured
-{%- endfor %}
-
-{%- for name in ("rpc_guard.lua", "end_sessions.lua") %}
-
-HAProxy has {{ name }}:
-  file.managed:
-    - name: /etc/haproxy/{{ name }}
-    - source: salt://haproxy/files/{{ name }}
-    - require:
-      - pkg: HAProxy is installed
-    - require_in:
-      - file: HAProxy is configured
-{%- endfor %}
-
-# Read by HAProxy before it gives up root: what rpc_guard.lua has judged is told from what others on this host send.
-HAProxy has a key for what it asks itself:
-  cmd.run:
-    - name: umask 077; head -c 32 /dev/urandom | sha256sum | cut -d ' ' -f 1 > /etc/haproxy/rpc-judged.key
-    - unless: test -s /etc/haproxy/rpc-judged.key
+    - name: /etc/haproxy/end_sessions.lua
+    - source: salt://haproxy/files/end_sessions.lua
     - require:
       - pkg: HAProxy is installed
     - require_in:

@@ -1,6 +1,8 @@
 include:
   - haproxy.configured
+  - edge.running
 
+# The edge first: where one process had all the ports, it lets go of the public's only when another has them.
 HAProxy runs:
   service.running:
     - name: haproxy
@@ -8,12 +10,11 @@ HAProxy runs:
     - reload: True
     - watch:
       - file: HAProxy is configured
-{%- for name in ("rpc_guard.lua", "end_sessions.lua", "rpc-classes.map", "rpc-unlimited.lst", "cloudflare.lst") %}
-      - file: HAProxy has {{ name }}
-{%- endfor %}
+      - file: HAProxy has end_sessions.lua
       - file: HAProxy tells keepalived when it stops
     - require:
       - file: HAProxy is configured
+      - service: The edge runs
 
 # A reload that fails leaves the process before it, and systemd says that all is well.
 HAProxy runs with its configuration:

@@ -24,6 +24,14 @@ Keepalived can ask HAProxy:
     - require:
       - pkg: Keepalived is installed
 
+Keepalived can ask where the edge is:
+  file.managed:
+    - name: /etc/keepalived/edge-elsewhere
+    - source: salt://keepalived/files/edge-elsewhere.sh
+    - mode: "0755"
+    - require:
+      - pkg: Keepalived is installed
+
 # Each check writes it anew: an old one tells of a Keepalived that hangs. The checks' user has no right to make it.
 The checks of Keepalived have a file to write:
   file.managed:
@@ -70,3 +78,4 @@ Keepalived is configured:
       - pkg: Keepalived is installed
       - user: User for the checks of Keepalived
       - file: Keepalived can ask HAProxy
+      - file: Keepalived can ask where the edge is

@@ -44,6 +44,7 @@ TABLE = {
     },
     "postgres": {"patroni": REPLICATING, "haproxy": BALANCED},
     "statistics": {"haproxy": ASKED_FOR_NONE, "master": ASKED_FOR_NONE},
+    "edge statistics": {"haproxy": ASKED_FOR_NONE, "master": ASKED_FOR_NONE},
 }
 DOORS = {
     "etcd": ("etcd", 2379),
@@ -52,6 +53,7 @@ DOORS = {
     "patroni-change": ("patroni", 8008),
     "postgres": ("patroni", 5432),
     "statistics": ("haproxy", 8404),
+    "edge statistics": ("haproxy", 8406),
 }
 # door -> (whose real certificate is the right one, which of another role is the wrong one)
 CLAIMS = {

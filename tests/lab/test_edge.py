@@ -551,8 +551,8 @@ class TestOnlyCloudflare:
 
 
 def memory(lab, node):
-    """MiB that HAProxy's processes hold."""
-    asked = ["sh", "-c", "cat $(pgrep -x haproxy | sed 's|.*|/proc/&/status|') | grep VmRSS"]
+    """MiB that the edge's processes hold."""
+    asked = ["sh", "-c", "cat $(pgrep -x haproxy-edge | sed 's|.*|/proc/&/status|') | grep VmRSS"]
     return sum(int(line.split()[1]) for line in lab.exec(node, asked).stdout.splitlines()) / 1024
 
 
@@ -685,7 +685,7 @@ def test_killed_nodes_cost_no_read_and_heads_go_on(crowd, lab):
 def test_a_reload_fails_no_request_and_cuts_no_websocket(crowd, lab):
     """A setting changes under 500 requests a second and 200 WebSockets, and changes back."""
     labs.wait_healthy(lab)
-    pids = ["pgrep", "--count", "--exact", "haproxy"]
+    pids = ["pgrep", "--count", "--exact", "haproxy-edge"]
     with crowd.listening(200, CLIENTS) as sockets, crowd.asking(500, CLIENTS) as found:
         for settings in ({"rpc": {"edge": {"heavy": ["eth_getLogs", "trace_"]}}}, {}):
             with labs.site(lab, settings) if settings else contextlib.nullcontext():

@@ -14,13 +14,13 @@ UNITS = {
     "master": ["salt-master", "salt-minion", "fanatico-firewall", "fanatico-boot"],
     "etcd": ["etcd"],
     "patroni": ["patroni"],
-    "haproxy": ["haproxy", "keepalived"],
+    "haproxy": ["haproxy", "haproxy-edge", "keepalived"],
     "rpc": ["fanatico-rpc", "fanatico-rpc-agent", "fanatico-rpc-ws", "fanatico-rpc-follow"],
 }
 SERVICE_USERS = {
     "etcd": ["etcd"],
     "patroni": ["postgres"],
-    "haproxy": ["haproxy", "keepalived_script"],
+    "haproxy": ["haproxy", "haproxy-edge", "keepalived_script"],
     "rpc": ["fanatico"],
 }
 
@@ -171,7 +171,7 @@ def test_service_users_are_nobody_else(lab, role):
 def test_no_key_is_for_everybody(lab):
     words = (
         "find /etc/etcd /etc/patroni /etc/haproxy /etc/fanatico /etc/salt /run/fanatico-etcd"
-        " -type f ( -name '*.key' -o -name '*.pem' -o -name patroni.yml -o -name haproxy.cfg ) -perm /007"
+        " -type f ( -name '*.key' -o -name '*.pem' -o -name patroni.yml -o -name haproxy.cfg -o -name edge.cfg ) -perm /007"
     )
     for name in lab.plan["nodes"]:
         found = lab.exec(name, words.replace("'", "").split(), check=False).stdout.split()

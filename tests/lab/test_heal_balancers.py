@@ -7,12 +7,13 @@ from tests.support import faults, labs, wait_until
 pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
 
-def test_haproxy_without_a_valid_configuration_gets_the_trees(healthy):
+@pytest.mark.parametrize(("unit", "path"), [("haproxy", "haproxy.cfg"), ("haproxy-edge", "edge.cfg")])
+def test_haproxy_without_a_valid_configuration_gets_the_trees(healthy, unit, path):
     node, news = labs.nodes(healthy, "haproxy")[-1], labs.News(healthy)
-    healthy.exec(node, ["sh", "-c", "echo nonsense >/etc/haproxy/haproxy.cfg; systemctl stop haproxy"])
+    healthy.exec(node, ["sh", "-c", f"echo nonsense >/etc/haproxy/{path}; systemctl stop {unit}"])
     news.wait("healed", node, "haproxy-unconfigured", 60)
-    assert faults.active(healthy, node, "haproxy")
-    assert "nonsense" not in healthy.exec(node, ["cat", "/etc/haproxy/haproxy.cfg"]).stdout
+    assert faults.active(healthy, node, unit)
+    assert "nonsense" not in healthy.exec(node, ["cat", f"/etc/haproxy/{path}"]).stdout
 
 
 def test_an_address_that_nobody_holds_is_taken_again(healthy):

@@ -11,6 +11,7 @@ UNITS = [
     ("etcd", "etcd"),
     ("patroni", "patroni"),
     ("haproxy", "haproxy"),
+    ("haproxy", "haproxy-edge"),
     ("haproxy", "keepalived"),
     ("rpc", "fanatico-rpc"),
 ]
@@ -33,8 +34,9 @@ def test_people_read_lines(healthy):
 def test_a_killed_unit_is_systemds_business(healthy):
     """Its restart policy is quicker than any event; nothing is left for the reactor."""
     node = labs.nodes(healthy, "haproxy")[-1]
-    healthy.exec(node, ["systemctl", "kill", "--signal=KILL", "haproxy"])
-    wait_until(lambda: faults.active(healthy, node, "haproxy"), 20, "haproxy to run again")
+    for unit in ("haproxy", "haproxy-edge"):
+        healthy.exec(node, ["systemctl", "kill", "--signal=KILL", unit])
+        wait_until(lambda unit=unit: faults.active(healthy, node, unit), 20, f"{unit} to run again")
 
 
 def test_a_unit_of_somebody_else_is_not_ours_to_start(healthy):

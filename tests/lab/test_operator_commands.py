@@ -35,6 +35,7 @@ SHOWS = {
     "haproxy -c": r"",  # its exit code says it
     "/stats": r"Statistics Report for HAProxy",
     ":8404/metrics": r"haproxy_process_uptime_seconds",
+    ":8406/metrics": r"haproxy_process_uptime_seconds",
     "ip addr": r"inet 10\.0\.0\.100/",
     "tcpdump": r"VRRPv3, Advertisement",
     "jq": r"^3\n",
@@ -52,7 +53,7 @@ RUNBOOK = [
     "curl http://10.0.0.100:8545/health",
     *("https://10.0.0.100:8404/stats", "https://10.0.0.100:8404/metrics"),
     *(":8008/\n", ":8008/primary", ":8008/replica", ":8008/metrics", ":2381/metrics"),
-    "haproxy -c -f /etc/haproxy/haproxy.cfg",
+    *("haproxy -c -f /etc/haproxy/haproxy.cfg", "haproxy -c -f /etc/haproxy/edge.cfg"),
     *("journalctl -u ", "ip addr show", "tcpdump -i eth0 vrrp"),
 ]
 

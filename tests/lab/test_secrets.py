@@ -59,7 +59,7 @@ PLACES = {
     "POSTGRES_REWIND_PASSWORD": ["/etc/patroni/patroni.yml"],
     "ETCD_PATRONI_PASSWORD": ["/etc/patroni/patroni.yml"],
     "ETCD_TOKEN_KEY": ["/etc/etcd/pki/token.key"],
-    "HAPROXY_STATS_PASSWORD": ["/etc/haproxy/haproxy.cfg"],
+    "HAPROXY_STATS_PASSWORD": ["/etc/haproxy/haproxy.cfg", "/etc/haproxy/edge.cfg"],
 }
 # Everything that can be written to, caches, job results and databases included (what the tree itself holds is tested above).
 SCAN = "grep -rlaF -f - /etc /home /opt /root /run /tmp /usr/local /var 2>/dev/null; true"
@@ -118,6 +118,7 @@ def test_no_log_shows_one(lab, pillars):
     [
         ("patroni", "/etc/patroni/patroni.yml"),
         ("haproxy", "/etc/haproxy/haproxy.cfg"),
+        ("haproxy", "/etc/haproxy/edge.cfg"),
         ("haproxy", "/etc/keepalived/keepalived.conf"),
     ],
 )

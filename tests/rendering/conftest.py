@@ -1,6 +1,7 @@
 """Every node of every plan: the committed one and those under tests/plans/."""
 
 import os
+import re
 
 import pytest
 import yaml
@@ -28,7 +29,7 @@ NODES = (
     if os.environ.get("FANATICO_TEST") == "fast"
     else list(ROLES)
 )
-HAPROXY = "/etc/haproxy/haproxy.cfg"
+HAPROXY, EDGE = "/etc/haproxy/haproxy.cfg", "/etc/haproxy/edge.cfg"
 # One node for each combination of roles that any plan has.
 KINDS = list({roles: key for key, roles in reversed(ROLES.items())}.values())
 
@@ -75,14 +76,16 @@ def rendered(node, *sls):
 
 
 def put_beside(machine, minion):  # noqa: F811
-    """Make the files on the machine that haproxy.cfg names, and return haproxy.cfg."""
-    for chunk in minion.compile("haproxy.configured"):
-        if chunk["state"] == "file" and str(chunk.get("source", "")).startswith("salt://haproxy/files/"):
+    """Make the files on the machine that HAProxy reads; return ``{path: text}`` of them."""
+    found = {}
+    for chunk in minion.compile("edge.configured"):
+        if chunk["state"] == "file" and re.match(
+            "salt://(edge|haproxy)/files/", str(chunk.get("source", ""))
+        ):
             whole = not chunk.get("template")
             text = minion.functions["cp.get_file_str"](chunk["source"]) if whole else minion.render(chunk)
             machine.put(chunk["name"], text)
-            if chunk["name"] == HAPROXY:
-                found = text
+            found[chunk["name"]] = text
     machine.put("/etc/haproxy/rpc-judged.key", "0123456789abcdef\n")
     return found
 

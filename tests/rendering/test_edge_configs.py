@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from tests.rendering.conftest import PLANS, SITE, put_beside, rendered
+from tests.rendering.conftest import EDGE, HAPROXY, PLANS, SITE, put_beside, rendered
 
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
 
@@ -20,16 +20,18 @@ def with_role(role):
     ]
 
 
+@pytest.mark.parametrize("path", [HAPROXY, EDGE])
 @pytest.mark.parametrize(("plan", "node"), with_role("haproxy"))
-def test_haproxy_takes_its_configuration(make_node, machine, plan, node):
-    text = put_beside(machine, make_node(plan, node))
+def test_haproxy_takes_its_configuration(make_node, machine, plan, node, path):
+    text = put_beside(machine, make_node(plan, node))[path]
     checked = machine.run("haproxy", "-c", "-f", "/mnt/text", text=text)
     assert checked.returncode == 0, checked.stdout
     assert "WARNING" not in checked.stdout
 
 
-def test_haproxy_refuses_what_is_wrong(make_node, machine):
-    text = put_beside(machine, make_node("default", "haproxy1"))
+@pytest.mark.parametrize("path", [HAPROXY, EDGE])
+def test_haproxy_refuses_what_is_wrong(make_node, machine, path):
+    text = put_beside(machine, make_node("default", "haproxy1"))[path]
     assert machine.run("haproxy", "-c", "-f", "/mnt/text", text=text + "\n    no-such-word\n").returncode != 0
 
 
@@ -38,9 +40,10 @@ def test_haproxy_refuses_what_is_wrong(make_node, machine):
 def test_keepalived_takes_its_configuration(with_site, tmp_path, machine, plan, node, version):
     site = SITE | {"keepalived": {"interface": "eth0", "vrrp_version": version}}
     minion = with_site(node, site, plan=PLANS[plan])
-    checks = next(c for c in minion.compile("keepalived.configured") if c["name"].endswith("haproxy-answers"))
-    script = minion.functions["cp.get_file_str"](checks["source"])
-    machine.put(checks["name"], script, mode=0o755)
+    for check in minion.compile("keepalived.configured"):
+        if str(check.get("source", "")).endswith(".sh"):
+            script = minion.functions["cp.get_file_str"](check["source"])
+            machine.put(check["name"], script, mode=0o755)
     machine.put("/run/haproxy/down", "0")
     text = rendered(minion, "keepalived.configured")[KEEPALIVED]
     checked = machine.run("keepalived", "--config-test", "--use-file", "/mnt/text", text=text)
@@ -138,7 +141,7 @@ def test_an_artefact_that_is_not_pinned_does_not_even_render(with_site, lacking)
 @pytest.mark.parametrize(
     ("node", "sls", "site", "secrets", "sentence"),
     [
-        ("haproxy1", "haproxy.configured", {}, True, "rpc:chain:id is empty in the pillar"),
+        ("haproxy1", "edge.configured", {}, True, "rpc:chain:id is empty in the pillar"),
         ("haproxy1", "haproxy.configured", SITE, False, "HAPROXY_STATS_PASSWORD is missing: run"),
         ("haproxy1", "keepalived.configured", SITE, False, "KEEPALIVED_AUTH_PASS is missing: run"),
         (

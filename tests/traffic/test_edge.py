@@ -24,7 +24,7 @@ def traffic(machine, with_site):
         )
         put_beside(machine, minion)
         if broken:
-            guard = (REPO / "salt/haproxy/files/rpc_guard.lua").read_text()
+            guard = (REPO / "salt/edge/files/rpc_guard.lua").read_text()
             assert guard.count("= judge(") == 2
             machine.put(
                 "/etc/haproxy/rpc_guard.lua", guard.replace("= judge(", "= error('broken') or judge(")
@@ -214,7 +214,7 @@ def test_who_is_on_a_balancer_and_has_no_key_asks_nothing(traffic):
     seen = traffic(
         {
             "body": body("debug_x"),
-            "abstract": "rpc-judged",
+            "abstract": "rpc-edge-judged",
             "headers": {"X-Rpc-Class": "read", "X-Rpc-Key": "guess"},
         }
     )

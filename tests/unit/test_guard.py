@@ -35,7 +35,9 @@ def test_an_unknown_host_has_no_roles_and_gets_nothing():
 
 
 def test_a_node_with_two_roles_keeps_the_units_of_both():
-    assert guard.units(["etcd", "haproxy"]) == ["etcd.service", "haproxy.service", "keepalived.service"]
+    assert guard.units(["etcd", "haproxy"]) == [
+        *("etcd.service", "haproxy.service", "haproxy-edge.service", "keepalived.service")
+    ]
 
 
 def test_pillar_replaces_the_units_of_a_role():

@@ -19,17 +19,17 @@ STATE = (
 )
 
 
-def stat(**down):
-    """The answer to `show stat`; `down` is {backend: [servers]} beyond those that are down by design."""
+SERVERS = {
+    "haproxy": {"postgres_primary": ["db1", "db2", "db3"], "postgres_replica": ["db1", "db2", "db3"]},
+    "haproxy-edge": {"rpc_http": ["rpc1", "rpc2", "rpc3"], "rpc_ws": ["rpc1", "rpc2", "rpc3"]},
+}
+
+
+def stat(unit, **down):
+    """The answer of a unit to `show stat`; `down` is {backend: [servers]} beyond those that are down by design."""
     rows = [HEAD]
-    servers = {
-        "rpc_http": ["rpc1", "rpc2", "rpc3"],
-        "rpc_ws": ["rpc1", "rpc2", "rpc3"],
-        "postgres_primary": ["db1", "db2", "db3"],
-        "postgres_replica": ["db1", "db2", "db3"],
-    }
     design = {"postgres_primary": ["db2", "db3"], "postgres_replica": ["db1"]}
-    for name, members in servers.items():
+    for name, members in SERVERS[unit].items():
         rows.append(f"{name},FRONTEND,1,4096,OPEN,,,")
         for server in members:
             is_down = server in design.get(name, []) + down.get(name, [])
@@ -43,19 +43,19 @@ def stat(**down):
 
 @pytest.fixture
 def answers():
-    return {"show stat": stat(), "show info": INFO, "show servers state": STATE}
+    """What each unit says; none at all where it hangs."""
+    return {
+        unit: {"show stat": stat(unit), "show info": INFO, "show servers state": STATE} for unit in SERVERS
+    }
 
 
 @pytest.fixture
 def haproxy(tmp_path, answers, monkeypatch):
-    path = str(tmp_path / "admin.sock")
-    monkeypatch.setattr(fanatico_haproxy, "SOCKET", path)
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(path)
-    server.listen()
-    over = threading.Event()
+    """/run, with both units' sockets."""
+    monkeypatch.setattr(fanatico_haproxy, "RUN", tmp_path / "run")
+    over, servers = threading.Event(), []
 
-    def serve():
+    def serve(unit, server):
         while True:
             try:
                 connection, _ = server.accept()
@@ -63,15 +63,23 @@ def haproxy(tmp_path, answers, monkeypatch):
                 return
             with connection:
                 command = connection.recv(1000).decode().strip()
-                if answers.get(command) is None:
+                if answers[unit].get(command) is None:
                     over.wait(10)
                 else:
-                    connection.sendall(answers[command].encode())
+                    connection.sendall(answers[unit][command].encode())
 
-    threading.Thread(target=serve, daemon=True).start()
-    yield path
+    for unit in answers:
+        path = tmp_path / "run" / unit / "admin.sock"
+        path.parent.mkdir(parents=True)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(path))
+        server.listen()
+        servers.append(server)
+        threading.Thread(target=serve, args=(unit, server), daemon=True).start()
+    yield tmp_path / "run"
     over.set()
-    server.close()
+    for server in servers:
+        server.close()
 
 
 @pytest.fixture
@@ -107,7 +115,7 @@ SESSIONS = """\
 
 
 def test_who_has_a_session_with_which_database(haproxy, answers):
-    answers["show sess all"] = SESSIONS
+    answers["haproxy"]["show sess all"] = SESSIONS
     assert fanatico_haproxy.sessions() == [
         {"client": "10.0.7.9:40112", "port": "10.0.0.100:5432", "server": "db1", "from": "10.0.0.10:51234"}
     ]
@@ -117,83 +125,87 @@ def test_all_is_well():
     found = fanatico_haproxy.look()
     assert bad(found["checks"]) == {}
     assert found["checks"].keys() == {
-        f"haproxy.{name}"
-        for name in (
-            *("serving", "connections", "configuration", "files"),
-            *("rpc_http", "rpc_ws", "postgres_primary", "postgres_replica"),
-        )
+        f"{begins}.{name}"
+        for begins, unit in (("haproxy", "haproxy"), ("edge", "haproxy-edge"))
+        for name in ("serving", "connections", "configuration", "files", *SERVERS[unit])
     }
     assert found["facts"]["backends"]["postgres_primary"]["up"] == ["db1"]
     assert found["facts"]["version"].startswith("3.0.11")
+    assert found["facts"]["edge"]["backends"]["rpc_http"]["up"] == ["rpc1", "rpc2", "rpc3"]
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """/etc/haproxy, written a while before HAProxy was started."""
     monkeypatch.setattr(fanatico_haproxy, "FOLDER", tmp_path)
-    written(tmp_path, 3600)
+    for name in ("haproxy.cfg", "edge.cfg"):
+        written(tmp_path, 3600, name)
     return tmp_path
 
 
-def written(folder, ago):
-    path = folder / "haproxy.cfg"
+def written(folder, ago, name="haproxy.cfg"):
+    path = folder / name
     path.touch()
     os.utime(path, (time.time() - ago,) * 2)
 
 
 @pytest.mark.parametrize(("ago", "older"), [(3600, False), (60.5, False), (59.5, False), (20, True)])
-def test_a_reload_that_failed_is_seen(folder, ago, older):
+@pytest.mark.parametrize(
+    ("name", "begins"), [("haproxy.cfg", "haproxy"), ("edge.cfg", "edge"), ("rpc_guard.lua", "edge")]
+)
+def test_a_reload_that_failed_is_seen(folder, ago, older, name, begins):
     """The process before it goes on, and systemd says that all is well."""
-    written(folder, ago)
-    assert ("haproxy.configuration" in bad(fanatico_haproxy.checks())) is older
+    written(folder, ago, name)
+    assert bad(fanatico_haproxy.checks()) == ({f"{begins}.configuration": "degraded"} if older else {})
 
 
 def test_a_change_that_is_not_taken_up_fails_with_haproxys_word(folder):
-    assert fanatico_haproxy.wait_current(0) is True
-    written(folder, 1)
-    with pytest.raises(CommandExecutionError, match="did not take up.*limit is 20000"):
-        fanatico_haproxy.wait_current(0)
+    for unit, name in (("haproxy", "haproxy.cfg"), ("haproxy-edge", "edge.cfg")):
+        assert fanatico_haproxy.wait_current(0, unit) is True
+        written(folder, 1, name)
+        with pytest.raises(CommandExecutionError, match=f"did not take up.*limit is 20000.*-u {unit} "):
+            fanatico_haproxy.wait_current(0, unit)
 
 
 def test_fewer_files_than_it_needs_are_seen(answers):
-    answers["show info"] = INFO.replace("Ulimit-n: 9000", "Ulimit-n: 8999")
-    assert bad(fanatico_haproxy.checks()) == {"haproxy.files": "degraded"}
+    answers["haproxy-edge"]["show info"] = INFO.replace("Ulimit-n: 9000", "Ulimit-n: 8999")
+    assert bad(fanatico_haproxy.checks()) == {"edge.files": "degraded"}
 
 
 def test_a_server_short_is_degraded_with_its_reason(answers):
-    answers["show stat"] = stat(rpc_http=["rpc2"], postgres_replica=["db2"])
+    answers["haproxy"]["show stat"] = stat("haproxy", postgres_replica=["db2"])
+    answers["haproxy-edge"]["show stat"] = stat("haproxy-edge", rpc_http=["rpc2"])
     checks = fanatico_haproxy.checks()
-    assert bad(checks) == {"haproxy.rpc_http": "degraded", "haproxy.postgres_replica": "degraded"}
-    assert "rpc2 DOWN Service Unavailable" in checks["haproxy.rpc_http"]["detail"]
-    assert checks["haproxy.rpc_http"]["hint"] == "salt -L rpc2 fanatico.health"
+    assert bad(checks) == {"edge.rpc_http": "degraded", "haproxy.postgres_replica": "degraded"}
+    assert "rpc2 DOWN Service Unavailable" in checks["edge.rpc_http"]["detail"]
+    assert checks["edge.rpc_http"]["hint"] == "salt -L rpc2 fanatico.health"
 
 
 def test_no_server_is_critical(answers):
-    answers["show stat"] = stat(postgres_primary=["db1"])
+    answers["haproxy"]["show stat"] = stat("haproxy", postgres_primary=["db1"])
     assert bad(fanatico_haproxy.checks()) == {"haproxy.postgres_primary": "critical"}
 
 
 def test_no_replica_left_still_reads_from_the_primary(answers):
-    answers["show stat"] = stat(postgres_replica=["db2", "db3"])
+    answers["haproxy"]["show stat"] = stat("haproxy", postgres_replica=["db2", "db3"])
     assert bad(fanatico_haproxy.checks()) == {"haproxy.postgres_replica": "degraded"}
 
 
 def test_a_backend_that_is_not_there_is_critical(answers):
-    answers["show stat"] = "\n".join(line for line in stat().splitlines() if not line.startswith("rpc_ws,"))
-    assert bad(fanatico_haproxy.checks()) == {"haproxy.rpc_ws": "critical"}
+    rows = stat("haproxy-edge").splitlines()
+    answers["haproxy-edge"]["show stat"] = "\n".join(row for row in rows if not row.startswith("rpc_ws,"))
+    assert bad(fanatico_haproxy.checks()) == {"edge.rpc_ws": "critical"}
 
 
 def test_a_stopped_frontend_is_critical_and_a_full_house_degraded(answers):
-    answers["show stat"] = stat().replace("rpc_http,FRONTEND,1,4096,OPEN", "rpc_http,FRONTEND,1,4096,STOP")
-    answers["show info"] = INFO.replace("CurrConns: 12", "CurrConns: 4100")
-    assert bad(fanatico_haproxy.checks()) == {
-        "haproxy.serving": "critical",
-        "haproxy.connections": "degraded",
-    }
+    edge = answers["haproxy-edge"]
+    edge["show stat"] = edge["show stat"].replace("http,FRONTEND,1,4096,OPEN", "http,FRONTEND,1,4096,STOP")
+    edge["show info"] = INFO.replace("CurrConns: 12", "CurrConns: 4100")
+    assert bad(fanatico_haproxy.checks()) == {"edge.serving": "critical", "edge.connections": "degraded"}
 
 
 def test_a_hung_haproxy_costs_the_timeout(answers):
-    answers["show stat"] = None
+    answers["haproxy"]["show stat"] = None
     started = time.monotonic()
     checks = fanatico_haproxy.checks(timeout=0.2)
     assert time.monotonic() - started < 1
@@ -201,13 +213,14 @@ def test_a_hung_haproxy_costs_the_timeout(answers):
     assert "no answer within 0.2 s" in checks["haproxy.serving"]["detail"]
 
 
-def test_no_socket(haproxy, monkeypatch):
-    monkeypatch.setattr(fanatico_haproxy, "SOCKET", f"{haproxy}.gone")
-    check = fanatico_haproxy.checks()["haproxy.serving"]
-    assert check["status"] == "critical"
-    assert "No such file" in check["detail"]
-    with pytest.raises(CommandExecutionError, match="haproxy1: HAProxy's socket"):
-        fanatico_haproxy.info()
+@pytest.mark.parametrize(("unit", "begins"), [("haproxy", "haproxy"), ("haproxy-edge", "edge")])
+def test_one_without_a_socket_says_nothing_of_the_other(haproxy, unit, begins):
+    (haproxy / unit / "admin.sock").unlink()
+    checks = fanatico_haproxy.checks()
+    assert bad(checks) == {f"{begins}.serving": "critical"}
+    assert "No such file" in checks[f"{begins}.serving"]["detail"]
+    with pytest.raises(CommandExecutionError, match=f"haproxy1: HAProxy's socket.*systemctl status {unit}$"):
+        fanatico_haproxy.info(unit=unit)
 
 
 def test_an_answer_without_end_is_refused(answers, monkeypatch):
@@ -218,7 +231,7 @@ def test_an_answer_without_end_is_refused(answers, monkeypatch):
 
 def test_what_a_person_asks():
     assert fanatico_haproxy.info()["Maxconn"] == "4196"
-    assert fanatico_haproxy.stat()[1] == {
+    assert fanatico_haproxy.stat(unit="haproxy-edge")[1] == {
         "pxname": "rpc_http",
         "svname": "rpc1",
         "scur": "0",
@@ -235,6 +248,7 @@ def test_what_a_person_asks():
         "srv_op_state": "0",
         "srv_admin_state": "0",
     }
+    assert fanatico_haproxy.backends().keys() == {name for unit in SERVERS.values() for name in unit}
     backend = fanatico_haproxy.backends()["postgres_replica"]
     assert backend["up"] == ["db2", "db3"]
     assert backend["down"] == {"db1": "DOWN Service Unavailable"}

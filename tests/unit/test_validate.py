@@ -365,13 +365,13 @@ ONE_FAULT = [
         "use at most 153",
     ),
     (
-        {"haproxy:maxconn": 1000},
-        "haproxy:maxconn: 1000 leaves each port of the databases 125 connections, less than the application's 180 and 14 of "
-        "the cluster's own: proofs would be kept out; use at least 1552, or lower postgresql:application:connections",
+        {"haproxy:maxconn": 250},
+        "haproxy:maxconn: 250 leaves each port of the databases 125 connections, less than the application's 180 and 14 of "
+        "the cluster's own: proofs would be kept out; use at least 388, or lower postgresql:application:connections",
     ),
     (
         {"postgresql:parameters": {"max_connections": 1000}},
-        "haproxy:maxconn: 4096 leaves each port of the databases 512 connections, less than the application's 980",
+        "haproxy:maxconn: 1024 leaves each port of the databases 512 connections, less than the application's 980",
     ),
     (
         {"postgresql:parameters": {"max_wal_senders": 3}},
@@ -435,6 +435,27 @@ ONE_FAULT = [
         {"rpc:artifact": {"kind": "package"}},
         "rpc:artifact:package:name: missing; the name of the Debian package",
     ),
+    # the edge
+    (
+        {"haproxy:edge:memory": 1000},
+        "haproxy:edge:memory: 1000 MiB is less than the edge's 3072 connections, tables and large requests may take (1020); use "
+        "at least that, or lower haproxy:edge:maxconn",
+    ),
+    (
+        {"haproxy:edge:maxconn": 4000},
+        "haproxy:edge:memory: 1024 MiB is less than the edge's 4000 connections",
+    ),
+    (
+        {"haproxy:edge": {"maxconn": 120000, "memory": 20000}, "rpc:edge:body_limit": 1024},
+        "haproxy:edge:maxconn: 120000 connections and 32768 large requests need 305936 files, and the unit has 262144; use at "
+        "most 98104",
+    ),
+    (
+        {"rpc:edge:connections": 2000},
+        "rpc:edge:connections: 2000 connections of one address are more than a port has for all (1536 of haproxy:edge:maxconn); "
+        "use at most 1536, or raise haproxy:edge:maxconn",
+    ),
+    ({"rpc:edge:sockets": 1537}, "rpc:edge:sockets: 1537 WebSockets of one address are more than a port has"),
     ({"secrets:POSTGRES_PASSWORD": "x"}, "secrets:POSTGRES_PASSWORD: unknown; did you mean"),
 ]
 
@@ -454,8 +475,12 @@ def test_the_limits_that_validation_counts_with_are_those_of_the_states():
     }
     text = (REPO / "salt/postgresql/map.jinja").read_text()
     assert f'setdefault("reserved_connections", {limits["reserved_connections"]})' in text
+    unit = (REPO / "salt/edge/files/haproxy-edge.service.jinja").read_text()
+    assert f"LimitNOFILE={fanatico_validate._EDGE_FILES}\n" in unit
+    rules = (REPO / "salt/edge/files/rpc.cfg.jinja").read_text()
+    assert rules.count(" size 100k ") == 6  # _EDGE_TABLES
     template = (REPO / "salt/haproxy/files/haproxy.cfg.jinja").read_text()
-    assert f'"postgres": haproxy.maxconn // {fanatico_validate._PORT_SHARE}' in template
+    assert f"port_maxconn = haproxy.maxconn // {fanatico_validate._PORT_SHARE}" in template
 
 
 def test_a_database_node_counts_without_the_balancers_settings():

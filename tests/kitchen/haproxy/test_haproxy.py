@@ -27,7 +27,7 @@ def fetch(host, url):
     return int(status), body
 
 
-@pytest.mark.parametrize("name", ["haproxy", "keepalived"])
+@pytest.mark.parametrize("name", ["haproxy", "haproxy-edge", "keepalived"])
 def test_it_runs_and_starts_at_boot(host, name):
     unit = host.service(name)
     assert unit.is_running
@@ -38,6 +38,7 @@ def test_it_runs_and_starts_at_boot(host, name):
     ("command", "path"),
     [
         ("haproxy -c -q -f", "/etc/haproxy/haproxy.cfg"),
+        ("haproxy -c -q -f", "/etc/haproxy/edge.cfg"),
         ("keepalived --config-test --use-file", "/etc/keepalived/keepalived.conf"),
     ],
 )
@@ -46,7 +47,7 @@ def test_its_configuration_is_valid_and_not_for_everybody(host, command, path):
     assert host.file(path).mode & 0o007 == 0
 
 
-@pytest.mark.parametrize("port", [5432, 5433, 8404, 8545, 8546])
+@pytest.mark.parametrize("port", [5432, 5433, 8404, 8406, 8545, 8546])
 def test_it_listens(host, port):
     sockets = (
         f"tcp://{VIRTUAL}:{port}",
@@ -67,18 +68,21 @@ def test_health_says_in_json_that_no_rpc_node_is_there(host):
     assert isinstance(json.loads(body), dict)
 
 
-def test_statistics_ask_for_a_password(host):
-    assert fetch(host, "https://10.0.0.210:8404/stats")[0] == 401
+@pytest.mark.parametrize("port", [8404, 8406])
+def test_statistics_ask_for_a_password(host, port):
+    assert fetch(host, f"https://10.0.0.210:{port}/stats")[0] == 401
 
 
-def test_it_has_metrics(host):
-    status, body = fetch(host, "https://10.0.0.210:8404/metrics")
+@pytest.mark.parametrize("port", [8404, 8406])
+def test_it_has_metrics(host, port):
+    status, body = fetch(host, f"https://10.0.0.210:{port}/metrics")
     assert status in (200, 401)
     assert status == 401 or "haproxy_process_uptime_seconds" in body
 
 
-def test_it_may_open_as_many_files_as_it_serves_connections(host):
-    pid = host.check_output("systemctl show -P MainPID haproxy")
+@pytest.mark.parametrize(("unit", "connections"), [("haproxy", 1024), ("haproxy-edge", 3072)])
+def test_it_may_open_as_many_files_as_it_serves_connections(host, unit, connections):
+    pid = host.check_output(f"systemctl show -P MainPID {unit}")
     limits = host.file(f"/proc/{pid}/limits").content_string
     soft = next(line.split()[3] for line in limits.splitlines() if line.startswith("Max open files"))
-    assert int(soft) > 2 * 4096
+    assert int(soft) > 2 * connections

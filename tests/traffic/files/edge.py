@@ -99,7 +99,7 @@ def ask(to, port, request):
 def servers():
     """Return {server of the nodes' HTTP port: what HAProxy's last check of it came to}."""
     with socket.socket(socket.AF_UNIX) as talk:
-        talk.connect("/run/haproxy/admin.sock")
+        talk.connect("/run/haproxy-edge/admin.sock")
         talk.sendall(b"show stat\n")
         text = b"".join(iter(lambda: talk.recv(65536), b"")).decode()
     rows = csv.DictReader(text.removeprefix("# ").splitlines())
@@ -135,11 +135,9 @@ def main():
         target=lambda: asyncio.run(nodes.serve(told["nodes"], told["port"], ready)), daemon=True
     ).start()
     ready.wait(10)
-    subprocess.run(["mkdir", "-p", "/run/haproxy", "/var/lib/haproxy"], check=True)
+    subprocess.run(["mkdir", "-p", "/run/haproxy-edge", "/var/lib/haproxy-edge"], check=True)
     with open("/run/haproxy.log", "w") as log:
-        haproxy = subprocess.Popen(
-            ["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"], stdout=log, stderr=log
-        )
+        haproxy = subprocess.Popen(["haproxy", "-db", "-f", "/etc/haproxy/edge.cfg"], stdout=log, stderr=log)
     try:
         wait_checked(len(told["nodes"]))
         answers = []

@@ -1,4 +1,4 @@
--- Managed by Salt (salt/haproxy). What haproxy.cfg cannot judge by itself: batches, calls that are not plain enough to be sure
+-- Managed by Salt (salt/edge). What edge.cfg cannot judge by itself: batches, calls that are not plain enough to be sure
 -- which method they name, and bodies that do not fit into a buffer. Read strictly: what two readers could understand
 -- differently is refused.
 --
@@ -7,7 +7,7 @@
 -- http-request lua.rpc_guard
 --     judges a request that is whole in the buffer: sets txn.class (of the dearest call), txn.read, txn.heavy, txn.write (how
 --     many there are of each), txn.id (JSON, as the answer has to bear it), txn.judged, or answers with an error. HAProxy
---     ignores an action that fails, so haproxy.cfg refuses what has no txn.judged.
+--     ignores an action that fails, so edge.cfg refuses what has no txn.judged.
 -- http-request use-service lua.rpc_large
 --     reads a request of any size, judges it, and asks the frontend rpc_judged
 
@@ -222,7 +222,7 @@ local function ask(applet, body, asked)
     local answer
     for _ = 1, asked.write > 0 and 1 or 4 do
         answer = core.httpclient():post({
-            url = "http://rpc/", dst = "abns@rpc-judged", headers = headers, body = body, timeout = patience * 1000,
+            url = "http://rpc/", dst = "abns@rpc-edge-judged", headers = headers, body = body, timeout = patience * 1000,
         })
         if not UNANSWERED[answer.status] then break end
     end

@@ -1,0 +1,219 @@
+"""What the databases' clients notice of a flood at the edge: `./fanatico bench edge-flood`.
+
+An application writes through the virtual IP all the while, two hundred times a second, each write at its time. First nothing
+else happens; then fifty addresses send the edge what costs it most; then its memory limit is lowered until the flood reaches it,
+and the kernel ends its processes; then all of its processes are killed, several times. Raw numbers are kept in bench/results/.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from _utils import fanatico_measure as measure
+from lab import health, network, preflight, report
+from lab.drill.run import Scene, free_address, loading, password
+from lab.errors import LabError
+from lab.machines import Lab
+
+REPO = Path(__file__).parent.parent
+UNIT = "haproxy-edge"
+SOURCES = [f"198.18.0.{number}" for number in range(1, 51)]  # for such measurements (RFC 2544), and nobody's
+LOW = 90  # MiB: what the edge takes under the flood is more
+KILLS, EVERY = 5, 3  # so often all of its processes are killed, and seconds from one to the next
+KILL = f'kill -KILL $(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup {UNIT})/cgroup.procs")'
+MOST = 2  # times the p99 of before
+
+
+class Flooder:
+    """A host of its own with fifty addresses, which waits for a processor until nobody else wants it."""
+
+    def __init__(self, lab, holder):
+        self.lab, self.holder = lab, holder
+        taken = {"client": {"address": free_address(lab.plan)}}  # that of the application
+        self.address = free_address({**lab.plan, "nodes": {**lab.plan["nodes"], **taken}})
+        self.space = network.namespace(lab.name, "flooder")
+
+    def __enter__(self):
+        network.detach(self.lab.name, "flooder")
+        network.attach(self.lab.name, self.lab.plan, "flooder", self.address)
+        network.batch(self.space, [f"addr add {one}/32 dev lo" for one in SOURCES])
+        ways = [f"route replace {one}/32 via {self.address}" for one in SOURCES]
+        network.batch(network.switch(self.lab.name), ways)
+        return self
+
+    def __exit__(self, *exception):
+        network.batch(network.switch(self.lab.name), [f"route del {one}/32" for one in SOURCES])
+        network.detach(self.lab.name, "flooder")
+
+    @contextlib.contextmanager
+    def flooding(self, seconds):
+        """Flood for so many seconds; yields a dict that has, once the block is left, what the flooder saw."""
+        plan, found = self.lab.plan, {}
+        words = [plan["virtual_ip"]["address"], plan["ports"]["rpc_http"], seconds, *SOURCES]
+        argv = [
+            *("nice", "-n", "5", "ip", "netns", "exec", self.space, sys.executable, "-m", "bench.flood"),
+            *words,
+        ]
+        process = subprocess.Popen(list(map(str, argv)), cwd=REPO, stdout=subprocess.PIPE, text=True)
+        try:
+            yield found
+            found.update(json.loads(process.communicate(timeout=seconds + 60)[0]))
+        finally:
+            process.kill()
+            process.wait()
+
+
+def main(arguments=None):
+    """Measure; print a table and keep the raw numbers. Returns 1 where a target is missed."""
+    options = argparse.ArgumentParser(prog="./fanatico bench edge-flood", description=__doc__)
+    options.add_argument("--seconds", type=int, default=20, help="of each part (default: 20)")
+    options.add_argument("--name", default="default", help="which lab (default: default)")
+    chosen = options.parse_args(arguments)
+    preflight.check_root()
+    lab = Lab(chosen.name)
+    with lab.locked(), tempfile.TemporaryDirectory() as folder:
+        lab.require_deployed()
+        health.wait(lab)
+        raw = measured(lab, Path(folder), chosen.seconds)
+        health.wait(lab)
+    path = REPO / f"bench/results/edge-flood-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
+    path.write_text(json.dumps(raw, indent=1) + "\n")
+    rows, missed = table(raw)
+    print("\n".join(report.table(rows, ["what", "measured", "target"])))
+    print(f"raw numbers: {path.relative_to(REPO)}")
+    return 1 if missed else 0
+
+
+def measured(lab, folder, seconds):
+    """Return ``{"parts": {name: figures of the writes}, "sessions": {"before", "after"}, "edge": {...}}``."""
+    (holder,) = lab.virtual_ip_holders()
+    parts, edge = {}, {}
+    with Flooder(lab, holder) as flooder, loading(Scene(lab, password(lab)), "edge-flood", folder) as load:
+        time.sleep(4)
+        before, restarts = sessions(lab, holder), number(lab, holder, "NRestarts")
+        parts["quiet"] = lasting(seconds)
+        with flooder.flooding(seconds + 10) as edge["flood"]:
+            time.sleep(3)
+            used = [cpu(lab, holder)]
+            parts["flooded"] = lasting(seconds)
+            used.append(cpu(lab, holder))
+        edge["processors"] = (used[1] - used[0]) / seconds
+        edge["memory"] = number(lab, holder, "MemoryPeak") / 2**20
+        with limited(lab, holder), flooder.flooding(seconds + 10) as edge["flood, limited"]:
+            time.sleep(3)
+            parts["flooded, memory limit reached"] = lasting(seconds)
+            edge["ended for memory"] = events(lab, holder)
+        edge["restarts by the limit"] = number(lab, holder, "NRestarts") - restarts
+        began = time.monotonic()
+        for _ in range(KILLS):
+            lab.exec(holder, ["sh", "-c", KILL])
+            time.sleep(EVERY)
+        parts["edge killed"] = (began, time.monotonic())
+        time.sleep(2)
+        after = sessions(lab, holder)
+        held = lab.virtual_ip_holders() == [holder]
+        load.stop()
+        writes = [line for line in load.lines() if line["kind"] == "write"]
+    return {
+        "parts": {name: figures(writes, *span) for name, span in parts.items()},
+        "sessions": {"before": before, "after": after, "address stayed": held},
+        "edge": edge,
+    }
+
+
+def lasting(seconds):
+    """Wait so many seconds; return (from, until) of the monotonic clock."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return began, time.monotonic()
+
+
+def figures(writes, began, ended):
+    """Return ``{"writes", "not acknowledged", "p50", "p99", "worst"}`` of what was due then; in milliseconds."""
+    due = [line for line in writes if began <= line["due"] < ended]
+    took = [1000 * (line["done"] - line["due"]) for line in due if line["outcome"] == "ok"]
+    return {
+        "writes": len(due),
+        "not acknowledged": len(due) - len(took),
+        **{f"p{share}": measure.percentile(took, share / 100) for share in (50, 99)},
+        "worst": max(took),
+    }
+
+
+def sessions(lab, holder):
+    """Return the application's sessions through the balancer, by the clients' addresses and ports."""
+    told = lab.salt(holder, "fanatico_haproxy.sessions")[holder]
+    if not isinstance(told, list):
+        raise LabError(f"{holder}: HAProxy's sessions could not be read: {told}")
+    client = free_address(lab.plan)
+    return sorted(one["client"] for one in told if one["client"].startswith(f"{client}:"))
+
+
+def number(lab, holder, name):
+    """Return a figure that systemd has of the edge's unit; 0 where it has none."""
+    said = lab.exec(holder, ["systemctl", "show", "-P", name, UNIT]).stdout.strip()
+    return int(said) if said.isdecimal() else 0
+
+
+def cpu(lab, holder):
+    """Return how many seconds of processor time the edge has used since it was started."""
+    return number(lab, holder, "CPUUsageNSec") / 1e9
+
+
+def events(lab, holder):
+    """Return how many of the edge's processes the kernel has ended for their memory, since its cgroup was made."""
+    group = f"/sys/fs/cgroup$(systemctl show -P ControlGroup {UNIT})/memory.events"
+    said = lab.exec(holder, ["sh", "-c", f"cat {group}"]).stdout.split()
+    return int(said[said.index("oom_kill") + 1])
+
+
+@contextlib.contextmanager
+def limited(lab, holder):
+    """Less memory for the edge than the flood takes, for as long as the block lasts."""
+    before = lab.exec(holder, ["systemctl", "show", "-P", "MemoryMax", UNIT]).stdout.strip()
+    change = ["systemctl", "set-property", "--runtime", UNIT]
+    lab.exec(holder, [*change, f"MemoryMax={LOW}M"])
+    try:
+        yield
+    finally:
+        lab.exec(holder, [*change, f"MemoryMax={before}"])
+
+
+def table(raw):
+    """Return (rows of the table, whether a target is missed)."""
+    quiet, rows = raw["parts"]["quiet"], []
+    for name, one in raw["parts"].items():
+        times, lost = one["p99"] / quiet["p99"], one["not acknowledged"]
+        said = f"{one['p50']:.1f}, {one['p99']:.1f}, {one['worst']:.1f} ms"
+        rows.append((f"{name}: p50, p99, worst of {one['writes']} writes", said, "", True))
+        if one is not quiet:
+            rows.append((f"{name}: p99, times that of quiet", f"{times:.2f}", f"< {MOST}", times < MOST))
+        rows.append((f"{name}: not acknowledged", str(lost), "0", lost == 0))
+    stayed = raw["sessions"]["before"] == raw["sessions"]["after"] and raw["sessions"]["address stayed"]
+    rows.append(
+        (
+            "the application's sessions",
+            f"{len(raw['sessions']['after'])} as before" if stayed else "others",
+            "the same",
+            stayed,
+        )
+    )
+    edge = raw["edge"]
+    rows.append(
+        (
+            "the edge under the flood",
+            f"{edge['processors']:.2f} processors, {edge['memory']:.0f} MiB at most",
+            "",
+            True,
+        )
+    )
+    reached = edge["ended for memory"] + edge["restarts by the limit"] > 0
+    rows.append(("processes ended at the memory limit", str(edge["ended for memory"]), "> 0", reached))
+    shown = [(what, found, target + ("" if held else ": missed")) for what, found, target, held in rows]
+    return shown, not all(held for *_, held in rows)
