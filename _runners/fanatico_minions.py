@@ -187,6 +187,8 @@ def _why(name):
         return (
             "its key is accepted; is the host up, is its salt-minion running (systemctl status salt-minion)?"
         )
+    if _key("minions_rejected", name).exists():
+        return f"its key was rejected on this master, as orch.evict does; where it is to come in again: `salt-key -d {name}`"
     return (
         "it never sent a key; is salt-minion installed there and pointed at this master, and does the master's firewall "
         "let it in (salt-run fanatico.admit)?"

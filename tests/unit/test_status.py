@@ -323,6 +323,17 @@ def test_missing_minions_are_named_with_what_is_known_of_them(keys, answers, pla
     assert "db3: it never sent a key" in text
 
 
+def test_a_minion_that_was_rejected_is_said_to_be(keys, answers, plan):
+    answers.update(dict.fromkeys(plan["nodes"], True))
+    del answers["db3"]
+    (keys / "minions_rejected").mkdir(exist_ok=True)
+    (keys / "minions" / "db3").rename(keys / "minions_rejected" / "db3")
+    with pytest.raises(
+        CommandExecutionError, match="db3: its key was rejected on this master.*salt-key -d db3"
+    ):
+        fanatico_minions.wait_minions(0.1)
+
+
 class FakeClient:
     """As much of LocalClient as a sweep uses: some minions answer, the others never do."""
 
