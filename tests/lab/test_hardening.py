@@ -153,8 +153,10 @@ def test_units_stand_in_a_sandbox(lab, role):
 @pytest.mark.parametrize("role", UNITS)
 def test_no_unit_of_ours_is_forgotten(lab, role):
     node = labs.nodes(lab, role)[0]
-    said = lab.exec(node, ["sh", "-c", "cd /etc/systemd/system; ls -d *.service *.service.d"]).stdout.split()
-    ours = {name.removesuffix(".d").removesuffix(".service") for name in said}
+    script = "cd /etc/systemd/system; grep -ls 'Managed by Salt' *.service *.service.d/*.conf; true"
+    said = lab.exec(node, ["sh", "-c", script]).stdout.split()
+    ours = {name.partition(".service")[0] for name in said}
+    assert "salt-minion" in ours
     assert ours <= {unit for units in UNITS.values() for unit in units}, node
 
 

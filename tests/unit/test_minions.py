@@ -42,6 +42,7 @@ def master(plan, tmp_path, monkeypatch):
         "fanatico_plan.nodes": fanatico_plan.nodes,
         "fanatico_plan.get": fanatico_plan.get,
         "fanatico_plan.complete": fanatico_plan.complete,
+        "fanatico_firewall.settings": fanatico_firewall.settings,
         "fanatico_firewall.ruleset": fanatico_firewall.ruleset,
         "fanatico_sweep.ask": made.ask,
     }
