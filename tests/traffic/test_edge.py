@@ -17,7 +17,7 @@ LARGE = 20_000  # bytes: more than a buffer has
 def traffic(machine, with_site):
     """Return a function that has HAProxy, with settings of the edge, answer requests; see files/edge.py."""
 
-    def run(*requests, cloudflare=(), broken=False, **edge):
+    def run(*requests, cloudflare=(), broken=False, longest=None, **edge):
         site = {**SITE, "rpc": {**SITE["rpc"], "edge": edge}}
         minion = with_site(
             "haproxy1", {**site, "cloudflare": {"ranges": list(cloudflare)}} if cloudflare else site
@@ -28,6 +28,12 @@ def traffic(machine, with_site):
             assert guard.count("= judge(") == 2
             machine.put(
                 "/etc/haproxy/rpc_guard.lua", guard.replace("= judge(", "= error('broken') or judge(")
+            )
+        if longest:
+            guard = (REPO / "salt/edge/files/rpc_guard.lua").read_text()
+            assert guard.count("LONGEST = 30\n") == 1
+            machine.put(
+                "/etc/haproxy/rpc_guard.lua", guard.replace("LONGEST = 30\n", f"LONGEST = {longest}\n")
             )
         machine.put("/edge.py", (REPO / "tests/traffic/files/edge.py").read_text())
         plan, nodes = minion.pillar["plan"], minion.functions["fanatico_plan.addresses"]("rpc")
@@ -264,3 +270,15 @@ def test_a_guard_that_fails_lets_nothing_through(traffic, size):
     assert refused["status"] in (500, 502, 503)
     assert plain["status"] == 200, "which needs no guard"
     assert [method for _, method, _ in seen["asked"]] == ["eth_call"]
+
+
+@pytest.mark.parametrize("size", [500, LARGE])
+def test_a_body_has_so_long_and_no_longer_however_it_comes(traffic, size):
+    """Byte by byte: nobody keeps a place for ever by never being quite silent."""
+    call = body("eth_call", size=size)
+    seen = traffic({"body": call, "drip": 0.01}, {"body": call, "drip": 0.25}, longest=5)
+    [quick], [slow] = seen["answers"]
+    assert quick["status"] == 200
+    assert slow["status"] in (400, 408, 500)
+    assert slow["took"] < 15  # of twenty-five that the whole would have taken
+    assert len([one for one in seen["asked"] if one[1] == "eth_call"]) == 1

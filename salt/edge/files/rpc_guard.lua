@@ -10,9 +10,13 @@
 --     ignores an action that fails, so edge.cfg refuses what has no txn.judged.
 -- http-request use-service lua.rpc_large
 --     reads a request of any size, judges it, and asks the frontend rpc_judged
+-- filter lua.rpc_deadline
+--     ends a request whose body has not come as a whole within LONGEST seconds: receive() waits for as many bytes as it is
+--     asked for, and HAProxy's own times are those between two pieces
 
 local largest_batch, largest_body, patience = ...
 largest_batch, largest_body, patience = tonumber(largest_batch), tonumber(largest_body), tonumber(patience)
+local LONGEST = 30
 local DEEPEST = 64
 local MOST = 10000  -- elements of all lists of a body: each costs what some hundred bytes of text cost
 local left = MOST
@@ -194,6 +198,28 @@ core.register_action("rpc_guard", { "http-req" }, function(txn)
     for name, value in pairs(asked) do txn:set_var("txn." .. name, value) end
     txn:set_var("txn.judged", true)  -- the last thing: without it the request goes no further
 end, 0)
+
+local Deadline = { id = "rpc_deadline", flags = filter.FLT_CFG_FL_HTX }
+Deadline.__index = Deadline
+
+function Deadline:new()
+    return setmetatable({}, Deadline)
+end
+
+function Deadline:start_analyze(_, channel)
+    if not channel:is_resp() then
+        self.ends = core.now().sec + LONGEST
+        filter.register_data_filter(self, channel)
+    end
+    return filter.CONTINUE
+end
+
+function Deadline:http_payload(_, message)
+    if message.channel:is_resp() then return end
+    if core.now().sec > self.ends then error("a body did not come within " .. LONGEST .. " s") end
+end
+
+core.register_filter("rpc_deadline", Deadline, function(deadline) return deadline end)
 
 -- Returns the request's body; nil where it is too large.
 local function receive(applet)

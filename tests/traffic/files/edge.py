@@ -2,9 +2,9 @@
 
 Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": [address], "port": of all, "to": address, "chain": id,
 "requests": [{"body": text, "times": n, "at_once": n, "source": address, "method": "POST", "path": "/",
-"headers": {}, "abstract": name of a socket instead of the address}]}``.
+"headers": {}, "abstract": name of a socket instead of the address, "drip": seconds between two bytes of the last hundred}]}``.
 
-Says, as JSON: ``{"answers": [[{"status", "headers", "body"}] for each of the requests], "asked": [[node, method,
+Says, as JSON: ``{"answers": [[{"status", "headers", "body", "took": seconds}] for each of the requests], "asked": [[node, method,
 how]], "heads": [what the nodes were sent before each of these bodies], "most": the most that any node had to do at once}``.
 
 What a node does with a call says the call's first parameter: nothing: answer; ``slow``: after 1.6 s; ``drop``: end the
@@ -16,6 +16,7 @@ import contextlib
 import csv
 import http.client
 import json
+import select
 import socket
 import subprocess
 import threading
@@ -86,14 +87,31 @@ def ask(to, port, request):
         connection.sock.connect(f"\0{name}".ljust(108, "\0"))  # as HAProxy makes it
     try:
         headers = {"Content-Type": "application/json", **request.get("headers", {})}
-        connection.request(
-            request.get("method", "POST"), request.get("path", "/"), request["body"].encode(), headers
-        )
+        body = request["body"].encode()
+        if request.get("drip"):
+            headers["Content-Length"] = str(len(body))
+            connection.connect()
+            body = drip(body, request["drip"], connection.sock)
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):  # it may be answered before its end
+            connection.request(request.get("method", "POST"), request.get("path", "/"), body, headers)
+        # Where the request could not be sent as a whole, http.client does not know yet that an answer is due.
+        connection._HTTPConnection__state = "Request-sent"
         answer = connection.getresponse()
         found = {name.lower(): value for name, value in answer.getheaders()}
-        return {"status": answer.status, "headers": found, "body": answer.read().decode()}
+        took = time.monotonic() - began
+        return {"status": answer.status, "headers": found, "body": answer.read().decode(), "took": took}
     finally:
         connection.close()
+
+
+def drip(body, pause, to):
+    """All of a body but a hundred bytes, and these one by one until there is an answer."""
+    yield body[:-100]
+    for byte in body[-100:]:
+        if select.select([to], [], [], pause)[0]:
+            return
+        yield bytes([byte])
 
 
 def servers():
