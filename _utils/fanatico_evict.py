@@ -126,6 +126,10 @@ def left(roles, names, public_certificate):
         )
     if "patroni" in roles:
         found.append("what the databases held was readable there: keys and passwords of users among it")
+    if "haproxy" in roles:
+        found.append(
+            "its cable: no firewall of ours keeps a machine in the balancers' network from answering for the virtual IP"
+        )
     if "haproxy" in roles and public_certificate:
         found.append("haproxy:public: its key was on that host; replace it, and have its certificate revoked")
     return found

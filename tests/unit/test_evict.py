@@ -174,6 +174,7 @@ def test_one_firewall_that_lets_it_in_is_named(plan):
 def test_what_a_person_has_to_do_depends_on_what_it_was():
     assert len(evict.left(["rpc"], [], True)) == 1
     assert any("fanatico" in one for one in evict.left(["patroni"], ["POSTGRES_FANATICO_PASSWORD"], True))
+    assert any("virtual IP" in one for one in evict.left(["haproxy"], [], False))
     assert any("haproxy:public" in one for one in evict.left(["haproxy"], [], True))
     assert not any("haproxy:public" in one for one in evict.left(["haproxy"], [], False))
 
