@@ -337,7 +337,7 @@ def _certificate_ending():
     ending = {
         name: one["days"]
         for name, one in __salt__["fanatico_pki.look"]().items()
-        if one["days"] is None or one["days"] < owed
+        if one["reasons"] and (one["days"] is None or one["days"] < owed)
     }
     told = ", ".join(
         f"{name} in {days} days" if days is not None else f"{name} is unreadable"

@@ -109,7 +109,7 @@ def _answers(timeout):
     """Tell whether a HAProxy behind the virtual IP says that it lives."""
     url = f"https://{_plan()['virtual_ip']['address']}:{_plan()['ports']['haproxy_stats']}/live"
     try:
-        return _util("fanatico_http.get")(url, timeout, __salt__["fanatico_pki.paths"]("service"))[0] == 200
+        return _util("fanatico_http.get")(url, timeout, __salt__["fanatico_pki.paths"]("edge"))[0] == 200
     except CommandExecutionError:
         return False
 

@@ -41,7 +41,8 @@ def look(role=None):
     Return how each certificate of this node is, ``{"role/authority": {"path", "ends", "days", "reasons", "trust"}}``.
 
     ``ends`` is a date, ``days`` how many are left, ``reasons`` why it has to be made anew: none while it is right.
-    ``trust`` tells whether the file of authorities beside it is the master's.
+    ``trust`` tells whether the file of authorities beside it is the master's. Of an authority that this node has to know, and
+    holds no certificate of, ``path`` is that file, ``ends`` and ``days`` are None.
 
     role
         Only those of this role.
@@ -53,7 +54,24 @@ def look(role=None):
         salt '*' fanatico_pki.look
     """
     now = time.time()
-    return {one["name"]: _look(one, now) for one in wanted(role)}
+    known = _util("fanatico_pki.trusts")(__pillar__["plan"], __opts__["id"], role)
+    return {one["name"]: _look(one, now) for one in wanted(role)} | {
+        one["name"]: _known(one) for one in known
+    }
+
+
+def _known(one):
+    return {"path": one["ca"], "ends": None, "days": None, "reasons": [], "trust": _is_masters(one)}
+
+
+def _is_masters(one):
+    """Tell whether a file of authorities is there, and as the master says, as far as it has said anything."""
+    there = _read(one["ca"])
+    return (
+        there is not None
+        and there == (trusted(one["authority"]) or there)
+        and pathlib.Path(pinned(one["ca"])).exists()
+    )
 
 
 def _look(one, now):
@@ -69,14 +87,12 @@ def _look(one, now):
         _get("pki:renew_days", RENEW_DAYS),
         proven=not found or not trust or _util("fanatico_pki.signed")(_read(one["cert"]), trust),
     )
-    there = _read(one["ca"])
-    trust = trust or there
     return {
         "path": one["cert"],
         "ends": _util("fanatico_pki.day")(found["not_after"]) if found else None,
         "days": _util("fanatico_pki.days_left")(found, now) if found else None,
         "reasons": reasons,
-        "trust": there is not None and there == trust and pathlib.Path(pinned(one["ca"])).exists(),
+        "trust": _is_masters(one),
     }
 
 
@@ -100,7 +116,7 @@ def trusted(authority):
     Return what is to be trusted as ``authority``, PEM; "" where the master has told nothing.
 
     authority
-        ``etcd``, ``etcd-peer`` or ``service``.
+        ``etcd``, ``etcd-peer``, ``service`` or ``edge``.
 
     CLI Example:
 
@@ -119,7 +135,7 @@ def paths(authority):
     they have nothing to do with it.
 
     authority
-        ``etcd``, ``etcd-peer`` or ``service``.
+        ``etcd``, ``etcd-peer``, ``service`` or ``edge``.
 
     CLI Example:
 
@@ -170,7 +186,9 @@ def _judge(seen, me):
         return {}
     ok, degraded, critical = (_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
     hint = f"salt {me} state.apply roles.certified"
-    ended = [name for name, one in seen.items() if one["days"] is None or one["days"] < 0]
+    ended = [
+        name for name, one in seen.items() if one["reasons"] and (one["days"] is None or one["days"] < 0)
+    ]
     stale = "what is trusted is not what the master says"
     wrong = {
         name: "; ".join([*one["reasons"], *([] if one["trust"] else [stale])])
@@ -185,7 +203,8 @@ def _judge(seen, me):
     elif wrong:
         verdict = degraded(sorted(wrong), "; ".join(f"{name}: {why}" for name, why in wrong.items()), hint)
     else:
+        number = sum(one["days"] is not None for one in seen.values())
         verdict = ok(
-            first["days"], f"{len(seen)} right, the first ends on {first['ends']}, in {first['days']} days"
+            first["days"], f"{number} right, the first ends on {first['ends']}, in {first['days']} days"
         )
     return {"node.certificates": verdict}

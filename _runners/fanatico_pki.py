@@ -33,7 +33,7 @@ def ca_import(name, key, certificate):
     Take an authority of your own: at once where there is none yet, otherwise with the next ``orch.rotate_certs``.
 
     name
-        ``etcd``, ``etcd-peer`` or ``service``. Each needs one of its own: who trusts it lets in all that it signed.
+        ``etcd``, ``etcd-peer``, ``service`` or ``edge``. Each needs one of its own: who trusts it lets in all that it signed.
     key
         A file with its private key, PEM, without a passphrase. Remove it afterwards (``shred -u``).
     certificate
@@ -83,7 +83,7 @@ def ca_trust(name):
     More than one certificate while the authority is being replaced: give clients both before the rotation ends.
 
     name
-        ``service`` for PostgreSQL and HAProxy's statistics; ``etcd``, ``etcd-peer``.
+        ``service`` for PostgreSQL and Patroni, ``edge`` for HAProxy's statistics; ``etcd``, ``etcd-peer``.
 
     CLI Example:
 

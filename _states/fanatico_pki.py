@@ -39,7 +39,8 @@ def issued(name, timeout=90):
         return _answer(
             name, None if changes else True, f"{len(seen) - len(changes)} of {len(seen)} are right", changes
         )
-    wanted = {one["name"]: one for one in __salt__["fanatico_pki.wanted"](name)}
+    known = __utils__["fanatico_pki.trusts"](__pillar__["plan"], __opts__["id"], name)
+    wanted = {one["name"]: one for one in [*__salt__["fanatico_pki.wanted"](name), *known]}
     done = {}
     for path in changes:
         one = wanted[path]

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITIES = {
+    "edge": "what HAProxy is known by: a balancer holds nothing that clients of PostgreSQL would believe",
     "etcd": "who may speak to etcd's client port",
     "etcd-peer": "who may be a member of etcd",
-    "service": "what Patroni, PostgreSQL and HAProxy's statistics are known by",
+    "service": "what Patroni and PostgreSQL are known by",
 }
 
 SERVER, CLIENT = "serverAuth", "clientAuth"
@@ -27,8 +28,10 @@ SERVER, CLIENT = "serverAuth", "clientAuth"
 CERTIFICATES: dict[str, dict[str, tuple[str, ...]]] = {
     "etcd": {"etcd": (SERVER, CLIENT), "etcd-peer": (SERVER, CLIENT)},
     "patroni": {"etcd": (CLIENT,), "service": (SERVER, CLIENT)},
-    "haproxy": {"service": (SERVER,)},
+    "haproxy": {"edge": (SERVER,)},
 }
+# role: authorities whose servers it has to know, and of which it holds no certificate itself.
+TRUSTS = {"haproxy": ("service",)}
 # role: {name: (authority, the user of etcd that it is)}. Such a certificate is all its user needs to be let in, so the user
 # may do next to nothing; its key is root's.
 USERS = {"etcd": {"etcd-health": ("etcd", "health")}}
@@ -55,7 +58,7 @@ def authorities(roles=None):
     """Return the names of the authorities that a node with ``roles`` has to do with; of all without roles."""
     if roles is None:
         return list(AUTHORITIES)
-    used = {authority for role in roles for authority in CERTIFICATES.get(role, {})}
+    used = {authority for role in roles for authority in (*CERTIFICATES.get(role, {}), *TRUSTS.get(role, ()))}
     return [authority for authority in AUTHORITIES if authority in used]
 
 
@@ -84,6 +87,26 @@ def certificates(plan, node, role=None):
         for name, (authority, user) in USERS.get(one, {}).items()
     ]
     return daemons + users
+
+
+def trusts(plan, node, role=None):
+    """
+    Return the authorities that ``node`` has to know without a certificate of theirs, a list of dicts.
+
+    Each is ``{"name", "role", "authority", "daemon", "ca"}``, as in ``certificates``, which has the arguments too.
+    """
+    roles = [one for one in plan["nodes"].get(node, {}).get("roles", []) if role in (None, one)]
+    return [
+        {
+            "name": f"{one}/{authority}",
+            "role": one,
+            "authority": authority,
+            "daemon": OWNERS[one],
+            "ca": f"{FOLDERS[one]}/{authority}-ca.crt",
+        }
+        for one in roles
+        for authority in TRUSTS.get(one, ())
+    ]
 
 
 def _of_user(node, role, name, user):
@@ -121,7 +144,7 @@ def _certificate(plan, node, role, authority, uses):
 def _addresses(plan, node, authority):
     """Return where clients look for the server: its own address and, through the balancers, the virtual one."""
     own = [plan["nodes"][node]["address"]]
-    return [*own, plan["virtual_ip"]["address"]] if authority == "service" else own
+    return [*own, plan["virtual_ip"]["address"]] if authority in ("service", "edge") else own
 
 
 def paths(plan, node, authority):
@@ -131,7 +154,8 @@ def paths(plan, node, authority):
     best = next((one for one in held if CLIENT in one["uses"]), None)
     if best:
         return {key: best[key] for key in ("ca", "cert", "key")}
-    return {"ca": held[0]["ca"], "cert": None, "key": None} if held else None
+    known = [*held, *(one for one in trusts(plan, node) if one["authority"] == authority)]
+    return {"ca": known[0]["ca"], "cert": None, "key": None} if known else None
 
 
 # A certificate that begins a day before it was made is good on a host whose clock is behind, or is set back.

@@ -9,9 +9,10 @@ STATISTICS_USER = "admin"  # of HAProxy's statistics
 
 
 class Files(NamedTuple):
-    """Paths: the authority of all that speaks TLS to clients, and passwords as libpq and curl read them."""
+    """Paths: the authorities of PostgreSQL and of HAProxy's statistics, and passwords as libpq and curl read them."""
 
     authority: Path
+    edge: Path
     passfile: Path
     netrc: Path
 
@@ -19,7 +20,7 @@ class Files(NamedTuple):
 def files(lab):
     """Return the paths of a lab's client files, whether they are there or not."""
     folder = lab.folder / "client"
-    return Files(folder / "service-ca.crt", folder / "pgpass", folder / "netrc")
+    return Files(folder / "service-ca.crt", folder / "edge-ca.crt", folder / "pgpass", folder / "netrc")
 
 
 def psql(lab, replica=False):
@@ -54,6 +55,7 @@ def write_files(lab):
     mine, paths = pillars[node], files(lab)
     paths.authority.parent.mkdir(exist_ok=True)
     paths.authority.write_text(mine["pki"]["trust"]["service"])
+    paths.edge.write_text(pillars[balancer]["pki"]["trust"]["edge"])
     name = mine["postgresql"]["database"]
     password = mine["secrets"]["POSTGRES_FANATICO_PASSWORD"]
     _write_private(paths.passfile, f"*:*:{escaped(name)}:{ROLE}:{escaped(password)}\n")

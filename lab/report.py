@@ -133,7 +133,7 @@ def reach(lab, ports, files, database):
             "",
             f"HAProxy statistics: https://{LOOPBACK}:{port}/stats in a browser, user {STATISTICS_USER}, "
             f"password in {files.netrc}",
-            f"  sudo curl --netrc-file {files.netrc} --cacert {files.authority} --connect-to ::{LOOPBACK}:{port} "
+            f"  sudo curl --netrc-file {files.netrc} --cacert {files.edge} --connect-to ::{LOOPBACK}:{port} "
             f"https://{vip}:{inside}/stats",
         ]
     return lines

@@ -66,7 +66,8 @@ class Machine:
         authority = pki.Authority()
         certificate, key = authority.issue()
         for end, text in (("-ca.crt", authority.certificate), (".crt", certificate), (".key", key)):
-            self.put(f"/etc/haproxy/pki/service{end}", text)
+            self.put(f"/etc/haproxy/pki/edge{end}", text)
+        self.put("/etc/haproxy/pki/service-ca.crt", authority.certificate)
 
     def put(self, path, text, mode=0o644):
         """Make a file on the machine."""

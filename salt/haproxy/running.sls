@@ -22,3 +22,15 @@ HAProxy runs with its configuration:
     - fanatico_haproxy.wait_current: []
     - onchanges:
       - service: HAProxy runs
+
+# Until there was the authority `edge`, a balancer's certificate was of the one that clients of PostgreSQL trust, and had the virtual
+# IP's name: good for passing for the database.
+What could pass for PostgreSQL is no balancer's:
+  file.absent:
+    - names:
+      - /etc/haproxy/pki/service.crt
+      - /etc/haproxy/pki/service.key
+    - require:
+      - service: HAProxy runs
+      - module: HAProxy runs with its configuration
+      - module: The edge runs with its configuration

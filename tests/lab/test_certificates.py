@@ -57,14 +57,14 @@ DOORS = {
 }
 # door -> (whose real certificate is the right one, which of another role is the wrong one)
 CLAIMS = {
-    "etcd": ("db1:/etc/patroni/pki/etcd", "haproxy1:/etc/haproxy/pki/service"),
+    "etcd": ("db1:/etc/patroni/pki/etcd", "haproxy1:/etc/haproxy/pki/edge"),
     "etcd-peer": ("etcd1:/etc/etcd/pki/etcd-peer", "db1:/etc/patroni/pki/etcd"),
-    "patroni": ("db1:/etc/patroni/pki/service", "haproxy1:/etc/haproxy/pki/service"),
+    "patroni": ("db1:/etc/patroni/pki/service", "haproxy1:/etc/haproxy/pki/edge"),
     "patroni-change": ("db1:/etc/patroni/pki/service", "etcd1:/etc/etcd/pki/etcd"),
-    "postgres": ("db1:/etc/patroni/pki/service", "haproxy1:/etc/haproxy/pki/service"),
+    "postgres": ("db1:/etc/patroni/pki/service", "haproxy1:/etc/haproxy/pki/edge"),
     "statistics": ("db1:/etc/patroni/pki/service", "etcd1:/etc/etcd/pki/etcd"),
 }
-AUTHORITY = {"etcd": "etcd", "etcd-peer": "etcd-peer"}  # "service" for all others
+AUTHORITY = {"etcd": "etcd", "etcd-peer": "etcd-peer", "statistics": "edge"}  # "service" for all others
 
 
 def put(lab, machine, path, text):
@@ -83,6 +83,15 @@ def authority(lab, name):
     stolen.key = read(lab, lab.master, f"/etc/fanatico/ca/{name}.key")
     stolen.certificate = read(lab, lab.master, f"/etc/fanatico/ca/{name}.crt")
     return stolen
+
+
+def test_no_balancer_holds_what_a_client_of_postgresql_would_believe(lab):
+    """Each certificate on it, whatever its name, held against the authority that clients are given."""
+    trust = read(lab, lab.master, "/etc/fanatico/ca/service.crt")
+    for machine in lab.nodes("haproxy"):
+        held = lab.exec(machine, ["sh", "-c", "cat $(ls /etc/haproxy/pki/*.crt | grep -v -- -ca)"]).stdout
+        (certificate,) = held.split("-----BEGIN")[1:]
+        assert not fanatico_pki.signed(f"-----BEGIN{certificate}", trust)
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +293,7 @@ def served(lab, door, target):
         pytest.param("etcd2", "/etc/etcd/pki/etcd", ["etcd"], marks=pytest.mark.long),
         pytest.param("etcd2", "/etc/etcd/pki/etcd-peer", ["etcd-peer"], marks=pytest.mark.long),
         ("db2", "/etc/patroni/pki/service", ["patroni", "postgres"]),
-        ("haproxy2", "/etc/haproxy/pki/service", ["statistics"]),
+        ("haproxy2", "/etc/haproxy/pki/edge", ["statistics"]),
     ],
 )
 def test_one_that_ends_soon_is_replaced_and_taken_up(healthy, target, path, doors):
@@ -301,10 +310,10 @@ def test_one_that_ends_soon_is_replaced_and_taken_up(healthy, target, path, door
 
 def test_one_that_the_night_forgot_is_replaced_by_healing(healthy):
     target, news = "haproxy2", labs.News(healthy)
-    soon = let_end_soon(healthy, target, "/etc/haproxy/pki/service")
+    soon = let_end_soon(healthy, target, "/etc/haproxy/pki/edge")
     for _ in range(2):  # what the master does every two minutes
         healthy.salt_run("fanatico.reconcile")
-    assert "service in 9 days" in news.wait("healed", target, "certificate-ending", 60)["reason"]
+    assert "edge in 9 days" in news.wait("healed", target, "certificate-ending", 60)["reason"]
     wait_renewed(healthy, "statistics", target, (soon,))
 
 
@@ -312,7 +321,7 @@ def let_end_soon(lab, target, path):
     """Give a node a certificate that ends in ten days, which no daemon has taken up yet; return the facts of its key."""
     name = path.rpartition("/")[2]
     addresses = [lab.plan["nodes"][target]["address"]]
-    if name == "service":
+    if name in ("service", "edge"):
         addresses.append(lab.plan["virtual_ip"]["address"])
     uses = ("serverAuth",) if target == "haproxy2" else ("serverAuth", "clientAuth")
     soon = authority(lab, name).issue(

@@ -174,7 +174,7 @@ def test_the_health_users_key_is_roots(lab):
 
 
 def test_the_statistics_are_found_at_the_old_place_too(lab):
-    command = "curl -su admin -L --cacert /etc/haproxy/pki/service-ca.crt https://10.0.0.100:8404/"
+    command = "curl -su admin -L --cacert /etc/haproxy/pki/edge-ca.crt https://10.0.0.100:8404/"
     code, out, err = typed(
         lab, "haproxy1", command, labs.secret(lab, "haproxy1", "HAPROXY_STATS_PASSWORD") + "\n"
     )

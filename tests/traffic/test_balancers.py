@@ -12,7 +12,7 @@ def test_only_for_an_edge_that_stays_away_and_another_that_is_there(machine, wit
     checks = [one for one in minion.compile("keepalived.configured") if "edge-elsewhere" in one["name"]]
     machine.put(checks[0]["name"], minion.functions["cp.get_file_str"](checks[0]["source"]), mode=0o755)
     authority, plan = pki.Authority(), minion.pillar["plan"]
-    machine.put("/etc/haproxy/pki/service-ca.crt", authority.certificate)
+    machine.put("/etc/haproxy/pki/edge-ca.crt", authority.certificate)
     machine.put("/pki/other.pem", "".join(authority.issue("haproxy2")))
     machine.put("/balancers.py", (REPO / "tests/traffic/files/balancers.py").read_text())
     other = minion.functions["fanatico_plan.address"]("haproxy2")

@@ -30,7 +30,7 @@ class Node:
         self.idle = 0.2
         self.owed = 60.0
         self.block_age, self.best, self.syncing = 1, 1, False
-        self.certificates = {"patroni/etcd": {"days": 80}}
+        self.certificates = {"patroni/etcd": {"days": 80, "reasons": []}}
         self.health = {"checks": {"patroni.state": {"status": "ok", "detail": ""}}}
         self.address = {"address": "10.0.0.100", "role": "backup", "answers": True}
         self.done = []
@@ -229,7 +229,9 @@ def test_a_chain_node_that_will_catch_up_or_has_nobody_to_follow_is_not_behind(n
 
 @pytest.mark.parametrize(("days", "told"), [(20, False), (14, True), (None, True)])
 def test_certificates_that_the_nightly_job_left_are_told_by_found_and_not_by_the_beacon(node, days, told):
-    node.certificates["patroni/etcd"]["days"] = days
+    node.certificates["patroni/etcd"] = {"days": days, "reasons": ["it ends"]}
+    # An authority that is only trusted has no end here.
+    node.certificates["haproxy/service"] = {"days": None, "reasons": []}
     assert ("certificate-ending" in cure.found()) is told
     assert cure.symptoms() == {}
 

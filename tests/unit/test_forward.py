@@ -9,7 +9,9 @@ import pytest
 from lab import client, forward, report
 from lab.errors import LabError
 
-FILES = client.Files(Path("/lab/service-ca.crt"), Path("/lab/pgpass"), Path("/lab/netrc"))
+FILES = client.Files(
+    Path("/lab/service-ca.crt"), Path("/lab/edge-ca.crt"), Path("/lab/pgpass"), Path("/lab/netrc")
+)
 PORTS = {
     "rpc_http": 18545,
     "rpc_ws": 18546,

@@ -29,15 +29,35 @@ def test_who_has_no_business_with_an_authority_holds_nothing_of_it(plan):
     }
     assert held["etcd1"] == ["etcd", "etcd", "etcd-peer"]
     assert held["db1"] == ["etcd", "service"]
-    assert held["haproxy1"] == ["service"]
+    assert held["haproxy1"] == ["edge"]
     assert held["rpc1"] == held["salt"] == []
 
 
 def test_a_balancers_certificate_opens_no_door(plan):
-    """It is of the authority that Patroni and PostgreSQL trust, so it must not be good for clients."""
+    """Nor does it pass for PostgreSQL, whose clients trust `service` and ask for the virtual IP."""
     (one,) = fanatico_pki.certificates(plan, "haproxy1")
-    assert one["uses"] == ["serverAuth"]
+    assert (one["authority"], one["uses"]) == ("edge", ["serverAuth"])
     assert fanatico_pki.paths(plan, "haproxy1", "service")["cert"] is None
+
+
+def test_the_virtual_ip_is_named_by_what_answers_there_and_no_balancer_has_it_of_service(plan):
+    vip = plan["virtual_ip"]["address"]
+    named = {
+        (node, one["authority"])
+        for node in plan["nodes"]
+        for one in fanatico_pki.certificates(plan, node)
+        if vip in one["addresses"]
+    }
+    assert {authority for node, authority in named if node.startswith("db")} == {"service"}
+    assert {authority for node, authority in named if node.startswith("haproxy")} == {"edge"}
+
+
+def test_a_balancer_knows_patroni_without_a_certificate_of_its_authority(plan):
+    (known,) = fanatico_pki.trusts(plan, "haproxy1")
+    assert (known["name"], known["ca"]) == ("haproxy/service", "/etc/haproxy/pki/service-ca.crt")
+    assert fanatico_pki.authorities(["haproxy"]) == ["edge", "service"]
+    assert fanatico_pki.trusts(plan, "db1") == []
+    assert fanatico_pki.paths(plan, "haproxy1", "service")["ca"] == known["ca"]
 
 
 def test_the_health_users_certificate_is_for_asking_etcd_alone(plan):

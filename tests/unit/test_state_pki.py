@@ -180,3 +180,45 @@ def test_one_that_has_ended_is_critical(folder, authorities):
     check = module.checks()["node.certificates"]
     assert (check["status"], check["value"]) == ("critical", ["patroni/service"])
     assert "has ended" in check["detail"]
+
+
+# --- a balancer, which knows an authority of which it has no certificate
+
+
+@pytest.fixture
+def balancer(tmp_path, monkeypatch, opts, pillar, authorities, master):
+    monkeypatch.setitem(fanatico_pki.FOLDERS, "haproxy", str(tmp_path / "balancer"))
+    monkeypatch.setitem(fanatico_pki.OWNERS, "haproxy", getpass.getuser())
+    opts["id"] = "haproxy1"
+    authorities["edge"] = pki.Authority("edge")
+    pillar["pki"]["trust"]["edge"] = authorities["edge"].certificate
+    pillar["pki"]["issuer"]["edge"] = fanatico_pki.facts(authorities["edge"].certificate)["id"]
+
+    def sign(ca_server, signing_policy, public_key, days_valid):
+        assert signing_policy == "haproxy1.haproxy.edge"
+        addresses = ["10.0.0.10", "10.0.0.100"]
+        return authorities["edge"].issue("haproxy1", addresses, ["serverAuth"], key=public_key)[0]
+
+    master.side_effect = sign
+    return tmp_path / "balancer"
+
+
+def test_what_it_has_to_know_is_there_without_a_certificate(balancer, authorities):
+    answer = state.issued("haproxy")
+    assert answer["result"] is True, answer
+    assert sorted(answer["changes"]) == ["haproxy/edge", "haproxy/service"]
+    assert (balancer / "service-ca.crt").read_text() == authorities["service"].certificate
+    assert not (balancer / "service.crt").exists()
+    check = module.checks()["node.certificates"]
+    assert (check["status"], check["detail"].partition(",")[0]) == ("ok", "1 right")
+    assert state.issued("haproxy")["changes"] == {}
+
+
+def test_what_it_has_to_know_follows_the_master(balancer, pillar, master):
+    state.issued("haproxy")
+    master.reset_mock()
+    pillar["pki"]["trust"]["service"] += pki.Authority("next").certificate
+    assert module.checks()["node.certificates"]["status"] == "degraded"
+    assert list(state.issued("haproxy")["changes"]) == ["haproxy/service"]
+    assert not master.called
+    assert (balancer / "service-ca.crt").read_text() == pillar["pki"]["trust"]["service"]

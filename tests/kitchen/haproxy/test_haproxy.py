@@ -11,7 +11,7 @@ FETCH = """
 import ssl, sys, urllib.error, urllib.request
 trust = None
 if sys.argv[1].startswith("https:"):
-    trust = ssl.create_default_context(cafile="/etc/haproxy/pki/service-ca.crt")
+    trust = ssl.create_default_context(cafile="/etc/haproxy/pki/edge-ca.crt")
 try:
     answer = urllib.request.urlopen(sys.argv[1], timeout=5, context=trust)
 except urllib.error.HTTPError as error:
