@@ -13,7 +13,7 @@ from tests.support import REPO, pki
 def traffic(machine, with_site):
     """Return a function that has something happen to a node under the clients of a port; see files/databases.py."""
 
-    def run(frontend, which, unwell=False, **haproxy):
+    def run(frontend, which, unwell=False, reloaded=False, mute=False, **haproxy):
         minion = with_site("haproxy1", {**SITE, "haproxy": haproxy})
         put_beside(machine, minion)
         plan, nodes = minion.pillar["plan"], minion.functions["fanatico_plan.addresses"]("patroni")
@@ -28,6 +28,8 @@ def traffic(machine, with_site):
             "primary": "db1",
             "which": which,
             "unwell": unwell,
+            "reloaded": reloaded,
+            "mute": mute,
             "rest": plan["ports"]["patroni_rest"],
             "postgres": plan["ports"]["postgres"],
             "to": plan["virtual_ip"]["address"],
@@ -56,3 +58,18 @@ def test_those_of_a_replica_that_is_unwell_are_ended_unless_that_is_not_wanted(t
     assert seen["answered"] == (False if cut else "db2")
     assert set(seen["after"]) == {"db3"}
     assert seen["left"] == []
+
+
+@pytest.mark.parametrize(("frontend", "which"), [("postgres_primary", "db1"), ("postgres_replica", "db2")])
+def test_sessions_from_before_a_reload_are_ended_as_those_after_it(traffic, frontend, which):
+    """Nobody checks servers in the process that has them; it asks the one that serves."""
+    seen = traffic(frontend, which, reloaded=True)
+    assert seen["ended"]
+    assert seen["kept"] == ("db3" if frontend == "postgres_replica" else None)
+    assert seen["left"] == []
+    assert seen["workers"] == 1, "a process without sessions leaves"
+
+
+def test_sessions_from_before_a_reload_stay_where_the_process_that_serves_does_not_answer(traffic):
+    seen = traffic("postgres_replica", "db2", reloaded=True, mute=True)
+    assert (seen["ended"], seen["kept"]) == (None, "db3")

@@ -2,16 +2,21 @@
 those nodes vanishes without a word, or becomes unwell, under clients.
 
 Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": {name: address}, "primary": name, "which": name of the one,
-"unwell": its Patroni says that it is neither primary nor replica (else it vanishes), "rest": Patroni's port, "postgres": its
+"unwell": its Patroni says that it is neither primary nor replica (else it vanishes), "reloaded": HAProxy is reloaded before
+that, "mute": and the process that serves now answers nobody, "rest": Patroni's port, "postgres": its
 port, "to": address, "port": asked for, "frontend": whose port that is}``. A node's certificate is /pki/NAME.pem.
 
 Says, as JSON: ``{"ended": seconds until HAProxy ended an idle session with that node, or null, "answered": who answered in that
-session afterwards, "after": {name: who answered new sessions after that}, "left": [what HAProxy says of a session that it still
-has a quarter of a minute after the last client left]}``.
+session afterwards, "kept": who answered in another session, with another node, "after": {name: who answered new sessions after
+that}, "left": [what HAProxy says of a session that it still has a quarter of a minute after the last client left], "workers": how
+many processes have sessions, or serve, then}``. Idle sessions are older than a reload.
 """
 
 import contextlib
 import json
+import os
+import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -21,6 +26,8 @@ import time
 from collections import Counter
 
 CLIENTS, PATIENCE = 16, 1
+# Seconds in which a session that nobody ends is let be.
+LET_BE = 8
 # Seconds: what a client has left, and a node never answers, the kernel gives up after 10 (tcp-ut).
 FORGOTTEN = 15
 UNWELL = set()  # nodes whose Patroni says that they are neither primary nor replica
@@ -81,13 +88,38 @@ def clients(to, answers, stop):
     return threads
 
 
-def sessions(frontend):
-    """What HAProxy says of each session at a frontend."""
+def said(command):
+    """What HAProxy answers to a command."""
     with socket.socket(socket.AF_UNIX) as talk:
         talk.connect("/run/haproxy/admin.sock")
-        talk.sendall(b"show sess\n")
-        text = b"".join(iter(lambda: talk.recv(65536), b"")).decode()
-    return [line for line in text.splitlines() if f"fe={frontend} " in line]
+        talk.sendall(command + b"\n")
+        return b"".join(iter(lambda: talk.recv(65536), b"")).decode()
+
+
+def sessions(frontend):
+    """What HAProxy says of each session at a frontend."""
+    return [line for line in said(b"show sess").splitlines() if f"fe={frontend} " in line]
+
+
+def workers(haproxy):
+    """The processes that have sessions or serve."""
+    with open(f"/proc/{haproxy.pid}/task/{haproxy.pid}/children") as file:
+        return [int(pid) for pid in file.read().split()]
+
+
+def reload(haproxy):
+    """Reload HAProxy, and return the process that serves from then on."""
+    (before,) = workers(haproxy)
+    haproxy.send_signal(signal.SIGUSR2)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        # The socket is given from hand to hand.
+        with contextlib.suppress(OSError):
+            now = int(re.search(r"^Pid: (\d+)$", said(b"show info"), re.MULTILINE)[1])
+            if now != before:
+                return now
+        time.sleep(0.05)
+    raise LookupError(f"no other process than {before} serves within 30 s of a reload")
 
 
 def start_nodes(told):
@@ -148,7 +180,7 @@ def ip(*words):
 
 
 def sessions_with(to, name, count):
-    """Return so many sessions that a certain node answers; raise LookupError if there are not after 150 tries."""
+    """Return (so many sessions that a certain node answers, those of others); raise LookupError if that takes over 150 tries."""
     found, others = [], []
     for _ in range(150):
         try:
@@ -158,15 +190,15 @@ def sessions_with(to, name, count):
         except OSError:
             time.sleep(0.1)
         if len(found) == count:
-            return found
+            return found, others
     with open("/run/haproxy.log") as log:
         raise LookupError(f"no {count} sessions with {name}; HAProxy said: {log.read()}")
 
 
-def seconds_until_ended(session):
-    """Return how long it takes until the other side ends an idle session; None where it has not within 15 s."""
+def seconds_until_ended(session, patience=15):
+    """Return how long it takes until the other side ends an idle session; None where it has not within `patience` seconds."""
     start = time.monotonic()
-    session.settimeout(15)
+    session.settimeout(patience)
     try:
         session.recv(1)
     except TimeoutError:
@@ -199,34 +231,50 @@ def main():
     subprocess.run(["mkdir", "-p", "/run/haproxy", "/var/lib/haproxy"], check=True)
     with open("/run/haproxy.log", "w") as log:
         haproxy = subprocess.Popen(
-            ["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"], stdout=log, stderr=log
+            ["haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"], stdout=log, stderr=log
         )
     answers, stop, to = [], threading.Event(), (told["to"], told["port"])
     try:
-        session, given_up = sessions_with(to, told["which"], 2)
+        (session, given_up), others = sessions_with(to, told["which"], 2)
+        serving = reload(haproxy) if told["reloaded"] else None
         threads = clients(to, answers, stop)
         go_on(nodes)  # one has vanished, or is unwell
         given_up.sendall(b"who?")  # and its client does not wait for the answer
         given_up.close()
-        ended = seconds_until_ended(session)
+        if told["mute"]:
+            os.kill(serving, signal.SIGSTOP)
+        ended = seconds_until_ended(session, LET_BE if told["mute"] else 15)
+        if told["mute"]:
+            os.kill(serving, signal.SIGCONT)
+        kept = ask(others[-1]) if others else None
         noticed = time.monotonic()
-        answered = not ended and ask(session)
+        answered = not ended and not told["mute"] and ask(session)
         wait_for_each(answers, noticed, 20)
         stop.set()
         for thread in threads:
             thread.join()
         after = Counter(who for _, came, who in answers if came > noticed and who)
-        session.close()
+        for one in (session, *others):
+            one.close()
         end = time.monotonic() + FORGOTTEN
-        while (left := sessions(told["frontend"])) and time.monotonic() < end:
+        while ((left := sessions(told["frontend"])) or len(workers(haproxy)) > 1) and time.monotonic() < end:
             time.sleep(0.1)
+        processes = len(workers(haproxy))
     finally:
         stop.set()
         haproxy.terminate()
         haproxy.wait(10)
         nodes.kill()
         nodes.wait()
-    return print(json.dumps({"ended": ended, "answered": answered, "after": after, "left": left}))
+    seen = {
+        "ended": ended,
+        "answered": answered,
+        "kept": kept,
+        "after": after,
+        "left": left,
+        "workers": processes,
+    }
+    return print(json.dumps(seen))
 
 
 main()
