@@ -4,9 +4,11 @@ HAProxy on this node, asked through its runtime sockets: that of the databases (
 """
 
 import csv
+import hashlib
 import pathlib
 import re
 import socket
+import ssl
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -24,6 +26,10 @@ CONFIGURATION = {
 }
 FOLDER = pathlib.Path("/etc/haproxy")
 ANSWER_LIMIT = 4 * 1024**2  # bytes; ours is about 10 kB
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+# What is asked of HAProxy about files that it has loaded, and the word for them in its commands.
+_LOADED = ("cert", "ca-file")
 
 # What a unit's backends owe, by the plan: their role's nodes, less those that by design take no traffic there.
 BACKENDS = {
@@ -92,7 +98,9 @@ def _ask(command, timeout=1.0, unit="haproxy"):
             while piece := connection.recv(65536):
                 answer += piece
                 if len(answer) > ANSWER_LIMIT:
-                    raise CommandExecutionError(f"{path}: more than {ANSWER_LIMIT} bytes for '{command}'")
+                    raise CommandExecutionError(
+                        f"{path}: more than {ANSWER_LIMIT} bytes for '{command.splitlines()[0]}'"
+                    )
     except OSError as exc:
         reason = f"no answer within {timeout:g} s" if isinstance(exc, TimeoutError) else exc.strerror or exc
         raise CommandExecutionError(
@@ -212,6 +220,113 @@ def _backends(rows):
     return {name: one for name, one in found.items() if one["up"] or one["down"]}
 
 
+def certificates(timeout=2, unit="haproxy"):
+    """
+    Return what HAProxy has loaded of certificates and authorities: ``{path: {"kind", "used", "runs", "disk"}}``.
+
+    ``kind`` is ``cert`` or ``ca-file``. ``runs`` and ``disk`` are lists of SHA-1 fingerprints, of the certificate or of all
+    authorities, in HAProxy and in the file; ``disk`` is None where the file cannot be read. ``used`` tells whether HAProxy
+    can exchange it while it runs: HAProxy 3.0 cannot where only servers name a file of authorities.
+
+    timeout
+        Seconds, for each question.
+    unit
+        ``haproxy``, or ``haproxy-edge`` for the public's.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_haproxy.certificates
+    """
+    return {
+        path: _loaded(kind, path, timeout, unit)
+        for kind in _LOADED
+        for path in _paths(_ask(f"show ssl {kind}", timeout, unit))
+    }
+
+
+def _paths(text):
+    """Return the files of a list of HAProxy's; it names transactions with a star, and what is no file of ours with an at sign."""
+    return [line.split()[0] for line in text.splitlines() if line.startswith("/")]
+
+
+def _loaded(kind, path, timeout, unit):
+    about = _ask(f"show ssl {kind} {path}", timeout, unit)
+    runs = re.findall(r"^SHA1 FingerPrint: ([0-9A-F]+)$", about, re.MULTILINE)
+    try:
+        disk = _fingerprints(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        disk = None
+    if kind == "cert":  # what stands behind the first one is its chain
+        runs, disk = runs[:1], disk and disk[:1]
+    used = "\nStatus: Used" in about
+    return {
+        "kind": kind,
+        "used": used,
+        "runs": sorted(set(runs)),
+        "disk": disk if disk is None else sorted(set(disk)),
+    }
+
+
+def _fingerprints(text):
+    """Return the SHA-1 fingerprints of a file of certificates, as HAProxy writes them; raises ``ValueError``."""
+    ders = [ssl.PEM_cert_to_DER_cert(one) for one in _PEM.findall(text)]
+    return [hashlib.sha1(der, usedforsecurity=False).hexdigest().upper() for der in ders]
+
+
+def take_up(timeout=5, unit="haproxy"):
+    """
+    Have HAProxy use its certificates and authorities as they are on disk, without a reload.
+
+    Returns ``{path: ""}`` for each that was exchanged, or the reason why HAProxy cannot: a reload takes it up. Nothing is
+    returned, and nothing done, of what is right. Connections stay.
+
+    timeout
+        Seconds, for each order.
+    unit
+        ``haproxy``, or ``haproxy-edge`` for the public's.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_haproxy.take_up
+    """
+    return {
+        path: _exchange(one["kind"], path, timeout, unit) if one["used"] else "only servers name it"
+        for path, one in certificates(timeout, unit).items()
+        if one["runs"] != one["disk"]
+    }
+
+
+def _exchange(kind, path, timeout, unit):
+    """Put a file into HAProxy in place of what it has loaded of it; return why that failed, or an empty text."""
+    try:
+        text = _with_key(path) if kind == "cert" else pathlib.Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as exc:
+        return f"it cannot be read: {getattr(exc, 'strerror', None) or exc}"
+    # An empty line would end it.
+    lines = "\n".join(line for line in text.splitlines() if line.strip())
+    for order, done in (
+        (f"set ssl {kind} {path} <<\n{lines}\n", "ransaction"),
+        (f"commit ssl {kind} {path}", "Success!"),
+    ):
+        said = _ask(order, timeout, unit)
+        if done not in said or "Can't" in said:
+            _ask(f"abort ssl {kind} {path}", timeout, unit)
+            return " ".join(said.split())[:300]
+    return ""
+
+
+def _with_key(path):
+    """Return a certificate with its key, which HAProxy finds in the file or in the one beside it (ssl-load-extra-del-ext)."""
+    text = pathlib.Path(path).read_text(encoding="utf-8")
+    if "PRIVATE KEY-----" in text:
+        return text
+    return f"{text}\n{pathlib.Path(path.removesuffix('.crt') + '.key').read_text(encoding='utf-8')}"
+
+
 def look(timeout=2):
     """
     Look at HAProxy once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
@@ -241,7 +356,7 @@ def look(timeout=2):
 def _look(unit, timeout):
     """Return the facts about one process; ``{"error"}`` where it does not answer."""
     try:
-        rows, about = stat(timeout, unit), info(timeout, unit)
+        rows, about, loaded = stat(timeout, unit), info(timeout, unit), certificates(timeout, unit)
     except CommandExecutionError as exc:
         return {"error": str(exc)}
     return {
@@ -253,6 +368,7 @@ def _look(unit, timeout):
         "files": int(about.get("Ulimit-n", 0)),
         "files_wanted": int(about.get("Maxsock", 0)),
         "older": _older(about, unit),
+        "stale": sorted(path for path, one in loaded.items() if one["runs"] != one["disk"]),
     }
 
 
@@ -339,6 +455,14 @@ def _judge(unit, facts, owed):
         detail = f"it was started {facts['older']} s before its configuration changed: a reload failed, or nobody asked for one"
         hint = f"journalctl -u {unit} -n 50; systemctl reload {unit}"
         found[f"{begins}.configuration"] = degraded(facts["older"], detail, hint)
+    found[f"{begins}.certificates"] = ok(0, "its certificates and authorities are those on disk")
+    if facts["stale"]:
+        detail = (
+            f"it runs with other certificates or authorities than are on disk: {', '.join(facts['stale'])}"
+        )
+        found[f"{begins}.certificates"] = degraded(
+            facts["stale"], detail, "salt-call state.apply haproxy.certified"
+        )
     files, wanted = facts["files"], facts["files_wanted"]
     found[f"{begins}.files"] = ok(files, f"{files} files may be open")
     if files < wanted:

@@ -7,7 +7,8 @@ haproxy:
   public: {certificate: "", client_ca: ""}
   log_requests: false             # one line per request costs more than the request; errors are always logged
   cut_replica_sessions: true      # end the sessions of a replica that is marked down; false spares long reports
-  # How long database sessions may outlive a reload: the process before it stays for them, with its memory.
+  # How long database sessions may outlive a reload: the process before it stays for them, with its memory. A renewed certificate
+  # needs no reload.
   hard_stop_after: 24h
   # What the public reaches (JSON-RPC and WebSocket) has a process of its own, haproxy-edge.service; what may be asked: rpc.sls.
   edge:

@@ -7,16 +7,15 @@ HAProxy has its certificate:
     - require:
       - pkg: HAProxy is installed
 
-# Where it runs.
+# Where it runs: without a reload, which would leave a process to the sessions that are there.
 HAProxy takes up its certificate:
-  cmd.run:
-    - name: systemctl try-reload-or-restart haproxy
-    - onchanges:
+  fanatico_haproxy.certified:
+    - name: haproxy
+    - require:
       - fanatico_pki: HAProxy has its certificate
 
 The edge takes up its certificate:
-  cmd.run:
-    - name: systemctl reload haproxy-edge
-    - onlyif: systemctl is-active --quiet haproxy-edge
-    - onchanges:
+  fanatico_haproxy.certified:
+    - name: haproxy-edge
+    - require:
       - fanatico_pki: HAProxy has its certificate

@@ -1,14 +1,18 @@
 """fanatico_haproxy against a fake runtime socket that answers as HAProxy 3.0 does."""
 
 import os
+import pathlib
 import socket
 import threading
 import time
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_haproxy
+from tests.support import pki
 
 HEAD = "# pxname,svname,scur,slim,status,check_status,last_chk,"
 INFO = "Name: HAProxy\nVersion: 3.0.11-1+deb13u3\nCurrConns: 12\nMaxconn: 4196\nUptime_sec: 60\nUlimit-n: 9000\nMaxsock: 9000\n"
@@ -45,7 +49,14 @@ def stat(unit, **down):
 def answers():
     """What each unit says; none at all where it hangs."""
     return {
-        unit: {"show stat": stat(unit), "show info": INFO, "show servers state": STATE} for unit in SERVERS
+        unit: {
+            "show stat": stat(unit),
+            "show info": INFO,
+            "show servers state": STATE,
+            "show ssl cert": "# filename\n\n",
+            "show ssl ca-file": "# filename\n@system-ca - 148 certificate(s)\n\n",
+        }
+        for unit in SERVERS
     }
 
 
@@ -62,7 +73,7 @@ def haproxy(tmp_path, answers, monkeypatch):
             except OSError:
                 return
             with connection:
-                command = connection.recv(1000).decode().strip()
+                command = connection.recv(10000).decode()[:-1]
                 if answers[unit].get(command) is None:
                     over.wait(10)
                 else:
@@ -127,7 +138,7 @@ def test_all_is_well():
     assert found["checks"].keys() == {
         f"{begins}.{name}"
         for begins, unit in (("haproxy", "haproxy"), ("edge", "haproxy-edge"))
-        for name in ("serving", "connections", "configuration", "files", *SERVERS[unit])
+        for name in ("serving", "connections", "configuration", "certificates", "files", *SERVERS[unit])
     }
     assert found["facts"]["backends"]["postgres_primary"]["up"] == ["db1"]
     assert found["facts"]["version"].startswith("3.0.11")
@@ -253,3 +264,117 @@ def test_what_a_person_asks():
     assert backend["up"] == ["db2", "db3"]
     assert backend["down"] == {"db1": "DOWN Service Unavailable"}
     assert backend["sessions"] == 4
+
+
+# --- certificates: what runs is what is on disk
+
+
+LOADED = (
+    "Filename: {path}\nStatus: {status}\n \nSerial: 1\nSHA1 FingerPrint: {fingerprint}\nSubject: /CN=x\n\n"
+)
+
+
+def fingerprint(certificate):
+    der = x509.load_pem_x509_certificate(certificate.encode()).fingerprint(hashes.SHA1())
+    return der.hex().upper()
+
+
+@pytest.fixture(params=["haproxy", "haproxy-edge"])
+def unit(request):
+    return request.param
+
+
+@pytest.fixture
+def told(answers, unit):
+    """The answers of the process that has them."""
+    return answers[unit]
+
+
+@pytest.fixture
+def check(unit):
+    return {"haproxy": "haproxy.certificates", "haproxy-edge": "edge.certificates"}[unit]
+
+
+@pytest.fixture
+def files(tmp_path, told):
+    """A certificate and authorities, loaded by HAProxy as they are on disk: {word: its path}."""
+    authority = pki.Authority("edge")
+    certificate, key = authority.issue("haproxy1")
+    pki_folder = tmp_path / "pki"
+    pki_folder.mkdir()
+    texts = {"edge.crt": certificate, "edge.key": key, "edge-ca.crt": authority.certificate}
+    for name, text in texts.items():
+        (pki_folder / name).write_text(text)
+    path, trusted = (str(pki_folder / name) for name in ("edge.crt", "edge-ca.crt"))
+    told["show ssl cert"] = f"# transaction\n*/x/y.crt\n# filename\n{path}\n\n"
+    told["show ssl ca-file"] = (
+        f"# filename\n{trusted} - 1 certificate(s)\n@system-ca - 148 certificate(s)\n\n"
+    )
+    loaded(told, "cert", path, certificate)
+    loaded(told, "ca-file", trusted, authority.certificate, status="Unused")
+    return {"certificate": path, "authorities": trusted}
+
+
+def loaded(told, kind, path, certificate, status="Used"):
+    about = LOADED.format(path=path, status=status, fingerprint=fingerprint(certificate))
+    told[f"show ssl {kind} {path}"] = about
+
+
+def renew(files):
+    """Put another certificate on disk and return it with its key."""
+    certificate, key = pki.Authority("edge").issue("haproxy1")
+    path = pathlib.Path(files["certificate"])
+    path.write_text(f"\n{certificate}\n")
+    path.with_suffix(".key").write_text(key)
+    return certificate, key
+
+
+def orders(files, certificate, key):
+    """What HAProxy is told to exchange a certificate."""
+    lines = "\n".join([*certificate.splitlines(), *key.splitlines()])
+    path = files["certificate"]
+    return f"set ssl cert {path} <<\n{lines}\n", f"commit ssl cert {path}"
+
+
+def test_what_runs_is_on_disk(files, unit, check):
+    assert check not in bad(fanatico_haproxy.checks())
+    assert fanatico_haproxy.take_up(unit=unit) == {}
+
+
+@pytest.mark.parametrize("word", ["certificate", "authorities"])
+def test_what_runs_and_is_another_on_disk_is_seen(files, word, unit, check):
+    pathlib.Path(files[word]).write_text(pki.Authority().certificate)
+    found = fanatico_haproxy.checks()[check]
+    assert (found["status"], found["value"]) == ("degraded", [files[word]])
+    pathlib.Path(files[word]).unlink()
+    assert bad(fanatico_haproxy.checks()) == {check: "degraded"}
+
+
+def test_a_certificate_is_exchanged_with_its_key(files, told, unit):
+    certificate, key = renew(files)
+    put, commit = orders(files, certificate, key)
+    told |= {put: "Transaction created for certificate x!\n", commit: "Committing x.\nSuccess!\n"}
+    assert fanatico_haproxy.take_up(unit=unit) == {files["certificate"]: ""}
+
+
+def test_what_haproxy_says_of_one_that_it_does_not_take(files, told, unit):
+    certificate, key = renew(files)
+    put, _ = orders(files, certificate, key)
+    told[put] = "inconsistencies between private key and certificate\nCan't update x!\n"
+    told[f"abort ssl cert {files['certificate']}"] = "No ongoing transaction!\n"
+    (why,) = fanatico_haproxy.take_up(unit=unit).values()
+    assert "inconsistencies between private key and certificate" in why
+
+
+def test_authorities_that_only_servers_name_are_left_to_a_reload(files, unit):
+    """HAProxy 3.0 says Success to such an exchange, and goes on with the former ones."""
+    pathlib.Path(files["authorities"]).write_text(pki.Authority().certificate)
+    assert fanatico_haproxy.take_up(unit=unit) == {files["authorities"]: "only servers name it"}
+
+
+def test_no_message_holds_a_key(files, told, unit):
+    certificate, key = renew(files)
+    told[orders(files, certificate, key)[0]] = None
+    with pytest.raises(CommandExecutionError) as caught:
+        fanatico_haproxy.take_up(timeout=0.2, unit=unit)
+    assert key.splitlines()[1] not in str(caught.value)

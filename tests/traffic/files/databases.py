@@ -119,7 +119,10 @@ def reload(haproxy):
             if now != before:
                 return now
         time.sleep(0.05)
-    raise LookupError(f"no other process than {before} serves within 30 s of a reload")
+    with open("/run/haproxy.log") as log:
+        raise LookupError(
+            f"no other process than {before} serves within 30 s of a reload; HAProxy said: {log.read()}"
+        )
 
 
 def start_nodes(told):

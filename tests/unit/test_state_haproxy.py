@@ -1,0 +1,105 @@
+"""The state that has HAProxy use its certificates as they are on disk."""
+
+from unittest.mock import Mock
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from _states import fanatico_haproxy as state
+
+CRT, CA = "/etc/haproxy/pki/edge.crt", "/etc/haproxy/pki/service-ca.crt"
+
+
+class HAProxy:
+    """What of its files HAProxy has loaded, and how it takes an exchange or a reload."""
+
+    def __init__(self):
+        self.disk, self.runs, self.up = {CRT: ["B"], CA: ["A"]}, {CRT: ["A"], CA: ["A"]}, True
+        self.why, self.reloads, self.reload_works = {}, 0, True
+
+    def certificates(self, unit):
+        assert unit == "haproxy"
+        return {path: {"runs": runs, "disk": self.disk.get(path)} for path, runs in self.runs.items()}
+
+    def take_up(self, unit):
+        assert unit == "haproxy"
+        stale = [path for path, runs in self.runs.items() if runs != self.disk[path]]
+        self.runs |= {path: self.disk[path] for path in stale if path not in self.why}
+        return {path: self.why.get(path, "") for path in stale}
+
+    def reload(self, name):
+        assert name == "haproxy"
+        self.reloads += 1
+        if self.reload_works:
+            self.runs = dict(self.disk)
+
+
+@pytest.fixture
+def haproxy():
+    return HAProxy()
+
+
+@pytest.fixture
+def opts():
+    return {"id": "haproxy1", "test": False}
+
+
+@pytest.fixture
+def configure_loader_modules(haproxy, opts, all_utils):
+    salt = {
+        "service.status": lambda name: haproxy.up,
+        "service.reload": haproxy.reload,
+        "fanatico_haproxy.certificates": haproxy.certificates,
+        "fanatico_haproxy.take_up": haproxy.take_up,
+    }
+    return {state: {"__opts__": opts, "__salt__": salt, "__utils__": all_utils}}
+
+
+def test_a_certificate_is_taken_up_without_a_reload(haproxy):
+    answer = state.certified("haproxy")
+    assert (answer["result"], answer["changes"]) == (True, {CRT: {"old": "A", "new": "B"}})
+    assert haproxy.reloads == 0
+    assert state.certified("haproxy")["changes"] == {}
+
+
+def test_a_test_run_says_so_and_does_nothing(haproxy, opts):
+    opts["test"] = True
+    answer = state.certified("haproxy")
+    assert (answer["result"], list(answer["changes"])) == (None, [CRT])
+    assert haproxy.runs[CRT] == ["A"]
+
+
+def test_one_that_does_not_run_reads_them_when_it_starts(haproxy):
+    haproxy.up = False
+    assert (state.certified("haproxy")["result"], haproxy.runs[CRT]) == (True, ["A"])
+
+
+def test_what_cannot_be_exchanged_comes_by_a_reload_and_the_answer_says_why(haproxy):
+    haproxy.disk[CA], haproxy.why = ["N"], {CA: "only servers name it"}
+    answer = state.certified("haproxy")
+    assert (answer["result"], haproxy.reloads) == (True, 1)
+    assert f"by a reload ({CA}: only servers name it)" in answer["comment"]
+
+
+def test_a_reload_that_does_not_bring_it_either_is_a_failure(haproxy):
+    haproxy.why, haproxy.reload_works = {CRT: "inconsistencies between private key and certificate"}, False
+    answer = state.certified("haproxy", timeout=0)
+    assert answer["result"] is False
+    for word in ("haproxy1", CRT, "inconsistencies", "journalctl -u haproxy"):
+        assert word in answer["comment"]
+
+
+def test_a_file_that_is_gone_is_a_failure_and_nothing_is_touched(haproxy):
+    del haproxy.disk[CRT]
+    answer = state.certified("haproxy")
+    assert (answer["result"], haproxy.reloads) == (False, 0)
+    assert "cannot be read" in answer["comment"]
+
+
+def test_a_haproxy_that_says_nothing_is_a_failure(monkeypatch):
+    broken = Mock(side_effect=CommandExecutionError("haproxy1: no answer"))
+    monkeypatch.setitem(state.__salt__, "fanatico_haproxy.certificates", broken)
+    assert (state.certified("haproxy")["result"], state.certified("haproxy")["comment"]) == (
+        False,
+        "haproxy1: no answer",
+    )
