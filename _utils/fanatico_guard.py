@@ -90,6 +90,7 @@ DRIFT = {
     "fanatico_artifact": "packages",
     "service": "units",
     "fanatico_firewall": "firewall",
+    "fanatico_haproxy": "certificates",
     "fanatico_pki": "certificates",
     "fanatico_etcd": "settings",
     "fanatico_patroni": "settings",
