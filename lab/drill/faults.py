@@ -25,6 +25,7 @@ from lab.drill.steps import (
     led_by_prepared,
     lossy,
     mend,
+    patient,
     pause,
     postgres,
     power,
@@ -38,6 +39,7 @@ from lab.drill.steps import (
     switchover,
     unit,
     wait,
+    waited,
 )
 
 
@@ -48,7 +50,8 @@ class Fault:
     number: its numbers in the matrix of faults (docs/failover.md). what: one line for people. prepare, strike, heal,
     restore: steps; the first before there is load, the last when there is none any more. failover: whether another
     database leads afterwards (None: it may). write_gap: seconds without an acknowledged write that no run may exceed.
-    hold: seconds between strike and heal. untouched: there is nothing for Salt to heal, so that nothing may be healed.
+    hold: seconds between strike and heal. waited: seconds that a patient client's session may wait for an answer or its end
+    (step ``patient``). untouched: there is nothing for Salt to heal, so that nothing may be healed.
     """
 
     number: str
@@ -61,6 +64,7 @@ class Fault:
     write_gap: float = 0.5
     hold: float = 5.0
     untouched: bool = False
+    waited: float | None = None
 
 
 def _crash(number, what, strike, heal=None, **settings):
@@ -222,6 +226,15 @@ FAULTS = {
     "primary-pause": _lost(
         *("22", "the primary's host hangs for 40 s", pause("leader", paused=True), pause("leader", paused=False)),
         hold=40,
+    ),
+    "primary-pause-after-reload": _lost(
+        *("22", "both HAProxys are reloaded, then the primary's host hangs for 40 s: sessions from before the reload end too",
+          sequence(unit("balancers", "reload", "haproxy"), wait(2), pause("leader", paused=True)),
+          pause("leader", paused=False)),
+        prepare=patient(10),
+        restore=waited,
+        hold=40,
+        waited=15,
     ),
     "clock-forward": _clock("+3600", "an hour forward"),
     "clock-back": _clock("-3600", "an hour back"),

@@ -42,6 +42,7 @@ class Scene:
         self.switch = network.switch(lab.name)
         self.databases = lab.nodes("patroni")
         self.noted = {}  # what steps found out on the way
+        self.patient = None  # the client that waits, where there is one
         self.look()
 
     def look(self):
@@ -235,6 +236,9 @@ def complaints(fault, record):
             found.append(f"{record[key]} writes {key}")
     if record["two_writable"] > 0:
         found.append(f"two nodes took writes for {record['two_writable']:.2f} s")
+    if fault.waited is not None and record["noted"].get("waited", math.inf) > fault.waited:
+        seconds = record["noted"].get("waited", "nobody knows how many")
+        found.append(f"a session waited {seconds} s, at most {fault.waited} s were allowed")
     if fault.untouched:
         found += [f"nothing was to be healed, and was: {one}" for one in record["cures"]]
     if fault.failover is not None and record["failover"] != fault.failover:

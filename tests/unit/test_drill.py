@@ -153,6 +153,16 @@ class TestComplaints:
         (text,) = drill.complaints(faults.FAULTS["cpu-saturated"], record)
         assert "patroni.service on db1" in text
 
+    @pytest.mark.parametrize(
+        ("noted", "word"),
+        [({"waited": 40.1}, "waited 40.1 s, at most 15 s"), ({}, "nobody knows"), ({"waited": 8.0}, None)],
+    )
+    def test_a_session_that_waited_too_long(self, noted, word):
+        fault = faults.FAULTS["primary-pause-after-reload"]
+        record = self.RECORD | {"failover": True, "noted": noted}
+        found = drill.complaints(fault, record)
+        assert [word in text for text in found] == ([True] if word else [])
+
     def test_a_failover_that_did_not_come(self):
         (text,) = drill.complaints(faults.FAULTS["postgres-crash"], self.RECORD)
         assert "as before" in text
