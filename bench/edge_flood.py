@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from _utils import fanatico_measure as measure
-from lab import health, network, preflight, report
+from lab import cgroup, health, network, preflight, report
 from lab.drill.run import Scene, free_address, loading, password
 from lab.errors import LabError
 from lab.machines import Lab
@@ -24,7 +24,9 @@ from lab.machines import Lab
 REPO = Path(__file__).parent.parent
 UNIT = "haproxy-edge"
 SOURCES = [f"198.18.0.{number}" for number in range(1, 51)]  # for such measurements (RFC 2544), and nobody's
-LOW = 90  # MiB: what the edge takes under the flood is more
+LOW = 16  # MiB that the edge may take beyond what it has: the flood takes more
+SHARES = 256  # of 1024, as CPUWeight=25 is of 100
+V1 = Path("/sys/fs/cgroup")  # where the controllers are that this machine does not have in cgroup v2
 KILLS, EVERY = 5, 3  # so often all of its processes are killed, and seconds from one to the next
 KILL = f'kill -KILL $(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup {UNIT})/cgroup.procs")'
 MOST = 2  # times the p99 of before
@@ -54,7 +56,8 @@ class Flooder:
     @contextlib.contextmanager
     def flooding(self, seconds):
         """Flood for so many seconds; yields a dict that has, once the block is left, what the flooder saw."""
-        plan, found = self.lab.plan, {}
+        plan = self.lab.plan
+        found: dict[str, int] = {}
         words = [plan["virtual_ip"]["address"], plan["ports"]["rpc_http"], seconds, *SOURCES]
         argv = [
             *("nice", "-n", "5", "ip", "netns", "exec", self.space, sys.executable, "-m", "bench.flood"),
@@ -98,18 +101,19 @@ def measured(lab, folder, seconds):
         time.sleep(4)
         before, restarts = sessions(lab, holder), number(lab, holder, "NRestarts")
         parts["quiet"] = lasting(seconds)
-        with flooder.flooding(seconds + 10) as edge["flood"]:
+        with weighed(lab, holder), flooder.flooding(seconds + 10) as edge["flood"]:
             time.sleep(3)
-            used = [cpu(lab, holder)]
+            used = cpu(lab, holder)
             parts["flooded"] = lasting(seconds)
-            used.append(cpu(lab, holder))
-        edge["processors"] = (used[1] - used[0]) / seconds
-        edge["memory"] = number(lab, holder, "MemoryPeak") / 2**20
-        with limited(lab, holder), flooder.flooding(seconds + 10) as edge["flood, limited"]:
-            time.sleep(3)
-            parts["flooded, memory limit reached"] = lasting(seconds)
-            edge["ended for memory"] = events(lab, holder)
+            edge["processors"] = (cpu(lab, holder) - used) / seconds
+            edge["memory"] = memory(lab, holder)
+        with weighed(lab, holder), limited(lab, holder) as ended:
+            with flooder.flooding(seconds + 10) as edge["flood, limited"]:
+                time.sleep(1)
+                parts["flooded, memory limit reached"] = lasting(seconds + 2)
+            edge["ended for memory"] = ended()
         edge["restarts by the limit"] = number(lab, holder, "NRestarts") - restarts
+        time.sleep(2)
         began = time.monotonic()
         for _ in range(KILLS):
             lab.exec(holder, ["sh", "-c", KILL])
@@ -161,28 +165,80 @@ def number(lab, holder, name):
     return int(said) if said.isdecimal() else 0
 
 
+def group(lab, holder):
+    """Return the cgroup of the edge's unit, as this machine sees it."""
+    return next(cgroup.path(lab.name, holder).glob(f"**/{UNIT}.service"))
+
+
+def pids(lab, holder):
+    """Return the edge's processes, by the numbers that they have on this machine."""
+    return [int(pid) for pid in (group(lab, holder) / "cgroup.procs").read_text().split()]
+
+
 def cpu(lab, holder):
-    """Return how many seconds of processor time the edge has used since it was started."""
-    return number(lab, holder, "CPUUsageNSec") / 1e9
+    """Return how many seconds of processor time the edge has used since its cgroup was made."""
+    words = (group(lab, holder) / "cpu.stat").read_text().split()
+    return int(words[words.index("usage_usec") + 1]) / 1e6
 
 
-def events(lab, holder):
-    """Return how many of the edge's processes the kernel has ended for their memory, since its cgroup was made."""
-    group = f"/sys/fs/cgroup$(systemctl show -P ControlGroup {UNIT})/memory.events"
-    said = lab.exec(holder, ["sh", "-c", f"cat {group}"]).stdout.split()
-    return int(said[said.index("oom_kill") + 1])
+def memory(lab, holder):
+    """Return how many MiB the edge's processes hold."""
+    sizes = (Path(f"/proc/{pid}/status").read_text() for pid in pids(lab, holder))
+    return sum(int(text.split("VmRSS:")[1].split()[0]) for text in sizes) / 1024
+
+
+@contextlib.contextmanager
+def confined(lab, holder, controller, settings):
+    """The edge's processes in a group of cgroup v1's, for as long as the block lasts; yields its folder.
+
+    In a lab whose machine has a controller there, systemd's own limits have no effect. What is started meanwhile is not in it.
+    """
+    folder = V1 / controller / "fanatico-bench-edge"
+    folder.mkdir(exist_ok=True)
+    for name, value in settings.items():
+        (folder / name).write_text(str(value))
+    for pid in pids(lab, holder):
+        (folder / "cgroup.procs").write_text(str(pid))
+    try:
+        yield folder
+    finally:
+        for pid in (folder / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                (folder.parent / "cgroup.procs").write_text(pid)
+        folder.rmdir()
+
+
+@contextlib.contextmanager
+def weighed(lab, holder):
+    """The edge's share of the processors as its unit has it."""
+    with contextlib.ExitStack() as stack:
+        if not (group(lab, holder) / "cpu.weight").exists():
+            stack.enter_context(confined(lab, holder, "cpu", {"cpu.shares": SHARES}))
+        yield
 
 
 @contextlib.contextmanager
 def limited(lab, holder):
-    """Less memory for the edge than the flood takes, for as long as the block lasts."""
-    before = lab.exec(holder, ["systemctl", "show", "-P", "MemoryMax", UNIT]).stdout.strip()
-    change = ["systemctl", "set-property", "--runtime", UNIT]
-    lab.exec(holder, [*change, f"MemoryMax={LOW}M"])
+    """Less memory for the edge than the flood takes, for as long as the block lasts; yields a function that returns how
+    many of its processes the kernel has ended for that."""
+    own = group(lab, holder)
+    if not (own / "memory.max").exists():
+        with confined(lab, holder, "memory", {"memory.limit_in_bytes": LOW * 2**20}) as folder:
+            yield lambda: counted(folder / "memory.oom_control")
+        return
+    before = (own / "memory.max").read_text()
+    now = int((own / "memory.current").read_text())
+    (own / "memory.max").write_text(str(now + LOW * 2**20))
     try:
-        yield
+        yield lambda: counted(own / "memory.events")
     finally:
-        lab.exec(holder, [*change, f"MemoryMax={before}"])
+        (own / "memory.max").write_text(before)
+
+
+def counted(path):
+    """Return how many processes the kernel has ended in a group."""
+    words = path.read_text().split()
+    return int(words[words.index("oom_kill") + 1])
 
 
 def table(raw):

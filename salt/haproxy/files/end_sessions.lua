@@ -4,10 +4,10 @@
 -- A reload leaves the process before it to its sessions, and HAProxy checks no server in there any more. That process asks the one
 -- that took its place (the service `servers`), and ends its own sessions of what that one holds down. No answer ends nothing.
 --
--- lua-load end_sessions.lua SECONDS URL BACKEND ...
+-- lua-load end_sessions.lua SECONDS ADDRESS BACKEND ...
 --   SECONDS  how long there has been no sign of a try to connect to a server before its sessions are ended
---   URL      where the process that serves answers with the service `servers`
-local quiet, url, backends = tonumber((...)), (select(2, ...)), { select(3, ...) }
+--   ADDRESS  where the process that serves answers `/servers` with the service of that name
+local quiet, address, backends = tonumber((...)), (select(2, ...)), { select(3, ...) }
 local gone = { DOWN = true, MAINT = true }
 local PAUSE = 0.5 -- seconds from one look to the next
 
@@ -49,12 +49,22 @@ core.register_service("servers", "http", function(applet)
     applet:send(body)
 end)
 
+-- What the process that serves says of its servers; nil where it does not within a second. Not by core.httpclient, which logs
+-- every question.
+local function ask(socket)
+    socket:settimeout(1)
+    if not socket:connect(address) or not socket:send("GET /servers HTTP/1.0\r\n\r\n") then return nil end
+    local answer = socket:receive("*a")
+    return answer and answer:match("^HTTP/1%.[01] 200 .-\r\n\r\n(.*)$")
+end
+
 -- What the process that serves holds down, {name and address = true}; empty where it does not answer.
 local function held_down()
-    local found = {}
-    local answer = core.httpclient():get({ url = url, timeout = 1000 })
-    if answer.status == 200 then
-        for key, word in answer.body:gmatch("(%S+ %S+) (%a+)\n") do found[key] = word == "gone" or nil end
+    local found, socket = {}, core.tcp()
+    local answered, body = pcall(ask, socket)
+    pcall(socket.close, socket)
+    for key, word in (answered and body or ""):gmatch("(%S+ %S+) (%a+)\n") do
+        found[key] = word == "gone" or nil
     end
     return found
 end
