@@ -108,10 +108,13 @@ def _running():
 def _answers(timeout):
     """Tell whether a HAProxy behind the virtual IP says that it lives."""
     url = f"https://{_plan()['virtual_ip']['address']}:{_plan()['ports']['haproxy_stats']}/live"
-    try:
-        return _util("fanatico_http.get")(url, timeout, __salt__["fanatico_pki.paths"]("edge"))[0] == 200
-    except CommandExecutionError:
-        return False
+    # In the middle of an upgrade the other balancer still shows a certificate of `service`, as all did before there was `edge`.
+    for authority in ("edge", "service"):
+        try:
+            return _util("fanatico_http.get")(url, timeout, __salt__["fanatico_pki.paths"](authority))[0] == 200
+        except CommandExecutionError:
+            continue
+    return False
 
 
 def version():
