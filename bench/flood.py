@@ -37,7 +37,7 @@ def busy(place, source, until, seen):
 
 def held(place, source, until, seen):
     """Keep connections open with half a body each, and open others where those were ended."""
-    open_ones = []
+    open_ones: list[socket.socket] = []
     while time.monotonic() < until:
         while len(open_ones) < HELD and time.monotonic() < until:
             try:
