@@ -111,7 +111,9 @@ def _answers(timeout):
     # In the middle of an upgrade the other balancer still shows a certificate of `service`, as all did before there was `edge`.
     for authority in ("edge", "service"):
         try:
-            return _util("fanatico_http.get")(url, timeout, __salt__["fanatico_pki.paths"](authority))[0] == 200
+            return (
+                _util("fanatico_http.get")(url, timeout, __salt__["fanatico_pki.paths"](authority))[0] == 200
+            )
         except CommandExecutionError:
             continue
     return False
