@@ -19,9 +19,20 @@ Salt master takes from a minion what is its own:
 Salt master has its unit:
   file.managed:
     - name: /etc/systemd/system/salt-master.service
-    - source: salt://master/files/salt-master.service
+    - source: salt://master/files/salt-master.service.jinja
+    - template: jinja
+    - context:
+        ca_dir: {{ master.ca_dir }}
     - require:
       - file: Salt master takes from a minion what is its own
+      - file: Salt master has a place for its authorities
+
+# In its sandbox it could not make this directory itself.
+Salt master has a place for its authorities:
+  file.directory:
+    - name: {{ master.ca_dir }}
+    - makedirs: True
+    - mode: "0700"
 
 Salt master keeps its keys to itself:
   file.directory:

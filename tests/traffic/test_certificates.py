@@ -18,8 +18,8 @@ def exchanged(machine, with_site):
     def run(*steps):
         minion = with_site("haproxy1", SITE)
         put_beside(machine, minion)
-        machine.put("/fanatico_haproxy.py", (REPO / "_modules/fanatico_haproxy.py").read_text())
-        machine.put("/certificates.py", (REPO / "tests/traffic/files/certificates.py").read_text())
+        machine.put("/root/fanatico_haproxy.py", (REPO / "_modules/fanatico_haproxy.py").read_text())
+        machine.put("/root/certificates.py", (REPO / "tests/traffic/files/certificates.py").read_text())
         plan = minion.pillar["plan"]
         told = {
             "addresses": [plan["virtual_ip"]["address"], minion.functions["fanatico_plan.address"]()],
@@ -27,7 +27,7 @@ def exchanged(machine, with_site):
             "folder": FOLDER,
             "steps": steps,
         }
-        done = machine.run("/opt/salt/bin/python", "/certificates.py", text=json.dumps(told))
+        done = machine.run("/opt/salt/bin/python", "/root/certificates.py", text=json.dumps(told))
         assert done.returncode == 0, done.stdout
         return json.loads(done.stdout.splitlines()[-1])
 

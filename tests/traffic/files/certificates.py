@@ -15,7 +15,7 @@ import time
 
 
 def module():
-    spec = importlib.util.spec_from_file_location("fanatico_haproxy", "/fanatico_haproxy.py")
+    spec = importlib.util.spec_from_file_location("fanatico_haproxy", "/root/fanatico_haproxy.py")
     found = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)
     found.__opts__ = {"id": "haproxy1"}
