@@ -55,6 +55,7 @@ def asked(door, connection):
         "patroni": ("GET", "/patroni"),
         "patroni-change": ("PATCH", "/config"),
         "statistics": ("GET", "/"),
+        "edge-statistics": ("GET", "/"),
     }[door]
     body = "{}" if method == "PATCH" else ""
     words = f"{method} {path} HTTP/1.1\r\nHost: door\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}"
