@@ -293,7 +293,8 @@ def _run(*command, timeout=20):
 
 def _apply_states(sls=None):
     """Have states put something in order here, or all of them; raises with what failed."""
-    answer = __salt__["state.apply"](*([sls] if sls else []), queue=True)
+    # Said, since the dry run that looked for drift in this very process may have left it behind as the default.
+    answer = __salt__["state.apply"](*([sls] if sls else []), queue=True, test=False)
     what = sls or "the highstate"
     if not isinstance(answer, dict):
         raise CommandExecutionError(f"{__opts__['id']}: {what}: {answer}")
