@@ -112,7 +112,10 @@ def test_no_password_is_printed(lab, ports):
 def test_only_root_reads_the_files_with_passwords(lab):
     printed(lab)
     files = client.files(lab)
-    found = {path.name: (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) for path in (files.passfile, files.netrc)}
+    found = {
+        path.name: (path.stat().st_uid, stat.S_IMODE(path.stat().st_mode))
+        for path in (files.passfile, files.netrc)
+    }
     assert found == {"pgpass": (0, 0o600), "netrc": (0, 0o600)}
 
 
