@@ -26,7 +26,7 @@ RESULTS = Path(__file__).parent / "results"
 SENDER = (Path(__file__).parent / "files" / "send_loads.py").read_text()
 LOST = "rpc1"  # the host that somebody has taken over
 OWNED = "/root/owned"  # what the master would have if it had carried out anything
-UNIT = "fanatico-rpc-agent"  # stopped on other hosts
+UNIT = "fanatico-rpc-ws"  # stopped on other hosts
 WITHIN, EVERY = 8, 15  # seconds for a cure, and from one true fault to the next
 GROWS = 1.5  # times the master's memory of before
 # What the tree itself has the master and the minions do while nobody deploys.
