@@ -13,7 +13,8 @@ from salt.exceptions import CommandExecutionError
 
 MAX_LAG = 3  # blocks behind the best peer
 STALL = 15  # block times without a new block
-_LINE = 64 * 1024  # characters of an agent's line at most
+_ANSWER = 64 * 1024  # bytes of an agent's answer at most
+_WHY = 300  # characters of its reason that are kept
 AGENT = "/etc/fanatico/rpc-agent.json"  # what the agent of this node was given
 
 
@@ -236,10 +237,10 @@ def heard(node, timeout=2):
     node
         An RPC node of the plan.
     timeout
-        Seconds, to connect and for each piece of the answer.
+        Seconds, to connect, and for the answer as a whole.
 
-    ``head``, ``syncing`` and ``peers`` are what the node says of itself, None where it does not answer its agent. Chain nodes ask
-    each other's agents, never each other.
+    ``head``, ``syncing`` and ``peers`` are what the node says of itself, None where it does not answer its agent or says what is
+    none. Chain nodes ask each other's agents, never each other.
 
     Raises ``CommandExecutionError`` where the agent does not answer.
 
@@ -251,22 +252,42 @@ def heard(node, timeout=2):
     """
     place = (_address(node), _util("fanatico_plan.port")(__pillar__["plan"], "rpc_agent"))
     try:
-        with socket.create_connection(place, timeout) as connection, connection.makefile() as lines:
-            word, _, why = lines.readline(_LINE).strip().partition(" #")
-            own = json.loads(lines.readline(_LINE) or "null") or {}
-            said = {name: own.get(name) for name in ("head", "syncing", "peers")}
-    except (OSError, ValueError, AttributeError) as exc:
+        line, _, own = _answer_of(place, timeout).partition("\n")
+        said = json.loads(own or "null") or {}
+        found = {name: _number(said.get(name)) for name in ("head", "peers")}
+        syncing = said.get("syncing")
+    except (OSError, ValueError, AttributeError, RecursionError) as exc:
         raise CommandExecutionError(
             f"{node}: the agent at port {place[1]} does not answer ({exc}): HAProxy goes by its last word. Next: "
             f"journalctl -u fanatico-rpc-agent -n 50 on {node}"
         ) from exc
-    return {"ready": word.startswith("ready"), "why": why, **said}
+    word, _, why = line.strip().partition(" #")
+    syncing = syncing if isinstance(syncing, bool) else None
+    return {"ready": word.startswith("ready"), "why": why[:_WHY], "syncing": syncing, **found}
+
+
+def _answer_of(place, timeout):
+    """Return all that an agent sends until it closes; the host may be lost, so it has a time and a length."""
+    text = b""
+    with socket.create_connection(place, timeout) as connection:
+        ends = time.monotonic() + timeout
+        while piece := connection.recv(_ANSWER):
+            text += piece
+            if len(text) > _ANSWER:
+                raise ValueError(f"more than {_ANSWER} bytes")
+            connection.settimeout(max(ends - time.monotonic(), 0.001))
+    return text.decode()
+
+
+def _number(said):
+    """Return a number that a node says of itself, None where it is none."""
+    return said if type(said) is int and 0 <= said < 2**64 else None
 
 
 def _peer_head(node, timeout):
     """Return another node's head by its agent's word; raises where there is none."""
     said = heard(node, timeout)["head"]
-    if not isinstance(said, int):
+    if said is None:
         raise CommandExecutionError(f"{node}: its agent knows no head of it")
     return said
 

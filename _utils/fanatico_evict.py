@@ -28,7 +28,7 @@ def objection(plan, host):
     if "master" in node["roles"]:
         return (
             f"{host} is the Salt master: whoever has it has every host and every secret, and nothing here can shut it out. "
-            "Nothing was changed. Next: build the cluster anew from a machine that you trust (docs/fleet.md)"
+            "Nothing was changed. Next: rebuild the cluster from a machine that you trust (docs/fleet.md)"
         )
     for role in node["roles"]:
         if not _others(plan, host, role):
@@ -116,9 +116,7 @@ def left(roles, names, public_certificate):
     public_certificate
         Whether the balancers have one of the operator's own.
     """
-    found = [
-        "the machine itself: install it anew before it is used again, under a name and address of its own"
-    ]
+    found = ["the machine itself: reinstall it before it is used again, under a name and address of its own"]
     if "POSTGRES_FANATICO_PASSWORD" in names:
         found.append(
             "applications: give them the new password of `fanatico` (docs/security.md, Secrets); sessions that were opened "

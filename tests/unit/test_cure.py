@@ -268,6 +268,19 @@ def test_drift_is_put_right_as_far_as_the_pillar_allows(node, monkeypatch):
     assert node.done == [("apply", ["haproxy.configured", "haproxy.running"])]
 
 
+def test_what_puts_drift_right_is_no_dry_run(node, monkeypatch):
+    """The dry run that found it, in the same process, left its `test` behind as the default: nothing was put right."""
+    asked = []
+
+    def apply(*sls, **options):
+        asked.append((sls, options))
+        return {}
+
+    monkeypatch.setitem(cure.__salt__, "state.apply", apply)
+    cure._apply_states(["haproxy.configured"])
+    assert asked == [((["haproxy.configured"],), {"queue": True, "test": False})]
+
+
 def test_an_etcd_that_was_never_started_has_lost_nothing(node):
     (node.folder / "etcd/member/wal/0.wal").unlink()
     node.units["etcd.service"] = {"tried": False}

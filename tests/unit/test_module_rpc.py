@@ -102,14 +102,17 @@ def websocket(monkeypatch):
 @pytest.fixture
 def agent(chains):
     """The agents of all nodes; `says` is the line of this one's, and what each says of its node is what that is."""
-    told = types.SimpleNamespace(says="ready #block 100", silent=set())
+    told = types.SimpleNamespace(says="ready #block 100", silent=set(), own=None, dripping=set())
     by_address = {f"127.0.0.{number}": chains[name] for number, name in enumerate(NODES, 2)}
 
     class Lines(socketserver.BaseRequestHandler):
         def handle(self):
             own = self.request.getsockname()[0]
             head = None if own in told.silent else {"head": by_address[own].head}
-            self.request.sendall(f"{told.says}\n{json.dumps(head)}\n".encode())
+            self.request.sendall(f"{told.says}\n{json.dumps(told.own or head)}\n".encode())
+            while own in told.dripping:
+                self.request.sendall(b" ")
+                time.sleep(0.05)
 
     with contextlib.ExitStack() as stack:
         told.port = 0
@@ -197,6 +200,29 @@ def test_the_others_are_not_asked_themselves(nodes):
         "rpc2": False,
         "rpc3": False,
     }
+
+
+@pytest.mark.parametrize("head", ["99999999999", True, -1, 2**64, 1.5, [], {}])
+def test_what_is_no_head_is_none(agent, head):
+    """Of a host that is lost: a text among numbers would end the cure that compares them."""
+    agent.own = {"head": head}
+    assert fanatico_rpc.heard("rpc2")["head"] is None
+
+
+def test_an_agent_that_drips_is_one_that_does_not_answer(agent):
+    agent.dripping = {"127.0.0.3"}
+    asked = []
+
+    def ask():
+        with pytest.raises(CommandExecutionError, match="rpc2: the agent at port"):
+            fanatico_rpc.heard("rpc2", timeout=0.3)
+        asked.append("ended")
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(10)
+    agent.dripping.clear()
+    assert asked == ["ended"]
 
 
 def test_silent_peers_are_not_this_nodes_fault(agent):

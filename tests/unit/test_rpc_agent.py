@@ -208,6 +208,29 @@ def asked(place):
         return lines.read().splitlines()
 
 
+def test_an_agent_that_drips_keeps_nobody_waiting(monkeypatch):
+    """Its host may be lost, and an agent asks the others once before it answers."""
+    monkeypatch.setattr(agent, "TIMEOUT", 0.2)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip():
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                while not over.wait(0.05):
+                    connection.sendall(b"r")
+
+        threading.Thread(target=drip, daemon=True).start()
+        watched = agent.Agent(*listener.getsockname())
+        asking = threading.Thread(target=watched.look, daemon=True)
+        asking.start()
+        asking.join(10)
+        ended = not asking.is_alive()
+        over.set()
+    assert ended
+    assert watched.told is None
+
+
 @pytest.mark.parametrize("drained", [False, True])
 def test_haproxy_is_told_in_the_first_line_and_other_agents_in_the_second(
     chain_node, tmp_path, monkeypatch, drained

@@ -209,11 +209,12 @@ class Agent(Watched):
         self.place = (address, port)
 
     def ask(self):
-        """Ask the agent what its node says."""
-        text = b""
+        """Ask the agent what its node says; one that drips has no longer than one that is silent."""
+        text, ends = b"", time.monotonic() + TIMEOUT
         with socket.create_connection(self.place, TIMEOUT) as connection:
             while len(text) <= ANSWER and (piece := connection.recv(ANSWER)):
                 text += piece
+                connection.settimeout(max(ends - time.monotonic(), 0.001))
         return self.read(text)
 
     @staticmethod
