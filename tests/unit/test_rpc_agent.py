@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import socket
+import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -186,8 +187,8 @@ def test_what_is_old_does_not_count(chain_node, monkeypatch):
 
 
 @contextlib.contextmanager
-def running(tmp_path, monkeypatch, node_port, agents=()):
-    """Yield the address of an agent that runs by settings of its own."""
+def running(tmp_path, node_port, agents=()):
+    """Yield the address of an agent that runs as its unit starts it: listening before, and handed over."""
     settings = {
         "own": "a",
         "node": ["127.0.0.1", node_port],
@@ -195,12 +196,15 @@ def running(tmp_path, monkeypatch, node_port, agents=()):
         "drained": str(tmp_path / "drained"),
     }
     (tmp_path / "settings.json").write_text(json.dumps(settings))
-    monkeypatch.setattr(sys, "argv", ["rpc_agent.py", str(tmp_path / "settings.json")])
-    # Listening before the agent runs, as systemd's socket does.
+    # A shell puts the socket where systemd does.
+    argv = ["bash", "-c", f'exec {agent.HANDED}<&"$1" "$2" "$3" "$4"', "bash"]
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        place = listener.getsockname()
-        threading.Thread(target=agent.main, args=(listener,), daemon=True).start()
-        yield place
+        words = [str(listener.fileno()), sys.executable, agent.__file__, str(tmp_path / "settings.json")]
+        with subprocess.Popen([*argv, *words], pass_fds=[listener.fileno()]) as process:
+            try:
+                yield listener.getsockname()
+            finally:
+                process.kill()
 
 
 def asked(place):
@@ -232,27 +236,25 @@ def test_an_agent_that_drips_keeps_nobody_waiting(monkeypatch):
 
 
 @pytest.mark.parametrize("drained", [False, True])
-def test_haproxy_is_told_in_the_first_line_and_other_agents_in_the_second(
-    chain_node, tmp_path, monkeypatch, drained
-):
+def test_haproxy_is_told_in_the_first_line_and_other_agents_in_the_second(chain_node, tmp_path, drained):
     if drained:
         (tmp_path / "drained").touch()
-    with running(tmp_path, monkeypatch, chain_node[0].server_port) as place:
+    with running(tmp_path, chain_node[0].server_port) as place:
         said = asked(place)
     first = "drain #taken out by a person (block 100)" if drained else "ready #block 100"
     assert said == [first, '{"head": 100, "syncing": false, "peers": null}']
 
 
-def test_an_agent_is_asked_what_its_node_says(chain_node, tmp_path, monkeypatch):
-    with running(tmp_path, monkeypatch, chain_node[0].server_port) as place:
+def test_an_agent_is_asked_what_its_node_says(chain_node, tmp_path):
+    with running(tmp_path, chain_node[0].server_port) as place:
         watched = agent.Agent(*place)
         watched.look()
     told = watched.now()
     assert told == node(100, still=told["still"])
 
 
-def test_an_agent_whose_node_does_not_answer_says_so(tmp_path, monkeypatch):
-    with running(tmp_path, monkeypatch, 1) as place:
+def test_an_agent_whose_node_does_not_answer_says_so(tmp_path):
+    with running(tmp_path, 1) as place:
         assert asked(place) == ["drain #does not answer", "null"]
         watched = agent.Agent(*place)
         watched.look()

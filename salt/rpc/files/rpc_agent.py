@@ -260,8 +260,8 @@ class Server(socketserver.ThreadingTCPServer):
         self.socket = listener
 
 
-def main(listener=None):
-    """Watch the nodes, and answer whoever connects to ``listener``, a socket; without it, to that of systemd."""
+def main():
+    """Watch the nodes, and answer whoever connects to the socket that systemd has handed over."""
     settings = Settings(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     watched = {settings.own: Node(*settings.node, settings.min_peers)}
     watched |= {name: Agent(*place) for name, place in settings.agents.items()}
@@ -277,7 +277,7 @@ def main(listener=None):
             with contextlib.suppress(OSError):  # who asked is gone
                 self.request.sendall(lines(settings, seen).encode())
 
-    with Server(listener or socket.socket(fileno=HANDED), Answer) as server:
+    with Server(socket.socket(fileno=HANDED), Answer) as server:
         server.serve_forever()
 
 
