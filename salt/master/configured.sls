@@ -26,17 +26,21 @@ Salt master has its unit:
     - require:
       - file: Salt master takes from a minion what is its own
       - file: Salt master has a place for its authorities
+      - file: Salt master keeps its keys to itself
 
-# In its sandbox it could not make this directory itself.
 Salt master has a place for its authorities:
   file.directory:
     - name: {{ master.ca_dir }}
     - makedirs: True
     - mode: "0700"
 
+# In its sandbox it could not make these directories itself.
 Salt master keeps its keys to itself:
   file.directory:
-    - name: /etc/salt/gpgkeys
+    - names:
+      - /etc/salt/gpgkeys
+      - /etc/salt/pki/master
+    - makedirs: True
     - mode: "0700"
 
 Salt master remembers locks and healings:

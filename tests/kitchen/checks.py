@@ -7,6 +7,8 @@ HIGHSTATE = (
     "state.highstate --retcode-passthrough"
 )
 
+WARNINGS = "journalctl --boot --quiet --priority=warning --lines=40"
+
 GET = """
 import ssl, sys, urllib.request
 url, ca, cert, key = sys.argv[1:]
@@ -25,14 +27,14 @@ def get(host, url, folder="", authority=""):
 
 
 def converge(host, suite_id):
-    """Run the highstate; return {state: result} and raise AssertionError with what failed."""
+    """Run the highstate; return {state: result} and raise AssertionError with what failed and the machine's last warnings."""
     done = host.run(f"{HIGHSTATE} --out=json --log-level=error --id={suite_id}")
     start = done.stdout.find("{")
     assert start >= 0, done.stdout[-2000:] + done.stderr[-2000:]
     states = json.loads(done.stdout[start:])["local"]
     assert isinstance(states, dict), states
     failed = {state: result["comment"] for state, result in states.items() if result["result"] is False}
-    assert not failed, json.dumps(failed, indent=2)[:4000]
+    assert not failed, json.dumps(failed, indent=2)[:4000] + host.run(WARNINGS).stdout
     assert done.rc == 0, done.stderr[-2000:]
     return states
 
