@@ -9,67 +9,24 @@ import argparse
 import contextlib
 import datetime
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from _utils import fanatico_measure as measure
-from lab import cgroup, health, network, preflight, report
+from bench.clients import REPO, SOURCES, Client
+from lab import cgroup, health, preflight, report
 from lab.drill.run import Scene, free_address, loading, password
 from lab.errors import LabError
 from lab.machines import Lab
 
-REPO = Path(__file__).parent.parent
 UNIT = "haproxy-edge"
-SOURCES = [f"198.18.0.{number}" for number in range(1, 51)]  # for such measurements (RFC 2544), and nobody's
 LOW = 16  # MiB that the edge may take beyond what it has: the flood takes more
 SHARES = 256  # of 1024, as CPUWeight=25 is of 100
 V1 = Path("/sys/fs/cgroup")  # where the controllers are that this machine does not have in cgroup v2
 KILLS, EVERY = 5, 3  # so often all of its processes are killed, and seconds from one to the next
 KILL = f'kill -KILL $(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup {UNIT})/cgroup.procs")'
 MOST = 2  # times the p99 of before
-
-
-class Flooder:
-    """A host of its own with fifty addresses, which waits for a processor until nobody else wants it."""
-
-    def __init__(self, lab, holder):
-        self.lab, self.holder = lab, holder
-        taken = {"client": {"address": free_address(lab.plan)}}  # that of the application
-        self.address = free_address({**lab.plan, "nodes": {**lab.plan["nodes"], **taken}})
-        self.space = network.namespace(lab.name, "flooder")
-
-    def __enter__(self):
-        network.detach(self.lab.name, "flooder")
-        network.attach(self.lab.name, self.lab.plan, "flooder", self.address)
-        network.batch(self.space, [f"addr add {one}/32 dev lo" for one in SOURCES])
-        ways = [f"route replace {one}/32 via {self.address}" for one in SOURCES]
-        network.batch(network.switch(self.lab.name), ways)
-        return self
-
-    def __exit__(self, *exception):
-        network.batch(network.switch(self.lab.name), [f"route del {one}/32" for one in SOURCES])
-        network.detach(self.lab.name, "flooder")
-
-    @contextlib.contextmanager
-    def flooding(self, seconds):
-        """Flood for so many seconds; yields a dict that has, once the block is left, what the flooder saw."""
-        plan = self.lab.plan
-        found: dict[str, int] = {}
-        words = [plan["virtual_ip"]["address"], plan["ports"]["rpc_http"], seconds, *SOURCES]
-        argv = [
-            *("nice", "-n", "5", "ip", "netns", "exec", self.space, sys.executable, "-m", "bench.flood"),
-            *words,
-        ]
-        process = subprocess.Popen(list(map(str, argv)), cwd=REPO, stdout=subprocess.PIPE, text=True)
-        try:
-            yield found
-            found.update(json.loads(process.communicate(timeout=seconds + 60)[0]))
-        finally:
-            process.kill()
-            process.wait()
 
 
 def main(arguments=None):
@@ -97,18 +54,21 @@ def measured(lab, folder, seconds):
     """Return ``{"parts": {name: figures of the writes}, "sessions": {"before", "after"}, "edge": {...}}``."""
     (holder,) = lab.virtual_ip_holders()
     parts, edge = {}, {}
-    with Flooder(lab, holder) as flooder, loading(Scene(lab, password(lab)), "edge-flood", folder) as load:
+    with (
+        Client(lab, "flooder", sources=SOURCES) as flooder,
+        loading(Scene(lab, password(lab)), "edge-flood", folder) as load,
+    ):
         time.sleep(4)
         before, restarts = sessions(lab, holder), number(lab, holder, "NRestarts")
         parts["quiet"] = lasting(seconds)
-        with weighed(lab, holder), flooder.flooding(seconds + 10) as edge["flood"]:
+        with weighed(lab, holder), flooding(lab, flooder, seconds + 10) as edge["flood"]:
             time.sleep(3)
             used = cpu(lab, holder)
             parts["flooded"] = lasting(seconds)
             edge["processors"] = (cpu(lab, holder) - used) / seconds
             edge["memory"] = memory(lab, holder)
         with weighed(lab, holder), limited(lab, holder) as ended:
-            with flooder.flooding(seconds + 10) as edge["flood, limited"]:
+            with flooding(lab, flooder, seconds + 10) as edge["flood, limited"]:
                 time.sleep(1)
                 parts["flooded, memory limit reached"] = lasting(seconds + 2)
             edge["ended for memory"] = ended()
@@ -206,6 +166,12 @@ def confined(lab, holder, controller, settings):
             with contextlib.suppress(ProcessLookupError):
                 (folder.parent / "cgroup.procs").write_text(pid)
         folder.rmdir()
+
+
+def flooding(lab, flooder, seconds):
+    """Flood the edge for so many seconds; see ``Client.running``."""
+    words = [lab.plan["virtual_ip"]["address"], lab.plan["ports"]["rpc_http"], seconds, *flooder.sources]
+    return flooder.running("bench.flood", *words, seconds=seconds)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The commands of ./fanatico."""
 
 import argparse
+import importlib
 import os
 import sys
 
@@ -12,6 +13,14 @@ from lab.machines import Lab
 from lab.paths import STATE
 from lab.progress import Progress
 
+BENCHES = {
+    "peers": "drills with others' timing",
+    "cures": "healing",
+    "edge": "JSON-RPC",
+    "edge-flood": "a flood there, and the databases",
+    "edge-hostile": "an hour of hostile traffic there",
+    "hostile": "a lost host floods the Salt master",
+}
 DEPLOY = "Next, on the master: salt-run state.orchestrate orch.deploy"
 
 
@@ -150,9 +159,8 @@ def parser():
     command(
         "bench",
         bench,
-        "measure what the README promises on this machine and keep the raw numbers; `bench peers`: drills with others' timing; "
-        "`bench cures`: healing; `bench edge`: JSON-RPC; `bench edge-flood`: a flood there, and the databases; "
-        "`bench hostile`: a lost host floods the Salt master",
+        "measure what the README promises on this machine and keep the raw numbers; "
+        + "; ".join(f"`bench {name}`: {what}" for name, what in BENCHES.items()),
     )
     return top
 
@@ -479,27 +487,8 @@ def drill(options):
 
 
 def bench(options):
-    """Measure; see bench/figures.py, bench/peers.py, bench/cures.py, bench/edge.py, bench/edge_flood.py and bench/hostile.py."""
-    if options.rest[:1] == ["peers"]:
-        from bench import peers
-
-        return peers.main(options.rest[1:])
-    if options.rest[:1] == ["cures"]:
-        from bench import cures
-
-        return cures.main(options.rest[1:])
-    if options.rest[:1] == ["edge"]:
-        from bench import edge
-
-        return edge.main(options.rest[1:])
-    if options.rest[:1] == ["edge-flood"]:
-        from bench import edge_flood
-
-        return edge_flood.main(options.rest[1:])
-    if options.rest[:1] == ["hostile"]:
-        from bench import hostile
-
-        return hostile.main(options.rest[1:])
-    from bench import figures
-
-    return figures.main(options.rest)
+    """Measure with the module of bench/ that the first word names, else with bench/figures.py."""
+    name, *rest = options.rest or [""]
+    if name in BENCHES:
+        return importlib.import_module(f"bench.{name.replace('-', '_')}").main(rest)
+    return importlib.import_module("bench.figures").main(options.rest)

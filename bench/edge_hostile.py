@@ -1,0 +1,157 @@
+"""What good clients notice of an hour of hostile traffic at the edge: `./fanatico bench edge-hostile`.
+
+An application writes through the virtual IP two hundred times a second and a chain client asks forty times a second, each at its
+time. First nothing else happens; then fifty addresses, and others that come through CloudFlare from ever new IPv6 networks, send
+what bench/harm.py thinks of: fuzzed JSON, lies about lengths, slow heads and bodies, floods, broken WebSockets. Raw numbers are
+kept in bench/results/.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from _utils import fanatico_measure as measure
+from bench import edge_flood as flood
+from bench.clients import AHEAD, REPO, SOURCES, Client
+from lab import health, preflight, report
+from lab.drill.run import Scene, loading, password
+from lab.machines import Lab
+
+TRUSTED = [f"173.245.48.{number}" for number in range(1, 11)]  # of cloudflare:ranges
+RATE, QUIET = 40, 60  # questions a second of the good client; seconds without an attack
+MINUTES, EVERY = 60, 5  # seconds between two looks at the edge's memory
+ANSWERED, GROWS = (
+    0.95,
+    1.25,
+)  # of the good client's questions; memory at the end, times that of the first half
+
+
+def main(arguments=None):
+    """Measure; print a table and keep the raw numbers. Returns 1 where a target is missed."""
+    options = argparse.ArgumentParser(prog="./fanatico bench edge-hostile", description=__doc__)
+    options.add_argument(
+        "--minutes", type=float, default=MINUTES, help=f"of hostile traffic (default: {MINUTES})"
+    )
+    options.add_argument("--seed", type=int, default=1, help="of what is sent (default: 1)")
+    options.add_argument("--name", default="default", help="which lab (default: default)")
+    chosen = options.parse_args(arguments)
+    preflight.check_root()
+    lab = Lab(chosen.name)
+    with lab.locked(), tempfile.TemporaryDirectory() as folder:
+        lab.require_deployed()
+        health.wait(lab)
+        raw = measured(lab, Path(folder), round(chosen.minutes * 60), chosen.seed)
+        health.wait(lab)
+    path = REPO / f"bench/results/edge-hostile-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
+    path.write_text(json.dumps(raw, indent=1) + "\n")
+    checks = judged(raw)
+    rows = [(what, found, target + ("" if well else ": missed")) for what, found, target, well in checks]
+    print("\n".join(report.table(rows, ["what", "measured", "must be"])))
+    print(f"raw numbers: {path.relative_to(REPO)}")
+    return 0 if all(well for *_, well in checks) else 1
+
+
+def measured(lab, folder, seconds, seed):
+    """Return ``{"quiet", "hostile": {"reads", "writes"}, "sessions", "memory", "limit", "restarts", "harm"}``."""
+    (holder,) = lab.virtual_ip_holders()
+    address, ports = lab.plan["virtual_ip"]["address"], lab.plan["ports"]
+    target = [address, ports["rpc_http"]]
+    with contextlib.ExitStack() as stack:
+        good = stack.enter_context(Client(lab, "good"))
+        bad = stack.enter_context(Client(lab, "flooder", ("client", "good"), SOURCES + TRUSTED))
+        load = stack.enter_context(loading(Scene(lab, password(lab)), "edge-hostile", folder))
+        time.sleep(4)
+        before, restarts = flood.sessions(lab, holder), flood.number(lab, holder, "NRestarts")
+        with good.running("bench.steady", *target, RATE, QUIET, seconds=QUIET, ahead=AHEAD) as quiet_reads:
+            quiet = flood.lasting(QUIET)
+        words = [*target, ports["rpc_ws"], seconds, seed, ",".join(SOURCES), ",".join(TRUSTED)]
+        with (
+            flood.weighed(lab, holder),
+            looking(lab, holder) as memory,
+            bad.running("bench.harm", *words, seconds=seconds) as harm,
+            good.running("bench.steady", *target, RATE, seconds, seconds=seconds, ahead=AHEAD) as reads,
+        ):
+            hostile = flood.lasting(seconds)
+        after = flood.sessions(lab, holder)
+        restarts = flood.number(lab, holder, "NRestarts") - restarts
+        stayed = lab.virtual_ip_holders() == [holder]
+        load.stop()
+        writes = [line for line in load.lines() if line["kind"] == "write"]
+    limit = lab.pillars(holder)[holder]["haproxy"]["edge"]["memory"]
+    return {
+        "quiet": {"reads": answered(quiet_reads, QUIET), "writes": flood.figures(writes, *quiet)},
+        "hostile": {"reads": answered(reads, seconds), "writes": flood.figures(writes, *hostile)},
+        "seconds": seconds,
+        "sessions": {"before": before, "after": after, "address stayed": stayed},
+        "memory": memory,
+        "limit": limit,
+        "restarts": restarts,
+        "harm": harm,
+    }
+
+
+@contextlib.contextmanager
+def looking(lab, holder):
+    """Look at the edge's memory for as long as the block lasts; yields a list that gets MiB."""
+    sizes: list[float] = []
+    over = threading.Event()
+
+    def look():
+        while not over.wait(EVERY):
+            # A process that ends between two reads has no memory to count.
+            with contextlib.suppress(OSError, IndexError):
+                sizes.append(round(flood.memory(lab, holder), 1))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield sizes
+    finally:
+        over.set()
+        thread.join()
+
+
+def answered(said, seconds):
+    """Return ``{"due", "answered", "p50", "p99", "failed"}`` of what bench/steady.py says; in milliseconds."""
+    took = [1000 * one for one in said["seconds"]]
+    return {
+        "due": round(RATE * seconds),
+        "answered": len(took),
+        **{f"p{share}": measure.percentile(took, share / 100) for share in (50, 99)},
+        "failed": said["failed"][:50],
+    }
+
+
+def judged(raw):
+    """Return [(what, measured, target, whether it holds)]."""
+    reads, writes, memory = raw["hostile"]["reads"], raw["hostile"]["writes"], raw["memory"]
+    share = reads["answered"] / reads["due"]
+    half = len(memory) // 2
+    grown = max(memory[half:]) / max(memory[:half])
+    stayed = raw["sessions"]["before"] == raw["sessions"]["after"] and raw["sessions"]["address stayed"]
+    shown = [
+        (
+            f"{when}: {what}",
+            f"p50 {raw[when][what]['p50']:.1f}, p99 {raw[when][what]['p99']:.1f} ms",
+            "",
+            True,
+        )
+        for when in ("quiet", "hostile")
+        for what in ("reads", "writes")
+    ]
+    return [
+        *shown,
+        ("good client's questions answered", f"{100 * share:.2f} %", f"{100 * ANSWERED:.0f} %", share >= ANSWERED),
+        ("writes not acknowledged", str(writes["not acknowledged"]), "0", not writes["not acknowledged"]),
+        ("the application's sessions", f"{len(raw['sessions']['after'])} as before" if stayed else "others", "the same", stayed),
+        ("edge's memory MiB", f"at most {max(memory):.0f}", str(raw["limit"]), max(memory) < raw["limit"]),
+        ("second half, times the first", f"{grown:.2f}", f"{GROWS}", grown <= GROWS),
+        ("edge restarted", str(raw["restarts"]), "0", not raw["restarts"]),
+        *((f"attacks: {way}", ", ".join(f"{what} {times}" for what, times in sorted(came.items())), "", True)
+          for way, came in raw["harm"].items()),
+    ]  # fmt: skip
