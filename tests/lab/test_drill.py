@@ -38,6 +38,7 @@ def test_nothing_is_lost_or_out_of_order_whatever_happens(healthy, tmp_path, min
     assert len(record["faults"]) > minutes
 
 
+@pytest.mark.long
 def test_a_drill_on_a_real_fleet(healthy):
     (holder,) = labs.virtual_ip_holders(healthy)
     code, told = run(healthy, "stop", f"host={holder}", "unit=haproxy")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.machines import Lab
 from tests.support import labs, wait_until
 
 pytestmark = pytest.mark.healthy_is_enough
@@ -90,19 +91,36 @@ def test_a_member_of_etcd_that_is_restarted_gives_no_answer_that_costs_a_lease(h
     assert seen == {}
 
 
-def test_failover_needs_no_master(healthy):
+def stop(lab, holder):
+    lab.exec(holder, ["systemctl", "stop", "haproxy"])
+
+
+def start(lab, holder):
+    lab.exec(holder, ["systemctl", "start", "haproxy"])
+
+
+def power_on(lab, holder):
+    lab.power_on(holder)
+    lab.machine(holder).wait_booted()
+
+
+@pytest.mark.parametrize(
+    ("take_down", "bring_back"),
+    [(stop, start), pytest.param(Lab.power_off, power_on, marks=pytest.mark.long)],
+    ids=["stopped", "without power"],
+)
+def test_failover_needs_no_master(healthy, take_down, bring_back):
     healthy.exec(healthy.master, ["systemctl", "stop", "salt-master"])
     try:
         (holder,) = labs.virtual_ip_holders(healthy)
-        healthy.power_off(holder)
+        take_down(healthy, holder)
         wait_until(
             lambda: labs.virtual_ip_holders(healthy) not in ([], [holder]),
             10,
             "the virtual IP elsewhere",
             0.1,
         )
-        healthy.power_on(holder)
-        healthy.machine(holder).wait_booted()
+        bring_back(healthy, holder)
     finally:
         healthy.exec(healthy.master, ["systemctl", "start", "salt-master"])
     labs.wait_healthy(healthy)

@@ -21,12 +21,11 @@ def parameters(lab):
 @pytest.mark.parametrize(
     ("wanted", "word"),
     [
-        (MISSING, LIBRARY),
-        ({"shared_buffers": "900GB"}, "of shared memory"),
-        ({"work_mem": "much"}, "work_mem"),
-        ({"huge_pages": "on"}, "huge pages"),
+        pytest.param(MISSING, LIBRARY, id="library"),
+        pytest.param({"shared_buffers": "900GB"}, "of shared memory", id="memory"),
+        pytest.param({"work_mem": "much"}, "work_mem", id="value", marks=pytest.mark.long),
+        pytest.param({"huge_pages": "on"}, "huge pages", id="huge pages", marks=pytest.mark.long),
     ],
-    ids=["library", "memory", "value", "huge pages"],
 )
 def test_parameters_that_postgresql_cannot_start_with_reach_nobody(healthy, wanted, word):
     before = parameters(healthy)
@@ -41,6 +40,7 @@ def test_parameters_that_postgresql_cannot_start_with_reach_nobody(healthy, want
     assert parameters(healthy) == before
 
 
+@pytest.mark.long
 def test_a_library_that_is_missing_costs_no_data(healthy):
     """Written into etcd by hand, past all states: the next restart of a replica fails, with data that are whole."""
     node, news = faults.replica_of(healthy), labs.News(healthy)

@@ -29,6 +29,7 @@ def test_an_etcd_member_whose_data_was_deleted_votes_again(healthy):
     assert sorted(healthy.salt("etcd1", "fanatico_etcd.members")["etcd1"]) == labs.nodes(healthy, "etcd")
 
 
+@pytest.mark.long
 def test_an_etcd_member_whose_database_is_damaged_does_too(healthy):
     node = faults.etcd_follower_of(healthy)
     news = labs.News(healthy)

@@ -87,7 +87,8 @@ ITS_OWN_WAY = """
 """
 
 
-@pytest.mark.parametrize("how", ["promoted", pytest.param("no standby", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["promoted", "no standby"])
 def test_a_replica_that_went_its_own_way_and_cannot_be_rewound_is_cloned_again(healthy, how):
     """It was opened for writing by hand, and the WAL back to the point of divergence is gone."""
     node = faults.replica_of(healthy)

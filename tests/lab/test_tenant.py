@@ -132,13 +132,15 @@ def test_a_session_is_found_in_both_logs(healthy):
             if one["client"] == client
         )
 
+    # An earlier session may have had the client's port.
+    words = rf"{client} \[.*\] postgres_primary postgres_primary/{leader} {now['from']} "
+
     def line():
         said = healthy.exec(balancer, ["journalctl", "-u", "haproxy", "-o", "cat", "--since=-2min"]).stdout
-        return re.search(rf"{client} \[.*\] postgres_primary postgres_primary/{leader} ([\d.]+):(\d+) ", said)
+        return re.search(words, said)
 
-    wait_until(line, 10, "HAProxy's line of the session")
-    address, port = line().groups()
-    assert now["from"] == f"{address}:{port}"
+    wait_until(line, 10, f"HAProxy's line of the session, {words}")
+    address, port = now["from"].rsplit(":", 1)
     said = healthy.exec(leader, ["journalctl", "-u", "patroni", "-o", "cat", "--since=-2min"]).stdout
     known = [one for one in said.splitlines() if f"[{address}({port}) fanatico@fanatico]" in one]
     for words in (

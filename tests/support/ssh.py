@@ -11,12 +11,22 @@ def start(lab, node):
 
 def prepare(lab, node):
     """The operator's part: the master's key on the host, the host's key on the master."""
-    address = lab.plan["nodes"][node]["address"]
+    authorise(lab, node, public(lab))
+    vouch(lab, node)
+
+
+def public(lab):
+    """Return the master's public key, which is made where it has none."""
     make = (
         f"install -d -m 700 {KEY.rpartition('/')[0]}; [ -e {KEY} ] || ssh-keygen -q -t ed25519 -N '' -f {KEY}"
     )
     lab.exec(lab.master, ["sh", "-ec", make])
-    authorise(lab, node, lab.exec(lab.master, ["cat", f"{KEY}.pub"]).stdout)
+    return lab.exec(lab.master, ["cat", f"{KEY}.pub"]).stdout
+
+
+def vouch(lab, node):
+    """Have the master know the host's key."""
+    address = lab.plan["nodes"][node]["address"]
     host_key = lab.exec(node, ["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout
     script = "ssh-keygen -q -R $0 2>/dev/null; cat >> /root/.ssh/known_hosts"
     lab.machine(lab.master).exec(["sh", "-c", script, address], text_input=f"{address} {host_key}")
