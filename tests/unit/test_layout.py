@@ -11,7 +11,9 @@ import salt.fileserver
 from tests.support import REPO
 
 # Link under salt/ -> what it stands for in the repo.
-LINKS = {name: name for name in ("_beacons", "_modules", "_output", "_states", "_utils", "orch")} | {
+LINKS = {
+    name: name for name in ("_beacons", "_grains", "_modules", "_output", "_states", "_utils", "orch")
+} | {
     "minion/files/requirements.txt": "requirements/salt.txt",
 }
 NEVER_SERVED = ("pillar", "_cache", "_runners", "tests", "lab", "bench", ".git")
