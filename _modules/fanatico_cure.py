@@ -14,6 +14,14 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_aside
+import fanatico_etcd_plan
+import fanatico_file
+import fanatico_guard
+import fanatico_patroni_plan
+import fanatico_plan
+import fanatico_wait
+
 __virtualname__ = "fanatico_cure"
 
 _ASK = 1  # seconds; the beacon's process waits for the answer
@@ -32,18 +40,12 @@ def __virtual__():
     return __virtualname__
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _roles():
-    return _util("fanatico_plan.roles")(__pillar__["plan"], __opts__["id"])
+    return fanatico_plan.roles(__pillar__["plan"], __opts__["id"])
 
 
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def symptoms(states=None):
@@ -61,7 +63,7 @@ def symptoms(states=None):
 
         salt '*' fanatico_cure.symptoms
     """
-    return _look(_util("fanatico_guard.cheap")(_roles()), states, {**_SYMPTOMS, "rpc-hung": _rpc_owes})
+    return _look(fanatico_guard.cheap(_roles()), states, {**_SYMPTOMS, "rpc-hung": _rpc_owes})
 
 
 def _look(faults, states=None, symptoms_of=None):
@@ -126,7 +128,7 @@ def found():
         for unit, one in units.items()
         if one["down"] and one["enabled"] == "enabled" and one["tried"]
     }
-    return {**down, **_look(_util("fanatico_guard.own")(_roles()))}
+    return {**down, **_look(fanatico_guard.own(_roles()))}
 
 
 def reported():
@@ -140,7 +142,7 @@ def reported():
         salt '*' fanatico_cure.reported
     """
     path = pathlib.Path(__opts__["cachedir"], _REPORTED)
-    known = _util("fanatico_file.read_json")(path)
+    known = fanatico_file.read_json(path)
     return {what: one["why"] for what, one in known.items() if time.time() - one["when"] < _FRESH}
 
 
@@ -159,7 +161,7 @@ def bare():
         salt db3 fanatico_cure.bare
     """
     overrides = _get("heal:units")
-    first = [_util("fanatico_guard.units")([role], overrides)[:1] for role in _roles()]
+    first = [fanatico_guard.units([role], overrides)[:1] for role in _roles()]
     units = [unit for one in first for unit in one]
     missing = (
         [unit for unit, one in __salt__["fanatico_unit.states"](*units).items() if one["load"] == "not-found"]
@@ -211,12 +213,12 @@ def apply(what, samples=3, timeout=60):
         return {"acted": False, "running": True, "took": 0.0, "did": "", "detail": ""}
     did = _CURES[what](timeout)
     look = _in_a_row(_PROOFS.get(what, lambda: _SYMPTOMS[what]()), 1 if what in _ONE_LOOK else samples)
-    ended, last = _util("fanatico_wait.until")(
+    ended, last = fanatico_wait.until(
         _or_hopeless(look, _HOPELESS.get(what)), timeout - (time.monotonic() - begun), 0.5
     )
     gone = ended and not last
     if gone and what in _REPLACED:
-        _util("fanatico_aside.forget")(_REPLACED[what]())
+        fanatico_aside.forget(_REPLACED[what]())
     took = round(time.monotonic() - begun, 2)
     detail = "" if gone else f"{what} after {took} s, {did}: {last}"
     return {"acted": True, "running": gone, "took": took, "did": did, "detail": detail}
@@ -240,7 +242,7 @@ def forget(what):
     bad = _PROOFS[what]()
     if bad:
         raise CommandExecutionError(f"{__opts__['id']}: {bad}, so what was put aside stays")
-    return _util("fanatico_aside.forget")(_REPLACED[what]())
+    return fanatico_aside.forget(_REPLACED[what]())
 
 
 def _or_hopeless(look, hopeless):
@@ -432,7 +434,7 @@ def _etcd_data_lost():
         return f"{directory} holds no write-ahead log" if unit["tried"] else ""
     if unit["active"] != "active":
         said = _run("journalctl", "-u", "etcd", "-n", "60", "--no-pager", "-o", "cat", "--since=-2min").stdout
-        return _util("fanatico_etcd_plan.damaged")(said)
+        return fanatico_etcd_plan.damaged(said)
     return ""
 
 
@@ -442,7 +444,7 @@ def _rejoin_etcd(timeout):
     left = _etcd_directory() / "member"
     if left.exists():
         try:
-            _util("fanatico_aside.put")(left)
+            fanatico_aside.put(left)
         except (ValueError, OSError, subprocess.SubprocessError) as exc:
             raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     return _apply_states("roles.etcd")
@@ -545,7 +547,7 @@ def _does_not_stay_up():
 def _said_by_postgresql(since="-30s"):
     """Return why PostgreSQL cannot use its data, or follow with them, if it has said so lately."""
     said = __salt__["fanatico_patroni.said_by_postgresql"](since)
-    return _util("fanatico_patroni_plan.unusable")(said)
+    return fanatico_patroni_plan.unusable(said)
 
 
 def _replica_astray():
@@ -575,7 +577,7 @@ def _copy_again(timeout):
     _run("systemctl", "stop", "patroni", timeout=timeout)
     try:
         _stop_postmaster(timeout / 4)
-        path = _util("fanatico_aside.put")(_data_directory(), emptied=True)
+        path = fanatico_aside.put(_data_directory(), emptied=True)
     except (ValueError, OSError, subprocess.SubprocessError) as exc:
         raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     finally:
@@ -588,7 +590,7 @@ def _stop_postmaster(timeout):
     pid = _postmaster()
     if pid:
         os.kill(pid, signal.SIGQUIT)  # its immediate shutdown
-    ended, seen = _util("fanatico_wait.until")(
+    ended, seen = fanatico_wait.until(
         lambda: (not _postmaster(), f"PostgreSQL ({pid}) does not end"), timeout, 0.25
     )
     if not ended:
@@ -708,11 +710,11 @@ def _rpc_behind():
     if not _active("fanatico-rpc.service"):
         return ""
     block = __salt__["fanatico_rpc.call"]("eth_getBlockByNumber", ["latest", False], timeout=_ASK)
-    if time.time() - int(block["timestamp"], 16) < _util("fanatico_guard.settings")(_get("heal"))["behind"]:
+    if time.time() - int(block["timestamp"], 16) < fanatico_guard.settings(_get("heal"))["behind"]:
         return ""
     # One after the other: the beacon's process is no place for threads.
     heads = []
-    for peer in _util("fanatico_plan.peers")(__pillar__["plan"], "rpc", __opts__["id"]):
+    for peer in fanatico_plan.peers(__pillar__["plan"], "rpc", __opts__["id"]):
         with contextlib.suppress(CommandExecutionError):
             heads.append(__salt__["fanatico_rpc.heard"](peer, timeout=_ASK)["head"] or 0)
     lag = max(heads, default=0) - int(block["number"], 16)

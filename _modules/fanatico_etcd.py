@@ -13,19 +13,19 @@ import pathlib
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_etcd_plan
+import fanatico_http
+import fanatico_plan
+import fanatico_verdict
+import fanatico_wait
+
 DATA_DIRECTORY = "/var/lib/etcd"
 UNIT = "etcd.service"
 QUOTA_BYTES = 2 * 1024**3  # etcd's own default
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def _me():
@@ -34,7 +34,7 @@ def _me():
 
 def _nodes():
     """Return ``{id: address}`` of the etcd nodes, this one first where it is one."""
-    addresses = _util("fanatico_plan.addresses")(__pillar__["plan"], "etcd")
+    addresses = fanatico_plan.addresses(__pillar__["plan"], "etcd")
     return dict(sorted(addresses.items(), key=lambda item: item[0] != _me()))
 
 
@@ -57,7 +57,7 @@ def _tls():
 
 def _post(address, path, payload=None, timeout=1.0, tls=None, token=None):
     """Call the JSON gateway of one member."""
-    return _util("fanatico_http.fetch")(
+    return fanatico_http.fetch(
         "POST",
         _url(address, path),
         payload or {},
@@ -88,7 +88,7 @@ def _token(address, timeout, tls=None, user=None):
     url, tls = _url(address, "/v3/auth/authenticate"), tls or _tls()
     for password in passwords:
         payload = {"name": name, "password": password}
-        code, body = _util("fanatico_http.call")("POST", url, payload, timeout=timeout, tls=tls)
+        code, body = fanatico_http.call("POST", url, payload, timeout=timeout, tls=tls)
         said = body.get("error") or body.get("message", "") if isinstance(body, dict) else str(body)
         if code == 200:
             return body["token"]
@@ -142,7 +142,7 @@ def _members_of(address, timeout, tls=None):
 
 
 def _health_of(address, timeout, tls=None):
-    _, body = _util("fanatico_http.get")(_url(address, "/health"), timeout, tls or _tls())
+    _, body = fanatico_http.get(_url(address, "/health"), timeout, tls or _tls())
     if not isinstance(body, dict):
         raise CommandExecutionError(f"{_url(address, '/health')}: no JSON in the answer")
     return {"healthy": str(body.get("health")).lower() == "true", "reason": body.get("reason", "")}
@@ -156,7 +156,7 @@ def _everywhere(ask, timeout):
     probes = {
         name: (lambda address=address: ask(address, timeout, tls)) for name, address in _nodes().items()
     }
-    answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
+    answers = fanatico_verdict.gather(probes, timeout * 1.5)
     return {
         name: {"error": str(error)} if error is not None else value
         for name, (value, error) in sorted(answers.items())
@@ -607,7 +607,7 @@ def stand_apart(timeout=5):
     key = f"/service/{plan['name']}/leader"
     held = _order("/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()}, timeout).get("kvs")
     primary = base64.b64decode(held[0]["value"]).decode() if held else None
-    successor, why = _util("fanatico_etcd_plan.stand_apart")(plan, leader, primary, statuses)
+    successor, why = fanatico_etcd_plan.stand_apart(plan, leader, primary, statuses)
     if successor:
         member = str(int(statuses[successor]["member_id"], 16))
         address = _nodes()[leader]  # only the leader takes this order
@@ -679,11 +679,11 @@ def evict(host, timeout=5):
 
         salt etcd1 fanatico_etcd.evict db2
     """
-    plan, named = __pillar__["plan"], _util("fanatico_etcd_plan.named")
+    plan = __pillar__["plan"]
     if host in plan["nodes"]:
         raise CommandExecutionError(f"{host} is a node of the plan: move its line to plan:evicted first")
     urls = {name: _peer_url(name) for name in _nodes()}
-    ours = _util("fanatico_plan.nodes")(plan, "patroni")
+    ours = fanatico_plan.nodes(plan, "patroni")
     prefix = f"/service/{plan['name']}/"
     with _client(timeout) as client:
         members = [
@@ -691,7 +691,7 @@ def evict(host, timeout=5):
             for one in client.members
         ]
         try:
-            leaving = _util("fanatico_etcd_plan.leaving")(urls, members)
+            leaving = fanatico_etcd_plan.leaving(urls, members)
         except ValueError as exc:
             raise CommandExecutionError(f"{_me()}: {exc}: nothing was removed") from exc
         for one in leaving:
@@ -702,9 +702,10 @@ def evict(host, timeout=5):
             for value, meta in client.get_prefix(start)
         ]
         # Members before the lead: who wants to lead next asks each member how far it is, and waits for one that is cut off.
-        gone = _util("fanatico_etcd_plan.forgotten")(prefix, ours, list(plan["nodes"]), held)
+        gone = fanatico_etcd_plan.forgotten(prefix, ours, list(plan["nodes"]), held)
         for key in gone:
             client.delete(key)
+    named = fanatico_etcd_plan.named
     return {"members": [named([one["name"]]) for one in leaving], "keys": [named([key]) for key in gone]}
 
 
@@ -737,14 +738,12 @@ def wait_quorum(timeout=60):
         )
         return done, {"leader": now, "members": serving}
 
-    done, seen = _util("fanatico_wait.until")(look, timeout)
+    done, seen = fanatico_wait.until(look, timeout)
     if done:
         return seen
     unit = "etcd" if _me() in _nodes() else ""
     journal = __salt__["fanatico.journal"](unit) if unit else ""
-    raise CommandExecutionError(
-        _util("fanatico_wait.ran_out")(_me(), "etcd's quorum", timeout, seen, unit, journal)
-    )
+    raise CommandExecutionError(fanatico_wait.ran_out(_me(), "etcd's quorum", timeout, seen, unit, journal))
 
 
 def look(timeout=2):
@@ -787,7 +786,7 @@ def look(timeout=2):
     }
     for name, address in nodes.items():
         probes[f"status {name}"] = lambda address=address: _status_of(address, timeout, tls)
-    answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
+    answers = fanatico_verdict.gather(probes, timeout * 1.5)
     facts = {
         "status": {},
         "errors": {name: str(error) for name, (_, error) in answers.items() if error is not None},
@@ -822,7 +821,7 @@ def checks(timeout=2):
 
 
 def _verdicts():
-    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
+    return fanatico_verdict.ok, fanatico_verdict.degraded, fanatico_verdict.critical
 
 
 def _judge(facts, me, quota):
@@ -881,7 +880,7 @@ def _judge_member(facts, me):
     """Return the check of the member list: this node votes in it, and nobody is in it by mistake."""
     ok, degraded, critical = _verdicts()
     if "members" not in facts:
-        return _util("fanatico_verdict.unknown")(None, facts["errors"]["members"])
+        return fanatico_verdict.unknown(None, facts["errors"]["members"])
     listed = facts["members"]
     names = sorted(listed)
     if not listed.get(me, {}).get("started"):
@@ -908,11 +907,11 @@ def _judge_member(facts, me):
 def _judge_users(seen, kept):
     """Return the check of who is let in; a role may be one of a user that is kept, so of roles the state alone judges then."""
     ok, degraded, _ = _verdicts()
-    users, roles = _util("fanatico_etcd_plan.strangers")(seen, kept)
+    users, roles = fanatico_etcd_plan.strangers(seen, kept)
     strange = users + [f"role {role}" for role in roles if not kept]
     if not strange:
         return ok(sorted(seen["users"]), "etcd lets in its users alone")
-    names = _util("fanatico_etcd_plan.named")(strange)
+    names = fanatico_etcd_plan.named(strange)
     return degraded(
         names,
         f"etcd lets in who is neither ours nor named in etcd:users: {names}",

@@ -13,6 +13,12 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_edge
+import fanatico_plan
+import fanatico_validate
+import fanatico_verdict
+import fanatico_wait
+
 RUN = pathlib.Path("/run")
 # Of `show sess all`: what a session of a database's port has in its first lines.
 _SESSION = re.compile(
@@ -43,12 +49,6 @@ BACKENDS = {
 NAMES = {"haproxy": ("haproxy", "haproxy:maxconn"), "haproxy-edge": ("edge", "haproxy:edge:maxconn")}
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def method_classes(edge):
     """
     Return ``{how a method's name begins: its class}`` of ``rpc:edge``, for the map that HAProxy judges by.
@@ -62,7 +62,7 @@ def method_classes(edge):
 
         salt haproxy1 fanatico_haproxy.method_classes '{allowed: [eth_], forbidden: [], heavy: [], write: []}'
     """
-    return _util("fanatico_edge.method_classes")(edge)
+    return fanatico_edge.method_classes(edge)
 
 
 def edge_shares(haproxy_edge, rpc_edge):
@@ -80,9 +80,7 @@ def edge_shares(haproxy_edge, rpc_edge):
 
         salt haproxy1 fanatico_haproxy.edge_shares '{maxconn: 3072}' '{body_limit: 120000}'
     """
-    return _util("fanatico_validate.edge_shares")(
-        {"haproxy": {"edge": haproxy_edge}, "rpc": {"edge": rpc_edge}}
-    )
+    return fanatico_validate.edge_shares({"haproxy": {"edge": haproxy_edge}, "rpc": {"edge": rpc_edge}})
 
 
 def _ask(command, timeout=1.0, unit="haproxy"):
@@ -346,7 +344,7 @@ def look(timeout=2):
     facts = {unit: _look(unit, timeout) for unit in CONFIGURATION}
     for unit, one in facts.items():
         owed = {
-            name: count(len(_util("fanatico_plan.nodes")(plan, role)))
+            name: count(len(fanatico_plan.nodes(plan, role)))
             for name, (role, count) in BACKENDS[unit].items()
         }
         checks |= _judge(unit, one, owed)
@@ -401,7 +399,7 @@ def wait_current(timeout=10, unit="haproxy"):
         older = _older(info(unit=unit), unit)
         return not older, f"it runs with a configuration from {older} s before the present one"
 
-    done, seen = _util("fanatico_wait.until")(look, timeout, 0.2)
+    done, seen = fanatico_wait.until(look, timeout, 0.2)
     if done:
         return True
     said = __salt__["cmd.run_stdout"](
@@ -431,7 +429,7 @@ def checks(timeout=2):
 
 
 def _verdicts():
-    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
+    return fanatico_verdict.ok, fanatico_verdict.degraded, fanatico_verdict.critical
 
 
 def _judge(unit, facts, owed):

@@ -13,6 +13,14 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_aside
+import fanatico_http
+import fanatico_patroni_plan
+import fanatico_plan
+import fanatico_timing
+import fanatico_verdict
+import fanatico_wait
+
 REST_USER = "patroni"
 UNIT = "patroni.service"
 DATA_DIRECTORY = "/var/lib/postgresql/17/main"
@@ -22,18 +30,12 @@ WATCHDOG = "/dev/watchdog"
 MAX_LAG = 16 * 1024**2  # bytes a replica may be behind
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def _timing():
-    return _util("fanatico_timing.resolved")(_get("plan:timing"))["patroni"]
+    return fanatico_timing.resolved(_get("plan:timing"))["patroni"]
 
 
 def _me():
@@ -42,7 +44,7 @@ def _me():
 
 def _nodes():
     """Return ``{id: address}`` of the Patroni nodes, this one first where it is one."""
-    addresses = _util("fanatico_plan.addresses")(__pillar__["plan"], "patroni")
+    addresses = fanatico_plan.addresses(__pillar__["plan"], "patroni")
     return dict(sorted(addresses.items(), key=lambda item: item[0] != _me()))
 
 
@@ -79,7 +81,7 @@ def synchronous_mode(wanted):
         salt db1 fanatico_patroni.synchronous_mode quorum
     """
     version = __salt__["pkg.version"]("patroni")
-    return _util("fanatico_patroni_plan.synchronous_mode")(wanted, version)
+    return fanatico_patroni_plan.synchronous_mode(wanted, version)
 
 
 def _ask(path, timeout, node=None):
@@ -90,7 +92,7 @@ def _ask(path, timeout, node=None):
     failures = []
     for name in [node] if node else nodes:
         try:
-            return _util("fanatico_http.fetch")("GET", _url(nodes[name], path), timeout=timeout, tls=_tls())
+            return fanatico_http.fetch("GET", _url(nodes[name], path), timeout=timeout, tls=_tls())
         except CommandExecutionError as exc:
             failures.append(f"{name}: {exc}")
     raise CommandExecutionError(
@@ -103,12 +105,12 @@ def _order(method, path, payload, timeout, node=None):
     nodes = _nodes()
     if node is None:
         node = next((name for name in nodes if _alive(nodes[name])), next(iter(nodes)))
-    return _util("fanatico_http.fetch")(method, _url(nodes[node], path), payload, _auth(), timeout, _tls())
+    return fanatico_http.fetch(method, _url(nodes[node], path), payload, _auth(), timeout, _tls())
 
 
 def _alive(address):
     try:
-        _util("fanatico_http.get")(_url(address, "liveness"), 1, _tls())
+        fanatico_http.get(_url(address, "liveness"), 1, _tls())
     except CommandExecutionError:
         return False
     return True
@@ -135,7 +137,7 @@ def status(node=None, timeout=2):
         raise CommandExecutionError(f"{node} is not a Patroni node of the plan")
     # /patroni answers 503 with the same body while PostgreSQL is not running.
     url = _url(address, "patroni")
-    code, body = _util("fanatico_http.get")(url, timeout, _tls())
+    code, body = fanatico_http.get(url, timeout, _tls())
     if not isinstance(body, dict):
         raise CommandExecutionError(f"{url}: HTTP {code} and no status in it")
     return body
@@ -308,7 +310,7 @@ def complaint(since="-10min"):
 
         salt db3 fanatico_patroni.complaint
     """
-    return _util("fanatico_patroni_plan.complaint")(said_by_postgresql(since))
+    return fanatico_patroni_plan.complaint(said_by_postgresql(since))
 
 
 def said_by_postgresql(since="-10min"):
@@ -327,7 +329,7 @@ def said_by_postgresql(since="-10min"):
         salt db3 fanatico_patroni.said_by_postgresql
     """
     words = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
-    argv = ["journalctl", *words, f"--grep={_util('fanatico_patroni_plan.own_lines')()}"]
+    argv = ["journalctl", *words, f"--grep={fanatico_patroni_plan.own_lines()}"]
     try:
         said = subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False).stdout
     except (OSError, subprocess.SubprocessError):
@@ -425,7 +427,7 @@ def switchover(candidate=None, timeout=60):
         return candidate
     order = {"leader": old, **({"candidate": candidate} if candidate else {})}
     answer = _order("POST", "switchover", order, timeout)
-    done, seen = _util("fanatico_wait.until")(lambda: _new_leader(old, candidate), timeout, 0.25)
+    done, seen = fanatico_wait.until(lambda: _new_leader(old, candidate), timeout, 0.25)
     if not done:
         raise CommandExecutionError(
             f"{_me()}: switchover from {old} to {candidate or 'any'}: "
@@ -537,13 +539,11 @@ def _describe(view):
 
 
 def _wait(look, timeout, awaited):
-    done, seen = _util("fanatico_wait.until")(look, timeout)
+    done, seen = fanatico_wait.until(look, timeout)
     if done:
         return seen
     journal = __salt__["fanatico.journal"]("patroni")
-    raise CommandExecutionError(
-        _util("fanatico_wait.ran_out")(_me(), awaited, timeout, seen, "patroni", journal)
-    )
+    raise CommandExecutionError(fanatico_wait.ran_out(_me(), awaited, timeout, seen, "patroni", journal))
 
 
 def look(timeout=2):
@@ -560,10 +560,9 @@ def look(timeout=2):
         salt 'db*' fanatico_patroni.look
     """
     address = _nodes()[_me()]
-    get = _util("fanatico_http.get")
-    fetch = _util("fanatico_http.fetch")
+    get, fetch = fanatico_http.get, fanatico_http.fetch
     tls = _tls()
-    answers = _util("fanatico_verdict.gather")(
+    answers = fanatico_verdict.gather(
         {
             "patroni": lambda: get(_url(address, "patroni"), timeout, tls)[1],
             "liveness": lambda: get(_url(address, "liveness"), timeout, tls)[0],
@@ -577,7 +576,7 @@ def look(timeout=2):
         facts["complaint"] = complaint()
     if _get("patroni:watchdog") == "required":
         facts["watchdog"] = watchdog()
-    facts["aside"] = _util("fanatico_aside.kept")(_get("postgresql:data_dir", DATA_DIRECTORY))
+    facts["aside"] = fanatico_aside.kept(_get("postgresql:data_dir", DATA_DIRECTORY))
     return {
         "facts": facts,
         "checks": _judge(facts, _me(), sorted(_nodes()), time.time(), _timing()["ttl"]),
@@ -660,7 +659,7 @@ def _judge_watchdog(own, watchdog):
 
 
 def _verdicts():
-    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
+    return fanatico_verdict.ok, fanatico_verdict.degraded, fanatico_verdict.critical
 
 
 def _judge_state(own, complaint):
@@ -685,7 +684,7 @@ def _judge_etcd(own, now, ttl):
     ok, degraded, _ = _verdicts()
     seen = own.get("dcs_last_seen")
     if seen is None:
-        return _util("fanatico_verdict.unknown")(None, "Patroni does not say when it last saw etcd")
+        return fanatico_verdict.unknown(None, "Patroni does not say when it last saw etcd")
     age = max(0, round(now - seen))
     judge, hint = (degraded, "salt 'etcd*' fanatico.health") if age >= ttl else (ok, "")
     return judge(age, f"etcd was last seen {age} s ago", hint)

@@ -7,17 +7,15 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_pki
+import fanatico_plan
+import fanatico_verdict
+
 RENEW_DAYS = 30
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def wanted(role=None):
@@ -33,7 +31,7 @@ def wanted(role=None):
 
         salt db1 fanatico_pki.wanted
     """
-    return _util("fanatico_pki.certificates")(__pillar__["plan"], __opts__["id"], role)
+    return fanatico_pki.certificates(__pillar__["plan"], __opts__["id"], role)
 
 
 def look(role=None):
@@ -54,7 +52,7 @@ def look(role=None):
         salt '*' fanatico_pki.look
     """
     now = time.time()
-    known = _util("fanatico_pki.trusts")(__pillar__["plan"], __opts__["id"], role)
+    known = fanatico_pki.trusts(__pillar__["plan"], __opts__["id"], role)
     return {one["name"]: _look(one, now) for one in wanted(role)} | {
         one["name"]: _known(one) for one in known
     }
@@ -75,22 +73,22 @@ def _is_masters(one):
 
 
 def _look(one, now):
-    found = _parsed("fanatico_pki.facts", one["cert"])
-    key = _parsed("fanatico_pki.key_hash", one["key"])
+    found = _parsed(fanatico_pki.facts, one["cert"])
+    key = _parsed(fanatico_pki.key_hash, one["key"])
     issuer, trust = _get(f"pki:issuer:{one['authority']}", ""), trusted(one["authority"])
-    reasons = _util("fanatico_pki.reasons")(
+    reasons = fanatico_pki.reasons(
         one,
         found,
         key,
         issuer,
         now,
         _get("pki:renew_days", RENEW_DAYS),
-        proven=not found or not trust or _util("fanatico_pki.signed")(_read(one["cert"]), trust),
+        proven=not found or not trust or fanatico_pki.signed(_read(one["cert"]), trust),
     )
     return {
         "path": one["cert"],
-        "ends": _util("fanatico_pki.day")(found["not_after"]) if found else None,
-        "days": _util("fanatico_pki.days_left")(found, now) if found else None,
+        "ends": fanatico_pki.day(found["not_after"]) if found else None,
+        "days": fanatico_pki.days_left(found, now) if found else None,
         "reasons": reasons,
         "trust": _is_masters(one),
     }
@@ -99,7 +97,7 @@ def _look(one, now):
 def _parsed(function, path):
     text = _read(path)
     try:
-        return _util(function)(text) if text else None
+        return function(text) if text else None
     except (ValueError, TypeError):
         return None
 
@@ -143,7 +141,7 @@ def paths(authority):
 
         salt db1 fanatico_pki.paths etcd
     """
-    found = _util("fanatico_pki.paths")(__pillar__["plan"], __opts__["id"], authority)
+    found = fanatico_pki.paths(__pillar__["plan"], __opts__["id"], authority)
     if found is None:
         raise CommandExecutionError(
             f"{__opts__['id']} has no part in what the authority '{authority}' protects: ask on a node whose role has"
@@ -165,7 +163,7 @@ def pinned(path):
 
         salt db1 fanatico_pki.pinned /etc/patroni/pki/service-ca.crt
     """
-    return str(_util("fanatico_pki.pin")(path, _read(path) or ""))
+    return str(fanatico_pki.pin(path, _read(path) or ""))
 
 
 def checks():
@@ -184,7 +182,7 @@ def checks():
 def _judge(seen, me):
     if not seen:
         return {}
-    ok, degraded, critical = (_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
+    ok, degraded, critical = fanatico_verdict.ok, fanatico_verdict.degraded, fanatico_verdict.critical
     hint = f"salt {me} state.apply roles.certified"
     ended = [
         name for name, one in seen.items() if one["reasons"] and (one["days"] is None or one["days"] < 0)

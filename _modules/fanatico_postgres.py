@@ -16,6 +16,11 @@ import tempfile
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_plan
+import fanatico_trial
+import fanatico_validate
+import fanatico_verdict
+
 SOCKET_DIRECTORY = "/var/run/postgresql"
 SUPERUSER = "postgres"
 
@@ -55,14 +60,8 @@ _FACTS = """
 """
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def _plain(value):
@@ -234,7 +233,7 @@ def application_connections():
 
         salt db1 fanatico_postgres.application_connections
     """
-    return _util("fanatico_validate.application_connections")(__pillar__)
+    return fanatico_validate.application_connections(__pillar__)
 
 
 def status(timeout=2):
@@ -340,14 +339,14 @@ def refuses(parameters, bin_dir, data_dir):
         if fault:
             return fault
         pathlib.Path(scratch, "postgresql.conf").write_text(
-            _util("fanatico_trial.configuration")(parameters), encoding="utf-8"
+            fanatico_trial.configuration(parameters), encoding="utf-8"
         )
         _give_to_postgres(pathlib.Path(folder))
         size, fault = _tried(program, scratch, "shared_memory_size")
-        fault = fault or _util("fanatico_trial.too_much")(size, _meminfo("MemTotal") // 1024)
+        fault = fault or fanatico_trial.too_much(size, _meminfo("MemTotal") // 1024)
         if not fault and str(parameters.get("huge_pages")) in ("on", "True"):
             pages, fault = _tried(program, scratch, "shared_memory_size_in_huge_pages")
-            fault = fault or _util("fanatico_trial.too_few")(pages, _meminfo("HugePages_Total"))
+            fault = fault or fanatico_trial.too_few(pages, _meminfo("HugePages_Total"))
         return fault
 
 
@@ -361,7 +360,7 @@ def _empty_data(scratch, bin_dir, data_dir):
         return ""
     _give_to_postgres(scratch.parent)
     done = _as_postgres(f"{bin_dir}/initdb", "-D", str(scratch), "--no-sync", "--no-instructions")
-    return "" if done.returncode == 0 else _util("fanatico_trial.said")(done.stderr)
+    return "" if done.returncode == 0 else fanatico_trial.said(done.stderr)
 
 
 def _tried(program, scratch, name):
@@ -369,7 +368,7 @@ def _tried(program, scratch, name):
     done = _as_postgres(str(program), "-D", str(scratch), "-C", name)
     if done.returncode == 0 and done.stdout.strip().isdecimal():
         return int(done.stdout), ""
-    return 0, _util("fanatico_trial.said")(done.stderr)
+    return 0, fanatico_trial.said(done.stderr)
 
 
 def _as_postgres(*command):
@@ -410,7 +409,7 @@ def checks(timeout=2):
 
 
 def _verdicts():
-    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
+    return fanatico_verdict.ok, fanatico_verdict.degraded, fanatico_verdict.critical
 
 
 def _judge(facts):

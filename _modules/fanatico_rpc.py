@@ -11,6 +11,10 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_http
+import fanatico_plan
+import fanatico_verdict
+
 MAX_LAG = 3  # blocks behind the best peer
 STALL = 15  # block times without a new block
 _ANSWER = 64 * 1024  # bytes of an agent's answer at most
@@ -18,14 +22,8 @@ _WHY = 300  # characters of its reason that are kept
 AGENT = "/etc/fanatico/rpc-agent.json"  # what the agent of this node was given
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def _me():
@@ -33,7 +31,7 @@ def _me():
 
 
 def _nodes():
-    return _util("fanatico_plan.addresses")(__pillar__["plan"], "rpc")
+    return fanatico_plan.addresses(__pillar__["plan"], "rpc")
 
 
 def _address(node):
@@ -64,7 +62,7 @@ def _result(address, answer):
 
 
 def _ask(address, method, params=None, timeout=1.0):
-    answer = _util("fanatico_http.fetch")("POST", _url(address), _request(1, method, params), timeout=timeout)
+    answer = fanatico_http.fetch("POST", _url(address), _request(1, method, params), timeout=timeout)
     return _result(address, answer)
 
 
@@ -250,7 +248,7 @@ def heard(node, timeout=2):
 
         salt rpc1 fanatico_rpc.heard rpc2
     """
-    place = (_address(node), _util("fanatico_plan.port")(__pillar__["plan"], "rpc_agent"))
+    place = (_address(node), fanatico_plan.port(__pillar__["plan"], "rpc_agent"))
     try:
         line, _, own = _answer_of(place, timeout).partition("\n")
         said = json.loads(own or "null") or {}
@@ -363,7 +361,7 @@ def _local(address, timeout):
         _request(2, "eth_syncing"),
         _request(3, "eth_getBlockByNumber", ["latest", False]),
     ]
-    answers = _util("fanatico_http.fetch")("POST", _url(address), batch, timeout=timeout)
+    answers = fanatico_http.fetch("POST", _url(address), batch, timeout=timeout)
     if not isinstance(answers, list):
         _result(address, answers)
         raise CommandExecutionError(f"{_url(address)}: a batch was not answered with a list")
@@ -412,7 +410,7 @@ def look(timeout=2):
     }
     for name in nodes:
         probes[f"head {name}"] = lambda name=name: _peer_head(name, timeout)
-    answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
+    answers = fanatico_verdict.gather(probes, timeout * 1.5)
     facts = {name: value for name, (value, error) in answers.items() if error is None and " " not in name}
     facts["peers"] = {
         name.removeprefix("head "): value
@@ -444,7 +442,7 @@ def checks(timeout=2):
 
 
 def _verdicts():
-    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
+    return fanatico_verdict.ok, fanatico_verdict.degraded, fanatico_verdict.critical
 
 
 def _judge(facts, settings, now):

@@ -9,6 +9,9 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_guard
+import fanatico_plan
+
 __virtualname__ = "fanatico_unit"
 
 _PROPERTIES = {
@@ -42,11 +45,11 @@ def expected():
     """
 
     def get(path, default=None):
-        return __utils__["fanatico_plan.get"](__pillar__, path, default)
+        return fanatico_plan.get(__pillar__, path, default)
 
     # Values, not `get` itself: a callback that uses dunders must not pass the loader.
-    roles = __utils__["fanatico_plan.roles"](get("plan", {"nodes": {}}), __opts__["id"])
-    return __utils__["fanatico_guard.units"](roles, get("heal:units"), {"rpc": get("rpc", {})})
+    roles = fanatico_plan.roles(get("plan", {"nodes": {}}), __opts__["id"])
+    return fanatico_guard.units(roles, get("heal:units"), {"rpc": get("rpc", {})})
 
 
 def states(*units):

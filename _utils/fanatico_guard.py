@@ -149,7 +149,7 @@ def correctable(found, kinds):
 
     A component is put right as a whole, with what follows from it, or not at all.
     """
-    components = {}
+    components: dict[str, Any] = {}
     for one in found:
         components.setdefault(one["sls"].split(".")[0], []).append(one)
     allowed = {*kinds, "consequences"}

@@ -7,6 +7,8 @@ were started with (``fanatico_identity.kept``), and no deploy or highstate goes 
 
 from typing import Any
 
+import fanatico_plan
+
 _PORTS = {
     "etcd": ("etcd_client", "etcd_peer"),
     "patroni": ("postgres", "patroni_rest"),
@@ -36,13 +38,11 @@ _NEXT = (
 )
 
 
-def facts(pillar, node, role, get):
+def facts(pillar, node, role):
     """
     Return ``{pillar path: value}`` of what the daemons of a role on a node live by.
-
-    get
-        ``fanatico_plan.get``.
     """
+    get = fanatico_plan.get
     plan = pillar["plan"]
     found = {path: get(pillar, path, default) for path, default in _SETTINGS.get(role, {}).items()}
     found |= {f"plan:ports:{name}": get(pillar, f"plan:ports:{name}") for name in _PORTS.get(role, ())}

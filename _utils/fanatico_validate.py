@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import itertools
 import re
+from typing import Any
 
 import salt.utils.data
 
@@ -253,7 +254,7 @@ def _network_faults(pillar):
 
 def _address_faults(pillar):
     networks = _networks(pillar)
-    owners = {}
+    owners: dict[Any, Any] = {}
     for name in networks:
         gateway = _get(pillar, f"plan:networks:{name}:gateway")
         if gateway:

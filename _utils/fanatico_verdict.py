@@ -74,7 +74,7 @@ def gather(probes, timeout):
     back in time (``TimeoutError``). The threads are daemons: one that hangs is left behind, never waited
     for.
     """
-    answers = queue.SimpleQueue()
+    answers: queue.SimpleQueue = queue.SimpleQueue()
 
     def run(name, probe):
         try:
@@ -85,7 +85,7 @@ def gather(probes, timeout):
     for name, probe in probes.items():
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(run, name, probe), name=name, daemon=True).start()
-    results = {}
+    results: dict[str, tuple] = {}
     deadline = time.monotonic() + timeout
     while len(results) < len(probes):
         try:

@@ -2,8 +2,6 @@
 
 import time
 
-import salt.loader.context
-
 
 def until(look, timeout, interval=0.5):
     """
@@ -19,7 +17,6 @@ def until(look, timeout, interval=0.5):
 
     Returns ``(True, seen)``, or ``(False, last seen)`` once the time is over.
     """
-    look = _as_the_caller(look)
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -29,25 +26,6 @@ def until(look, timeout, interval=0.5):
         if done or time.monotonic() >= deadline:
             return done, seen
         time.sleep(min(interval, max(0.0, deadline - time.monotonic())))
-
-
-def _as_the_caller(look):
-    """
-    Return ``look`` so that Salt's dunders mean in it what they mean to the caller.
-
-    Salt finds them by the loader that the running code was reached through. Reached through ``__utils__``, that is
-    the loader of this module, which has no ``__salt__`` and no ``__pillar__``.
-    """
-    loader = salt.loader.context.loader_ctxvar.get(None)
-    caller = loader.parent_loader if getattr(loader, "tag", None) == "utils" else None
-    if caller is None:
-        return look
-
-    def as_the_caller():
-        with salt.loader.context.loader_context(caller):
-            return look()
-
-    return as_the_caller
 
 
 def ran_out(host, awaited, timeout, seen, unit="", journal=""):

@@ -68,13 +68,13 @@ def test_a_wait_that_runs_out_saw_the_real_reason(functions):
         functions("db1")["fanatico_patroni.wait_leader"](timeout=0.1)
 
 
-def test_waiting_through_utils_keeps_the_callers_dunders(node, tmp_path):
-    """As states do it: `__utils__["fanatico_wait.until"](look, ...)`."""
+def test_a_wait_keeps_the_callers_dunders(node, tmp_path):
     (tmp_path / "caller.py").write_text(
+        "import fanatico_wait\n"
         "def wait():\n"
         "    def look():\n"
         '        return True, (__opts__["id"], __salt__["caller.name"](), "plan" in __pillar__)\n'
-        '    return __utils__["fanatico_wait.until"](look, 1)\n'
+        "    return fanatico_wait.until(look, 1)\n"
         "def name():\n"
         '    return "called"\n'
     )

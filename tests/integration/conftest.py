@@ -25,7 +25,7 @@ import salt.client
 import salt.runner
 import yaml
 
-from tests.support import REPO, pillar, wait_until
+from tests.support import MODULES, REPO, pillar, wait_until
 
 MASTER = "salt"
 MINION = "etcd1"
@@ -131,7 +131,7 @@ def master(salt_factories, pillar_root, home):
     overrides = {
         "file_roots": {"base": [str(REPO / "salt"), str(REPO / "tests/integration/files/states")]},
         "pillar_roots": {"base": [str(pillar_root)]},
-        "module_dirs": [str(REPO)],
+        "module_dirs": MODULES,
         "open_mode": True,
         "worker_threads": 3,
         **yaml.safe_load(reactor),
@@ -139,6 +139,8 @@ def master(salt_factories, pillar_root, home):
         "fanatico_history": str(home / "history.jsonl"),
     }
     factory = salt_factories.salt_master_daemon(MASTER, overrides=overrides)
+    # As salt/master/files/salt_master.py does it, by which our masters are started.
+    factory.environ["PYTHONPATH"] = ":".join(f"{folder}/_utils" for folder in MODULES)
     with factory.started():
         yield factory
 
@@ -149,7 +151,7 @@ def minion(master, systemd):
     overrides = {
         "loop_interval": 0.25,
         "module_dirs": [str(REPO / "tests" / "integration" / "files")],
-        # The gate (_utils/fanatico_gate.py) lets the same fault in every four seconds.
+        # The gate (_runners/_utils/fanatico_gate.py) lets the same fault in every four seconds.
         "beacons": {"fanatico": [{"repeat": 4.5}, {"gap": 0.1}, {"resync": 0.1}]},
     }
     factory = master.salt_minion_daemon(MINION, overrides=overrides)

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from _utils import fanatico_firewall
+import fanatico_firewall
 from tests.rendering.conftest import PLANS
 
 SETTINGS = {

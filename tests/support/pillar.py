@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from _utils import fanatico_pki, fanatico_plan
+import fanatico_pki
+import fanatico_plan
 from tests.support import REPO
 
 # What only an operator can know: pillar/rpc.sls leaves it open, and validation insists on it.

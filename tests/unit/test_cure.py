@@ -9,10 +9,14 @@ from types import SimpleNamespace
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_aside
+import fanatico_guard
+import fanatico_master
+import fanatico_patroni_plan
+import fanatico_sweep
 from _beacons import fanatico as beacon
 from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
-from _utils import fanatico_aside, fanatico_file, fanatico_guard, fanatico_patroni_plan, fanatico_plan
 
 
 class Node:
@@ -86,7 +90,7 @@ def node(tmp_path):
 
 
 @pytest.fixture
-def configure_loader_modules(node, all_utils, plan, tmp_path):
+def configure_loader_modules(node, plan, tmp_path):
     roles = ["etcd", "patroni", "haproxy", "rpc"]
     pillar = {
         "plan": {**plan, "nodes": {**plan["nodes"], "one": {"address": "127.0.0.1", "roles": roles}}},
@@ -120,7 +124,6 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
     return {
         cure: {
             "__salt__": salt,
-            "__utils__": all_utils,
             "__pillar__": pillar,
             "__opts__": {"id": "one"},
             "__context__": {},
@@ -423,20 +426,10 @@ def test_found_names_units_that_are_down_too(node):
 class Fleet:
     """Nodes that answer what they are told to, and a reactor that takes down what it is handed."""
 
-    def __init__(self, home, plan):
+    def __init__(self, home):
         self.answers, self.healed = {}, []
         self.canaries, self.leader, self.holders, self.lock = {}, "db1", ["haproxy1"], None
         reconciler.__opts__ = {"fanatico_home": str(home), "fanatico_history": str(home / "history.jsonl")}
-        reconciler.__utils__ = {
-            "fanatico_master.plan": lambda opts: plan,
-            "fanatico_plan.nodes": fanatico_plan.nodes,
-            "fanatico_plan.roles": fanatico_plan.roles,
-            "fanatico_sweep.ask": self.ask,
-            "fanatico_guard.believed": fanatico_guard.believed,
-            "fanatico_guard.distrusted": fanatico_guard.distrusted,
-            "fanatico_guard.settings": fanatico_guard.settings,
-            "fanatico_file.read_json": fanatico_file.read_json,
-        }
         reconciler.__salt__ = {
             "state.orchestrate": lambda mods, pillar: self.healed.append(pillar["event"]),
             "fanatico.locked": lambda: self.lock,
@@ -456,9 +449,12 @@ class Fleet:
 
 @pytest.fixture
 def fleet(tmp_path, plan, monkeypatch):
-    for name in ("__opts__", "__utils__", "__salt__"):
+    for name in ("__opts__", "__salt__"):
         monkeypatch.setattr(reconciler, name, {}, raising=False)
-    return Fleet(tmp_path, plan)
+    made = Fleet(tmp_path)
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
+    return made
 
 
 def test_what_is_wrong_twice_in_a_row_is_handed_on(fleet, plan):

@@ -7,10 +7,12 @@ import types
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_firewall as firewall
+import fanatico_plan
+import fanatico_sweep
+import fanatico_wait
 from _modules import fanatico_firewall as module
 from _states import fanatico_firewall as state
-from _utils import fanatico_firewall as firewall
-from _utils import fanatico_plan
 
 
 def senders(plan, name, to, settings=None):
@@ -194,18 +196,15 @@ def asked():
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils, asked, tmp_path, monkeypatch):
+def configure_loader_modules(plan, asked, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "WORK", str(tmp_path / "work"))
     monkeypatch.setattr(module, "LISTED", str(tmp_path / "work" / "listed"))
     monkeypatch.setattr(module, "CONFIRMED", str(tmp_path / "etc" / "firewall.nft"))
+    monkeypatch.setattr(fanatico_wait, "until", lambda look, timeout, interval: look())
+    monkeypatch.setattr(fanatico_sweep, "ask", lambda *words, **_: asked.answer(*words))
     dunders = {
         "__pillar__": {"plan": plan},
         "__opts__": {"id": "db1", "test": False},
-        "__utils__": {
-            **all_utils,
-            "fanatico_wait.until": lambda look, timeout, interval: look(),
-            "fanatico_sweep.ask": lambda *words, **_: asked.answer(*words),
-        },
     }
     salt = {
         f"fanatico_firewall.{name}": getattr(module, name) for name in ("apply", "present", "state", "wanted")

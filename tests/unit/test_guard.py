@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _utils import fanatico_guard as guard
+import fanatico_guard as guard
 
 CONF = guard.settings()
 NOW = 1_000_000

@@ -5,8 +5,11 @@ import multiprocessing
 
 import pytest
 
+import fanatico_history
+import fanatico_lock
+import fanatico_master
+import fanatico_sweep
 from _runners import fanatico_heal as runner
-from _utils import fanatico_history, fanatico_lock
 
 
 class Fleet:
@@ -36,11 +39,11 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(plan, tmp_path, monkeypatch, all_utils):
+def fleet(plan, tmp_path, monkeypatch):
     made = Fleet(tmp_path)
-    utils = {**all_utils, "fanatico_master.plan": lambda opts: plan, "fanatico_sweep.ask": made.ask}
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
     opts = {"fanatico_home": str(tmp_path), "fanatico_history": str(tmp_path / "history.jsonl")}
-    monkeypatch.setattr(runner, "__utils__", utils, raising=False)
     monkeypatch.setattr(runner, "__opts__", opts, raising=False)
     monkeypatch.setattr(
         runner,

@@ -4,16 +4,16 @@ import copy
 
 import pytest
 
+import fanatico_identity as identity
+import fanatico_plan
 from _modules import fanatico_identity
 from _states import fanatico_identity as state
-from _utils import fanatico_identity as identity
-from _utils import fanatico_plan
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils, tmp_path, monkeypatch):
+def configure_loader_modules(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(fanatico_identity, "FILE", str(tmp_path / "identity.json"))
-    common = {"__opts__": {"id": "db1", "test": False}, "__utils__": all_utils}
+    common = {"__opts__": {"id": "db1", "test": False}}
     salt = {
         "fanatico_identity.wanted": fanatico_identity.wanted,
         "fanatico_identity.kept": fanatico_identity.kept,
@@ -76,23 +76,18 @@ def set_in(pillar, path, value):
 )
 def test_what_cannot_be_changed_is_named(plan, role, node, path, value):
     pillar = {"plan": fanatico_plan.complete(copy.deepcopy(plan))}
-    kept = {role: identity.facts(pillar, node, role, fanatico_plan.get)}
+    kept = {role: identity.facts(pillar, node, role)}
     set_in(pillar, path, value)
-    (line,) = identity.differences(node, kept, {role: identity.facts(pillar, node, role, fanatico_plan.get)})
+    (line,) = identity.differences(node, kept, {role: identity.facts(pillar, node, role)})
     assert line.startswith(f"{path}: {value!r} is not what the {role} of {node} was started with")
     assert "nothing was changed. Next: " in line
 
 
 def test_a_default_that_is_written_out_is_no_change(plan):
     pillar = {"plan": plan}
-    kept = {"patroni": identity.facts(pillar, "db1", "patroni", fanatico_plan.get)}
+    kept = {"patroni": identity.facts(pillar, "db1", "patroni")}
     pillar["postgresql"] = {"version": 17, "data_dir": "/var/lib/postgresql/17/main"}
-    assert (
-        identity.differences(
-            "db1", kept, {"patroni": identity.facts(pillar, "db1", "patroni", fanatico_plan.get)}
-        )
-        == []
-    )
+    assert identity.differences("db1", kept, {"patroni": identity.facts(pillar, "db1", "patroni")}) == []
 
 
 @pytest.mark.parametrize(
@@ -100,5 +95,5 @@ def test_a_default_that_is_written_out_is_no_change(plan):
     ["'fanatico_identity.kept' is not available.", None, 5, [], {"patroni": "x"}, {"patroni": {"x": 1}}],
 )
 def test_a_host_that_says_nothing_of_use_stops_nobody(plan, kept):
-    facts = identity.facts({"plan": plan}, "db1", "patroni", fanatico_plan.get)
+    facts = identity.facts({"plan": plan}, "db1", "patroni")
     assert identity.differences("db1", kept, {"patroni": facts}) == []

@@ -78,7 +78,7 @@ def test_fileserver_serves_nothing_private(fileserver, path):
 
 
 def public_functions(directory):
-    for path in tracked(f"{directory}/*.py"):
+    for path in tracked(f":(glob){directory}/*.py"):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 yield pytest.param(path, node, id=f"{directory}/{path.name}:{node.name}")
@@ -86,7 +86,13 @@ def public_functions(directory):
 
 @pytest.mark.parametrize(
     ("path", "node"),
-    [*public_functions("_modules"), *public_functions("_runners"), *public_functions("_states")],
+    [
+        *public_functions("_modules"),
+        *public_functions("_states"),
+        *public_functions("_runners"),
+        *public_functions("_runners/_modules"),
+        *public_functions("_runners/_states"),
+    ],
 )
 def test_public_function_says_how_to_call_it(path, node):
     doc = ast.get_docstring(node) or ""

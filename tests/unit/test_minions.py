@@ -3,8 +3,11 @@
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_firewall
+import fanatico_master
+import fanatico_plan
+import fanatico_sweep
 from _runners import fanatico_minions as runner
-from _utils import fanatico_firewall, fanatico_master, fanatico_plan
 
 APPLIED = {
     "fanatico_firewall_|-the rules": {"result": True, "comment": "loaded", "changes": {"rules": "new"}}
@@ -35,19 +38,11 @@ class Master:
 def master(plan, tmp_path, monkeypatch):
     made = Master(plan, tmp_path)
     pillar = {"plan": plan, "firewall": {"admin": ["192.0.2.0/24"]}}
-    utils = {
-        "fanatico_master.plan": lambda opts: plan,
-        "fanatico_master.compiled": lambda opts, node: (pillar, []),
-        "fanatico_master.refuse": fanatico_master.refuse,
-        "fanatico_plan.nodes": fanatico_plan.nodes,
-        "fanatico_plan.get": fanatico_plan.get,
-        "fanatico_plan.complete": fanatico_plan.complete,
-        "fanatico_firewall.settings": fanatico_firewall.settings,
-        "fanatico_firewall.ruleset": fanatico_firewall.ruleset,
-        "fanatico_sweep.ask": made.ask,
-    }
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: (pillar, []))
+    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
     runners = {"fanatico.validate": made.validate}
-    for name, value in (("__utils__", utils), ("__salt__", runners), ("__opts__", {})):
+    for name, value in (("__salt__", runners), ("__opts__", {})):
         monkeypatch.setattr(runner, name, value, raising=False)
     monkeypatch.setattr(runner, "_RULES", str(made.path))
     return made
@@ -119,12 +114,9 @@ class Minions:
 @pytest.fixture
 def handed_out(monkeypatch):
     def run(minions):
-        utils = {
-            "fanatico_master.plan": lambda opts: {"nodes": {"etcd1": {}, "db1": {}, "rpc1": {}}},
-            "fanatico_master.refuse": fanatico_master.refuse,
-            "fanatico_sweep.ask": minions.ask,
-        }
-        monkeypatch.setattr(runner, "__utils__", utils, raising=False)
+        nodes = {"nodes": {"etcd1": {}, "db1": {}, "rpc1": {}}}
+        monkeypatch.setattr(fanatico_master, "plan", lambda opts: nodes)
+        monkeypatch.setattr(fanatico_sweep, "ask", minions.ask)
         monkeypatch.setattr(runner, "__opts__", {}, raising=False)
         monkeypatch.setattr(runner, "_modules", lambda: TREE)
         return runner.sync_modules()

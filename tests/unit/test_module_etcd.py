@@ -64,7 +64,7 @@ def units():
 
 
 @pytest.fixture
-def configure_loader_modules(plan, cluster, all_utils, units, tmp_path):
+def configure_loader_modules(plan, cluster, units, tmp_path):
     plan = copy.deepcopy(plan)
     for name, peer in cluster.items():
         plan["nodes"][name]["address"] = peer.address
@@ -82,7 +82,6 @@ def configure_loader_modules(plan, cluster, all_utils, units, tmp_path):
                 "secrets": {"ETCD_ROOT_PASSWORD": "root's own"},
             },
             "__opts__": {"id": "etcd1"},
-            "__utils__": all_utils,
             "__salt__": salt,
         }
     }

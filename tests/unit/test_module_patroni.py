@@ -71,7 +71,7 @@ def opts():
 
 
 @pytest.fixture
-def configure_loader_modules(plan, cluster, all_utils, opts, tmp_path):
+def configure_loader_modules(plan, cluster, opts, tmp_path):
     plan = copy.deepcopy(plan)
     for name, peer in cluster.items():
         plan["nodes"][name]["address"] = peer.address
@@ -89,7 +89,6 @@ def configure_loader_modules(plan, cluster, all_utils, opts, tmp_path):
                 "postgresql": {"data_dir": str(tmp_path)},
             },
             "__opts__": opts,
-            "__utils__": all_utils,
             "__salt__": salt,
         }
     }

@@ -125,7 +125,7 @@ def agent(chains):
 
 
 @pytest.fixture
-def configure_loader_modules(plan, nodes, all_utils, agent, tmp_path, monkeypatch):
+def configure_loader_modules(plan, nodes, agent, tmp_path, monkeypatch):
     settings = tmp_path / "rpc-agent.json"
     settings.write_text(json.dumps({"drained": str(tmp_path / "rpc" / "drained")}))
     monkeypatch.setattr(fanatico_rpc, "AGENT", str(settings))
@@ -138,7 +138,6 @@ def configure_loader_modules(plan, nodes, all_utils, agent, tmp_path, monkeypatc
         fanatico_rpc: {
             "__pillar__": {"plan": plan, "rpc": {"chain": {"id": 1337, "block_time": 2}}},
             "__opts__": {"id": "rpc1"},
-            "__utils__": all_utils,
             "__context__": {},
         }
     }

@@ -6,7 +6,6 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_unit
-from tests.support import utils
 
 PLAN = {"nodes": {"rpc1": {"address": "10.0.1.10", "roles": ["rpc", "etcd"]}}}
 SHOWN = """\
@@ -50,7 +49,6 @@ def configure_loader_modules():
         fanatico_unit: {
             "__opts__": {"id": "rpc1"},
             "__pillar__": {"plan": PLAN},
-            "__utils__": utils("fanatico_plan", "fanatico_guard"),
         }
     }
 

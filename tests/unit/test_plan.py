@@ -5,9 +5,10 @@ import json
 import pytest
 import yaml
 
+import fanatico_plan
+import fanatico_validate
 from _modules import fanatico_plan as module
-from _utils import fanatico_plan, fanatico_validate
-from tests.support import REPO, utils
+from tests.support import REPO
 
 PLANS = {
     path.stem: yaml.safe_load(path.read_text())["plan"]
@@ -21,7 +22,6 @@ def configure_loader_modules(plan):
         module: {
             "__opts__": {"id": "db1"},
             "__pillar__": {"plan": plan},
-            "__utils__": utils("fanatico_plan"),
         }
     }
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError
 
+import fanatico_diff
+import fanatico_patroni_plan
 from _modules import fanatico_etcd, fanatico_patroni, fanatico_postgres
 from _states import fanatico_patroni as state
-from _utils import fanatico_diff, fanatico_patroni_plan
 
 KEY = "/service/fanatico-l1/initialize"
 SECRETS = {
@@ -195,14 +196,13 @@ def test_a_patroni_without_quorum_commit_is_given_what_comes_nearest(wanted, ver
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils):
+def configure_loader_modules(plan):
     plan = copy.deepcopy(plan)
     plan["timing"] = {"patroni": {"loop_wait": 0}}
     return {
         state: {
             "__opts__": {"id": "db3", "test": False},
             "__pillar__": {"plan": plan, "secrets": dict(SECRETS)},
-            "__utils__": all_utils,
         }
     }
 

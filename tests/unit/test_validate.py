@@ -15,8 +15,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from _utils import fanatico_pki, fanatico_plan, fanatico_timing, fanatico_validate
-from tests.support import REPO, pillar
+import fanatico_pki
+import fanatico_plan
+import fanatico_timing
+import fanatico_validate
+from tests.support import MODULES, REPO, pillar
 
 SCHEMA = json.loads((REPO / "pillar" / "schema.json").read_text())
 PLANS = {
@@ -634,7 +637,7 @@ def validate(tmp_path):
             extension_modules=str(tmp_path / "extmods"),
             file_roots={"base": [str(tmp_path / "files")]},
             pillar_roots={"base": [str(root)]},
-            module_dirs=[str(REPO)],
+            module_dirs=MODULES,
             # What the balancers are not given is not missing.
             pillar_dirs=[str(REPO / "_pillar")],
             ext_pillar=[{"fanatico_withheld": {}}],

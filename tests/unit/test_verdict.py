@@ -7,7 +7,9 @@ import time
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from _utils import fanatico_http, fanatico_verdict, fanatico_wait
+import fanatico_http
+import fanatico_verdict
+import fanatico_wait
 from tests.support.peers import peers
 
 
