@@ -133,7 +133,7 @@ def _components(mine, timeout):
     looks = {name: inspect.unwrap(__salt__[f"fanatico_{name}.look"]) for name in names}
     probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}
     checks, facts = {}, {}
-    for name, (found, error) in fanatico_verdict.gather(probes, timeout * 2).items():
+    for name, (found, error) in fanatico_wait.gather(probes, timeout * 2).items():
         if error is None:
             checks.update(found["checks"])
             facts[name] = found["facts"]

@@ -156,7 +156,7 @@ def _everywhere(ask, timeout):
     probes = {
         name: (lambda address=address: ask(address, timeout, tls)) for name, address in _nodes().items()
     }
-    answers = fanatico_verdict.gather(probes, timeout * 1.5)
+    answers = fanatico_wait.gather(probes, timeout * 1.5)
     return {
         name: {"error": str(error)} if error is not None else value
         for name, (value, error) in sorted(answers.items())
@@ -786,7 +786,7 @@ def look(timeout=2):
     }
     for name, address in nodes.items():
         probes[f"status {name}"] = lambda address=address: _status_of(address, timeout, tls)
-    answers = fanatico_verdict.gather(probes, timeout * 1.5)
+    answers = fanatico_wait.gather(probes, timeout * 1.5)
     facts = {
         "status": {},
         "errors": {name: str(error) for name, (_, error) in answers.items() if error is not None},

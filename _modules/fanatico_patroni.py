@@ -562,7 +562,7 @@ def look(timeout=2):
     address = _nodes()[_me()]
     get, fetch = fanatico_http.get, fanatico_http.fetch
     tls = _tls()
-    answers = fanatico_verdict.gather(
+    answers = fanatico_wait.gather(
         {
             "patroni": lambda: get(_url(address, "patroni"), timeout, tls)[1],
             "liveness": lambda: get(_url(address, "liveness"), timeout, tls)[0],

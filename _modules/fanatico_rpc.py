@@ -14,6 +14,7 @@ from salt.exceptions import CommandExecutionError
 import fanatico_http
 import fanatico_plan
 import fanatico_verdict
+import fanatico_wait
 
 MAX_LAG = 3  # blocks behind the best peer
 STALL = 15  # block times without a new block
@@ -410,7 +411,7 @@ def look(timeout=2):
     }
     for name in nodes:
         probes[f"head {name}"] = lambda name=name: _peer_head(name, timeout)
-    answers = fanatico_verdict.gather(probes, timeout * 1.5)
+    answers = fanatico_wait.gather(probes, timeout * 1.5)
     facts = {name: value for name, (value, error) in answers.items() if error is None and " " not in name}
     facts["peers"] = {
         name.removeprefix("head "): value

@@ -12,7 +12,7 @@ import itertools
 import re
 from typing import Any
 
-import salt.utils.data
+import fanatico_plan
 
 _ROLES = ("master", "etcd", "patroni", "haproxy", "rpc")
 # What listens on a node with a role: keys of plan:ports, and what has a port of its own.
@@ -200,21 +200,27 @@ def _without(pillar, paths):
             whole = path[:4]  # a list of roles with a wrong one in it is none
         else:
             whole = path
-        above = (
-            salt.utils.data.traverse_dict_and_list(sound, ":".join(map(str, whole[:-1])))
-            if whole[:-1]
-            else sound
-        )
+        above = _reached(sound, whole[:-1])
         if isinstance(above, dict):
             above.pop(whole[-1], None)
     return sound
+
+
+def _reached(data, path):
+    """Return what stands at a list of keys, None where it leads nowhere: an earlier fault may have taken it away."""
+    try:
+        for key in path:
+            data = data[key]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return data
 
 
 # meaning: each check takes a pillar without structural faults, in which anything may be missing
 
 
 def _get(pillar, path, default=None):
-    value = salt.utils.data.traverse_dict_and_list(pillar, path, default)
+    value = fanatico_plan.get(pillar, path, default)
     return default if value is None else value
 
 
