@@ -202,25 +202,24 @@ def checks(timeout=2):
 
 def _judge(facts):
     """Return the check of the virtual IP. Being the standby is as good as being the master."""
-    ok, critical = fanatico_verdict.ok, fanatico_verdict.critical
     address, role = facts["address"], facts["role"]
     if not facts["running"] and role == "master":
-        return critical(
+        return fanatico_verdict.critical(
             role,
             f"keepalived is dead and left {address} here: both balancers may hold it",
             "systemctl restart keepalived",
         )
     if not facts["running"]:
-        return critical(
+        return fanatico_verdict.critical(
             role, "keepalived does not run: this node cannot take over", "systemctl start keepalived"
         )
     if facts["answers"]:
         held = "held here" if role == "master" else "held by the other balancer; this one stands by"
-        return ok(role, f"{address} {held}")
+        return fanatico_verdict.ok(role, f"{address} {held}")
     if role == "master":
-        return critical(
+        return fanatico_verdict.critical(
             role, f"{address} is held here and no HAProxy answers on it", "systemctl status haproxy"
         )
-    return critical(
+    return fanatico_verdict.critical(
         role, f"{address} is not held here and does not answer", "salt 'haproxy*' fanatico_keepalived.state"
     )

@@ -245,7 +245,7 @@ def _judge_disk(facts):
     for status, limit in (("critical", "full"), ("degraded", "tight")):
         least = fanatico_plan.get(__pillar__, f"base:disk:{limit}", DISK[limit])
         if share < least["percent"] and free < least["gib"] * 1024**3:
-            return getattr(fanatico_verdict, status)(round(share), detail, f"du -xh {worst} | sort -h | tail")
+            return fanatico_verdict.check(status, round(share), detail, f"du -xh {worst} | sort -h | tail")
     return fanatico_verdict.ok(round(share), detail)
 
 

@@ -182,7 +182,6 @@ def checks():
 def _judge(seen, me):
     if not seen:
         return {}
-    ok, degraded, critical = fanatico_verdict.ok, fanatico_verdict.degraded, fanatico_verdict.critical
     hint = f"salt {me} state.apply roles.certified"
     ended = [
         name for name, one in seen.items() if one["reasons"] and (one["days"] is None or one["days"] < 0)
@@ -197,12 +196,16 @@ def _judge(seen, me):
         (one for one in seen.values() if one["days"] is not None), key=lambda one: one["days"], default=None
     )
     if ended:
-        verdict = critical(ended, "; ".join(f"{name}: {wrong[name]}" for name in ended), hint)
+        verdict = fanatico_verdict.critical(
+            ended, "; ".join(f"{name}: {wrong[name]}" for name in ended), hint
+        )
     elif wrong:
-        verdict = degraded(sorted(wrong), "; ".join(f"{name}: {why}" for name, why in wrong.items()), hint)
+        verdict = fanatico_verdict.degraded(
+            sorted(wrong), "; ".join(f"{name}: {why}" for name, why in wrong.items()), hint
+        )
     else:
         number = sum(one["days"] is not None for one in seen.values())
-        verdict = ok(
+        verdict = fanatico_verdict.ok(
             first["days"], f"{number} right, the first ends on {first['ends']}, in {first['days']} days"
         )
     return {"node.certificates": verdict}

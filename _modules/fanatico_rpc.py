@@ -442,67 +442,68 @@ def checks(timeout=2):
     return look(timeout)["checks"]
 
 
-def _verdicts():
-    return fanatico_verdict.ok, fanatico_verdict.degraded, fanatico_verdict.critical
-
-
 def _judge(facts, settings, now):
     """Return the checks for what the node and its peers said; ``now`` is the time in seconds since 1970."""
-    ok, degraded, critical = _verdicts()
     found = {}
     if facts.get("websocket"):
-        found["rpc.websocket"] = ok(True, "the WebSocket port shakes hands")
+        found["rpc.websocket"] = fanatico_verdict.ok(True, "the WebSocket port shakes hands")
     else:
-        found["rpc.websocket"] = critical(
+        found["rpc.websocket"] = fanatico_verdict.critical(
             False, facts["errors"]["websocket"], "journalctl -u fanatico-rpc -n 50"
         )
-    found["rpc.rotation"] = _judge_rotation(facts, ok, degraded)
+    found["rpc.rotation"] = _judge_rotation(facts)
     local = facts.get("local")
     if local is None:
-        found["rpc.http"] = critical(None, facts["errors"]["local"], "journalctl -u fanatico-rpc -n 50")
+        found["rpc.http"] = fanatico_verdict.critical(
+            None, facts["errors"]["local"], "journalctl -u fanatico-rpc -n 50"
+        )
         return found
     wanted = settings["chain_id"]
     if wanted is not None and local["chain_id"] != int(wanted):
-        found["rpc.http"] = critical(
+        found["rpc.http"] = fanatico_verdict.critical(
             local["chain_id"],
             f"this node is on chain {local['chain_id']}, the plan's is {wanted}",
             "salt-call state.apply rpc",
         )
     else:
-        found["rpc.http"] = ok(local["chain_id"], f"answers for chain {local['chain_id']}")
+        found["rpc.http"] = fanatico_verdict.ok(local["chain_id"], f"answers for chain {local['chain_id']}")
     best = max(facts["peers"].values(), default=local["head"])
     lag = max(0, best - local["head"])
     if local["syncing"]:
-        found["rpc.sync"] = critical(
+        found["rpc.sync"] = fanatico_verdict.critical(
             lag, f"syncing: block {local['head']}, peers at {best}", "wait, or see its log"
         )
     elif lag > MAX_LAG:
-        found["rpc.sync"] = degraded(
+        found["rpc.sync"] = fanatico_verdict.degraded(
             lag,
             f"block {local['head']} is {lag} behind the best peer's {best}",
             "journalctl -u fanatico-rpc -n 50",
         )
     else:
-        found["rpc.sync"] = ok(lag, f"block {local['head']}, {lag} behind the best peer")
+        found["rpc.sync"] = fanatico_verdict.ok(lag, f"block {local['head']}, {lag} behind the best peer")
     age = max(0, round(now - local["head_time"]))
     if age > STALL * settings["block_time"]:
-        found["rpc.head"] = degraded(
+        found["rpc.head"] = fanatico_verdict.degraded(
             local["head"],
             f"the newest block is {age} s old, one is due every {settings['block_time']} s",
             "salt 'rpc*' fanatico_rpc.head; if no node moves, the chain itself halts",
         )
     else:
-        found["rpc.head"] = ok(local["head"], f"the newest block is {age} s old")
+        found["rpc.head"] = fanatico_verdict.ok(local["head"], f"the newest block is {age} s old")
     return found
 
 
-def _judge_rotation(facts, ok, degraded):
+def _judge_rotation(facts):
     """Whether HAProxy sends this node requests; whatever keeps it out is a check of its own, so this one is never critical."""
     told = facts.get("rotation")
     if told is None:
-        return degraded(None, facts["errors"]["rotation"], "systemctl status fanatico-rpc-agent")
+        return fanatico_verdict.degraded(
+            None, facts["errors"]["rotation"], "systemctl status fanatico-rpc-agent"
+        )
     if told["drained"]:
-        return degraded(False, told["why"], f"salt-run fanatico.undrain {_me()}")
+        return fanatico_verdict.degraded(False, told["why"], f"salt-run fanatico.undrain {_me()}")
     if not told["ready"]:
-        return degraded(False, f"out of rotation: {told['why']}", "journalctl -u fanatico-rpc -n 50")
-    return ok(True, "HAProxy sends it requests")
+        return fanatico_verdict.degraded(
+            False, f"out of rotation: {told['why']}", "journalctl -u fanatico-rpc -n 50"
+        )
+    return fanatico_verdict.ok(True, "HAProxy sends it requests")

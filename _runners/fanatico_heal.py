@@ -66,7 +66,7 @@ def heal(host, what, why="", roles=(), settings=None):
     if reason:  # not even worth a line: whoever asks has made it up
         return {"decision": "refused", "reason": reason, **facts}
     try:
-        _change("told", host, what, begun)
+        _change(fanatico_guard.told, host, what, begun)
     except ValueError as exc:
         return _refuse_all(facts, exc, conf, begun)
     reason = _objection(host, what, roles, conf) or (_bare_objection(host) if what == "bare" else "")
@@ -96,11 +96,10 @@ def heal(host, what, why="", roles=(), settings=None):
             return _refuse(facts, "it would be cured now, were heal:only_say not set", conf, begun)
         outcome = _cure(host, what, conf, owner)
         if outcome.get("acted") or not (outcome["running"] or outcome.get("instead")):
-            _change(
-                "attempted", host, what, begun, conf["window"]
-            )  # silence counts too: it has held the lock
+            # Silence counts too: it has held the lock.
+            _change(fanatico_guard.attempted, host, what, begun, conf["window"])
         elif outcome["running"]:
-            _change("mistaken", host, begun, conf["window"])
+            _change(fanatico_guard.mistaken, host, begun, conf["window"])
     finally:
         fanatico_lock.release(_home(), owner=owner)
     if outcome.get("instead"):
@@ -257,7 +256,7 @@ def freeze(reason, duration="2h"):
         seconds = fanatico_guard.seconds(duration)
     except ValueError as exc:
         raise SaltInvocationError(f"duration: {exc}") from exc
-    _change("frozen", time.time(), seconds, str(reason), afresh=True)
+    _change(fanatico_guard.frozen, time.time(), seconds, str(reason), afresh=True)
     _note("freeze", "frozen", reason=str(reason), seconds=seconds)
     until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
     return f"Nothing is healed until {until}; `salt-run fanatico.unfreeze` ends that earlier."
@@ -275,7 +274,7 @@ def unfreeze():
 
         salt-run fanatico.unfreeze
     """
-    _change("thawed", afresh=True)
+    _change(fanatico_guard.thawed, afresh=True)
     _note("freeze", "thawed")
     return "Healing is on."
 
@@ -353,7 +352,7 @@ def _cure(host, what, conf, owner):
 
 
 def _refuse(facts, reason, conf, begun):
-    news = _change("refused", facts["host"], facts["what"], begun, reason, conf["window"])
+    news = _change(fanatico_guard.refused, facts["host"], facts["what"], begun, reason, conf["window"])
     if not news:
         return {"decision": "refused", "reason": reason, **facts}
     return _decide("refused", facts, reason, begun)
@@ -401,9 +400,8 @@ def _state():
     return fanatico_file.read_json(_file())
 
 
-def _change(name, *arguments, afresh=False):
+def _change(function, *arguments, afresh=False):
     """Change the guard's memory by one of the functions of ``fanatico_guard`` that return it, and return what else it says."""
-    function = getattr(fanatico_guard, name)
 
     def change(state):
         after = function(state, *arguments)

@@ -1,5 +1,5 @@
 """
-One question to many minions, with one deadline. Master only.
+One question to many minions, with one deadline. On the master: its runners ask, and its own minion.
 
 ``LocalClient.cmd`` asks after a silent minion again and again before it gives it up; a view of the whole cluster has
 to stand when a host is dead, and soon.

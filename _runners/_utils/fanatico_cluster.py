@@ -118,9 +118,7 @@ def _primary(plan, reports, silent):
     checks = reports[one]["health"]["checks"]
     write = checks.get("postgres.write", {"status": "ok"})
     if write["status"] != "ok":
-        return getattr(fanatico_verdict, write["status"])(
-            writable, f"{one}: {write['detail']}", write["hint"]
-        )
+        return fanatico_verdict.check(write["status"], writable, f"{one}: {write['detail']}", write["hint"])
     return fanatico_verdict.ok(writable, f"{one} alone takes writes")
 
 
