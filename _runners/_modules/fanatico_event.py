@@ -33,7 +33,7 @@ def counts(host=None, kind="fault", every=4, burst=4, *_):
 
     .. code-block:: bash
 
-        salt-call --local fanatico_event.counts db1
+        salt-run salt.cmd fanatico_event.counts db1
     """
     if not isinstance(host, str) or host not in _nodes():
         return False
