@@ -178,7 +178,14 @@ def _modules():
 
 def _outdated(nodes, wanted):
     answers = fanatico_sweep.ask(__opts__, nodes, "fanatico_node.modules", timeout=15)
-    return [node for node in nodes if answers.get(node) != wanted]
+    return [node for node in nodes if _ours(answers.get(node)) != wanted]
+
+
+def _ours(answer):
+    """Return what a minion has of the kinds that we hand out; ``saltutil.sync_all`` brings others, which it may keep."""
+    if not isinstance(answer, dict):
+        return None
+    return {path: value for path, value in answer.items() if str(path).split("/")[0] in _KINDS}
 
 
 def _key(folder, name):

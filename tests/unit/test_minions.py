@@ -148,6 +148,11 @@ def test_who_has_others_is_given_the_trees(handed_out, has):
     assert len(functions) == len(arguments) == len(runner._KINDS) + 1
 
 
+def test_what_sync_all_brings_beside_ours_is_kept(handed_out):
+    more = {**TREE, "output/fanatico.py": "dd"}
+    assert handed_out(Minions({"etcd1": more, "db1": TREE, "rpc1": TREE})) == {"synced": []}
+
+
 def test_a_minion_that_does_not_take_them_is_named(handed_out):
     with pytest.raises(
         CommandExecutionError, match=r"db1: the modules are still not .* salt -L db1 saltutil.sync_all"
