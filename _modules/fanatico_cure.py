@@ -18,7 +18,6 @@ __virtualname__ = "fanatico_cure"
 
 _ASK = 1  # seconds; the beacon's process waits for the answer
 _RENEW_DAYS = 30  # as in fanatico_pki
-_MAX_LAG = 3  # blocks, as in fanatico_rpc
 _LOOPS = 4  # restarts by systemd, which a unit that stays up does not come to
 _LATEST = 10  # seconds for a chain node's answer; one that is later is slow, which health says, and not hung
 _HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
@@ -44,6 +43,10 @@ def _roles():
 
 def _get(path, default=None):
     return _util("fanatico_plan.get")(__pillar__, path, default)
+
+
+def _setting(path):
+    return _util("fanatico_plan.setting")(__pillar__, path)
 
 
 def symptoms(states=None):
@@ -716,7 +719,7 @@ def _rpc_behind():
         with contextlib.suppress(CommandExecutionError):
             heads.append(__salt__["fanatico_rpc.heard"](peer, timeout=_ASK)["head"] or 0)
     lag = max(heads, default=0) - int(block["number"], 16)
-    if lag <= _MAX_LAG or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
+    if lag <= _setting("rpc:health:max_lag") or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
         return ""
     time.sleep(1)  # one that catches up has old blocks too, and a new one every moment
     if __salt__["fanatico_rpc.head"](timeout=_ASK) == int(block["number"], 16):

@@ -92,6 +92,7 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "plan": {**plan, "nodes": {**plan["nodes"], "one": {"address": "127.0.0.1", "roles": roles}}},
         "etcd": {"data_dir": str(tmp_path / "etcd")},
         "postgresql": {"data_dir": str(tmp_path / "pg")},
+        "rpc": {"health": {"max_lag": 3}},
     }
     salt = {
         "fanatico_unit.states": node.states,
@@ -226,6 +227,13 @@ def test_a_leader_one_that_is_being_copied_and_one_that_is_paused_are_not_lost(n
 def test_a_chain_node_that_will_catch_up_or_has_nobody_to_follow_is_not_behind(node, change):
     vars(node).update(change)
     assert cure.symptoms() == {}
+
+
+@pytest.mark.parametrize(("max_lag", "told"), [(7, ["rpc-behind"]), (8, [])])
+def test_how_far_behind_a_chain_node_may_be_is_the_pillars_to_say(node, max_lag, told):
+    cure.__pillar__["rpc"]["health"]["max_lag"] = max_lag
+    vars(node).update(block_age=60, best=9)
+    assert list(cure.symptoms()) == told
 
 
 @pytest.mark.parametrize(("days", "told"), [(20, False), (14, True), (None, True)])
