@@ -423,7 +423,7 @@ def _load_firewall(timeout):
 
 
 def _etcd_directory():
-    return pathlib.Path(_get("etcd:data_dir", "/var/lib/etcd"))
+    return pathlib.Path(_setting("etcd:data_dir"))
 
 
 def _etcd_data_lost():
