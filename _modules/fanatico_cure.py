@@ -535,7 +535,7 @@ def _postgres_failed():
 
 
 def _data_directory():
-    return pathlib.Path(_get("postgresql:data_dir", "/var/lib/postgresql/17/main"))
+    return pathlib.Path(_util("fanatico_patroni_plan.data_directory")(__pillar__["postgresql"]))
 
 
 def _does_not_stay_up():

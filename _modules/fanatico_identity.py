@@ -28,7 +28,8 @@ def wanted(role):
 
         salt db1 fanatico_identity.wanted patroni
     """
-    pillar = {**__pillar__, "plan": _util("fanatico_plan.complete")(__pillar__["plan"])}
+    whole = _util("fanatico_patroni_plan.completed")(__pillar__)
+    pillar = {**whole, "plan": _util("fanatico_plan.complete")(__pillar__["plan"])}
     return _util("fanatico_identity.facts")(pillar, __opts__["id"], role, _util("fanatico_plan.get"))
 
 

@@ -11,15 +11,6 @@ import subprocess
 
 from salt.exceptions import CommandExecutionError
 
-# Where a role's data lies; the root file system is looked at everywhere.
-DATA = {
-    "etcd": ["/var/lib/etcd"],
-    "patroni": ["/var/lib/postgresql"],
-    "master": ["/var/lib/fanatico", "/var/cache/salt"],
-}
-# Degraded, and critical, below both: percent free and GiB free; pillar `base:disk` has others.
-DISK = {"tight": {"percent": 10, "gib": 5}, "full": {"percent": 3, "gib": 1}}
-
 MASTER_KEYS = "/etc/salt/pki/master"
 MASTER_PORTS = {"publish": 4505, "request": 4506}
 
@@ -34,6 +25,10 @@ def _util(name):
 
 def _roles():
     return _util("fanatico_plan.roles")(__pillar__["plan"], __opts__["id"])
+
+
+def _setting(path):
+    return _util("fanatico_plan.setting")(__pillar__, path)
 
 
 def look(timeout=2):
@@ -158,17 +153,21 @@ def _drifted():
 
 
 def _data_paths():
-    return sorted({"/", *(path for role in _roles() for path in DATA.get(role, []))})
+    """Return where the data of this node's roles lie; the root file system is looked at everywhere."""
+    places = {
+        "etcd": lambda: [_setting("etcd:data_dir")],
+        "patroni": lambda: [_util("fanatico_patroni_plan.data_directory")(__pillar__["postgresql"])],
+        "master": lambda: ["/var/lib/fanatico", "/var/cache/salt"],
+    }
+    return sorted({"/", *(path for role in _roles() for path in places.get(role, list)())})
 
 
 def _disks(paths):
-    """Return ``{path: {"total", "free"}}`` in bytes, each file system once."""
+    """Return ``{path: {"total", "free"}}`` in bytes, each file system once; of what is not there yet, the one it will be in."""
     found, seen = {}, set()
-    for path in paths:
-        try:
-            device, room = os.stat(path).st_dev, os.statvfs(path)
-        except FileNotFoundError:
-            continue
+    for wanted in map(pathlib.Path, paths):
+        path = str(next(place for place in (wanted, *wanted.parents) if place.exists()))
+        device, room = os.stat(path).st_dev, os.statvfs(path)
         if device not in seen:
             seen.add(device)
             found[path] = {"total": room.f_blocks * room.f_frsize, "free": room.f_bavail * room.f_frsize}
@@ -244,7 +243,7 @@ def _judge_disk(facts):
     share, free = percent[worst], facts["disk"][worst]["free"]
     detail = f"{worst} has {free / 1024**3:.1f} GiB free ({share:.0f} %)"
     for status, limit in (("critical", "full"), ("degraded", "tight")):
-        least = _util("fanatico_plan.get")(__pillar__, f"base:disk:{limit}", DISK[limit])
+        least = _setting(f"base:disk:{limit}")
         if share < least["percent"] and free < least["gib"] * 1024**3:
             return _util(f"fanatico_verdict.{status}")(
                 round(share), detail, f"du -xh {worst} | sort -h | tail"

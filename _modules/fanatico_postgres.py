@@ -65,6 +65,10 @@ def _get(path, default=None):
     return _util("fanatico_plan.get")(__pillar__, path, default)
 
 
+def _setting(path):
+    return _util("fanatico_plan.setting")(__pillar__, path)
+
+
 def _plain(value):
     """Return ``value`` as something msgpack and JSON know."""
     if isinstance(value, (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)):
@@ -147,7 +151,7 @@ def query(
         parts = {name: compose.Identifier(value) for name, value in (identifiers or {}).items()}
         parts.update({name: compose.Literal(value) for name, value in (literals or {}).items()})
         statement = statement.format(**parts)
-    port = port or _get("plan:ports:postgres", 5432)
+    port = port or _setting("plan:ports:postgres")
     where = f"{host or SOCKET_DIRECTORY} port {port}"
     try:
         with psycopg.connect(
@@ -235,6 +239,19 @@ def application_connections():
         salt db1 fanatico_postgres.application_connections
     """
     return _util("fanatico_validate.application_connections")(__pillar__)
+
+
+def wanted():
+    """
+    Return the pillar's ``postgresql`` with what follows from it: ``data_dir``, ``bin_dir`` and the ``parameters`` in force.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_postgres.wanted
+    """
+    return _util("fanatico_patroni_plan.postgresql")(__pillar__)
 
 
 def status(timeout=2):

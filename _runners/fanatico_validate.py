@@ -99,7 +99,10 @@ def _faults(plan, samples, pillars):
 def _fixed(plan, pillars):
     """What the hosts that answer cannot change in place; a host that is new, or does not answer, has nothing to say to it."""
     common = {key: value for pillar in pillars.values() for key, value in pillar.items()}
-    whole = {**common, "plan": __utils__["fanatico_plan.complete"](common.get("plan", plan))}
+    whole = {
+        **__utils__["fanatico_patroni_plan.completed"](common),
+        "plan": __utils__["fanatico_plan.complete"](common.get("plan", plan)),
+    }
     answers = __utils__["fanatico_sweep.ask"](
         __opts__, list(plan["nodes"]), "fanatico_identity.kept", timeout=_ASK
     )

@@ -34,11 +34,11 @@ _PARAMETERS_ELSEWHERE = {
     "primary_conninfo": "Patroni sets it",
     "synchronous_standby_names": "Patroni sets it, see patroni:dynamic:synchronous_mode",
 }
-# PostgreSQL's own, or of salt/postgresql where that says something else (tests/unit/test_validate.py holds them together).
+# PostgreSQL's own, where the pillar leaves a parameter to it.
 _LIMITS = {
-    "max_connections": 200,
+    "max_connections": 100,
     "superuser_reserved_connections": 3,
-    "reserved_connections": 3,
+    "reserved_connections": 0,
     "max_wal_senders": 10,
     "max_replication_slots": 10,
 }
@@ -433,11 +433,10 @@ def application_connections(pillar):
 
 
 def _limits(pillar):
-    """Return the numbers that PostgreSQL will start with; one that is no number counts as the usual one."""
+    """Return the numbers that PostgreSQL will start with; one that is no number counts as PostgreSQL's own."""
     given = _get(pillar, "postgresql:parameters", {})
     return {
-        name: int(given[name]) if str(given.get(name)).isdecimal() else usual
-        for name, usual in _LIMITS.items()
+        name: int(given[name]) if str(given.get(name)).isdecimal() else own for name, own in _LIMITS.items()
     }
 
 

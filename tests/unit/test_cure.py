@@ -236,6 +236,14 @@ def test_how_far_behind_a_chain_node_may_be_is_the_pillars_to_say(node, max_lag,
     assert list(cure.symptoms()) == told
 
 
+def test_the_data_are_looked_for_where_the_pillar_has_them(node):
+    """A fault of lost data ends with a copy made anew: the place must be the one that the daemons were given."""
+    assert cure._etcd_directory() == node.folder / "etcd"
+    assert cure._data_directory() == node.folder / "pg"
+    cure.__pillar__["postgresql"] = {"version": 18, "data_dir": ""}
+    assert str(cure._data_directory()) == "/var/lib/postgresql/18/main"
+
+
 @pytest.mark.parametrize(("days", "told"), [(20, False), (14, True), (None, True)])
 def test_certificates_that_the_nightly_job_left_are_told_by_found_and_not_by_the_beacon(node, days, told):
     node.certificates["patroni/etcd"] = {"days": days, "reasons": ["it ends"]}
