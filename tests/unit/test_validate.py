@@ -476,6 +476,13 @@ def test_the_limits_that_validation_counts_with_are_those_of_the_states():
     assert f"port_maxconn = haproxy.maxconn // {fanatico_validate._PORT_SHARE}" in template
 
 
+def test_a_parameter_that_is_left_to_postgresql_counts_with_its_own_default():
+    assert faults({"postgresql:parameters:jit": None}) == []
+    found = faults({"postgresql:parameters:max_connections": None, "postgresql:application:connections": 90})
+    assert len(found) == 1
+    assert "are more than max_connections (100)" in found[0]
+
+
 def test_a_database_node_counts_without_the_balancers_settings():
     found = faults({"haproxy:maxconn": GONE, "postgresql:parameters:max_connections": 1000})
     assert found == []
