@@ -17,7 +17,6 @@ from salt.exceptions import CommandExecutionError
 __virtualname__ = "fanatico_cure"
 
 _ASK = 1  # seconds; the beacon's process waits for the answer
-_RENEW_DAYS = 30  # as in fanatico_pki
 _LOOPS = 4  # restarts by systemd, which a unit that stays up does not come to
 _LATEST = 10  # seconds for a chain node's answer; one that is later is slow, which health says, and not hung
 _HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
@@ -337,7 +336,7 @@ def _unwell():
 
 def _certificate_ending():
     """A certificate that should have been renewed by the nightly job, and was not: half of that time is over."""
-    owed = _get("pki:renew_days", _RENEW_DAYS) / 2
+    owed = _setting("pki:renew_days") / 2
     ending = {
         name: one["days"]
         for name, one in __salt__["fanatico_pki.look"]().items()

@@ -7,8 +7,6 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-RENEW_DAYS = 30
-
 
 def _util(name):
     """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
@@ -18,6 +16,10 @@ def _util(name):
 
 def _get(path, default=None):
     return _util("fanatico_plan.get")(__pillar__, path, default)
+
+
+def _setting(path):
+    return _util("fanatico_plan.setting")(__pillar__, path)
 
 
 def wanted(role=None):
@@ -84,7 +86,7 @@ def _look(one, now):
         key,
         issuer,
         now,
-        _get("pki:renew_days", RENEW_DAYS),
+        _setting("pki:renew_days"),
         proven=not found or not trust or _util("fanatico_pki.signed")(_read(one["cert"]), trust),
     )
     return {

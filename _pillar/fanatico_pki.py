@@ -44,7 +44,7 @@ def ext_pillar(minion_id, pillar, directory):
     if used:
         given["schedule"] = {"certificates": NIGHTLY}
     if "master" in roles:
-        days = __utils__["fanatico_plan.get"](pillar, "pki:days", 90)
+        days = __utils__["fanatico_plan.setting"](pillar, "pki:days")
         given["x509_signing_policies"] = __utils__["fanatico_pki.policies"](
             plan, directory, days, datetime.datetime.now(datetime.UTC)
         )

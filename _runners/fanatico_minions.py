@@ -9,7 +9,6 @@ import salt.fileclient
 
 __virtualname__ = "fanatico"
 
-_PATIENCE = 60  # seconds that minions have to answer, where the pillar says nothing
 _SWEEP = 3  # seconds each test.ping has
 _KINDS = (
     "utils",
@@ -122,7 +121,7 @@ def wait_minions(timeout=None, ids=None):
 def _patience(plan):
     master = __utils__["fanatico_plan.nodes"](plan, "master")[0]
     pillar, _ = __utils__["fanatico_master.compiled"](__opts__, master)
-    return __utils__["fanatico_plan.get"](pillar, "master:answer_within", _PATIENCE)
+    return __utils__["fanatico_plan.setting"](pillar, "master:answer_within")
 
 
 def sync_modules(timeout=120):

@@ -66,7 +66,7 @@ def flows(plan, settings):
     everybody = _addresses(plan)
     for port in SALT_PORTS:
         found.append(_flow(f"salt_{port}", port, _addresses(plan, "master"), everybody))
-    found.append(_flow("ssh", settings.get("ssh_port", 22), everybody, admins(plan, settings)))
+    found.append(_flow("ssh", settings["ssh_port"], everybody, admins(plan, settings)))
     found.append(_flow("vrrp", None, _addresses(plan, "haproxy"), _addresses(plan, "haproxy"), VRRP))
     for extra in settings.get("allow", ()):
         to = sorted({address for role in extra["roles"] for address in _listening(plan, role)})

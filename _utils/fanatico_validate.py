@@ -545,8 +545,8 @@ def _database_faults(pillar):
 
 
 def _certificate_faults(pillar):
-    days, renew = _get(pillar, "pki:days", 90), _get(pillar, "pki:renew_days", 30)
-    if renew >= days:
+    days, renew = _get(pillar, "pki:days"), _get(pillar, "pki:renew_days")
+    if days is not None and renew is not None and renew >= days:
         text = f"{renew} is not less than pki:days, every run would replace every certificate"
         yield ["pki", "renew_days"], f"{text}; use at most {days - 1}"
 

@@ -13,6 +13,7 @@ from _beacons import fanatico as beacon
 from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
 from _utils import fanatico_aside, fanatico_file, fanatico_guard, fanatico_patroni_plan, fanatico_plan
+from tests.support.pillar import shipped
 
 
 class Node:
@@ -93,6 +94,7 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "etcd": {"data_dir": str(tmp_path / "etcd")},
         "postgresql": {"data_dir": str(tmp_path / "pg")},
         "rpc": {"health": {"max_lag": 3}},
+        "pki": shipped("pki"),
     }
     salt = {
         "fanatico_unit.states": node.states,
