@@ -171,14 +171,14 @@ def bare():
     return f"{' and '.join(missing)} is not installed" if missing else ""
 
 
-def apply(what, samples=3, timeout=60):
+def apply(what, samples=None, timeout=60):
     """
     Cure one fault of this node if it still has it, and prove that it is gone.
 
     what
         A fault that ``symptoms`` names, or a unit that is down.
     samples
-        So many looks in a row must find it gone.
+        So many looks in a row must find it gone; pillar ``heal:samples`` without it.
     timeout
         Seconds for all of it.
 
@@ -192,6 +192,7 @@ def apply(what, samples=3, timeout=60):
 
         salt etcd1 fanatico_cure.apply etcd-full
     """
+    samples = _setting("heal:samples") if samples is None else samples
     if what not in _SYMPTOMS:
         cause = _CAUSES.get(what)
         seen = _SYMPTOMS[cause]() if cause else ""
@@ -311,13 +312,13 @@ def _apply_states(sls=None):
 
 def _drift():
     """What has drifted and may be put right without a person, by pillar ``heal:correct``."""
-    kinds = _get("heal:correct", [])
+    kinds = _setting("heal:correct")
     components = __salt__["fanatico_node.correctable"](kinds) if kinds else {}
     return f"drifted: {', '.join(components)}" if components else ""
 
 
 def _correct(timeout):
-    components = __salt__["fanatico_node.correctable"](_get("heal:correct", []))
+    components = __salt__["fanatico_node.correctable"](_setting("heal:correct"))
     _apply_states([sls for one in components.values() for sls in one])
     return f"{', '.join(components)} put right"
 
@@ -710,7 +711,7 @@ def _rpc_behind():
     if not _active("fanatico-rpc.service"):
         return ""
     block = __salt__["fanatico_rpc.call"]("eth_getBlockByNumber", ["latest", False], timeout=_ASK)
-    if time.time() - int(block["timestamp"], 16) < _util("fanatico_guard.settings")(_get("heal"))["behind"]:
+    if time.time() - int(block["timestamp"], 16) < _setting("heal:behind"):
         return ""
     # One after the other: the beacon's process is no place for threads.
     heads = []

@@ -105,7 +105,7 @@ def _distrusted(host):
         state = __utils__["fanatico_file.read_json"](_home() / "guard.json")
     except ValueError:
         return False
-    return guard(state, host, time.time(), __utils__["fanatico_guard.settings"]()["window"])
+    return guard(state, host, time.time())
 
 
 def started(host, timeout=20):

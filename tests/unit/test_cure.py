@@ -95,6 +95,7 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
         "postgresql": {"data_dir": str(tmp_path / "pg")},
         "rpc": {"health": {"max_lag": 3}},
         "pki": shipped("pki"),
+        "heal": shipped("heal"),
     }
     salt = {
         "fanatico_unit.states": node.states,
@@ -280,7 +281,7 @@ def test_drift_is_put_right_as_far_as_the_pillar_allows(node, monkeypatch):
     cure.__salt__["fanatico_node.correctable"] = lambda kinds: dict(drifted) if "files" in kinds else {}
     monkeypatch.setattr(cure, "_apply_states", node.act("apply", drifted.clear))
     assert not cure.apply("drift", timeout=5)["acted"]
-    cure.__pillar__["heal"] = {"correct": ["files"]}
+    cure.__pillar__["heal"]["correct"] = ["files"]
     told = cure.apply("drift", samples=3, timeout=5)
     assert (told["acted"], told["running"], told["did"]) == (True, True, "haproxy put right")
     assert node.done == [("apply", ["haproxy.configured", "haproxy.running"])]
@@ -452,7 +453,6 @@ class Fleet:
             "fanatico_sweep.ask": self.ask,
             "fanatico_guard.believed": fanatico_guard.believed,
             "fanatico_guard.distrusted": fanatico_guard.distrusted,
-            "fanatico_guard.settings": fanatico_guard.settings,
             "fanatico_file.read_json": fanatico_file.read_json,
         }
         reconciler.__salt__ = {
@@ -500,7 +500,7 @@ def test_a_look_hands_on_what_the_host_has_reported(fleet):
 
 def test_who_has_reported_too_much_that_was_not_there_is_not_asked(fleet, tmp_path):
     fleet.answers = {"db1": {"patroni.service": "stopped"}, "db2": {"patroni.service": "stopped"}}
-    wrong = {"mistaken": {"db1": [time.time()] * fanatico_guard.MISTAKES}}
+    wrong = {"mistaken": {"db1": [time.time() + 60] * fanatico_guard.MISTAKES}}
     (tmp_path / "guard.json").write_text(json.dumps(wrong))
     assert reconciler.look("db1") == {}
     assert reconciler.look("db2") != {}

@@ -4,6 +4,7 @@ import pytest
 
 from _runners import fanatico_heal as runner
 from _utils import fanatico_file, fanatico_guard, fanatico_history, fanatico_lock, fanatico_plan
+from tests.support.pillar import shipped
 
 
 class Fleet:
@@ -38,8 +39,10 @@ def fleet(plan, tmp_path, monkeypatch):
     made = Fleet(plan)
     utils = {
         "fanatico_master.plan": lambda opts: plan,
+        "fanatico_master.compiled": lambda opts, node: ({"heal": shipped("heal")}, []),
         "fanatico_plan.address": fanatico_plan.address,
         "fanatico_plan.nodes": fanatico_plan.nodes,
+        "fanatico_plan.setting": fanatico_plan.setting,
         "fanatico_sweep.ask": made.ask,
         **{f"fanatico_guard.{name}": one for name, one in vars(fanatico_guard).items() if callable(one)},
         **{f"fanatico_file.{name}": one for name, one in vars(fanatico_file).items() if callable(one)},
