@@ -57,7 +57,6 @@ _OWN_DATABASES = ("fanatico_proof", "postgres", "template0", "template1")
 _NO = ("off", "false", "no", "0")
 _PARAMETERS_THAT_LOSE_WRITES = {"fsync": _NO, "full_page_writes": _NO, "synchronous_commit": (*_NO, "local")}
 _WATCHDOG_MARGIN = 5  # seconds by which the watchdog bites before the lease ends (Patroni's own default)
-_SSH = {22: "sshd"}
 _MASTER = {4505: "salt-master", 4506: "salt-master"}
 
 _TYPES = {
@@ -363,7 +362,7 @@ def _port_faults(pillar):
         if {"haproxy", "rpc"} <= set(roles):
             text = "haproxy and rpc cannot share a node: both listen on plan:ports:rpc_http and rpc_ws"
             yield path, f"{text}; put one of them elsewhere"
-        taken = dict(_SSH | _MASTER if "master" in roles else _SSH)
+        taken = {_get(pillar, "firewall:ssh_port"): "sshd"} | (_MASTER if "master" in roles else {})
         for key in dict.fromkeys(key for role in roles for key in _PORTS.get(role, ()) if key in ports):
             owner = taken.setdefault(ports[key], key)
             if owner != key and (key, owner) not in said:
@@ -552,7 +551,7 @@ def _certificate_faults(pillar):
 
 
 def _version_faults(pillar):
-    why = broken_pair(_get(pillar, "etcd:version", ""), _get(pillar, "patroni:version", ""))
+    why = broken_pair(_get(pillar, "etcd:version"), _get(pillar, "patroni:version"))
     if why:
         yield ["etcd", "version"], f"{why}; choose another of the two"
 

@@ -46,6 +46,7 @@ def fleet(plan, monkeypatch):
         "fanatico_master.compiled": lambda opts, node: ({"cloudflare": {"ranges": ["10.0.0.0/8"]}}, []),
         "fanatico_plan.nodes": fanatico_plan.nodes,
         "fanatico_plan.get": fanatico_plan.get,
+        "fanatico_plan.setting": fanatico_plan.setting,
         "fanatico_sweep.ask": made.ask,
         "fanatico_wait.until": lambda look, timeout, interval: look(),
     }

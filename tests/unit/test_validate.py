@@ -229,6 +229,10 @@ ONE_FAULT = [
         "plan:ports:rpc_ws: 22 is that of sshd too, and haproxy1 has both; give one of them another port",
     ),
     (
+        {"plan:ports:rpc_ws": 2222, "firewall:ssh_port": 2222},
+        "plan:ports:rpc_ws: 2222 is that of sshd too, and haproxy1 has both; give one of them another port",
+    ),
+    (
         {"plan:nodes:haproxy1:roles": ["haproxy", "patroni"], "plan:nodes:haproxy1:address": "10.0.0.12"},
         "plan:ports:postgres: 5432 is that of postgres_primary too, and haproxy1 has both; "
         "give one of them another port",
