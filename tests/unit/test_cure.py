@@ -239,6 +239,15 @@ def test_how_far_behind_a_chain_node_may_be_is_the_pillars_to_say(node, max_lag,
     assert list(cure.symptoms()) == told
 
 
+def test_before_its_pillar_has_the_settings_a_node_has_no_fault_and_the_beacon_goes_on(node):
+    """For a moment after a change of the tree a minion may have the modules and not yet the pillar."""
+    for name in ("etcd", "postgresql", "rpc", "pki", "heal"):
+        del cure.__pillar__[name]
+    vars(node).update(block_age=60, best=9)
+    assert cure.symptoms() == {}
+    assert cure.found() == {}
+
+
 def test_the_data_are_looked_for_where_the_pillar_has_them(node):
     """A fault of lost data ends with a copy made anew: the place must be the one that the daemons were given."""
     assert cure._etcd_directory() == node.folder / "etcd"
