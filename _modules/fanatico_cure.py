@@ -535,7 +535,7 @@ def _postgres_failed():
 
 
 def _data_directory():
-    return pathlib.Path(_util("fanatico_patroni_plan.data_directory")(__pillar__["postgresql"]))
+    return pathlib.Path(_util("fanatico_patroni_plan.data_directory")(_setting("postgresql")))
 
 
 def _does_not_stay_up():

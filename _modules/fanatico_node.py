@@ -156,7 +156,7 @@ def _data_paths():
     """Return where the data of this node's roles lie; the root file system is looked at everywhere."""
     places = {
         "etcd": lambda: [_setting("etcd:data_dir")],
-        "patroni": lambda: [_util("fanatico_patroni_plan.data_directory")(__pillar__["postgresql"])],
+        "patroni": lambda: [_util("fanatico_patroni_plan.data_directory")(_setting("postgresql"))],
         "master": lambda: ["/var/lib/fanatico", "/var/cache/salt"],
     }
     return sorted({"/", *(path for role in _roles() for path in places.get(role, list)())})

@@ -85,7 +85,7 @@ def wanted_config():
 
 
 def _data_directory():
-    return _util("fanatico_patroni_plan.data_directory")(__pillar__["postgresql"])
+    return _util("fanatico_patroni_plan.data_directory")(_setting("postgresql"))
 
 
 def _ask(path, timeout, node=None):
