@@ -25,8 +25,6 @@ import fanatico_wait
 __virtualname__ = "fanatico_cure"
 
 _ASK = 1  # seconds; the beacon's process waits for the answer
-_RENEW_DAYS = 30  # as in fanatico_pki
-_MAX_LAG = 3  # blocks, as in fanatico_rpc
 _LOOPS = 4  # restarts by systemd, which a unit that stays up does not come to
 _LATEST = 10  # seconds for a chain node's answer; one that is later is slow, which health says, and not hung
 _HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
@@ -46,6 +44,10 @@ def _roles():
 
 def _get(path, default=None):
     return fanatico_plan.get(__pillar__, path, default)
+
+
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
 
 
 def symptoms(states=None):
@@ -171,14 +173,14 @@ def bare():
     return f"{' and '.join(missing)} is not installed" if missing else ""
 
 
-def apply(what, samples=3, timeout=60):
+def apply(what, samples=None, timeout=60):
     """
     Cure one fault of this node if it still has it, and prove that it is gone.
 
     what
         A fault that ``symptoms`` names, or a unit that is down.
     samples
-        So many looks in a row must find it gone.
+        So many looks in a row must find it gone; pillar ``heal:samples`` without it.
     timeout
         Seconds for all of it.
 
@@ -192,6 +194,7 @@ def apply(what, samples=3, timeout=60):
 
         salt etcd1 fanatico_cure.apply etcd-full
     """
+    samples = _setting("heal:samples") if samples is None else samples
     if what not in _SYMPTOMS:
         cause = _CAUSES.get(what)
         seen = _SYMPTOMS[cause]() if cause else ""
@@ -311,13 +314,13 @@ def _apply_states(sls=None):
 
 def _drift():
     """What has drifted and may be put right without a person, by pillar ``heal:correct``."""
-    kinds = _get("heal:correct", [])
+    kinds = _setting("heal:correct")
     components = __salt__["fanatico_node.correctable"](kinds) if kinds else {}
     return f"drifted: {', '.join(components)}" if components else ""
 
 
 def _correct(timeout):
-    components = __salt__["fanatico_node.correctable"](_get("heal:correct", []))
+    components = __salt__["fanatico_node.correctable"](_setting("heal:correct"))
     _apply_states([sls for one in components.values() for sls in one])
     return f"{', '.join(components)} put right"
 
@@ -336,7 +339,7 @@ def _unwell():
 
 def _certificate_ending():
     """A certificate that should have been renewed by the nightly job, and was not: half of that time is over."""
-    owed = _get("pki:renew_days", _RENEW_DAYS) / 2
+    owed = _setting("pki:renew_days") / 2
     ending = {
         name: one["days"]
         for name, one in __salt__["fanatico_pki.look"]().items()
@@ -422,7 +425,7 @@ def _load_firewall(timeout):
 
 
 def _etcd_directory():
-    return pathlib.Path(_get("etcd:data_dir", "/var/lib/etcd"))
+    return pathlib.Path(_setting("etcd:data_dir"))
 
 
 def _etcd_data_lost():
@@ -534,7 +537,7 @@ def _postgres_failed():
 
 
 def _data_directory():
-    return pathlib.Path(_get("postgresql:data_dir", "/var/lib/postgresql/17/main"))
+    return pathlib.Path(fanatico_patroni_plan.data_directory(_setting("postgresql")))
 
 
 def _does_not_stay_up():
@@ -710,7 +713,7 @@ def _rpc_behind():
     if not _active("fanatico-rpc.service"):
         return ""
     block = __salt__["fanatico_rpc.call"]("eth_getBlockByNumber", ["latest", False], timeout=_ASK)
-    if time.time() - int(block["timestamp"], 16) < fanatico_guard.settings(_get("heal"))["behind"]:
+    if time.time() - int(block["timestamp"], 16) < _setting("heal:behind"):
         return ""
     # One after the other: the beacon's process is no place for threads.
     heads = []
@@ -718,7 +721,7 @@ def _rpc_behind():
         with contextlib.suppress(CommandExecutionError):
             heads.append(__salt__["fanatico_rpc.heard"](peer, timeout=_ASK)["head"] or 0)
     lag = max(heads, default=0) - int(block["number"], 16)
-    if lag <= _MAX_LAG or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
+    if lag <= _setting("rpc:health:max_lag") or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
         return ""
     time.sleep(1)  # one that catches up has old blocks too, and a new one every moment
     if __salt__["fanatico_rpc.head"](timeout=_ASK) == int(block["number"], 16):

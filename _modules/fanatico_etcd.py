@@ -19,9 +19,7 @@ import fanatico_plan
 import fanatico_verdict
 import fanatico_wait
 
-DATA_DIRECTORY = "/var/lib/etcd"
 UNIT = "etcd.service"
-QUOTA_BYTES = 2 * 1024**3  # etcd's own default
 
 
 def _get(path, default=None):
@@ -32,6 +30,10 @@ def _me():
     return __opts__["id"]
 
 
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
+
+
 def _nodes():
     """Return ``{id: address}`` of the etcd nodes, this one first where it is one."""
     addresses = fanatico_plan.addresses(__pillar__["plan"], "etcd")
@@ -39,7 +41,7 @@ def _nodes():
 
 
 def _url(address, path=""):
-    return f"https://{address}:{_get('plan:ports:etcd_client', 2379)}{path}"
+    return f"https://{address}:{_setting('plan:ports:etcd_client')}{path}"
 
 
 def _peer_url(name):
@@ -48,7 +50,7 @@ def _peer_url(name):
         raise CommandExecutionError(
             f"{name} is not an etcd node of the plan: it has {', '.join(sorted(nodes))}"
         )
-    return f"https://{nodes[name]}:{_get('plan:ports:etcd_peer', 2380)}"
+    return f"https://{nodes[name]}:{_setting('plan:ports:etcd_peer')}"
 
 
 def _tls():
@@ -235,7 +237,7 @@ def local_state():
 
         salt 'etcd*' fanatico_etcd.local_state
     """
-    directory = pathlib.Path(_get("etcd:data_dir", DATA_DIRECTORY))
+    directory = pathlib.Path(_setting("etcd:data_dir"))
     return {
         "data_dir": (directory / "member").is_dir(),
         "active": __salt__["fanatico_unit.states"](UNIT)[UNIT]["active"] == "active",
@@ -280,7 +282,7 @@ def _client(timeout=5):
             continue
         client = etcd3.client(
             host=address,
-            port=_get("plan:ports:etcd_client", 2379),
+            port=_setting("plan:ports:etcd_client"),
             timeout=timeout,
             ca_cert=tls["ca"],
             cert_cert=tls["cert"],
@@ -798,9 +800,9 @@ def look(timeout=2):
             )
         elif error is None:
             facts |= value if name == "inside" else {name: value}
-    checks = _judge(facts, _me(), _get("etcd:quota_backend_bytes", QUOTA_BYTES))
+    checks = _judge(facts, _me(), _setting("etcd:quota_backend_bytes"))
     if facts.get("users"):
-        checks["etcd.users"] = _judge_users(facts["users"], _get("etcd:users", []))
+        checks["etcd.users"] = _judge_users(facts["users"], _setting("etcd:users"))
     return {"facts": facts, "checks": checks}
 
 

@@ -258,7 +258,7 @@ def _refuse_to_lock_out():
     settings, plan = _settings(), _plan()
     if _me() not in plan["nodes"]:
         return  # which wanted() has refused
-    port = settings.get("ssh_port", 22)
+    port = settings["ssh_port"]
     doors = fanatico_firewall.doors_of(_run(["ss", "-Htlnp"]))
     if doors and not doors & fanatico_firewall.open_ports(plan, settings, _me()):
         raise CommandExecutionError(

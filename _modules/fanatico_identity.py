@@ -8,6 +8,7 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_file
 import fanatico_identity
+import fanatico_patroni_plan
 import fanatico_plan
 
 FILE = "/etc/fanatico/identity.json"
@@ -26,7 +27,8 @@ def wanted(role):
 
         salt db1 fanatico_identity.wanted patroni
     """
-    pillar = {**__pillar__, "plan": fanatico_plan.complete(__pillar__["plan"])}
+    whole = fanatico_patroni_plan.completed(__pillar__)
+    pillar = {**whole, "plan": fanatico_plan.complete(__pillar__["plan"])}
     return fanatico_identity.facts(pillar, __opts__["id"], role)
 
 

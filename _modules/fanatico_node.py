@@ -13,17 +13,9 @@ import subprocess
 from salt.exceptions import CommandExecutionError
 
 import fanatico_guard
+import fanatico_patroni_plan
 import fanatico_plan
 import fanatico_verdict
-
-# Where a role's data lies; the root file system is looked at everywhere.
-DATA = {
-    "etcd": ["/var/lib/etcd"],
-    "patroni": ["/var/lib/postgresql"],
-    "master": ["/var/lib/fanatico", "/var/cache/salt"],
-}
-# Degraded, and critical, below both: percent free and GiB free; pillar `base:disk` has others.
-DISK = {"tight": {"percent": 10, "gib": 5}, "full": {"percent": 3, "gib": 1}}
 
 MASTER_KEYS = "/etc/salt/pki/master"
 MASTER_PORTS = {"publish": 4505, "request": 4506}
@@ -33,6 +25,10 @@ _TIME_ERROR = 5  # what adjtimex returns while the kernel's clock is not synchro
 
 def _roles():
     return fanatico_plan.roles(__pillar__["plan"], __opts__["id"])
+
+
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
 
 
 def look(timeout=2):
@@ -157,17 +153,21 @@ def _drifted():
 
 
 def _data_paths():
-    return sorted({"/", *(path for role in _roles() for path in DATA.get(role, []))})
+    """Return where the data of this node's roles lie; the root file system is looked at everywhere."""
+    places = {
+        "etcd": lambda: [_setting("etcd:data_dir")],
+        "patroni": lambda: [fanatico_patroni_plan.data_directory(_setting("postgresql"))],
+        "master": lambda: ["/var/lib/fanatico", "/var/cache/salt"],
+    }
+    return sorted({"/", *(path for role in _roles() for path in places.get(role, list)())})
 
 
 def _disks(paths):
-    """Return ``{path: {"total", "free"}}`` in bytes, each file system once."""
+    """Return ``{path: {"total", "free"}}`` in bytes, each file system once; of what is not there yet, the one it will be in."""
     found, seen = {}, set()
-    for path in paths:
-        try:
-            device, room = os.stat(path).st_dev, os.statvfs(path)
-        except FileNotFoundError:
-            continue
+    for wanted in map(pathlib.Path, paths):
+        path = str(next(place for place in (wanted, *wanted.parents) if place.exists()))
+        device, room = os.stat(path).st_dev, os.statvfs(path)
         if device not in seen:
             seen.add(device)
             found[path] = {"total": room.f_blocks * room.f_frsize, "free": room.f_bavail * room.f_frsize}
@@ -243,7 +243,7 @@ def _judge_disk(facts):
     share, free = percent[worst], facts["disk"][worst]["free"]
     detail = f"{worst} has {free / 1024**3:.1f} GiB free ({share:.0f} %)"
     for status, limit in (("critical", "full"), ("degraded", "tight")):
-        least = fanatico_plan.get(__pillar__, f"base:disk:{limit}", DISK[limit])
+        least = _setting(f"base:disk:{limit}")
         if share < least["percent"] and free < least["gib"] * 1024**3:
             return fanatico_verdict.check(status, round(share), detail, f"du -xh {worst} | sort -h | tail")
     return fanatico_verdict.ok(round(share), detail)

@@ -23,7 +23,6 @@ import fanatico_wait
 
 REST_USER = "patroni"
 UNIT = "patroni.service"
-DATA_DIRECTORY = "/var/lib/postgresql/17/main"
 RUNNING = ("running", "streaming")
 DOWN = ("start failed", "restart failed", "crashed", "stopped")
 WATCHDOG = "/dev/watchdog"
@@ -42,6 +41,10 @@ def _me():
     return __opts__["id"]
 
 
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
+
+
 def _nodes():
     """Return ``{id: address}`` of the Patroni nodes, this one first where it is one."""
     addresses = fanatico_plan.addresses(__pillar__["plan"], "patroni")
@@ -49,7 +52,7 @@ def _nodes():
 
 
 def _url(address, path):
-    return f"https://{address}:{_get('plan:ports:patroni_rest', 8008)}/{path}"
+    return f"https://{address}:{_setting('plan:ports:patroni_rest')}/{path}"
 
 
 def _tls():
@@ -67,21 +70,24 @@ def _auth():
     return REST_USER, password
 
 
-def synchronous_mode(wanted):
+def wanted_config():
     """
-    Return ``wanted``, or what comes nearest to it with the Patroni of this node: before 4.0 there is no ``quorum``, but ``on``.
+    Return the dynamic configuration that the pillar wants: ``patroni:dynamic``, ``plan:timing`` and ``postgresql:parameters``.
 
-    wanted
-        The setting ``synchronous_mode``.
+    With a Patroni before 4.0, which has no ``synchronous_mode: quorum``, what comes nearest to it.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt db1 fanatico_patroni.synchronous_mode quorum
+        salt db1 fanatico_patroni.wanted_config
     """
     version = __salt__["pkg.version"]("patroni")
-    return fanatico_patroni_plan.synchronous_mode(wanted, version)
+    return fanatico_patroni_plan.dynamic(__pillar__, _timing(), version)
+
+
+def _data_directory():
+    return fanatico_patroni_plan.data_directory(_setting("postgresql"))
 
 
 def _ask(path, timeout, node=None):
@@ -156,7 +162,7 @@ def local_state():
 
         salt 'db*' fanatico_patroni.local_state
     """
-    directory = pathlib.Path(_get("postgresql:data_dir", DATA_DIRECTORY))
+    directory = pathlib.Path(_data_directory())
     try:
         now = leader(timeout=1)
     except CommandExecutionError:
@@ -576,7 +582,7 @@ def look(timeout=2):
         facts["complaint"] = complaint()
     if _get("patroni:watchdog") == "required":
         facts["watchdog"] = watchdog()
-    facts["aside"] = fanatico_aside.kept(_get("postgresql:data_dir", DATA_DIRECTORY))
+    facts["aside"] = fanatico_aside.kept(_data_directory())
     return {
         "facts": facts,
         "checks": _judge(facts, _me(), sorted(_nodes()), time.time(), _timing()["ttl"]),

@@ -11,11 +11,13 @@ import fanatico_pki
 import fanatico_plan
 import fanatico_verdict
 
-RENEW_DAYS = 30
-
 
 def _get(path, default=None):
     return fanatico_plan.get(__pillar__, path, default)
+
+
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
 
 
 def wanted(role=None):
@@ -82,7 +84,7 @@ def _look(one, now):
         key,
         issuer,
         now,
-        _get("pki:renew_days", RENEW_DAYS),
+        _setting("pki:renew_days"),
         proven=not found or not trust or fanatico_pki.signed(_read(one["cert"]), trust),
     )
     return {

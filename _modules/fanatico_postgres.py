@@ -16,6 +16,7 @@ import tempfile
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_patroni_plan
 import fanatico_plan
 import fanatico_trial
 import fanatico_validate
@@ -62,6 +63,10 @@ _FACTS = """
 
 def _get(path, default=None):
     return fanatico_plan.get(__pillar__, path, default)
+
+
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
 
 
 def _plain(value):
@@ -146,7 +151,7 @@ def query(
         parts = {name: compose.Identifier(value) for name, value in (identifiers or {}).items()}
         parts.update({name: compose.Literal(value) for name, value in (literals or {}).items()})
         statement = statement.format(**parts)
-    port = port or _get("plan:ports:postgres", 5432)
+    port = port or _setting("plan:ports:postgres")
     where = f"{host or SOCKET_DIRECTORY} port {port}"
     try:
         with psycopg.connect(
@@ -234,6 +239,19 @@ def application_connections():
         salt db1 fanatico_postgres.application_connections
     """
     return fanatico_validate.application_connections(__pillar__)
+
+
+def wanted():
+    """
+    Return the pillar's ``postgresql`` with what follows from it: ``data_dir``, ``bin_dir`` and the ``parameters`` in force.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_postgres.wanted
+    """
+    return fanatico_patroni_plan.postgresql(__pillar__)
 
 
 def status(timeout=2):

@@ -16,7 +16,6 @@ import fanatico_plan
 import fanatico_verdict
 import fanatico_wait
 
-MAX_LAG = 3  # blocks behind the best peer
 STALL = 15  # block times without a new block
 _ANSWER = 64 * 1024  # bytes of an agent's answer at most
 _WHY = 300  # characters of its reason that are kept
@@ -29,6 +28,10 @@ def _get(path, default=None):
 
 def _me():
     return __opts__["id"]
+
+
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
 
 
 def _nodes():
@@ -421,7 +424,8 @@ def look(timeout=2):
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
     settings = {
         "chain_id": _get("rpc:chain:id"),
-        "block_time": _get("rpc:chain:block_time", 2),
+        "block_time": _setting("rpc:chain:block_time"),
+        "max_lag": _setting("rpc:health:max_lag"),
     }
     return {"facts": facts, "checks": _judge(facts, settings, time.time())}
 
@@ -473,7 +477,7 @@ def _judge(facts, settings, now):
         found["rpc.sync"] = fanatico_verdict.critical(
             lag, f"syncing: block {local['head']}, peers at {best}", "wait, or see its log"
         )
-    elif lag > MAX_LAG:
+    elif lag > settings["max_lag"]:
         found["rpc.sync"] = fanatico_verdict.degraded(
             lag,
             f"block {local['head']} is {lag} behind the best peer's {best}",

@@ -48,7 +48,7 @@ def ext_pillar(minion_id, pillar, directory):
     if used:
         given["schedule"] = {"certificates": NIGHTLY}
     if "master" in roles:
-        days = fanatico_plan.get(pillar, "pki:days", 90)
+        days = fanatico_plan.setting(pillar, "pki:days")
         given["x509_signing_policies"] = fanatico_pki.policies(
             plan, directory, days, datetime.datetime.now(datetime.UTC)
         )

@@ -129,7 +129,7 @@ def cloudflare_ranges(path):
         raise SaltInvocationError(f"{path}: it is empty, and without networks nobody would be let in")
     balancer = fanatico_plan.nodes(fanatico_master.plan(__opts__), "haproxy")[0]
     pillar, _ = fanatico_master.compiled(__opts__, balancer)
-    old = fanatico_plan.get(pillar, "cloudflare:ranges", [])
+    old = fanatico_plan.setting(pillar, "cloudflare:ranges")
     added, gone = [one for one in new if one not in old], [one for one in old if one not in new]
     text = "".join(f"    - {one}\n" for one in new) if added or gone else ""
     return {"added": added, "gone": gone, "pillar": f"  ranges:\n{text}" if text else ""}

@@ -45,7 +45,7 @@ def heal(host, what, why="", roles=(), settings=None):
     roles
         The roles the plan gives ``host``.
     settings
-        Pillar ``heal``.
+        Pillar ``heal``, all of it; without it the master's.
 
     Returns the line written to the history, ``{"decision": "healed" | "refused" | "left", "reason", "took", ...}``; ``left``: a
     deploy or a drill that a person asked for goes first.
@@ -60,7 +60,7 @@ def heal(host, what, why="", roles=(), settings=None):
     """
     begun = time.time()
     owner = uuid.uuid4().hex  # the reactor heals in threads of one process
-    conf = fanatico_guard.settings(settings)
+    conf = settings or _settings()
     facts = {"host": host, "what": what, "why": fanatico_guard.plain(why)}
     reason = fanatico_guard.unknown(host, what, list(roles), conf)
     if reason:  # not even worth a line: whoever asks has made it up
@@ -104,7 +104,7 @@ def heal(host, what, why="", roles=(), settings=None):
         fanatico_lock.release(_home(), owner=owner)
     if outcome.get("instead"):
         # Its unit would not start, or start wrongly, with that.
-        return heal(host, outcome["instead"], outcome["detail"], roles, settings)
+        return heal(host, outcome["instead"], outcome["detail"], roles, conf)
     if outcome["running"] and not outcome["acted"]:
         reason = outcome["detail"] or ("it runs again already" if "." in what else "it is gone already")
         return _refuse(facts, reason, conf, begun)
@@ -309,6 +309,14 @@ def _never_deployed(host):
         f"{host} is new in the plan: {len(strangers)} of {len(others)} other hosts do not know it at {address} yet. "
         "Next: salt-run state.orchestrate orch.deploy"
     )
+
+
+def _settings():
+    """Return pillar ``heal``, as the master has it."""
+    plan = fanatico_master.plan(__opts__)
+    master = fanatico_plan.nodes(plan, "master")[0]
+    pillar, _ = fanatico_master.compiled(__opts__, master)
+    return fanatico_plan.setting(pillar, "heal")
 
 
 def _lacking(host, what, roles):

@@ -14,7 +14,6 @@ import fanatico_sweep
 
 __virtualname__ = "fanatico"
 
-_PATIENCE = 60  # seconds that minions have to answer, where the pillar says nothing
 _SWEEP = 3  # seconds each test.ping has
 _KINDS = (
     "utils",
@@ -128,7 +127,7 @@ def wait_minions(timeout=None, ids=None):
 def _patience(plan):
     master = fanatico_plan.nodes(plan, "master")[0]
     pillar, _ = fanatico_master.compiled(__opts__, master)
-    return fanatico_plan.get(pillar, "master:answer_within", _PATIENCE)
+    return fanatico_plan.setting(pillar, "master:answer_within")
 
 
 def sync_modules(timeout=120):

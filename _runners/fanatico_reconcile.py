@@ -109,7 +109,7 @@ def _distrusted(host):
         state = fanatico_file.read_json(_home() / "guard.json")
     except ValueError:
         return False
-    return fanatico_guard.distrusted(state, host, time.time(), fanatico_guard.settings()["window"])
+    return fanatico_guard.distrusted(state, host, time.time())
 
 
 def started(host, timeout=20):

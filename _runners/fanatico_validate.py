@@ -7,6 +7,7 @@ import pathlib
 
 import fanatico_identity
 import fanatico_master
+import fanatico_patroni_plan
 import fanatico_pki
 import fanatico_plan
 import fanatico_secrets
@@ -108,7 +109,10 @@ def _faults(plan, samples, pillars):
 def _fixed(plan, pillars):
     """What the hosts that answer cannot change in place; a host that is new, or does not answer, has nothing to say to it."""
     common = {key: value for pillar in pillars.values() for key, value in pillar.items()}
-    whole = {**common, "plan": fanatico_plan.complete(common.get("plan", plan))}
+    whole = {
+        **fanatico_patroni_plan.completed(common),
+        "plan": fanatico_plan.complete(common.get("plan", plan)),
+    }
     answers = fanatico_sweep.ask(__opts__, list(plan["nodes"]), "fanatico_identity.kept", timeout=_ASK)
     faults = []
     for node, kept in answers.items():

@@ -131,7 +131,8 @@ def _own(authority):
 
 def _sign_here(one, public_key, timeout):
     now = datetime.datetime.now(datetime.UTC)
-    policy = fanatico_pki.policies(__pillar__["plan"], OWN_AUTHORITIES, 90, now)[one["policy"]]
+    days = fanatico_plan.setting(__pillar__, "pki:days")
+    policy = fanatico_pki.policies(__pillar__["plan"], OWN_AUTHORITIES, days, now)[one["policy"]]
     policy.pop("minions")
     return __salt__["x509.create_certificate"](public_key=public_key, **policy)
 

@@ -7,6 +7,7 @@ from salt.exceptions import CommandExecutionError
 
 from tests.support import REPO
 from tests.support.peers import peers
+from tests.support.pillar import shipped
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +31,11 @@ def functions(node):
     plan["virtual_ip"]["address"] = "127.0.1.1"
     plan["ports"] = dict.fromkeys(plan["ports"], port)
 
+    settings = [path.stem for path in (REPO / "pillar").glob("*.sls") if path.stem not in ("plan", "top")]
+    pillar = {"plan": plan, **{name: shipped(name) for name in settings}}
+
     def make(name):
-        opts = {**node(name).opts, "pillar": {"plan": plan}}
+        opts = {**node(name).opts, "pillar": pillar}
         return salt.loader.minion_mods(opts, utils=salt.loader.utils(opts), context={})
 
     return make

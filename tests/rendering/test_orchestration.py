@@ -16,6 +16,7 @@ import fanatico_guard
 import fanatico_plan
 from tests.rendering.conftest import PLANS
 from tests.support import MODULES, REPO
+from tests.support.pillar import shipped
 from tests.support.tree import Node, reused
 
 EVENT = {"host": "db1", "what": "patroni.service", "why": "it stopped"}
@@ -202,7 +203,7 @@ def healing(event):
         "opts": {**salt.config.minion_config(None), "file_client": "local"},
         "saltenv": "base",
         "sls": "orch.heal",
-        "pillar": {"event": event},
+        "pillar": {"event": event, "heal": shipped("heal")},
         "salt": {"fanatico_plan.roles": lambda node: ["patroni"]},
     }
     text = salt.utils.templates.render_jinja_tmpl((REPO / "orch/heal.sls").read_text(), context)

@@ -17,6 +17,7 @@ import fanatico_sweep
 from _beacons import fanatico as beacon
 from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
+from tests.support.pillar import shipped
 
 
 class Node:
@@ -96,6 +97,9 @@ def configure_loader_modules(node, plan, tmp_path):
         "plan": {**plan, "nodes": {**plan["nodes"], "one": {"address": "127.0.0.1", "roles": roles}}},
         "etcd": {"data_dir": str(tmp_path / "etcd")},
         "postgresql": {"data_dir": str(tmp_path / "pg")},
+        "rpc": {"health": {"max_lag": 3}},
+        "pki": shipped("pki"),
+        "heal": shipped("heal"),
     }
     salt = {
         "fanatico_unit.states": node.states,
@@ -231,6 +235,30 @@ def test_a_chain_node_that_will_catch_up_or_has_nobody_to_follow_is_not_behind(n
     assert cure.symptoms() == {}
 
 
+@pytest.mark.parametrize(("max_lag", "told"), [(7, ["rpc-behind"]), (8, [])])
+def test_how_far_behind_a_chain_node_may_be_is_the_pillars_to_say(node, max_lag, told):
+    cure.__pillar__["rpc"]["health"]["max_lag"] = max_lag
+    vars(node).update(block_age=60, best=9)
+    assert list(cure.symptoms()) == told
+
+
+def test_before_its_pillar_has_the_settings_a_node_has_no_fault_and_the_beacon_goes_on(node):
+    """For a moment after a change of the tree a minion may have the modules and not yet the pillar."""
+    for name in ("etcd", "postgresql", "rpc", "pki", "heal"):
+        del cure.__pillar__[name]
+    vars(node).update(block_age=60, best=9)
+    assert cure.symptoms() == {}
+    assert cure.found() == {}
+
+
+def test_the_data_are_looked_for_where_the_pillar_has_them(node):
+    """A fault of lost data ends with a copy made anew: the place must be the one that the daemons were given."""
+    assert cure._etcd_directory() == node.folder / "etcd"
+    assert cure._data_directory() == node.folder / "pg"
+    cure.__pillar__["postgresql"] = {"version": 18, "data_dir": ""}
+    assert str(cure._data_directory()) == "/var/lib/postgresql/18/main"
+
+
 @pytest.mark.parametrize(("days", "told"), [(20, False), (14, True), (None, True)])
 def test_certificates_that_the_nightly_job_left_are_told_by_found_and_not_by_the_beacon(node, days, told):
     node.certificates["patroni/etcd"] = {"days": days, "reasons": ["it ends"]}
@@ -265,7 +293,7 @@ def test_drift_is_put_right_as_far_as_the_pillar_allows(node, monkeypatch):
     cure.__salt__["fanatico_node.correctable"] = lambda kinds: dict(drifted) if "files" in kinds else {}
     monkeypatch.setattr(cure, "_apply_states", node.act("apply", drifted.clear))
     assert not cure.apply("drift", timeout=5)["acted"]
-    cure.__pillar__["heal"] = {"correct": ["files"]}
+    cure.__pillar__["heal"]["correct"] = ["files"]
     told = cure.apply("drift", samples=3, timeout=5)
     assert (told["acted"], told["running"], told["did"]) == (True, True, "haproxy put right")
     assert node.done == [("apply", ["haproxy.configured", "haproxy.running"])]
@@ -478,7 +506,7 @@ def test_a_look_hands_on_what_the_host_has_reported(fleet):
 
 def test_who_has_reported_too_much_that_was_not_there_is_not_asked(fleet, tmp_path):
     fleet.answers = {"db1": {"patroni.service": "stopped"}, "db2": {"patroni.service": "stopped"}}
-    wrong = {"mistaken": {"db1": [time.time()] * fanatico_guard.MISTAKES}}
+    wrong = {"mistaken": {"db1": [time.time() + 60] * fanatico_guard.MISTAKES}}
     (tmp_path / "guard.json").write_text(json.dumps(wrong))
     assert reconciler.look("db1") == {}
     assert reconciler.look("db2") != {}

@@ -8,10 +8,14 @@ import fanatico_master
 import fanatico_plan
 import fanatico_sweep
 from _runners import fanatico_minions as runner
+from tests.support.pillar import shipped
 
 APPLIED = {
     "fanatico_firewall_|-the rules": {"result": True, "comment": "loaded", "changes": {"rules": "new"}}
 }
+
+
+FIREWALL = {**shipped("firewall"), "admin": ["192.0.2.0/24"]}
 
 
 class Master:
@@ -22,9 +26,7 @@ class Master:
         self.answer, self.asked, self.validated = APPLIED, [], 0
 
     def rules(self):
-        return fanatico_firewall.ruleset(
-            fanatico_plan.complete(self.plan), {"admin": ["192.0.2.0/24"]}, "salt"
-        )
+        return fanatico_firewall.ruleset(fanatico_plan.complete(self.plan), FIREWALL, "salt")
 
     def ask(self, opts, nodes, function, args=(), timeout=0):
         self.asked.append((nodes, function, args))
@@ -37,7 +39,7 @@ class Master:
 @pytest.fixture
 def master(plan, tmp_path, monkeypatch):
     made = Master(plan, tmp_path)
-    pillar = {"plan": plan, "firewall": {"admin": ["192.0.2.0/24"]}}
+    pillar = {"plan": plan, "firewall": FIREWALL}
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
     monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: (pillar, []))
     monkeypatch.setattr(fanatico_sweep, "ask", made.ask)

@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError
 import fanatico_http
 import fanatico_verdict
 from _modules import fanatico, fanatico_node
+from tests.support import pillar
 
 GIB = 1024**3
 
@@ -56,8 +57,9 @@ def configure_loader_modules(plan, opts, units, looks, firewall, tmp_path, monke
     for name in ("etcd", "patroni", "postgres", "haproxy", "keepalived", "rpc"):
         salt[f"fanatico_{name}.look"] = lambda timeout, name=name: looks[name](timeout)
     monkeypatch.setattr(fanatico_node, "MASTER_KEYS", str(tmp_path))
-    pillar = {"plan": plan, "secrets": {"POSTGRES_PROOF_PASSWORD": "fan"}}
-    dunders = {"__pillar__": pillar, "__opts__": opts, "__salt__": salt}
+    shipped = {name: pillar.shipped(name) for name in ("base", "etcd", "postgresql")}
+    own = {"plan": plan, "secrets": {"POSTGRES_PROOF_PASSWORD": "fan"}, **shipped}
+    dunders = {"__pillar__": own, "__opts__": opts, "__salt__": salt}
     return {fanatico_node: dunders, fanatico: {**dunders, "__context__": {}}}
 
 
@@ -105,6 +107,27 @@ def test_a_unit_that_does_not_run_is_critical(units):
 def test_disks(room, free, status):
     room.f_bavail = int(free * GIB)
     assert fanatico_node.checks()["node.disk"]["status"] == status
+
+
+def test_the_disks_looked_at_are_those_that_the_pillar_puts_data_on(monkeypatch):
+    monkeypatch.setattr(fanatico_node, "_roles", lambda: ["etcd", "patroni"])
+    fanatico_node.__pillar__["etcd"]["data_dir"] = "/data/etcd"
+    assert fanatico_node._data_paths() == ["/", "/data/etcd", "/var/lib/postgresql/17/main"]
+    fanatico_node.__pillar__["postgresql"]["version"] = 18
+    assert "/var/lib/postgresql/18/main" in fanatico_node._data_paths()
+    fanatico_node.__pillar__["postgresql"]["data_dir"] = "/data/pg"
+    assert "/data/pg" in fanatico_node._data_paths()
+
+
+def test_of_data_that_are_not_there_yet_the_disk_is_looked_at_that_they_will_be_on(tmp_path):
+    assert list(fanatico_node._disks([str(tmp_path / "none" / "yet")])) == [str(tmp_path)]
+
+
+def test_how_little_room_is_too_little_is_the_pillars_to_say(room):
+    room.f_bavail = 20 * GIB
+    assert fanatico_node.disk()["status"] == "ok"
+    fanatico_node.__pillar__["base"]["disk"]["tight"] = {"percent": 30, "gib": 50}
+    assert fanatico_node.disk()["status"] == "degraded"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 import fanatico_master
 import fanatico_sweep
 from _runners import fanatico_heal as runner
+from tests.support.pillar import shipped
 
 
 class Fleet:
@@ -38,6 +39,7 @@ class Fleet:
 def fleet(plan, tmp_path, monkeypatch):
     made = Fleet(plan)
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: ({"heal": shipped("heal")}, []))
     monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
     monkeypatch.setattr(runner, "__opts__", {"fanatico_home": str(tmp_path)}, raising=False)
     monkeypatch.setattr(

@@ -140,3 +140,10 @@ def test_names_agree():
     assert sorted(schema["properties"]["secrets"]["properties"]) == sorted(
         fanatico_plan.secret_names(fanatico_plan.ROLES)
     )
+
+
+def test_a_setting_has_no_default_but_the_shipped_one():
+    pillar = {"etcd": {"data_dir": "/data", "users": [], "version": None}}
+    assert [fanatico_plan.setting(pillar, f"etcd:{name}") for name in pillar["etcd"]] == ["/data", [], None]
+    with pytest.raises(ValueError, match=r"^etcd:log_level is not in the pillar .* pillar/etcd\.sls has it"):
+        fanatico_plan.setting(pillar, "etcd:log_level")

@@ -15,6 +15,7 @@ import fanatico_pki
 from _modules import fanatico_pki as module
 from _states import fanatico_pki as state
 from tests.support import pki
+from tests.support.pillar import shipped
 
 NODE, ROLE = "db1", "patroni"
 
@@ -42,6 +43,7 @@ def pillar(plan, authorities):
     return {
         "plan": plan,
         "pki": {
+            **shipped("pki"),
             "trust": {name: one.certificate for name, one in authorities.items()},
             "issuer": {name: found["id"] for name, found in facts.items()},
         },
