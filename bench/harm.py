@@ -133,7 +133,7 @@ class Harm:
 
     def burst(self, draw):
         """Dear batches from one address, as fast as they are answered, for a second."""
-        seen: collections.Counter[str] = collections.Counter()
+        seen: dict[str, int] = collections.Counter()
         flood.busy(self.http, draw.choice(self.sources), min(time.monotonic() + 1, self.until), seen)
         for what, times in seen.items():
             with self._lock:
