@@ -2,10 +2,16 @@
 The front door: is this node what its roles promise, and does the whole thing work end to end?
 """
 
+import inspect
 import secrets
 import time
 
 from salt.exceptions import CommandExecutionError
+
+import fanatico_http
+import fanatico_plan
+import fanatico_verdict
+import fanatico_wait
 
 # Shown to a person as one line for each node and each fault (_output/fanatico.py); --out=yaml shows it all.
 __outputter__ = {"health": "fanatico"}
@@ -32,12 +38,6 @@ _PROOF_READ = """
 """
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _plan():
     return __pillar__.get("plan") or {"nodes": {}}
 
@@ -52,7 +52,7 @@ def roles():
 
         salt '*' fanatico.roles
     """
-    return _util("fanatico_plan.roles")(_plan(), __opts__["id"])
+    return fanatico_plan.roles(_plan(), __opts__["id"])
 
 
 def journal(unit, lines=15):
@@ -115,7 +115,7 @@ def _look(timeout):
     started = time.monotonic()
     mine = roles()
     checks, facts = _components(mine, timeout) if mine else (_not_in_plan(), {})
-    status = _util("fanatico_verdict.overall")(checks)
+    status = fanatico_verdict.overall(checks)
     if status == "critical":
         __context__["retcode"] = 1
     took = round((time.monotonic() - started) * 1000)
@@ -130,16 +130,15 @@ def _components(mine, timeout):
     """Have the modules of all roles look side by side; return their checks and their facts."""
     names = ["node", *(name for role in mine for name in COMPONENTS.get(role, []))]
     # Loaded here, and called past the loader: it is not made for several threads at once.
-    looks = {name: __salt__[f"fanatico_{name}.look"] for name in names}
-    looks = {name: getattr(look, "func", look) for name, look in looks.items()}
+    looks = {name: inspect.unwrap(__salt__[f"fanatico_{name}.look"]) for name in names}
     probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}
     checks, facts = {}, {}
-    for name, (found, error) in _util("fanatico_verdict.gather")(probes, timeout * 2).items():
+    for name, (found, error) in fanatico_wait.gather(probes, timeout * 2).items():
         if error is None:
             checks.update(found["checks"])
             facts[name] = found["facts"]
         else:
-            checks[f"{name}.look"] = _util("fanatico_verdict.unknown")(
+            checks[f"{name}.look"] = fanatico_verdict.unknown(
                 None, f"{type(error).__name__}: {error}", f"salt {__opts__['id']} fanatico_{name}.look"
             )
     return checks, facts
@@ -148,7 +147,7 @@ def _components(mine, timeout):
 def _not_in_plan():
     hint = "add it under plan:nodes in pillar/plan.sls, then saltutil.refresh_pillar"
     detail = f"{__opts__['id']} is not in the plan"
-    return {"node.plan": _util("fanatico_verdict.unknown")(None, detail, hint)}
+    return {"node.plan": fanatico_verdict.unknown(None, detail, hint)}
 
 
 def canary(timeout=3):
@@ -196,7 +195,7 @@ def proof(timeout=30):
 
         salt db1 fanatico.proof
     """
-    if not _util("fanatico_plan.get")(__pillar__, "secrets:POSTGRES_PROOF_PASSWORD"):
+    if not fanatico_plan.get(__pillar__, "secrets:POSTGRES_PROOF_PASSWORD"):
         raise CommandExecutionError(
             f"{__opts__['id']} has no POSTGRES_PROOF_PASSWORD in its pillar, so it cannot prove a write: "
             "run this on a node with the role patroni, or see `salt-run fanatico.secrets_init`"
@@ -209,7 +208,7 @@ def proof(timeout=30):
         return rows[0] if rows else {}
 
     def node_at(address):
-        return _util("fanatico_plan.node_at")(_plan(), address) or address
+        return fanatico_plan.node_at(_plan(), address) or address
 
     def write():
         sql(_PROOF_TABLE, "postgres_primary")
@@ -229,7 +228,7 @@ def proof(timeout=30):
         return True, f"block {__salt__['fanatico_rpc.subscribe'](1, timeout=timeout, node=ip)[0]['number']}"
 
     def answer():
-        code, body = _util("fanatico_http.get")(f"http://{ip}:{ports['rpc_http']}/health", 2)
+        code, body = fanatico_http.get(f"http://{ip}:{ports['rpc_http']}/health", 2)
         return code == 200, f"HTTP {code} {body}"
 
     # Each step, and where to look when it fails.
@@ -244,7 +243,7 @@ def proof(timeout=30):
 
 
 def _prove(step, look, ip, timeout, hint):
-    done, seen = _util("fanatico_wait.until")(look, timeout, 0.2)
+    done, seen = fanatico_wait.until(look, timeout, 0.2)
     if not done:
         raise CommandExecutionError(
             f"{__opts__['id']}: {step} of the virtual IP {ip} failed for {timeout:g} s: {seen}. Next: {hint}"

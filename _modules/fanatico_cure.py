@@ -14,11 +14,17 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_aside
+import fanatico_etcd_plan
+import fanatico_file
+import fanatico_guard
+import fanatico_patroni_plan
+import fanatico_plan
+import fanatico_wait
+
 __virtualname__ = "fanatico_cure"
 
 _ASK = 1  # seconds; the beacon's process waits for the answer
-_RENEW_DAYS = 30  # as in fanatico_pki
-_MAX_LAG = 3  # blocks, as in fanatico_rpc
 _LOOPS = 4  # restarts by systemd, which a unit that stays up does not come to
 _LATEST = 10  # seconds for a chain node's answer; one that is later is slow, which health says, and not hung
 _HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
@@ -32,18 +38,16 @@ def __virtual__():
     return __virtualname__
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _roles():
-    return _util("fanatico_plan.roles")(__pillar__["plan"], __opts__["id"])
+    return fanatico_plan.roles(__pillar__["plan"], __opts__["id"])
 
 
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
+
+
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
 
 
 def symptoms(states=None):
@@ -61,7 +65,7 @@ def symptoms(states=None):
 
         salt '*' fanatico_cure.symptoms
     """
-    return _look(_util("fanatico_guard.cheap")(_roles()), states, {**_SYMPTOMS, "rpc-hung": _rpc_owes})
+    return _look(fanatico_guard.cheap(_roles()), states, {**_SYMPTOMS, "rpc-hung": _rpc_owes})
 
 
 def _look(faults, states=None, symptoms_of=None):
@@ -126,7 +130,7 @@ def found():
         for unit, one in units.items()
         if one["down"] and one["enabled"] == "enabled" and one["tried"]
     }
-    return {**down, **_look(_util("fanatico_guard.own")(_roles()))}
+    return {**down, **_look(fanatico_guard.own(_roles()))}
 
 
 def reported():
@@ -140,7 +144,7 @@ def reported():
         salt '*' fanatico_cure.reported
     """
     path = pathlib.Path(__opts__["cachedir"], _REPORTED)
-    known = _util("fanatico_file.read_json")(path)
+    known = fanatico_file.read_json(path)
     return {what: one["why"] for what, one in known.items() if time.time() - one["when"] < _FRESH}
 
 
@@ -159,7 +163,7 @@ def bare():
         salt db3 fanatico_cure.bare
     """
     overrides = _get("heal:units")
-    first = [_util("fanatico_guard.units")([role], overrides)[:1] for role in _roles()]
+    first = [fanatico_guard.units([role], overrides)[:1] for role in _roles()]
     units = [unit for one in first for unit in one]
     missing = (
         [unit for unit, one in __salt__["fanatico_unit.states"](*units).items() if one["load"] == "not-found"]
@@ -169,14 +173,14 @@ def bare():
     return f"{' and '.join(missing)} is not installed" if missing else ""
 
 
-def apply(what, samples=3, timeout=60):
+def apply(what, samples=None, timeout=60):
     """
     Cure one fault of this node if it still has it, and prove that it is gone.
 
     what
         A fault that ``symptoms`` names, or a unit that is down.
     samples
-        So many looks in a row must find it gone.
+        So many looks in a row must find it gone; pillar ``heal:samples`` without it.
     timeout
         Seconds for all of it.
 
@@ -190,6 +194,7 @@ def apply(what, samples=3, timeout=60):
 
         salt etcd1 fanatico_cure.apply etcd-full
     """
+    samples = _setting("heal:samples") if samples is None else samples
     if what not in _SYMPTOMS:
         cause = _CAUSES.get(what)
         seen = _SYMPTOMS[cause]() if cause else ""
@@ -211,12 +216,12 @@ def apply(what, samples=3, timeout=60):
         return {"acted": False, "running": True, "took": 0.0, "did": "", "detail": ""}
     did = _CURES[what](timeout)
     look = _in_a_row(_PROOFS.get(what, lambda: _SYMPTOMS[what]()), 1 if what in _ONE_LOOK else samples)
-    ended, last = _util("fanatico_wait.until")(
+    ended, last = fanatico_wait.until(
         _or_hopeless(look, _HOPELESS.get(what)), timeout - (time.monotonic() - begun), 0.5
     )
     gone = ended and not last
     if gone and what in _REPLACED:
-        _util("fanatico_aside.forget")(_REPLACED[what]())
+        fanatico_aside.forget(_REPLACED[what]())
     took = round(time.monotonic() - begun, 2)
     detail = "" if gone else f"{what} after {took} s, {did}: {last}"
     return {"acted": True, "running": gone, "took": took, "did": did, "detail": detail}
@@ -240,7 +245,7 @@ def forget(what):
     bad = _PROOFS[what]()
     if bad:
         raise CommandExecutionError(f"{__opts__['id']}: {bad}, so what was put aside stays")
-    return _util("fanatico_aside.forget")(_REPLACED[what]())
+    return fanatico_aside.forget(_REPLACED[what]())
 
 
 def _or_hopeless(look, hopeless):
@@ -309,13 +314,13 @@ def _apply_states(sls=None):
 
 def _drift():
     """What has drifted and may be put right without a person, by pillar ``heal:correct``."""
-    kinds = _get("heal:correct", [])
+    kinds = _setting("heal:correct")
     components = __salt__["fanatico_node.correctable"](kinds) if kinds else {}
     return f"drifted: {', '.join(components)}" if components else ""
 
 
 def _correct(timeout):
-    components = __salt__["fanatico_node.correctable"](_get("heal:correct", []))
+    components = __salt__["fanatico_node.correctable"](_setting("heal:correct"))
     _apply_states([sls for one in components.values() for sls in one])
     return f"{', '.join(components)} put right"
 
@@ -334,7 +339,7 @@ def _unwell():
 
 def _certificate_ending():
     """A certificate that should have been renewed by the nightly job, and was not: half of that time is over."""
-    owed = _get("pki:renew_days", _RENEW_DAYS) / 2
+    owed = _setting("pki:renew_days") / 2
     ending = {
         name: one["days"]
         for name, one in __salt__["fanatico_pki.look"]().items()
@@ -420,7 +425,7 @@ def _load_firewall(timeout):
 
 
 def _etcd_directory():
-    return pathlib.Path(_get("etcd:data_dir", "/var/lib/etcd"))
+    return pathlib.Path(_setting("etcd:data_dir"))
 
 
 def _etcd_data_lost():
@@ -432,7 +437,7 @@ def _etcd_data_lost():
         return f"{directory} holds no write-ahead log" if unit["tried"] else ""
     if unit["active"] != "active":
         said = _run("journalctl", "-u", "etcd", "-n", "60", "--no-pager", "-o", "cat", "--since=-2min").stdout
-        return _util("fanatico_etcd_plan.damaged")(said)
+        return fanatico_etcd_plan.damaged(said)
     return ""
 
 
@@ -442,7 +447,7 @@ def _rejoin_etcd(timeout):
     left = _etcd_directory() / "member"
     if left.exists():
         try:
-            _util("fanatico_aside.put")(left)
+            fanatico_aside.put(left)
         except (ValueError, OSError, subprocess.SubprocessError) as exc:
             raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     return _apply_states("roles.etcd")
@@ -532,7 +537,7 @@ def _postgres_failed():
 
 
 def _data_directory():
-    return pathlib.Path(_get("postgresql:data_dir", "/var/lib/postgresql/17/main"))
+    return pathlib.Path(fanatico_patroni_plan.data_directory(_setting("postgresql")))
 
 
 def _does_not_stay_up():
@@ -545,7 +550,7 @@ def _does_not_stay_up():
 def _said_by_postgresql(since="-30s"):
     """Return why PostgreSQL cannot use its data, or follow with them, if it has said so lately."""
     said = __salt__["fanatico_patroni.said_by_postgresql"](since)
-    return _util("fanatico_patroni_plan.unusable")(said)
+    return fanatico_patroni_plan.unusable(said)
 
 
 def _replica_astray():
@@ -575,7 +580,7 @@ def _copy_again(timeout):
     _run("systemctl", "stop", "patroni", timeout=timeout)
     try:
         _stop_postmaster(timeout / 4)
-        path = _util("fanatico_aside.put")(_data_directory(), emptied=True)
+        path = fanatico_aside.put(_data_directory(), emptied=True)
     except (ValueError, OSError, subprocess.SubprocessError) as exc:
         raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     finally:
@@ -588,7 +593,7 @@ def _stop_postmaster(timeout):
     pid = _postmaster()
     if pid:
         os.kill(pid, signal.SIGQUIT)  # its immediate shutdown
-    ended, seen = _util("fanatico_wait.until")(
+    ended, seen = fanatico_wait.until(
         lambda: (not _postmaster(), f"PostgreSQL ({pid}) does not end"), timeout, 0.25
     )
     if not ended:
@@ -708,15 +713,15 @@ def _rpc_behind():
     if not _active("fanatico-rpc.service"):
         return ""
     block = __salt__["fanatico_rpc.call"]("eth_getBlockByNumber", ["latest", False], timeout=_ASK)
-    if time.time() - int(block["timestamp"], 16) < _util("fanatico_guard.settings")(_get("heal"))["behind"]:
+    if time.time() - int(block["timestamp"], 16) < _setting("heal:behind"):
         return ""
     # One after the other: the beacon's process is no place for threads.
     heads = []
-    for peer in _util("fanatico_plan.peers")(__pillar__["plan"], "rpc", __opts__["id"]):
+    for peer in fanatico_plan.peers(__pillar__["plan"], "rpc", __opts__["id"]):
         with contextlib.suppress(CommandExecutionError):
             heads.append(__salt__["fanatico_rpc.heard"](peer, timeout=_ASK)["head"] or 0)
     lag = max(heads, default=0) - int(block["number"], 16)
-    if lag <= _MAX_LAG or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
+    if lag <= _setting("rpc:health:max_lag") or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
         return ""
     time.sleep(1)  # one that catches up has old blocks too, and a new one every moment
     if __salt__["fanatico_rpc.head"](timeout=_ASK) == int(block["number"], 16):

@@ -10,15 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_client
+import fanatico_measure
+import fanatico_plan
+
 WRITERS, READERS = 2, 1  # of 25 writes and 10 reads a second each: a fleet has other work to do
 _PROOF = "fanatico_proof"  # the cluster's own role and database, as fanatico_postgres.PROOF
 _HELD = "SELECT worker, seq FROM drill_ledger WHERE run = %s"
-
-
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
 
 
 def load(seconds=20):
@@ -38,7 +36,7 @@ def load(seconds=20):
 
         salt db1 fanatico_drill.load 10
     """
-    password = _util("fanatico_plan.get")(__pillar__, "secrets:POSTGRES_PROOF_PASSWORD")
+    password = fanatico_plan.get(__pillar__, "secrets:POSTGRES_PROOF_PASSWORD")
     if not password:
         raise CommandExecutionError(
             f"{__opts__['id']} has no POSTGRES_PROOF_PASSWORD in its pillar: run this on a node with the role patroni"
@@ -46,9 +44,9 @@ def load(seconds=20):
     plan = __pillar__["plan"]
     address, ports = plan["virtual_ip"]["address"], plan["ports"]
     authority = __salt__["fanatico_pki.paths"]("service")["ca"]
-    connect = _util("fanatico_client.settings")(address, authority, password, _PROOF, _PROOF)
+    connect = fanatico_client.settings(address, authority, password, _PROOF, _PROOF)
     name, out = f"load-{secrets.token_hex(4)}", io.StringIO()
-    work = _util("fanatico_client.main")(
+    work = fanatico_client.main(
         connect,
         (ports["postgres_primary"], ports["postgres_replica"]),
         float(seconds),
@@ -73,6 +71,6 @@ def load(seconds=20):
 
     held = [(row["worker"], row["seq"]) for row in sql(_HELD, name)]
     sql("DROP TABLE drill_ledger")
-    figures = _util("fanatico_measure.run")(lines, [], 0.0, held, _util("fanatico_client.rate")(WRITERS))
+    figures = fanatico_measure.run(lines, [], 0.0, held, fanatico_client.rate(WRITERS))
     figures.pop("two_writable")  # nobody asked the nodes themselves
     return figures

@@ -13,33 +13,35 @@ import pathlib
 
 from salt.exceptions import CommandExecutionError
 
-DATA_DIRECTORY = "/var/lib/etcd"
+import fanatico_etcd_plan
+import fanatico_http
+import fanatico_plan
+import fanatico_verdict
+import fanatico_wait
+
 UNIT = "etcd.service"
-QUOTA_BYTES = 2 * 1024**3  # etcd's own default
-
-
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
 
 
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def _me():
     return __opts__["id"]
 
 
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
+
+
 def _nodes():
     """Return ``{id: address}`` of the etcd nodes, this one first where it is one."""
-    addresses = _util("fanatico_plan.addresses")(__pillar__["plan"], "etcd")
+    addresses = fanatico_plan.addresses(__pillar__["plan"], "etcd")
     return dict(sorted(addresses.items(), key=lambda item: item[0] != _me()))
 
 
 def _url(address, path=""):
-    return f"https://{address}:{_get('plan:ports:etcd_client', 2379)}{path}"
+    return f"https://{address}:{_setting('plan:ports:etcd_client')}{path}"
 
 
 def _peer_url(name):
@@ -48,7 +50,7 @@ def _peer_url(name):
         raise CommandExecutionError(
             f"{name} is not an etcd node of the plan: it has {', '.join(sorted(nodes))}"
         )
-    return f"https://{nodes[name]}:{_get('plan:ports:etcd_peer', 2380)}"
+    return f"https://{nodes[name]}:{_setting('plan:ports:etcd_peer')}"
 
 
 def _tls():
@@ -57,7 +59,7 @@ def _tls():
 
 def _post(address, path, payload=None, timeout=1.0, tls=None, token=None):
     """Call the JSON gateway of one member."""
-    return _util("fanatico_http.fetch")(
+    return fanatico_http.fetch(
         "POST",
         _url(address, path),
         payload or {},
@@ -88,7 +90,7 @@ def _token(address, timeout, tls=None, user=None):
     url, tls = _url(address, "/v3/auth/authenticate"), tls or _tls()
     for password in passwords:
         payload = {"name": name, "password": password}
-        code, body = _util("fanatico_http.call")("POST", url, payload, timeout=timeout, tls=tls)
+        code, body = fanatico_http.call("POST", url, payload, timeout=timeout, tls=tls)
         said = body.get("error") or body.get("message", "") if isinstance(body, dict) else str(body)
         if code == 200:
             return body["token"]
@@ -142,7 +144,7 @@ def _members_of(address, timeout, tls=None):
 
 
 def _health_of(address, timeout, tls=None):
-    _, body = _util("fanatico_http.get")(_url(address, "/health"), timeout, tls or _tls())
+    _, body = fanatico_http.get(_url(address, "/health"), timeout, tls or _tls())
     if not isinstance(body, dict):
         raise CommandExecutionError(f"{_url(address, '/health')}: no JSON in the answer")
     return {"healthy": str(body.get("health")).lower() == "true", "reason": body.get("reason", "")}
@@ -156,7 +158,7 @@ def _everywhere(ask, timeout):
     probes = {
         name: (lambda address=address: ask(address, timeout, tls)) for name, address in _nodes().items()
     }
-    answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
+    answers = fanatico_wait.gather(probes, timeout * 1.5)
     return {
         name: {"error": str(error)} if error is not None else value
         for name, (value, error) in sorted(answers.items())
@@ -235,7 +237,7 @@ def local_state():
 
         salt 'etcd*' fanatico_etcd.local_state
     """
-    directory = pathlib.Path(_get("etcd:data_dir", DATA_DIRECTORY))
+    directory = pathlib.Path(_setting("etcd:data_dir"))
     return {
         "data_dir": (directory / "member").is_dir(),
         "active": __salt__["fanatico_unit.states"](UNIT)[UNIT]["active"] == "active",
@@ -280,7 +282,7 @@ def _client(timeout=5):
             continue
         client = etcd3.client(
             host=address,
-            port=_get("plan:ports:etcd_client", 2379),
+            port=_setting("plan:ports:etcd_client"),
             timeout=timeout,
             ca_cert=tls["ca"],
             cert_cert=tls["cert"],
@@ -607,7 +609,7 @@ def stand_apart(timeout=5):
     key = f"/service/{plan['name']}/leader"
     held = _order("/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()}, timeout).get("kvs")
     primary = base64.b64decode(held[0]["value"]).decode() if held else None
-    successor, why = _util("fanatico_etcd_plan.stand_apart")(plan, leader, primary, statuses)
+    successor, why = fanatico_etcd_plan.stand_apart(plan, leader, primary, statuses)
     if successor:
         member = str(int(statuses[successor]["member_id"], 16))
         address = _nodes()[leader]  # only the leader takes this order
@@ -679,11 +681,11 @@ def evict(host, timeout=5):
 
         salt etcd1 fanatico_etcd.evict db2
     """
-    plan, named = __pillar__["plan"], _util("fanatico_etcd_plan.named")
+    plan = __pillar__["plan"]
     if host in plan["nodes"]:
         raise CommandExecutionError(f"{host} is a node of the plan: move its line to plan:evicted first")
     urls = {name: _peer_url(name) for name in _nodes()}
-    ours = _util("fanatico_plan.nodes")(plan, "patroni")
+    ours = fanatico_plan.nodes(plan, "patroni")
     prefix = f"/service/{plan['name']}/"
     with _client(timeout) as client:
         members = [
@@ -691,7 +693,7 @@ def evict(host, timeout=5):
             for one in client.members
         ]
         try:
-            leaving = _util("fanatico_etcd_plan.leaving")(urls, members)
+            leaving = fanatico_etcd_plan.leaving(urls, members)
         except ValueError as exc:
             raise CommandExecutionError(f"{_me()}: {exc}: nothing was removed") from exc
         for one in leaving:
@@ -702,9 +704,10 @@ def evict(host, timeout=5):
             for value, meta in client.get_prefix(start)
         ]
         # Members before the lead: who wants to lead next asks each member how far it is, and waits for one that is cut off.
-        gone = _util("fanatico_etcd_plan.forgotten")(prefix, ours, list(plan["nodes"]), held)
+        gone = fanatico_etcd_plan.forgotten(prefix, ours, list(plan["nodes"]), held)
         for key in gone:
             client.delete(key)
+    named = fanatico_etcd_plan.named
     return {"members": [named([one["name"]]) for one in leaving], "keys": [named([key]) for key in gone]}
 
 
@@ -737,14 +740,12 @@ def wait_quorum(timeout=60):
         )
         return done, {"leader": now, "members": serving}
 
-    done, seen = _util("fanatico_wait.until")(look, timeout)
+    done, seen = fanatico_wait.until(look, timeout)
     if done:
         return seen
     unit = "etcd" if _me() in _nodes() else ""
     journal = __salt__["fanatico.journal"](unit) if unit else ""
-    raise CommandExecutionError(
-        _util("fanatico_wait.ran_out")(_me(), "etcd's quorum", timeout, seen, unit, journal)
-    )
+    raise CommandExecutionError(fanatico_wait.ran_out(_me(), "etcd's quorum", timeout, seen, unit, journal))
 
 
 def look(timeout=2):
@@ -787,7 +788,7 @@ def look(timeout=2):
     }
     for name, address in nodes.items():
         probes[f"status {name}"] = lambda address=address: _status_of(address, timeout, tls)
-    answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
+    answers = fanatico_wait.gather(probes, timeout * 1.5)
     facts = {
         "status": {},
         "errors": {name: str(error) for name, (_, error) in answers.items() if error is not None},
@@ -799,9 +800,9 @@ def look(timeout=2):
             )
         elif error is None:
             facts |= value if name == "inside" else {name: value}
-    checks = _judge(facts, _me(), _get("etcd:quota_backend_bytes", QUOTA_BYTES))
+    checks = _judge(facts, _me(), _setting("etcd:quota_backend_bytes"))
     if facts.get("users"):
-        checks["etcd.users"] = _judge_users(facts["users"], _get("etcd:users", []))
+        checks["etcd.users"] = _judge_users(facts["users"], _setting("etcd:users"))
     return {"facts": facts, "checks": checks}
 
 
@@ -821,99 +822,97 @@ def checks(timeout=2):
     return look(timeout)["checks"]
 
 
-def _verdicts():
-    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
-
-
 def _judge(facts, me, quota):
     """Return the checks for what the members said; ``quota`` is the limit of the database, in bytes."""
-    ok, degraded, critical = _verdicts()
     mine, health = facts["status"][me], facts.get("health")
     found = {"etcd.quorum": _judge_quorum(facts["status"])}
     journal = "systemctl status etcd; journalctl -u etcd -n 50"
     if "error" in mine or health is None:
         reason = mine.get("error") or facts["errors"]["health"]
-        return {"etcd.serving": critical(None, reason, journal), **found}
+        return {"etcd.serving": fanatico_verdict.critical(None, reason, journal), **found}
     if health["healthy"]:
-        found["etcd.serving"] = ok(mine["version"], f"etcd {mine['version']} takes reads and writes")
+        found["etcd.serving"] = fanatico_verdict.ok(
+            mine["version"], f"etcd {mine['version']} takes reads and writes"
+        )
     else:
-        found["etcd.serving"] = critical(
+        found["etcd.serving"] = fanatico_verdict.critical(
             mine["version"], f"etcd says it is not healthy: {health['reason'] or 'no reason given'}", journal
         )
     found["etcd.member"] = _judge_member(facts, me)
     alarms = [alarm.get("alarm", "?") for alarm in facts.get("alarms", [])]
     if alarms:
-        found["etcd.alarms"] = critical(
+        found["etcd.alarms"] = fanatico_verdict.critical(
             alarms,
             f"alarm {', '.join(sorted(set(alarms)))}: no more writes are taken",
             "NOSPACE: compact, defragment, then `etcdctl alarm disarm`. CORRUPT: replace the member named",
         )
     elif "alarms" in facts:
-        found["etcd.alarms"] = ok([], "no alarm")
+        found["etcd.alarms"] = fanatico_verdict.ok([], "no alarm")
     used = round(100 * mine["db_size"] / quota)
     size = f"{mine['db_size'] / 1024**2:.1f} MiB of {quota / 1024**2:.0f} ({used} %)"
     if used >= 80:
         hint = "etcdctl compact and defrag; see what fills it: fanatico_etcd.keys /"
-        found["etcd.space"] = degraded(used, size, hint)
+        found["etcd.space"] = fanatico_verdict.degraded(used, size, hint)
     else:
-        found["etcd.space"] = ok(used, size)
+        found["etcd.space"] = fanatico_verdict.ok(used, size)
     return found
 
 
 def _judge_quorum(statuses):
     """Return the check of the majority: how many members answer, and do they agree on a leader."""
-    ok, degraded, critical = _verdicts()
     missing = sorted(name for name, one in statuses.items() if "error" in one)
     total, answering = len(statuses), len(statuses) - len(missing)
     value, now = f"{answering}/{total}", _leader_of(statuses)
     where = f"no answer from {', '.join(missing)}" if missing else "all members answer"
     hint = f"salt -L {','.join(missing)} fanatico_etcd.local_state" if missing else ""
     if answering <= total // 2:
-        return critical(value, f"no quorum: {where}", hint)
+        return fanatico_verdict.critical(value, f"no quorum: {where}", hint)
     if now is None:
-        return critical(value, f"the members agree on no leader; {where}", "journalctl -u etcd -n 50")
+        return fanatico_verdict.critical(
+            value, f"the members agree on no leader; {where}", "journalctl -u etcd -n 50"
+        )
     if missing:
-        return degraded(value, f"{where}; {now} leads", hint)
-    return ok(value, f"{where}; {now} leads")
+        return fanatico_verdict.degraded(value, f"{where}; {now} leads", hint)
+    return fanatico_verdict.ok(value, f"{where}; {now} leads")
 
 
 def _judge_member(facts, me):
     """Return the check of the member list: this node votes in it, and nobody is in it by mistake."""
-    ok, degraded, critical = _verdicts()
     if "members" not in facts:
-        return _util("fanatico_verdict.unknown")(None, facts["errors"]["members"])
+        return fanatico_verdict.unknown(None, facts["errors"]["members"])
     listed = facts["members"]
     names = sorted(listed)
     if not listed.get(me, {}).get("started"):
-        return critical(names, f"{me} is not a started member", f"salt-call fanatico_etcd.member_add {me}")
+        return fanatico_verdict.critical(
+            names, f"{me} is not a started member", f"salt-call fanatico_etcd.member_add {me}"
+        )
     if listed[me]["learner"]:
-        return degraded(
+        return fanatico_verdict.degraded(
             names, f"{me} is a learner without a vote", f"salt-call fanatico_etcd.member_promote {me}"
         )
     strangers = [name for name in names if name not in facts["status"]]
     if strangers:
-        return degraded(
+        return fanatico_verdict.degraded(
             names,
             f"members that are not in the plan: {', '.join(strangers)}",
             f"salt-call fanatico_etcd.member_remove {strangers[0]}",
         )
     idle = [name for name in facts["status"] if not listed.get(name, {}).get("started")]
     if idle:
-        return degraded(
+        return fanatico_verdict.degraded(
             names, f"not a started member: {', '.join(idle)}", f"salt {idle[0]} fanatico_etcd.local_state"
         )
-    return ok(names, f"members: {', '.join(names)}")
+    return fanatico_verdict.ok(names, f"members: {', '.join(names)}")
 
 
 def _judge_users(seen, kept):
     """Return the check of who is let in; a role may be one of a user that is kept, so of roles the state alone judges then."""
-    ok, degraded, _ = _verdicts()
-    users, roles = _util("fanatico_etcd_plan.strangers")(seen, kept)
+    users, roles = fanatico_etcd_plan.strangers(seen, kept)
     strange = users + [f"role {role}" for role in roles if not kept]
     if not strange:
-        return ok(sorted(seen["users"]), "etcd lets in its users alone")
-    names = _util("fanatico_etcd_plan.named")(strange)
-    return degraded(
+        return fanatico_verdict.ok(sorted(seen["users"]), "etcd lets in its users alone")
+    names = fanatico_etcd_plan.named(strange)
+    return fanatico_verdict.degraded(
         names,
         f"etcd lets in who is neither ours nor named in etcd:users: {names}",
         """salt-run state.orchestrate orch.rotate_secrets pillar='{"rotate": ["ETCD_ROOT_PASSWORD"]}' removes them""",

@@ -11,6 +11,11 @@ import subprocess
 import salt.config
 from salt.exceptions import CommandExecutionError
 
+import fanatico_firewall
+import fanatico_plan
+import fanatico_sweep
+import fanatico_wait
+
 CONFIRMED = "/etc/fanatico/firewall.nft"  # what fanatico-firewall.service loads at boot
 WORK = "/run/fanatico-firewall"
 # As the kernel lists the rules it was given; written after every load, here and by the unit.
@@ -22,22 +27,16 @@ MASTER_CONFIG = "/etc/salt/master"
 ASKED = 8  # seconds for the minions to answer whether they reach the master
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _me():
     return __opts__["id"]
 
 
 def _plan():
-    return _util("fanatico_plan.complete")(__pillar__["plan"])
+    return fanatico_plan.complete(__pillar__["plan"])
 
 
 def _settings():
-    return _util("fanatico_firewall.settings")(__pillar__)
+    return fanatico_firewall.settings(__pillar__)
 
 
 def flows():
@@ -50,7 +49,7 @@ def flows():
 
         salt db1 fanatico_firewall.flows
     """
-    return _util("fanatico_firewall.flows")(_plan(), _settings())
+    return fanatico_firewall.flows(_plan(), _settings())
 
 
 def wanted():
@@ -63,7 +62,7 @@ def wanted():
 
         salt db1 fanatico_firewall.wanted
     """
-    return _util("fanatico_firewall.ruleset")(_plan(), _settings(), _me())
+    return fanatico_firewall.ruleset(_plan(), _settings(), _me())
 
 
 def present():
@@ -109,7 +108,7 @@ def barred():
 
         salt '*' fanatico_firewall.barred
     """
-    return _util("fanatico_firewall.barred")(present()) if _untouched() else []
+    return fanatico_firewall.barred(present()) if _untouched() else []
 
 
 def _untouched():
@@ -236,15 +235,13 @@ def _unreachable_masters(timeout):
     plan = __pillar__["plan"]
     if __opts__.get("file_client") == "local":
         return []  # no master put these rules here, so none can be lost with them
-    masters = {
-        address for name, address in _util("fanatico_plan.addresses")(plan, "master").items() if name != _me()
-    }
+    masters = {address for name, address in fanatico_plan.addresses(plan, "master").items() if name != _me()}
 
     def look():
         silent = sorted(address for address in masters if not _connects(address, MASTER_PORT))
         return not silent, silent
 
-    done, silent = _util("fanatico_wait.until")(look, timeout, interval=0.5)
+    done, silent = fanatico_wait.until(look, timeout, interval=0.5)
     return [] if done else silent
 
 
@@ -261,16 +258,16 @@ def _refuse_to_lock_out():
     settings, plan = _settings(), _plan()
     if _me() not in plan["nodes"]:
         return  # which wanted() has refused
-    port = settings.get("ssh_port", 22)
-    doors = _util("fanatico_firewall.doors_of")(_run(["ss", "-Htlnp"]))
-    if doors and not doors & _util("fanatico_firewall.open_ports")(plan, settings, _me()):
+    port = settings["ssh_port"]
+    doors = fanatico_firewall.doors_of(_run(["ss", "-Htlnp"]))
+    if doors and not doors & fanatico_firewall.open_ports(plan, settings, _me()):
         raise CommandExecutionError(
             f"{_me()}: sshd listens at port {', '.join(map(str, sorted(doors)))}, and the firewall would take ssh at port {port} "
             "alone; nothing was changed. Next: set firewall:ssh_port in the pillar"
         )
     told = _run(["ss", "-Htnp", "state", "established"])
-    sessions = _util("fanatico_firewall.sessions_of")(told, [port])
-    lost = sorted(set(_util("fanatico_firewall.shut_out")(plan, settings, _me(), sessions)))
+    sessions = fanatico_firewall.sessions_of(told, [port])
+    lost = sorted(set(fanatico_firewall.shut_out(plan, settings, _me(), sessions)))
     if lost:
         who = ", ".join(f"{peer} (to port {there})" for _, there, peer in lost)
         raise CommandExecutionError(
@@ -288,12 +285,12 @@ def _through():
     """
     plan = _plan()
     address = plan["nodes"].get(_me(), {}).get("address")
-    masters = _util("fanatico_plan.addresses")(plan, "master")
+    masters = fanatico_plan.addresses(plan, "master")
     if __opts__.get("file_client") == "local" or _me() not in masters:
         return set()
     told = _run(["ss", "-Htn", "state", "established", f"sport = :{PUBLISH_PORT}"])
-    connected = {peer for _, _, peer in _util("fanatico_firewall.sessions_of")(told, [PUBLISH_PORT])}
+    connected = {peer for _, _, peer in fanatico_firewall.sessions_of(told, [PUBLISH_PORT])}
     ids = [name for name, node in plan["nodes"].items() if name != _me() and node["address"] in connected]
     opts = salt.config.client_config(MASTER_CONFIG)
-    answers = _util("fanatico_sweep.ask")(opts, ids, "network.connect", [address, MASTER_PORT], timeout=ASKED)
+    answers = fanatico_sweep.ask(opts, ids, "network.connect", [address, MASTER_PORT], timeout=ASKED)
     return {name for name, told in answers.items() if isinstance(told, dict) and told.get("result") is True}

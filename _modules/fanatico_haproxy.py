@@ -13,6 +13,12 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_edge
+import fanatico_plan
+import fanatico_validate
+import fanatico_verdict
+import fanatico_wait
+
 RUN = pathlib.Path("/run")
 # Of `show sess all`: what a session of a database's port has in its first lines.
 _SESSION = re.compile(
@@ -43,12 +49,6 @@ BACKENDS = {
 NAMES = {"haproxy": ("haproxy", "haproxy:maxconn"), "haproxy-edge": ("edge", "haproxy:edge:maxconn")}
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def method_classes(edge):
     """
     Return ``{how a method's name begins: its class}`` of ``rpc:edge``, for the map that HAProxy judges by.
@@ -62,7 +62,7 @@ def method_classes(edge):
 
         salt haproxy1 fanatico_haproxy.method_classes '{allowed: [eth_], forbidden: [], heavy: [], write: []}'
     """
-    return _util("fanatico_edge.method_classes")(edge)
+    return fanatico_edge.method_classes(edge)
 
 
 def edge_shares(haproxy_edge, rpc_edge):
@@ -80,9 +80,7 @@ def edge_shares(haproxy_edge, rpc_edge):
 
         salt haproxy1 fanatico_haproxy.edge_shares '{maxconn: 3072}' '{body_limit: 120000}'
     """
-    return _util("fanatico_validate.edge_shares")(
-        {"haproxy": {"edge": haproxy_edge}, "rpc": {"edge": rpc_edge}}
-    )
+    return fanatico_validate.edge_shares({"haproxy": {"edge": haproxy_edge}, "rpc": {"edge": rpc_edge}})
 
 
 def _ask(command, timeout=1.0, unit="haproxy"):
@@ -346,7 +344,7 @@ def look(timeout=2):
     facts = {unit: _look(unit, timeout) for unit in CONFIGURATION}
     for unit, one in facts.items():
         owed = {
-            name: count(len(_util("fanatico_plan.nodes")(plan, role)))
+            name: count(len(fanatico_plan.nodes(plan, role)))
             for name, (role, count) in BACKENDS[unit].items()
         }
         checks |= _judge(unit, one, owed)
@@ -401,7 +399,7 @@ def wait_current(timeout=10, unit="haproxy"):
         older = _older(info(unit=unit), unit)
         return not older, f"it runs with a configuration from {older} s before the present one"
 
-    done, seen = _util("fanatico_wait.until")(look, timeout, 0.2)
+    done, seen = fanatico_wait.until(look, timeout, 0.2)
     if done:
         return True
     said = __salt__["cmd.run_stdout"](
@@ -430,44 +428,45 @@ def checks(timeout=2):
     return look(timeout)["checks"]
 
 
-def _verdicts():
-    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
-
-
 def _judge(unit, facts, owed):
     """Return the checks for what a unit said; ``owed`` is ``{backend: servers that should be up}``."""
-    ok, degraded, critical = _verdicts()
     begins, setting = NAMES[unit]
     if "error" in facts:
-        return {f"{begins}.serving": critical(None, facts["error"], f"journalctl -u {unit} -n 50")}
+        return {
+            f"{begins}.serving": fanatico_verdict.critical(
+                None, facts["error"], f"journalctl -u {unit} -n 50"
+            )
+        }
     found = {f"{begins}.serving": _judge_frontends(begins, facts)}
     used, limit = facts["connections"], facts["max_connections"]
     full = limit and used > 0.9 * limit
-    found[f"{begins}.connections"] = (degraded if full else ok)(
+    found[f"{begins}.connections"] = (fanatico_verdict.degraded if full else fanatico_verdict.ok)(
         used,
         f"{used} of {limit} connections in use",
         f"raise {setting} in pillar/haproxy.sls, or see who holds them: fanatico_haproxy.stat unit={unit}"
         if full
         else "",
     )
-    found[f"{begins}.configuration"] = ok(0, "it runs with the configuration on disk")
+    found[f"{begins}.configuration"] = fanatico_verdict.ok(0, "it runs with the configuration on disk")
     if facts["older"]:
         detail = f"it was started {facts['older']} s before its configuration changed: a reload failed, or nobody asked for one"
         hint = f"journalctl -u {unit} -n 50; systemctl reload {unit}"
-        found[f"{begins}.configuration"] = degraded(facts["older"], detail, hint)
-    found[f"{begins}.certificates"] = ok(0, "its certificates and authorities are those on disk")
+        found[f"{begins}.configuration"] = fanatico_verdict.degraded(facts["older"], detail, hint)
+    found[f"{begins}.certificates"] = fanatico_verdict.ok(
+        0, "its certificates and authorities are those on disk"
+    )
     if facts["stale"]:
         detail = (
             f"it runs with other certificates or authorities than are on disk: {', '.join(facts['stale'])}"
         )
-        found[f"{begins}.certificates"] = degraded(
+        found[f"{begins}.certificates"] = fanatico_verdict.degraded(
             facts["stale"], detail, "salt-call state.apply haproxy.certified"
         )
     files, wanted = facts["files"], facts["files_wanted"]
-    found[f"{begins}.files"] = ok(files, f"{files} files may be open")
+    found[f"{begins}.files"] = fanatico_verdict.ok(files, f"{files} files may be open")
     if files < wanted:
         detail = f"{wanted} files for {setting} connections, and the host allows {files}"
-        found[f"{begins}.files"] = degraded(
+        found[f"{begins}.files"] = fanatico_verdict.degraded(
             files, detail, f"a smaller {setting}, or a larger hard limit of this host"
         )
     for name, number in owed.items():
@@ -479,12 +478,15 @@ def _judge(unit, facts, owed):
 
 def _judge_frontends(begins, facts):
     """Return the check of whether a process takes connections."""
-    ok, _, critical = _verdicts()
     closed = [name for name, status in facts["frontends"].items() if status not in ("OPEN", "FULL")]
     if closed:
-        return critical(closed, f"closed: {', '.join(closed)}", f"salt-call state.apply {begins}")
+        return fanatico_verdict.critical(
+            closed, f"closed: {', '.join(closed)}", f"salt-call state.apply {begins}"
+        )
     opened = sorted(facts["frontends"])
-    return ok(facts["version"], f"HAProxy {facts['version']} takes connections on {', '.join(opened)}")
+    return fanatico_verdict.ok(
+        facts["version"], f"HAProxy {facts['version']} takes connections on {', '.join(opened)}"
+    )
 
 
 def _forgive_reads(found):
@@ -496,13 +498,16 @@ def _forgive_reads(found):
 
 def _judge_backend(begins, name, backend, owed):
     """Return the check of one backend: enough servers, too few, or none."""
-    ok, degraded, critical = _verdicts()
     if backend is None:
-        return critical(None, f"HAProxy has no backend {name}", f"salt-call state.apply {begins}")
+        return fanatico_verdict.critical(
+            None, f"HAProxy has no backend {name}", f"salt-call state.apply {begins}"
+        )
     up = backend["up"]
     down = "; ".join(f"{server} {why}" for server, why in backend["down"].items())
     detail = f"{len(up)} of {owed} up" + (f" ({', '.join(up)})" if up else "")
     if len(up) >= owed:
-        return ok(up, detail)
+        return fanatico_verdict.ok(up, detail)
     hint = f"salt -L {','.join(backend['down'])} fanatico.health"
-    return (degraded if up else critical)(up, f"{detail}; down: {down}", hint)
+    return (fanatico_verdict.degraded if up else fanatico_verdict.critical)(
+        up, f"{detail}; down: {down}", hint
+    )

@@ -6,13 +6,12 @@ import pathlib
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_file
+import fanatico_identity
+import fanatico_patroni_plan
+import fanatico_plan
+
 FILE = "/etc/fanatico/identity.json"
-
-
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
 
 
 def wanted(role):
@@ -28,8 +27,9 @@ def wanted(role):
 
         salt db1 fanatico_identity.wanted patroni
     """
-    pillar = {**__pillar__, "plan": _util("fanatico_plan.complete")(__pillar__["plan"])}
-    return _util("fanatico_identity.facts")(pillar, __opts__["id"], role, _util("fanatico_plan.get"))
+    whole = fanatico_patroni_plan.completed(__pillar__)
+    pillar = {**whole, "plan": fanatico_plan.complete(__pillar__["plan"])}
+    return fanatico_identity.facts(pillar, __opts__["id"], role)
 
 
 def kept():
@@ -43,7 +43,7 @@ def kept():
         salt '*' fanatico_identity.kept
     """
     try:
-        return _util("fanatico_file.read_json")(pathlib.Path(FILE))
+        return fanatico_file.read_json(pathlib.Path(FILE))
     except ValueError as exc:
         raise CommandExecutionError(
             f"{__opts__['id']}: {exc}. Next: remove it where the pillar is right"
@@ -68,7 +68,7 @@ def keep(role):
     def change(before):
         return {**before, role: facts}, before.get(role) != facts
 
-    return _util("fanatico_file.change_json")(pathlib.Path(FILE), change)
+    return fanatico_file.change_json(pathlib.Path(FILE), change)
 
 
 def changed():
@@ -83,4 +83,4 @@ def changed():
     """
     me = __opts__["id"]
     roles = __pillar__["plan"]["nodes"].get(me, {}).get("roles", [])
-    return _util("fanatico_identity.differences")(me, kept(), {role: wanted(role) for role in roles})
+    return fanatico_identity.differences(me, kept(), {role: wanted(role) for role in roles})

@@ -8,14 +8,13 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_http
+import fanatico_plan
+import fanatico_verdict
+import fanatico_wait
+
 PID_FILE = "/run/keepalived.pid"
 ASKED_FILE = "/run/keepalived.asked"  # salt/keepalived/files/haproxy-answers.sh
-
-
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
 
 
 def _plan():
@@ -32,7 +31,7 @@ def interface():
 
         salt 'haproxy*' fanatico_keepalived.interface
     """
-    return _interface_of(_util("fanatico_plan.address")(_plan(), __opts__["id"]))
+    return _interface_of(fanatico_plan.address(_plan(), __opts__["id"]))
 
 
 def _interface_of(address):
@@ -111,9 +110,7 @@ def _answers(timeout):
     # In the middle of an upgrade the other balancer still shows a certificate of `service`, as all did before there was `edge`.
     for authority in ("edge", "service"):
         try:
-            return (
-                _util("fanatico_http.get")(url, timeout, __salt__["fanatico_pki.paths"](authority))[0] == 200
-            )
+            return fanatico_http.get(url, timeout, __salt__["fanatico_pki.paths"](authority))[0] == 200
         except CommandExecutionError:
             continue
     return False
@@ -159,12 +156,12 @@ def wait_address(timeout=30):
             1
         ), f"{'held' if held else 'not held'} by {__opts__['id']}, and no HAProxy answers there"
 
-    done, seen = _util("fanatico_wait.until")(look, timeout)
+    done, seen = fanatico_wait.until(look, timeout)
     if done:
         return state()
     journal = __salt__["fanatico.journal"]("keepalived")
     raise CommandExecutionError(
-        _util("fanatico_wait.ran_out")(
+        fanatico_wait.ran_out(
             __opts__["id"], f"the virtual IP {address}", timeout, seen, "keepalived", journal
         )
     )
@@ -205,25 +202,24 @@ def checks(timeout=2):
 
 def _judge(facts):
     """Return the check of the virtual IP. Being the standby is as good as being the master."""
-    ok, critical = _util("fanatico_verdict.ok"), _util("fanatico_verdict.critical")
     address, role = facts["address"], facts["role"]
     if not facts["running"] and role == "master":
-        return critical(
+        return fanatico_verdict.critical(
             role,
             f"keepalived is dead and left {address} here: both balancers may hold it",
             "systemctl restart keepalived",
         )
     if not facts["running"]:
-        return critical(
+        return fanatico_verdict.critical(
             role, "keepalived does not run: this node cannot take over", "systemctl start keepalived"
         )
     if facts["answers"]:
         held = "held here" if role == "master" else "held by the other balancer; this one stands by"
-        return ok(role, f"{address} {held}")
+        return fanatico_verdict.ok(role, f"{address} {held}")
     if role == "master":
-        return critical(
+        return fanatico_verdict.critical(
             role, f"{address} is held here and no HAProxy answers on it", "systemctl status haproxy"
         )
-    return critical(
+    return fanatico_verdict.critical(
         role, f"{address} is not held here and does not answer", "salt 'haproxy*' fanatico_keepalived.state"
     )

@@ -4,6 +4,7 @@ What every node owes, whatever its roles: its units, room on its disks, the righ
 
 import ctypes
 import hashlib
+import inspect
 import os
 import pathlib
 import socket
@@ -11,14 +12,10 @@ import subprocess
 
 from salt.exceptions import CommandExecutionError
 
-# Where a role's data lies; the root file system is looked at everywhere.
-DATA = {
-    "etcd": ["/var/lib/etcd"],
-    "patroni": ["/var/lib/postgresql"],
-    "master": ["/var/lib/fanatico", "/var/cache/salt"],
-}
-# Degraded, and critical, below both: percent free and GiB free; pillar `base:disk` has others.
-DISK = {"tight": {"percent": 10, "gib": 5}, "full": {"percent": 3, "gib": 1}}
+import fanatico_guard
+import fanatico_patroni_plan
+import fanatico_plan
+import fanatico_verdict
 
 MASTER_KEYS = "/etc/salt/pki/master"
 MASTER_PORTS = {"publish": 4505, "request": 4506}
@@ -26,14 +23,12 @@ MASTER_PORTS = {"publish": 4505, "request": 4506}
 _TIME_ERROR = 5  # what adjtimex returns while the kernel's clock is not synchronised
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _roles():
-    return _util("fanatico_plan.roles")(__pillar__["plan"], __opts__["id"])
+    return fanatico_plan.roles(__pillar__["plan"], __opts__["id"])
+
+
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
 
 
 def look(timeout=2):
@@ -51,9 +46,9 @@ def look(timeout=2):
     """
     roles = _roles()
     units = ["salt-minion.service", *__salt__["fanatico_unit.expected"]()]
-    states = __salt__["fanatico_unit.states"]
+    states = inspect.unwrap(__salt__["fanatico_unit.states"])  # in a thread, past the loader
     asked = {
-        "units": lambda: getattr(states, "func", states)(*units),
+        "units": lambda: states(*units),
         "disk": lambda: _disks(_data_paths()),
         "clock": _clock,
         "firewall": __salt__["fanatico_firewall.state"],
@@ -67,7 +62,7 @@ def look(timeout=2):
             facts[name] = ask()
         except (OSError, subprocess.TimeoutExpired, CommandExecutionError) as exc:
             facts["errors"][name] = str(exc)
-    judged = _judge(facts, _util("fanatico_plan.nodes")(__pillar__["plan"]))
+    judged = _judge(facts, fanatico_plan.nodes(__pillar__["plan"]))
     return {"facts": facts, "checks": {**judged, **__salt__["fanatico_pki.checks"]()}}
 
 
@@ -147,28 +142,32 @@ def correctable(kinds):
 
         salt db1 fanatico_node.correctable '[files, firewall]'
     """
-    return _util("fanatico_guard.correctable")(_drifted(), kinds)
+    return fanatico_guard.correctable(_drifted(), kinds)
 
 
 def _drifted():
     answer = __salt__["state.highstate"](test=True, queue=True)
     if not isinstance(answer, dict):
         raise CommandExecutionError(f"{__opts__['id']}: {'; '.join(map(str, answer))}")
-    return _util("fanatico_guard.drifted")(answer)
+    return fanatico_guard.drifted(answer)
 
 
 def _data_paths():
-    return sorted({"/", *(path for role in _roles() for path in DATA.get(role, []))})
+    """Return where the data of this node's roles lie; the root file system is looked at everywhere."""
+    places = {
+        "etcd": lambda: [_setting("etcd:data_dir")],
+        "patroni": lambda: [fanatico_patroni_plan.data_directory(_setting("postgresql"))],
+        "master": lambda: ["/var/lib/fanatico", "/var/cache/salt"],
+    }
+    return sorted({"/", *(path for role in _roles() for path in places.get(role, list)())})
 
 
 def _disks(paths):
-    """Return ``{path: {"total", "free"}}`` in bytes, each file system once."""
+    """Return ``{path: {"total", "free"}}`` in bytes, each file system once; of what is not there yet, the one it will be in."""
     found, seen = {}, set()
-    for path in paths:
-        try:
-            device, room = os.stat(path).st_dev, os.statvfs(path)
-        except FileNotFoundError:
-            continue
+    for wanted in map(pathlib.Path, paths):
+        path = str(next(place for place in (wanted, *wanted.parents) if place.exists()))
+        device, room = os.stat(path).st_dev, os.statvfs(path)
         if device not in seen:
             seen.add(device)
             found[path] = {"total": room.f_blocks * room.f_frsize, "free": room.f_bavail * room.f_frsize}
@@ -188,7 +187,7 @@ def _clock():
 
 def _ports(timeout):
     """Return which of the master's ports take a connection at its address in the plan: ``{name: bool}``."""
-    address = _util("fanatico_plan.address")(__pillar__["plan"], __opts__["id"])
+    address = fanatico_plan.address(__pillar__["plan"], __opts__["id"])
     found = {}
     for name, port in MASTER_PORTS.items():
         try:
@@ -224,43 +223,41 @@ def _judge(facts, nodes):
 
 def _judge_units(facts):
     if "units" not in facts:
-        return _util("fanatico_verdict.unknown")(None, facts["errors"]["units"], "systemctl --failed")
+        return fanatico_verdict.unknown(None, facts["errors"]["units"], "systemctl --failed")
     down = {unit: one["active"] for unit, one in facts["units"].items() if one["active"] != "active"}
     if not down:
         names = ", ".join(unit.removesuffix(".service") for unit in facts["units"])
-        return _util("fanatico_verdict.ok")([], f"{names} run")
+        return fanatico_verdict.ok([], f"{names} run")
     first = next(iter(down))
     detail = ", ".join(f"{unit.removesuffix('.service')} is {state}" for unit, state in down.items())
-    return _util("fanatico_verdict.critical")(
+    return fanatico_verdict.critical(
         sorted(down), detail, f"systemctl status {first}; journalctl -u {first} -n 50"
     )
 
 
 def _judge_disk(facts):
     if "disk" not in facts:
-        return _util("fanatico_verdict.unknown")(None, facts["errors"]["disk"], "df -h")
+        return fanatico_verdict.unknown(None, facts["errors"]["disk"], "df -h")
     percent = {path: 100 * room["free"] / max(1, room["total"]) for path, room in facts["disk"].items()}
     worst = min(percent, key=percent.get)
     share, free = percent[worst], facts["disk"][worst]["free"]
     detail = f"{worst} has {free / 1024**3:.1f} GiB free ({share:.0f} %)"
     for status, limit in (("critical", "full"), ("degraded", "tight")):
-        least = _util("fanatico_plan.get")(__pillar__, f"base:disk:{limit}", DISK[limit])
+        least = _setting(f"base:disk:{limit}")
         if share < least["percent"] and free < least["gib"] * 1024**3:
-            return _util(f"fanatico_verdict.{status}")(
-                round(share), detail, f"du -xh {worst} | sort -h | tail"
-            )
-    return _util("fanatico_verdict.ok")(round(share), detail)
+            return fanatico_verdict.check(status, round(share), detail, f"du -xh {worst} | sort -h | tail")
+    return fanatico_verdict.ok(round(share), detail)
 
 
 def _judge_clock(facts):
     clock = facts.get("clock")
     if clock == "host":
-        return _util("fanatico_verdict.ok")(clock, "a container: its host keeps the time")
+        return fanatico_verdict.ok(clock, "a container: its host keeps the time")
     if clock == "synchronised":
-        return _util("fanatico_verdict.ok")(clock, "the clock is synchronised")
+        return fanatico_verdict.ok(clock, "the clock is synchronised")
     if clock is None:
-        return _util("fanatico_verdict.unknown")(None, facts["errors"]["clock"], "timedatectl")
-    return _util("fanatico_verdict.degraded")(
+        return fanatico_verdict.unknown(None, facts["errors"]["clock"], "timedatectl")
+    return fanatico_verdict.degraded(
         clock, "the clock is not synchronised", "timedatectl; timedatectl set-ntp true"
     )
 
@@ -268,40 +265,40 @@ def _judge_clock(facts):
 def _judge_firewall(facts):
     state = facts.get("firewall")
     if state == "in force":
-        return _util("fanatico_verdict.ok")(state, "the rules of the plan are in force")
+        return fanatico_verdict.ok(state, "the rules of the plan are in force")
     hint = f"salt {__opts__['id']} state.apply firewall"
     if state is None:
-        return _util("fanatico_verdict.unknown")(None, facts["errors"]["firewall"], hint)
+        return fanatico_verdict.unknown(None, facts["errors"]["firewall"], hint)
     words = {
         "none": "no rules were ever loaded",
         "outdated": "the plan has changed since the rules were loaded",
         "touched": "somebody has changed the rules in the kernel",
     }
-    return _util("fanatico_verdict.degraded")(state, words[state], hint)
+    return fanatico_verdict.degraded(state, words[state], hint)
 
 
 def _judge_ports(facts):
     closed = [name for name, opened in facts.get("ports", {"master": False}).items() if not opened]
     if closed:
-        return _util("fanatico_verdict.critical")(
+        return fanatico_verdict.critical(
             closed, f"the master does not listen: {', '.join(closed)}", "journalctl -u salt-master -n 50"
         )
-    return _util("fanatico_verdict.ok")([], "the master listens on 4505 and 4506")
+    return fanatico_verdict.ok([], "the master listens on 4505 and 4506")
 
 
 def _judge_keys(facts, nodes):
     if "keys" not in facts:
-        return _util("fanatico_verdict.unknown")(None, facts["errors"]["keys"], "salt-key -L")
+        return fanatico_verdict.unknown(None, facts["errors"]["keys"], "salt-key -L")
     missing = [name for name in nodes if name not in facts["keys"]["accepted"]]
     strangers = [name for name in facts["keys"]["accepted"] if name not in nodes]
     if missing:
-        return _util("fanatico_verdict.degraded")(
+        return fanatico_verdict.degraded(
             missing,
             f"no accepted key from {', '.join(missing)}",
             "salt-key -L; compare with `salt-call --local key.finger` there, then salt-key -a ID",
         )
     if strangers:
-        return _util("fanatico_verdict.degraded")(
+        return fanatico_verdict.degraded(
             strangers, f"accepted and not in the plan: {', '.join(strangers)}", f"salt-key -d {strangers[0]}"
         )
-    return _util("fanatico_verdict.ok")([], f"the keys of all {len(nodes)} nodes are accepted")
+    return fanatico_verdict.ok([], f"the keys of all {len(nodes)} nodes are accepted")

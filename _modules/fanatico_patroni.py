@@ -13,41 +13,46 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_aside
+import fanatico_http
+import fanatico_patroni_plan
+import fanatico_plan
+import fanatico_timing
+import fanatico_verdict
+import fanatico_wait
+
 REST_USER = "patroni"
 UNIT = "patroni.service"
-DATA_DIRECTORY = "/var/lib/postgresql/17/main"
 RUNNING = ("running", "streaming")
 DOWN = ("start failed", "restart failed", "crashed", "stopped")
 WATCHDOG = "/dev/watchdog"
 MAX_LAG = 16 * 1024**2  # bytes a replica may be behind
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def _timing():
-    return _util("fanatico_timing.resolved")(_get("plan:timing"))["patroni"]
+    return fanatico_timing.resolved(_get("plan:timing"))["patroni"]
 
 
 def _me():
     return __opts__["id"]
 
 
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
+
+
 def _nodes():
     """Return ``{id: address}`` of the Patroni nodes, this one first where it is one."""
-    addresses = _util("fanatico_plan.addresses")(__pillar__["plan"], "patroni")
+    addresses = fanatico_plan.addresses(__pillar__["plan"], "patroni")
     return dict(sorted(addresses.items(), key=lambda item: item[0] != _me()))
 
 
 def _url(address, path):
-    return f"https://{address}:{_get('plan:ports:patroni_rest', 8008)}/{path}"
+    return f"https://{address}:{_setting('plan:ports:patroni_rest')}/{path}"
 
 
 def _tls():
@@ -65,21 +70,24 @@ def _auth():
     return REST_USER, password
 
 
-def synchronous_mode(wanted):
+def wanted_config():
     """
-    Return ``wanted``, or what comes nearest to it with the Patroni of this node: before 4.0 there is no ``quorum``, but ``on``.
+    Return the dynamic configuration that the pillar wants: ``patroni:dynamic``, ``plan:timing`` and ``postgresql:parameters``.
 
-    wanted
-        The setting ``synchronous_mode``.
+    With a Patroni before 4.0, which has no ``synchronous_mode: quorum``, what comes nearest to it.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt db1 fanatico_patroni.synchronous_mode quorum
+        salt db1 fanatico_patroni.wanted_config
     """
     version = __salt__["pkg.version"]("patroni")
-    return _util("fanatico_patroni_plan.synchronous_mode")(wanted, version)
+    return fanatico_patroni_plan.dynamic(__pillar__, _timing(), version)
+
+
+def _data_directory():
+    return fanatico_patroni_plan.data_directory(_setting("postgresql"))
 
 
 def _ask(path, timeout, node=None):
@@ -90,7 +98,7 @@ def _ask(path, timeout, node=None):
     failures = []
     for name in [node] if node else nodes:
         try:
-            return _util("fanatico_http.fetch")("GET", _url(nodes[name], path), timeout=timeout, tls=_tls())
+            return fanatico_http.fetch("GET", _url(nodes[name], path), timeout=timeout, tls=_tls())
         except CommandExecutionError as exc:
             failures.append(f"{name}: {exc}")
     raise CommandExecutionError(
@@ -103,12 +111,12 @@ def _order(method, path, payload, timeout, node=None):
     nodes = _nodes()
     if node is None:
         node = next((name for name in nodes if _alive(nodes[name])), next(iter(nodes)))
-    return _util("fanatico_http.fetch")(method, _url(nodes[node], path), payload, _auth(), timeout, _tls())
+    return fanatico_http.fetch(method, _url(nodes[node], path), payload, _auth(), timeout, _tls())
 
 
 def _alive(address):
     try:
-        _util("fanatico_http.get")(_url(address, "liveness"), 1, _tls())
+        fanatico_http.get(_url(address, "liveness"), 1, _tls())
     except CommandExecutionError:
         return False
     return True
@@ -135,7 +143,7 @@ def status(node=None, timeout=2):
         raise CommandExecutionError(f"{node} is not a Patroni node of the plan")
     # /patroni answers 503 with the same body while PostgreSQL is not running.
     url = _url(address, "patroni")
-    code, body = _util("fanatico_http.get")(url, timeout, _tls())
+    code, body = fanatico_http.get(url, timeout, _tls())
     if not isinstance(body, dict):
         raise CommandExecutionError(f"{url}: HTTP {code} and no status in it")
     return body
@@ -154,7 +162,7 @@ def local_state():
 
         salt 'db*' fanatico_patroni.local_state
     """
-    directory = pathlib.Path(_get("postgresql:data_dir", DATA_DIRECTORY))
+    directory = pathlib.Path(_data_directory())
     try:
         now = leader(timeout=1)
     except CommandExecutionError:
@@ -308,7 +316,7 @@ def complaint(since="-10min"):
 
         salt db3 fanatico_patroni.complaint
     """
-    return _util("fanatico_patroni_plan.complaint")(said_by_postgresql(since))
+    return fanatico_patroni_plan.complaint(said_by_postgresql(since))
 
 
 def said_by_postgresql(since="-10min"):
@@ -327,7 +335,7 @@ def said_by_postgresql(since="-10min"):
         salt db3 fanatico_patroni.said_by_postgresql
     """
     words = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
-    argv = ["journalctl", *words, f"--grep={_util('fanatico_patroni_plan.own_lines')()}"]
+    argv = ["journalctl", *words, f"--grep={fanatico_patroni_plan.own_lines()}"]
     try:
         said = subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False).stdout
     except (OSError, subprocess.SubprocessError):
@@ -425,7 +433,7 @@ def switchover(candidate=None, timeout=60):
         return candidate
     order = {"leader": old, **({"candidate": candidate} if candidate else {})}
     answer = _order("POST", "switchover", order, timeout)
-    done, seen = _util("fanatico_wait.until")(lambda: _new_leader(old, candidate), timeout, 0.25)
+    done, seen = fanatico_wait.until(lambda: _new_leader(old, candidate), timeout, 0.25)
     if not done:
         raise CommandExecutionError(
             f"{_me()}: switchover from {old} to {candidate or 'any'}: "
@@ -537,13 +545,11 @@ def _describe(view):
 
 
 def _wait(look, timeout, awaited):
-    done, seen = _util("fanatico_wait.until")(look, timeout)
+    done, seen = fanatico_wait.until(look, timeout)
     if done:
         return seen
     journal = __salt__["fanatico.journal"]("patroni")
-    raise CommandExecutionError(
-        _util("fanatico_wait.ran_out")(_me(), awaited, timeout, seen, "patroni", journal)
-    )
+    raise CommandExecutionError(fanatico_wait.ran_out(_me(), awaited, timeout, seen, "patroni", journal))
 
 
 def look(timeout=2):
@@ -560,10 +566,9 @@ def look(timeout=2):
         salt 'db*' fanatico_patroni.look
     """
     address = _nodes()[_me()]
-    get = _util("fanatico_http.get")
-    fetch = _util("fanatico_http.fetch")
+    get, fetch = fanatico_http.get, fanatico_http.fetch
     tls = _tls()
-    answers = _util("fanatico_verdict.gather")(
+    answers = fanatico_wait.gather(
         {
             "patroni": lambda: get(_url(address, "patroni"), timeout, tls)[1],
             "liveness": lambda: get(_url(address, "liveness"), timeout, tls)[0],
@@ -577,7 +582,7 @@ def look(timeout=2):
         facts["complaint"] = complaint()
     if _get("patroni:watchdog") == "required":
         facts["watchdog"] = watchdog()
-    facts["aside"] = _util("fanatico_aside.kept")(_get("postgresql:data_dir", DATA_DIRECTORY))
+    facts["aside"] = fanatico_aside.kept(_data_directory())
     return {
         "facts": facts,
         "checks": _judge(facts, _me(), sorted(_nodes()), time.time(), _timing()["ttl"]),
@@ -606,124 +611,131 @@ def _judge(facts, me, expected, now, ttl):
 
     ``expected`` are the members the plan has, ``now`` the time in seconds since 1970, ``ttl`` seconds.
     """
-    ok, degraded, critical = _verdicts()
     own, errors = facts.get("patroni"), facts["errors"]
     if not isinstance(own, dict) or "liveness" not in facts:
         reason = errors.get("patroni") or errors.get("liveness") or "no status in its answer"
         return {
-            "patroni.alive": critical(None, reason, "systemctl status patroni; journalctl -u patroni -n 50")
+            "patroni.alive": fanatico_verdict.critical(
+                None, reason, "systemctl status patroni; journalctl -u patroni -n 50"
+            )
         }
     found = {
         "patroni.state": _judge_state(own, facts.get("complaint")),
         "patroni.etcd": _judge_etcd(own, now, ttl),
     }
     if facts["liveness"] == 200:
-        found["patroni.alive"] = ok(own.get("patroni", {}).get("version"), "its loop runs")
+        found["patroni.alive"] = fanatico_verdict.ok(own.get("patroni", {}).get("version"), "its loop runs")
     else:
         said = facts["liveness"]
-        found["patroni.alive"] = critical(
+        found["patroni.alive"] = fanatico_verdict.critical(
             None, f"its loop has not run for {ttl} s (/liveness says {said})", "systemctl restart patroni"
         )
     if "cluster" in facts:
         found.update(_judge_cluster(facts["cluster"], expected))
     else:
-        found["patroni.leader"] = critical(None, errors["cluster"], "salt 'etcd*' fanatico.health")
-    found["patroni.pause"] = ok(False, "it acts by itself")
+        found["patroni.leader"] = fanatico_verdict.critical(
+            None, errors["cluster"], "salt 'etcd*' fanatico.health"
+        )
+    found["patroni.pause"] = fanatico_verdict.ok(False, "it acts by itself")
     if own.get("pause"):
         hint = f"salt {me} fanatico_patroni.resume"
-        found["patroni.pause"] = degraded(True, "paused: nothing fails over", hint)
-    found["patroni.restart"] = ok(False, "no restart is due")
+        found["patroni.pause"] = fanatico_verdict.degraded(True, "paused: nothing fails over", hint)
+    found["patroni.restart"] = fanatico_verdict.ok(False, "no restart is due")
     if own.get("pending_restart"):
         detail = "PostgreSQL has to be restarted for a changed setting to hold"
-        found["patroni.restart"] = degraded(True, detail, f"salt {me} fanatico_patroni.restart pending=True")
+        found["patroni.restart"] = fanatico_verdict.degraded(
+            True, detail, f"salt {me} fanatico_patroni.restart pending=True"
+        )
     if "watchdog" in facts:
         found["patroni.watchdog"] = _judge_watchdog(own, facts["watchdog"])
     if facts.get("aside"):
         detail = f"{', '.join(facts['aside'])}: what a cure replaced, whose end was not proven"
         hint = f"once {me} streams: salt {me} fanatico_cure.forget replica-lost"
-        found["patroni.aside"] = degraded(facts["aside"], detail, hint)
+        found["patroni.aside"] = fanatico_verdict.degraded(facts["aside"], detail, hint)
     return found
 
 
 def _judge_watchdog(own, watchdog):
     """Return the check of a watchdog that is required: a primary has it armed, a replica could arm it."""
-    ok, degraded, _ = _verdicts()
     armed, why = watchdog["armed"], watchdog["why"]
     if not armed and own.get("watchdog_failed"):
         why = why or "Patroni may not write to it"
     if why:
         hint = "patroni:watchdog_module in pillar/patroni.sls; journalctl -u patroni -n 50"
-        return degraded(armed, f"required, and this member cannot lead: {why}", hint)
+        return fanatico_verdict.degraded(armed, f"required, and this member cannot lead: {why}", hint)
     if own.get("role") in ("master", "primary") and not armed:
-        return degraded(False, "the primary runs without its watchdog", "it is off while Patroni is paused")
-    return ok(armed, "armed: this host is reset if its Patroni hangs" if armed else "ready")
-
-
-def _verdicts():
-    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
+        return fanatico_verdict.degraded(
+            False, "the primary runs without its watchdog", "it is off while Patroni is paused"
+        )
+    return fanatico_verdict.ok(armed, "armed: this host is reset if its Patroni hangs" if armed else "ready")
 
 
 def _judge_state(own, complaint):
     """Return the check of this node's own PostgreSQL, as its Patroni sees it, with the cause that PostgreSQL itself gave."""
-    ok, degraded, critical = _verdicts()
     role, state = own.get("role", "unknown"), own.get("state", "unknown")
     if state != "running":
         why = f": {complaint}" if complaint else ""
-        return critical(f"{role} {state}", f"PostgreSQL is {state}{why}", "journalctl -u patroni -n 50")
+        return fanatico_verdict.critical(
+            f"{role} {state}", f"PostgreSQL is {state}{why}", "journalctl -u patroni -n 50"
+        )
     replication = own.get("replication_state")
     if role == "replica" and replication != "streaming":
-        return degraded(
+        return fanatico_verdict.degraded(
             f"replica {replication or 'not streaming'}",
             f"this replica does not stream ({replication or 'no connection to the primary'})",
             "journalctl -u patroni -n 50; salt-call fanatico_patroni.reinitialize copies it anew",
         )
-    return ok(f"{role} {replication or state}", f"{role}, {replication or state}")
+    return fanatico_verdict.ok(f"{role} {replication or state}", f"{role}, {replication or state}")
 
 
 def _judge_etcd(own, now, ttl):
     """Return the check of Patroni's way to etcd."""
-    ok, degraded, _ = _verdicts()
     seen = own.get("dcs_last_seen")
     if seen is None:
-        return _util("fanatico_verdict.unknown")(None, "Patroni does not say when it last saw etcd")
+        return fanatico_verdict.unknown(None, "Patroni does not say when it last saw etcd")
     age = max(0, round(now - seen))
-    judge, hint = (degraded, "salt 'etcd*' fanatico.health") if age >= ttl else (ok, "")
+    judge, hint = (
+        (fanatico_verdict.degraded, "salt 'etcd*' fanatico.health")
+        if age >= ttl
+        else (fanatico_verdict.ok, "")
+    )
     return judge(age, f"etcd was last seen {age} s ago", hint)
 
 
 def _judge_cluster(view, expected):
     """Return the checks of leader, members, lag and timeline, for the view ``/cluster`` gives."""
-    ok, degraded, critical = _verdicts()
     members = {one["name"]: one for one in view["members"]}
-    found = {"patroni.leader": ok(_leader_of(view), f"{_leader_of(view)} leads")}
+    found = {"patroni.leader": fanatico_verdict.ok(_leader_of(view), f"{_leader_of(view)} leads")}
     if _leader_of(view) is None:
         hint = "salt 'db*' fanatico_patroni.status; salt 'etcd*' fanatico.health"
-        found["patroni.leader"] = critical(None, "no leader holds the lock", hint)
+        found["patroni.leader"] = fanatico_verdict.critical(None, "no leader holds the lock", hint)
 
     poor = {
         name: members[name].get("state", "unknown") if name in members else "missing"
         for name in expected
         if name not in members or members[name].get("state") not in _good(members[name])
     }
-    found["patroni.members"] = ok([], f"{', '.join(expected)} run and stream")
+    found["patroni.members"] = fanatico_verdict.ok([], f"{', '.join(expected)} run and stream")
     if poor:
         detail = ", ".join(f"{name} is {state}" for name, state in poor.items())
-        found["patroni.members"] = degraded(sorted(poor), detail, f"salt -L {','.join(poor)} fanatico.health")
+        found["patroni.members"] = fanatico_verdict.degraded(
+            sorted(poor), detail, f"salt -L {','.join(poor)} fanatico.health"
+        )
 
     lags = {name: one["lag"] for name, one in members.items() if isinstance(one.get("lag"), int)}
     slowest = max(lags, key=lags.get, default=None)
     lag = lags.get(slowest, 0)
-    found["patroni.lag"] = ok(lag, f"at most {lag} bytes behind")
+    found["patroni.lag"] = fanatico_verdict.ok(lag, f"at most {lag} bytes behind")
     if lag > MAX_LAG:
         detail = f"{slowest} is {lag / 1024**2:.0f} MiB behind"
-        found["patroni.lag"] = degraded(lag, detail, f"salt {slowest} fanatico.health")
+        found["patroni.lag"] = fanatico_verdict.degraded(lag, detail, f"salt {slowest} fanatico.health")
 
     timelines = {name: one["timeline"] for name, one in members.items() if one.get("timeline")}
     newest = max(timelines.values(), default=None)
     old = sorted(name for name, timeline in timelines.items() if timeline != newest)
-    found["patroni.timeline"] = ok(newest, f"all on timeline {newest}")
+    found["patroni.timeline"] = fanatico_verdict.ok(newest, f"all on timeline {newest}")
     if old:
-        found["patroni.timeline"] = degraded(
+        found["patroni.timeline"] = fanatico_verdict.degraded(
             newest,
             f"{', '.join(old)} not on timeline {newest}",
             f"wait a moment; then salt {old[0]} fanatico_patroni.reinitialize copies it anew",

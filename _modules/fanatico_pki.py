@@ -7,17 +7,17 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-RENEW_DAYS = 30
-
-
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
+import fanatico_pki
+import fanatico_plan
+import fanatico_verdict
 
 
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
+
+
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
 
 
 def wanted(role=None):
@@ -33,7 +33,7 @@ def wanted(role=None):
 
         salt db1 fanatico_pki.wanted
     """
-    return _util("fanatico_pki.certificates")(__pillar__["plan"], __opts__["id"], role)
+    return fanatico_pki.certificates(__pillar__["plan"], __opts__["id"], role)
 
 
 def look(role=None):
@@ -54,7 +54,7 @@ def look(role=None):
         salt '*' fanatico_pki.look
     """
     now = time.time()
-    known = _util("fanatico_pki.trusts")(__pillar__["plan"], __opts__["id"], role)
+    known = fanatico_pki.trusts(__pillar__["plan"], __opts__["id"], role)
     return {one["name"]: _look(one, now) for one in wanted(role)} | {
         one["name"]: _known(one) for one in known
     }
@@ -75,22 +75,22 @@ def _is_masters(one):
 
 
 def _look(one, now):
-    found = _parsed("fanatico_pki.facts", one["cert"])
-    key = _parsed("fanatico_pki.key_hash", one["key"])
+    found = _parsed(fanatico_pki.facts, one["cert"])
+    key = _parsed(fanatico_pki.key_hash, one["key"])
     issuer, trust = _get(f"pki:issuer:{one['authority']}", ""), trusted(one["authority"])
-    reasons = _util("fanatico_pki.reasons")(
+    reasons = fanatico_pki.reasons(
         one,
         found,
         key,
         issuer,
         now,
-        _get("pki:renew_days", RENEW_DAYS),
-        proven=not found or not trust or _util("fanatico_pki.signed")(_read(one["cert"]), trust),
+        _setting("pki:renew_days"),
+        proven=not found or not trust or fanatico_pki.signed(_read(one["cert"]), trust),
     )
     return {
         "path": one["cert"],
-        "ends": _util("fanatico_pki.day")(found["not_after"]) if found else None,
-        "days": _util("fanatico_pki.days_left")(found, now) if found else None,
+        "ends": fanatico_pki.day(found["not_after"]) if found else None,
+        "days": fanatico_pki.days_left(found, now) if found else None,
         "reasons": reasons,
         "trust": _is_masters(one),
     }
@@ -99,7 +99,7 @@ def _look(one, now):
 def _parsed(function, path):
     text = _read(path)
     try:
-        return _util(function)(text) if text else None
+        return function(text) if text else None
     except (ValueError, TypeError):
         return None
 
@@ -143,7 +143,7 @@ def paths(authority):
 
         salt db1 fanatico_pki.paths etcd
     """
-    found = _util("fanatico_pki.paths")(__pillar__["plan"], __opts__["id"], authority)
+    found = fanatico_pki.paths(__pillar__["plan"], __opts__["id"], authority)
     if found is None:
         raise CommandExecutionError(
             f"{__opts__['id']} has no part in what the authority '{authority}' protects: ask on a node whose role has"
@@ -165,7 +165,7 @@ def pinned(path):
 
         salt db1 fanatico_pki.pinned /etc/patroni/pki/service-ca.crt
     """
-    return str(_util("fanatico_pki.pin")(path, _read(path) or ""))
+    return str(fanatico_pki.pin(path, _read(path) or ""))
 
 
 def checks():
@@ -184,7 +184,6 @@ def checks():
 def _judge(seen, me):
     if not seen:
         return {}
-    ok, degraded, critical = (_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
     hint = f"salt {me} state.apply roles.certified"
     ended = [
         name for name, one in seen.items() if one["reasons"] and (one["days"] is None or one["days"] < 0)
@@ -199,12 +198,16 @@ def _judge(seen, me):
         (one for one in seen.values() if one["days"] is not None), key=lambda one: one["days"], default=None
     )
     if ended:
-        verdict = critical(ended, "; ".join(f"{name}: {wrong[name]}" for name in ended), hint)
+        verdict = fanatico_verdict.critical(
+            ended, "; ".join(f"{name}: {wrong[name]}" for name in ended), hint
+        )
     elif wrong:
-        verdict = degraded(sorted(wrong), "; ".join(f"{name}: {why}" for name, why in wrong.items()), hint)
+        verdict = fanatico_verdict.degraded(
+            sorted(wrong), "; ".join(f"{name}: {why}" for name, why in wrong.items()), hint
+        )
     else:
         number = sum(one["days"] is not None for one in seen.values())
-        verdict = ok(
+        verdict = fanatico_verdict.ok(
             first["days"], f"{number} right, the first ends on {first['ends']}, in {first['days']} days"
         )
     return {"node.certificates": verdict}

@@ -5,6 +5,9 @@ The same questions as ``_utils/fanatico_plan.py``, with the plan and this node's
 (``salt['fanatico_plan.nodes']('etcd')``) and for people.
 """
 
+import fanatico_plan
+import fanatico_timing
+
 
 def _plan():
     plan = __pillar__.get("plan")
@@ -14,7 +17,7 @@ def _plan():
 
 
 def _ask(question, *args):
-    return __utils__[f"fanatico_plan.{question}"](_plan(), *args)
+    return question(_plan(), *args)
 
 
 def _or_me(node):
@@ -31,7 +34,7 @@ def nodes(role=None):
 
         salt db1 fanatico_plan.nodes etcd
     """
-    return _ask("nodes", role)
+    return _ask(fanatico_plan.nodes, role)
 
 
 def roles(node=None):
@@ -44,7 +47,7 @@ def roles(node=None):
 
         salt '*' fanatico_plan.roles
     """
-    return _ask("roles", _or_me(node))
+    return _ask(fanatico_plan.roles, _or_me(node))
 
 
 def has_role(role, node=None):
@@ -57,7 +60,7 @@ def has_role(role, node=None):
 
         salt '*' fanatico_plan.has_role patroni
     """
-    return _ask("has_role", _or_me(node), role)
+    return _ask(fanatico_plan.has_role, _or_me(node), role)
 
 
 def port(name):
@@ -70,7 +73,7 @@ def port(name):
 
         salt rpc1 fanatico_plan.port rpc_agent
     """
-    return _ask("port", name)
+    return _ask(fanatico_plan.port, name)
 
 
 def address(node=None):
@@ -83,7 +86,7 @@ def address(node=None):
 
         salt db1 fanatico_plan.address etcd1
     """
-    return _ask("address", _or_me(node))
+    return _ask(fanatico_plan.address, _or_me(node))
 
 
 def addresses(role=None):
@@ -96,7 +99,7 @@ def addresses(role=None):
 
         salt db1 fanatico_plan.addresses etcd
     """
-    return _ask("addresses", role)
+    return _ask(fanatico_plan.addresses, role)
 
 
 def node_at(ip):
@@ -109,7 +112,7 @@ def node_at(ip):
 
         salt db1 fanatico_plan.node_at 10.0.3.10
     """
-    return _ask("node_at", ip)
+    return _ask(fanatico_plan.node_at, ip)
 
 
 def peers(role, node=None):
@@ -122,7 +125,7 @@ def peers(role, node=None):
 
         salt haproxy1 fanatico_plan.peers haproxy
     """
-    return _ask("peers", role, _or_me(node))
+    return _ask(fanatico_plan.peers, role, _or_me(node))
 
 
 def network_of(node=None):
@@ -135,7 +138,7 @@ def network_of(node=None):
 
         salt db1 fanatico_plan.network_of
     """
-    return list(_ask("network_of", _or_me(node)))
+    return list(_ask(fanatico_plan.network_of, _or_me(node)))
 
 
 def subnets(role=None):
@@ -148,7 +151,7 @@ def subnets(role=None):
 
         salt db1 fanatico_plan.subnets patroni
     """
-    return _ask("subnets", role)
+    return _ask(fanatico_plan.subnets, role)
 
 
 def timing():
@@ -163,7 +166,7 @@ def timing():
 
         salt db1 fanatico_plan.timing
     """
-    return __utils__["fanatico_timing.resolved"](_plan().get("timing"))
+    return fanatico_timing.resolved(_plan().get("timing"))
 
 
 def etcd_endpoints():
@@ -176,4 +179,4 @@ def etcd_endpoints():
 
         salt db1 fanatico_plan.etcd_endpoints
     """
-    return _ask("etcd_endpoints")
+    return _ask(fanatico_plan.etcd_endpoints)

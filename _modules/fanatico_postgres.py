@@ -16,6 +16,12 @@ import tempfile
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_patroni_plan
+import fanatico_plan
+import fanatico_trial
+import fanatico_validate
+import fanatico_verdict
+
 SOCKET_DIRECTORY = "/var/run/postgresql"
 SUPERUSER = "postgres"
 
@@ -55,14 +61,12 @@ _FACTS = """
 """
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
+
+
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
 
 
 def _plain(value):
@@ -147,7 +151,7 @@ def query(
         parts = {name: compose.Identifier(value) for name, value in (identifiers or {}).items()}
         parts.update({name: compose.Literal(value) for name, value in (literals or {}).items()})
         statement = statement.format(**parts)
-    port = port or _get("plan:ports:postgres", 5432)
+    port = port or _setting("plan:ports:postgres")
     where = f"{host or SOCKET_DIRECTORY} port {port}"
     try:
         with psycopg.connect(
@@ -234,7 +238,20 @@ def application_connections():
 
         salt db1 fanatico_postgres.application_connections
     """
-    return _util("fanatico_validate.application_connections")(__pillar__)
+    return fanatico_validate.application_connections(__pillar__)
+
+
+def wanted():
+    """
+    Return the pillar's ``postgresql`` with what follows from it: ``data_dir``, ``bin_dir`` and the ``parameters`` in force.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_postgres.wanted
+    """
+    return fanatico_patroni_plan.postgresql(__pillar__)
 
 
 def status(timeout=2):
@@ -340,14 +357,14 @@ def refuses(parameters, bin_dir, data_dir):
         if fault:
             return fault
         pathlib.Path(scratch, "postgresql.conf").write_text(
-            _util("fanatico_trial.configuration")(parameters), encoding="utf-8"
+            fanatico_trial.configuration(parameters), encoding="utf-8"
         )
         _give_to_postgres(pathlib.Path(folder))
         size, fault = _tried(program, scratch, "shared_memory_size")
-        fault = fault or _util("fanatico_trial.too_much")(size, _meminfo("MemTotal") // 1024)
+        fault = fault or fanatico_trial.too_much(size, _meminfo("MemTotal") // 1024)
         if not fault and str(parameters.get("huge_pages")) in ("on", "True"):
             pages, fault = _tried(program, scratch, "shared_memory_size_in_huge_pages")
-            fault = fault or _util("fanatico_trial.too_few")(pages, _meminfo("HugePages_Total"))
+            fault = fault or fanatico_trial.too_few(pages, _meminfo("HugePages_Total"))
         return fault
 
 
@@ -361,7 +378,7 @@ def _empty_data(scratch, bin_dir, data_dir):
         return ""
     _give_to_postgres(scratch.parent)
     done = _as_postgres(f"{bin_dir}/initdb", "-D", str(scratch), "--no-sync", "--no-instructions")
-    return "" if done.returncode == 0 else _util("fanatico_trial.said")(done.stderr)
+    return "" if done.returncode == 0 else fanatico_trial.said(done.stderr)
 
 
 def _tried(program, scratch, name):
@@ -369,7 +386,7 @@ def _tried(program, scratch, name):
     done = _as_postgres(str(program), "-D", str(scratch), "-C", name)
     if done.returncode == 0 and done.stdout.strip().isdecimal():
         return int(done.stdout), ""
-    return 0, _util("fanatico_trial.said")(done.stderr)
+    return 0, fanatico_trial.said(done.stderr)
 
 
 def _as_postgres(*command):
@@ -409,35 +426,36 @@ def checks(timeout=2):
     return look(timeout)["checks"]
 
 
-def _verdicts():
-    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
-
-
 def _judge(facts):
     """Return the checks for what ``status`` said."""
-    ok, degraded, critical = _verdicts()
     if "error" in facts:
         hint = f"salt {__opts__['id']} fanatico_patroni.status; journalctl -u patroni -n 50"
-        return {"postgres.sql": critical(None, facts["error"], hint)}
+        return {"postgres.sql": fanatico_verdict.critical(None, facts["error"], hint)}
     role = "replica" if facts["in_recovery"] else "primary"
-    found = {"postgres.sql": ok(role, f"PostgreSQL {facts['version']} answers as {role}")}
+    found = {"postgres.sql": fanatico_verdict.ok(role, f"PostgreSQL {facts['version']} answers as {role}")}
     if role == "primary":
         if facts["read_only"]:
-            found["postgres.write"] = critical(
+            found["postgres.write"] = fanatico_verdict.critical(
                 False, "the primary is read-only", "SHOW default_transaction_read_only; free disk space"
             )
         elif facts["synchronous_standby_names"] and not facts["sync_standbys"]:
-            found["postgres.write"] = critical(
+            found["postgres.write"] = fanatico_verdict.critical(
                 False,
                 "every commit waits: no synchronous standby is connected",
                 "bring a replica back: salt 'db*' fanatico_patroni.status",
             )
         else:
-            found["postgres.write"] = ok(True, f"{facts['sync_standbys']} standbys can confirm a commit")
+            found["postgres.write"] = fanatico_verdict.ok(
+                True, f"{facts['sync_standbys']} standbys can confirm a commit"
+            )
     used, limit, full = facts["connections"], facts["max_connections"], facts["full_roles"]
     said = [f"{used} of {limit} connections in use"]
     said += [f"{name} has {held} of its {most}" for name, (held, most) in full.items()]
-    judge = degraded if full or used > 0.9 * limit else ok
-    hint = "" if judge is ok else "close idle clients, or raise max_connections in pillar/postgresql.sls"
+    judge = fanatico_verdict.degraded if full or used > 0.9 * limit else fanatico_verdict.ok
+    hint = (
+        ""
+        if judge is fanatico_verdict.ok
+        else "close idle clients, or raise max_connections in pillar/postgresql.sls"
+    )
     found["postgres.connections"] = judge(used, ", ".join(said), hint)
     return found

@@ -11,29 +11,31 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-MAX_LAG = 3  # blocks behind the best peer
+import fanatico_http
+import fanatico_plan
+import fanatico_verdict
+import fanatico_wait
+
 STALL = 15  # block times without a new block
 _ANSWER = 64 * 1024  # bytes of an agent's answer at most
 _WHY = 300  # characters of its reason that are kept
 AGENT = "/etc/fanatico/rpc-agent.json"  # what the agent of this node was given
 
 
-def _util(name):
-    """Return a function of _utils/ as it is: threads, and callbacks that use dunders, must not pass the loader."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
-
-
 def _get(path, default=None):
-    return _util("fanatico_plan.get")(__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def _me():
     return __opts__["id"]
 
 
+def _setting(path):
+    return fanatico_plan.setting(__pillar__, path)
+
+
 def _nodes():
-    return _util("fanatico_plan.addresses")(__pillar__["plan"], "rpc")
+    return fanatico_plan.addresses(__pillar__["plan"], "rpc")
 
 
 def _address(node):
@@ -64,7 +66,7 @@ def _result(address, answer):
 
 
 def _ask(address, method, params=None, timeout=1.0):
-    answer = _util("fanatico_http.fetch")("POST", _url(address), _request(1, method, params), timeout=timeout)
+    answer = fanatico_http.fetch("POST", _url(address), _request(1, method, params), timeout=timeout)
     return _result(address, answer)
 
 
@@ -250,7 +252,7 @@ def heard(node, timeout=2):
 
         salt rpc1 fanatico_rpc.heard rpc2
     """
-    place = (_address(node), _util("fanatico_plan.port")(__pillar__["plan"], "rpc_agent"))
+    place = (_address(node), fanatico_plan.port(__pillar__["plan"], "rpc_agent"))
     try:
         line, _, own = _answer_of(place, timeout).partition("\n")
         said = json.loads(own or "null") or {}
@@ -363,7 +365,7 @@ def _local(address, timeout):
         _request(2, "eth_syncing"),
         _request(3, "eth_getBlockByNumber", ["latest", False]),
     ]
-    answers = _util("fanatico_http.fetch")("POST", _url(address), batch, timeout=timeout)
+    answers = fanatico_http.fetch("POST", _url(address), batch, timeout=timeout)
     if not isinstance(answers, list):
         _result(address, answers)
         raise CommandExecutionError(f"{_url(address)}: a batch was not answered with a list")
@@ -412,7 +414,7 @@ def look(timeout=2):
     }
     for name in nodes:
         probes[f"head {name}"] = lambda name=name: _peer_head(name, timeout)
-    answers = _util("fanatico_verdict.gather")(probes, timeout * 1.5)
+    answers = fanatico_wait.gather(probes, timeout * 1.5)
     facts = {name: value for name, (value, error) in answers.items() if error is None and " " not in name}
     facts["peers"] = {
         name.removeprefix("head "): value
@@ -422,7 +424,8 @@ def look(timeout=2):
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
     settings = {
         "chain_id": _get("rpc:chain:id"),
-        "block_time": _get("rpc:chain:block_time", 2),
+        "block_time": _setting("rpc:chain:block_time"),
+        "max_lag": _setting("rpc:health:max_lag"),
     }
     return {"facts": facts, "checks": _judge(facts, settings, time.time())}
 
@@ -443,67 +446,68 @@ def checks(timeout=2):
     return look(timeout)["checks"]
 
 
-def _verdicts():
-    return tuple(_util(f"fanatico_verdict.{word}") for word in ("ok", "degraded", "critical"))
-
-
 def _judge(facts, settings, now):
     """Return the checks for what the node and its peers said; ``now`` is the time in seconds since 1970."""
-    ok, degraded, critical = _verdicts()
     found = {}
     if facts.get("websocket"):
-        found["rpc.websocket"] = ok(True, "the WebSocket port shakes hands")
+        found["rpc.websocket"] = fanatico_verdict.ok(True, "the WebSocket port shakes hands")
     else:
-        found["rpc.websocket"] = critical(
+        found["rpc.websocket"] = fanatico_verdict.critical(
             False, facts["errors"]["websocket"], "journalctl -u fanatico-rpc -n 50"
         )
-    found["rpc.rotation"] = _judge_rotation(facts, ok, degraded)
+    found["rpc.rotation"] = _judge_rotation(facts)
     local = facts.get("local")
     if local is None:
-        found["rpc.http"] = critical(None, facts["errors"]["local"], "journalctl -u fanatico-rpc -n 50")
+        found["rpc.http"] = fanatico_verdict.critical(
+            None, facts["errors"]["local"], "journalctl -u fanatico-rpc -n 50"
+        )
         return found
     wanted = settings["chain_id"]
     if wanted is not None and local["chain_id"] != int(wanted):
-        found["rpc.http"] = critical(
+        found["rpc.http"] = fanatico_verdict.critical(
             local["chain_id"],
             f"this node is on chain {local['chain_id']}, the plan's is {wanted}",
             "salt-call state.apply rpc",
         )
     else:
-        found["rpc.http"] = ok(local["chain_id"], f"answers for chain {local['chain_id']}")
+        found["rpc.http"] = fanatico_verdict.ok(local["chain_id"], f"answers for chain {local['chain_id']}")
     best = max(facts["peers"].values(), default=local["head"])
     lag = max(0, best - local["head"])
     if local["syncing"]:
-        found["rpc.sync"] = critical(
+        found["rpc.sync"] = fanatico_verdict.critical(
             lag, f"syncing: block {local['head']}, peers at {best}", "wait, or see its log"
         )
-    elif lag > MAX_LAG:
-        found["rpc.sync"] = degraded(
+    elif lag > settings["max_lag"]:
+        found["rpc.sync"] = fanatico_verdict.degraded(
             lag,
             f"block {local['head']} is {lag} behind the best peer's {best}",
             "journalctl -u fanatico-rpc -n 50",
         )
     else:
-        found["rpc.sync"] = ok(lag, f"block {local['head']}, {lag} behind the best peer")
+        found["rpc.sync"] = fanatico_verdict.ok(lag, f"block {local['head']}, {lag} behind the best peer")
     age = max(0, round(now - local["head_time"]))
     if age > STALL * settings["block_time"]:
-        found["rpc.head"] = degraded(
+        found["rpc.head"] = fanatico_verdict.degraded(
             local["head"],
             f"the newest block is {age} s old, one is due every {settings['block_time']} s",
             "salt 'rpc*' fanatico_rpc.head; if no node moves, the chain itself halts",
         )
     else:
-        found["rpc.head"] = ok(local["head"], f"the newest block is {age} s old")
+        found["rpc.head"] = fanatico_verdict.ok(local["head"], f"the newest block is {age} s old")
     return found
 
 
-def _judge_rotation(facts, ok, degraded):
+def _judge_rotation(facts):
     """Whether HAProxy sends this node requests; whatever keeps it out is a check of its own, so this one is never critical."""
     told = facts.get("rotation")
     if told is None:
-        return degraded(None, facts["errors"]["rotation"], "systemctl status fanatico-rpc-agent")
+        return fanatico_verdict.degraded(
+            None, facts["errors"]["rotation"], "systemctl status fanatico-rpc-agent"
+        )
     if told["drained"]:
-        return degraded(False, told["why"], f"salt-run fanatico.undrain {_me()}")
+        return fanatico_verdict.degraded(False, told["why"], f"salt-run fanatico.undrain {_me()}")
     if not told["ready"]:
-        return degraded(False, f"out of rotation: {told['why']}", "journalctl -u fanatico-rpc -n 50")
-    return ok(True, "HAProxy sends it requests")
+        return fanatico_verdict.degraded(
+            False, f"out of rotation: {told['why']}", "journalctl -u fanatico-rpc -n 50"
+        )
+    return fanatico_verdict.ok(True, "HAProxy sends it requests")

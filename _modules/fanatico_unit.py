@@ -9,6 +9,9 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_guard
+import fanatico_plan
+
 __virtualname__ = "fanatico_unit"
 
 _PROPERTIES = {
@@ -42,11 +45,11 @@ def expected():
     """
 
     def get(path, default=None):
-        return __utils__["fanatico_plan.get"](__pillar__, path, default)
+        return fanatico_plan.get(__pillar__, path, default)
 
     # Values, not `get` itself: a callback that uses dunders must not pass the loader.
-    roles = __utils__["fanatico_plan.roles"](get("plan", {"nodes": {}}), __opts__["id"])
-    return __utils__["fanatico_guard.units"](roles, get("heal:units"), {"rpc": get("rpc", {})})
+    roles = fanatico_plan.roles(get("plan", {"nodes": {}}), __opts__["id"])
+    return fanatico_guard.units(roles, get("heal:units"), {"rpc": get("rpc", {})})
 
 
 def states(*units):
@@ -74,16 +77,17 @@ def states(*units):
     return _parse(_systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", *units), units)
 
 
-def start(unit, samples=3, timeout=30):
+def start(unit, samples=None, timeout=None):
     """
     Start a unit that is down and prove that it stays up. A unit that is not down any more is left alone.
 
     unit
         Its full name.
     samples
-        So many looks in a row, a quarter of a second apart, must show it active with the same main process.
+        So many looks in a row, a quarter of a second apart, must show it active with the same main process; pillar
+        ``heal:samples`` without it.
     timeout
-        Seconds for all of it.
+        Seconds for all of it; pillar ``heal:timeout`` without it.
 
     Returns ``{"acted": bool, "running": bool, "before": state, "after": state, "took": seconds, "detail":
     str}``. ``detail`` says, when it is not running, what was seen and ends with the last lines of its
@@ -95,6 +99,8 @@ def start(unit, samples=3, timeout=30):
 
         salt 'etcd1' fanatico_unit.start etcd.service
     """
+    samples = fanatico_plan.setting(__pillar__, "heal:samples") if samples is None else samples
+    timeout = fanatico_plan.setting(__pillar__, "heal:timeout") if timeout is None else timeout
     begun = time.monotonic()
     before = state = states(unit)[unit]
     acted, running = False, state["active"] == "active"

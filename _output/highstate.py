@@ -6,6 +6,7 @@ the data, ``--out=highstate`` what Salt itself would show.
 """
 
 import os
+import sys
 
 import salt.loader
 import salt.utils.color
@@ -41,11 +42,14 @@ def _lines(runs):
     """Return the lines for one of our orchestrations, None for anything else."""
     if __opts__.get("fun") not in ORCHESTRATE:
         return None  # `salt '*' state.apply` comes here for each machine: nothing is loaded for it
-    utils = salt.loader.utils(__opts__)
-    if all(map(utils["fanatico_steps.is_orchestration"], runs.values())):
-        return [line for running in runs.values() for line in utils["fanatico_steps.lines"](running)]
+    # Salt's loader of outputters is the one that has no utils on its path, and only a master has this one.
+    sys.path.extend(f"{folder}/_utils" for folder in __opts__["module_dirs"])
+    import fanatico_steps
+
+    if all(map(fanatico_steps.is_orchestration, runs.values())):
+        return [line for running in runs.values() for line in fanatico_steps.lines(running)]
     if all(isinstance(run, list) for run in runs.values()):
-        return utils["fanatico_steps.not_compiled_lines"](runs)
+        return fanatico_steps.not_compiled_lines(runs)
     return None
 
 

@@ -8,6 +8,10 @@ import datetime
 import pathlib
 from collections.abc import Mapping
 
+import fanatico_authority
+import fanatico_pki
+import fanatico_plan
+
 # Certificates that end soon are replaced by any highstate; and at night, should none come.
 NIGHTLY = {
     "function": "state.apply",
@@ -38,14 +42,14 @@ def ext_pillar(minion_id, pillar, directory):
     if not isinstance(node, Mapping) or not pathlib.Path(directory).is_dir():
         return {}
     roles = node.get("roles") or []
-    used = __utils__["fanatico_pki.authorities"](roles)
-    read = __utils__["fanatico_authority.read"](directory, used, __utils__["fanatico_pki.facts"])
+    used = fanatico_pki.authorities(roles)
+    read = fanatico_authority.read(directory, used)
     given = {"pki": {kind: read[kind] for kind in ("trust", "issuer")}}
     if used:
         given["schedule"] = {"certificates": NIGHTLY}
     if "master" in roles:
-        days = __utils__["fanatico_plan.get"](pillar, "pki:days", 90)
-        given["x509_signing_policies"] = __utils__["fanatico_pki.policies"](
+        days = fanatico_plan.setting(pillar, "pki:days")
+        given["x509_signing_policies"] = fanatico_pki.policies(
             plan, directory, days, datetime.datetime.now(datetime.UTC)
         )
     return given

@@ -9,6 +9,11 @@ import json
 import pathlib
 from collections.abc import Mapping
 
+import fanatico_plan
+import fanatico_secrets
+import fanatico_timing
+import fanatico_validate
+
 
 def ext_pillar(minion_id, pillar, schema):
     """
@@ -29,10 +34,10 @@ def ext_pillar(minion_id, pillar, schema):
     secrets = pillar.get("secrets")
     secrets = secrets if isinstance(secrets, Mapping) else {}
     # A node whose roles have no secrets is given none.
-    whole = __utils__["fanatico_timing.completed"](dict(pillar) | {"secrets": secrets})
-    needed = __utils__["fanatico_plan.secret_names"](node.get("roles") or [])
+    whole = fanatico_timing.completed(dict(pillar) | {"secrets": secrets})
+    needed = fanatico_plan.secret_names(node.get("roles") or [])
     found = [
-        *__utils__["fanatico_validate.faults"](whole, json.loads(pathlib.Path(schema).read_text())),
-        *__utils__["fanatico_secrets.faults"](secrets, needed),
+        *fanatico_validate.faults(whole, json.loads(pathlib.Path(schema).read_text())),
+        *fanatico_secrets.faults(secrets, needed),
     ]
     return {"unsound": list(dict.fromkeys(found))} if found else {}

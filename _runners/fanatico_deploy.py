@@ -2,11 +2,15 @@
 What orch.deploy must know of the live system before it acts: the decisions between a first start and a change.
 """
 
+import fanatico_master
+import fanatico_plan
+import fanatico_sweep
+
 __virtualname__ = "fanatico"
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -51,12 +55,12 @@ def patroni_first():
 
 def _ask(role, function, timeout=20):
     """Return {node: answer} of a function on every node of a role, in the plan's order."""
-    nodes = __utils__["fanatico_plan.nodes"](__utils__["fanatico_master.plan"](__opts__), role)
-    answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, function, (), timeout)
+    nodes = fanatico_plan.nodes(fanatico_master.plan(__opts__), role)
+    answers = fanatico_sweep.ask(__opts__, nodes, function, (), timeout)
     for node in nodes:
         if not isinstance(answers.get(node), dict):
             said = str(answers.get(node, "no answer"))[-300:]
-            __utils__["fanatico_master.refuse"](
+            fanatico_master.refuse(
                 f"{node} did not tell what it holds ({said}), and a deploy decides from that; "
                 f"look at `salt {node} {function}`, then run the deploy again."
             )

@@ -6,11 +6,16 @@ import time
 
 import salt.utils.event
 
+import fanatico_history
+import fanatico_master
+import fanatico_plan
+import fanatico_sweep
+
 __virtualname__ = "fanatico"
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -43,15 +48,13 @@ def drift(nodes=None, at_once=4, timeout=180):
         salt-run fanatico.drift nodes='[db1, db2]'
     """
     begun = time.monotonic()
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    known = __utils__["fanatico_plan.nodes"](plan)
-    nodes = __utils__["fanatico_master.known"](plan, nodes or known)
+    plan = fanatico_master.plan(__opts__)
+    known = fanatico_plan.nodes(plan)
+    nodes = fanatico_master.known(plan, nodes or known)
     wanted, answers = [node for node in known if node in nodes], {}
     for first in range(0, len(wanted), int(at_once)):
         group = wanted[first : first + int(at_once)]
-        answers |= __utils__["fanatico_sweep.ask"](
-            __opts__, group, "fanatico_node.drift", timeout=float(timeout)
-        )
+        answers |= fanatico_sweep.ask(__opts__, group, "fanatico_node.drift", timeout=float(timeout))
     told = {node: one for node, one in answers.items() if isinstance(one, dict)}
     seen = {
         "drift": {node: one for node, one in told.items() if one},
@@ -74,16 +77,16 @@ def drift(nodes=None, at_once=4, timeout=180):
 
 def _may_correct():
     """Tell whether the pillar lets any kind of drift be put right without a person; each node goes by its own."""
-    pillar, _ = __utils__["fanatico_master.compiled"](
-        __opts__, __utils__["fanatico_plan.nodes"](__utils__["fanatico_master.plan"](__opts__), "master")[0]
+    pillar, _ = fanatico_master.compiled(
+        __opts__, fanatico_plan.nodes(fanatico_master.plan(__opts__), "master")[0]
     )
-    return bool(__utils__["fanatico_plan.get"](pillar, "heal:correct"))
+    return bool(fanatico_plan.get(pillar, "heal:correct"))
 
 
 def _note(seen, wanted):
     words = [f"{node}: {', '.join(one)}" for node, one in seen["drift"].items()]
     words += [f"{node} unknown" for node in seen["unknown"]]
-    entry = __utils__["fanatico_history.append"](
+    entry = fanatico_history.append(
         __opts__.get("fanatico_history", "/var/log/fanatico/history.jsonl"),
         "drift",
         "found" if words else "none",

@@ -6,6 +6,12 @@ import contextvars
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import fanatico_drill
+import fanatico_guard
+import fanatico_master
+import fanatico_plan
+import fanatico_sweep
+
 __virtualname__ = "fanatico"
 
 BEFORE, AFTER = 5, 10  # seconds of load before and after
@@ -13,7 +19,7 @@ WELL_WITHIN = 180
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -50,13 +56,13 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
         salt-run fanatico.drill stop host=haproxy1 unit=haproxy.service
         salt-run fanatico.drill kill host=rpc1 unit=fanatico-rpc.service yes_really=True
     """
-    plan = __utils__["fanatico_master.plan"](__opts__)
+    plan = fanatico_master.plan(__opts__)
     unit = f"{unit}.service" if unit and "." not in unit else unit
     status = __salt__["fanatico.status"]()["status"]
-    reason = __utils__["fanatico_drill.refusal"](fault, host, unit, _units(plan, host), status, yes_really)
+    reason = fanatico_drill.refusal(fault, host, unit, _units(plan, host), status, yes_really)
     if reason:
-        __utils__["fanatico_master.refuse"](f"Not drilled, nothing was changed: {reason}.")
-    databases = __utils__["fanatico_plan.nodes"](plan, "patroni")
+        fanatico_master.refuse(f"Not drilled, nothing was changed: {reason}.")
+    databases = fanatico_plan.nodes(plan, "patroni")
     client = next(node for node in reversed(databases) if node != host)
     __salt__["fanatico.lock"]("drill", wait=5)
     said = "broken off"
@@ -64,7 +70,7 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
         with ThreadPoolExecutor(1) as pool:
             duration = BEFORE + float(seconds) + AFTER
             load = pool.submit(
-                # Salt keeps __utils__ and __opts__ in context variables: a thread without them has neither.
+                # Salt keeps __opts__ in a context variable: a thread without it has none.
                 contextvars.copy_context().run,
                 _ask,
                 client,
@@ -77,12 +83,12 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
             struck = time.monotonic()
             _strike(fault, host or databases[0], unit, float(seconds), databases)
             figures = load.result()
-        said = __utils__["fanatico_drill.sentence"](fault, figures)
+        said = fanatico_drill.sentence(fault, figures)
         _wait_ok(said)
     finally:
         __salt__["fanatico.unlock"](reason=said, host=host or "")
     if figures["lost"]:
-        __utils__["fanatico_master.refuse"](
+        fanatico_master.refuse(
             f"{said}. An acknowledged write is missing: keep the cluster as it is and compare the nodes."
         )
     return {
@@ -97,13 +103,11 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
 
 def _units(plan, host):
     """Return {node: [the services it has to keep running]}, without nodes that have none; ``host``'s by its settings."""
-    get = __utils__["fanatico_plan.get"]
-    pillar = __utils__["fanatico_master.compiled"](__opts__, host)[0] if host in plan["nodes"] else {}
+    get = fanatico_plan.get
+    pillar = fanatico_master.compiled(__opts__, host)[0] if host in plan["nodes"] else {}
     own = (get(pillar, "heal:units"), {"rpc": get(pillar, "rpc", {})})
     units = {
-        node: __utils__["fanatico_guard.units"](
-            __utils__["fanatico_plan.roles"](plan, node), *(own if node == host else ())
-        )
+        node: fanatico_guard.units(fanatico_plan.roles(plan, node), *(own if node == host else ()))
         for node in plan["nodes"]
     }
     return {node: names for node, names in units.items() if names}
@@ -125,10 +129,10 @@ def _strike(fault, host, unit, seconds, databases):
 
 def _ask(node, function, arguments, timeout, holds):
     """Call a function on one node and return its answer; refuses with what it said where that does not hold."""
-    answer = __utils__["fanatico_sweep.ask"](__opts__, [node], function, arguments, timeout).get(node)
+    answer = fanatico_sweep.ask(__opts__, [node], function, arguments, timeout).get(node)
     if not holds(answer):
         said = "did not answer" if answer is None else f"said: {str(answer)[-300:]}"
-        __utils__["fanatico_master.refuse"](
+        fanatico_master.refuse(
             f"{node}: {function} {said}. The drill is over; look with `salt-run fanatico.status`."
         )
     return answer
@@ -139,7 +143,7 @@ def _wait_ok(said):
     deadline = time.monotonic() + WELL_WITHIN
     while (status := __salt__["fanatico.status"]()["status"]) != "ok":
         if time.monotonic() > deadline:
-            __utils__["fanatico_master.refuse"](
+            fanatico_master.refuse(
                 f"{said}. The cluster is still {status} after {WELL_WITHIN} s; `salt-run fanatico.status` says what is not well."
             )
         time.sleep(2)

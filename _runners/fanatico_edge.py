@@ -7,13 +7,18 @@ import pathlib
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import fanatico_master
+import fanatico_plan
+import fanatico_sweep
+import fanatico_wait
+
 __virtualname__ = "fanatico"
 
 _ASK = 10  # seconds for a node to answer
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -57,7 +62,7 @@ def drain(node, reason="", timeout=60, force=False):
         sending = _sending(plan, node)
         return not sending and not _one(node, "fanatico_rpc.sockets"), sending
 
-    _, sending = __utils__["fanatico_wait.until"](gone, timeout, 1)
+    _, sending = fanatico_wait.until(gone, timeout, 1)
     if sending:
         raise CommandExecutionError(
             f"{node}: after {timeout} s {' and '.join(sending)} still sends it requests. Next: salt '{sending[0]}' "
@@ -84,9 +89,9 @@ def undrain(node, timeout=120):
         salt-run fanatico.undrain rpc2
     """
     plan = _plan(node)
-    balancers = set(__utils__["fanatico_plan.nodes"](plan, "haproxy"))
+    balancers = set(fanatico_plan.nodes(plan, "haproxy"))
     _one(node, "fanatico_rpc.undrain")
-    back, missing = __utils__["fanatico_wait.until"](
+    back, missing = fanatico_wait.until(
         lambda: (not (balancers - set(_sending(plan, node))), sorted(balancers - set(_sending(plan, node)))),
         timeout,
         1,
@@ -122,23 +127,23 @@ def cloudflare_ranges(path):
         raise SaltInvocationError(f"{path}: {exc}; it has to hold one network a line") from exc
     if not new:
         raise SaltInvocationError(f"{path}: it is empty, and without networks nobody would be let in")
-    balancer = __utils__["fanatico_plan.nodes"](__utils__["fanatico_master.plan"](__opts__), "haproxy")[0]
-    pillar, _ = __utils__["fanatico_master.compiled"](__opts__, balancer)
-    old = __utils__["fanatico_plan.get"](pillar, "cloudflare:ranges", [])
+    balancer = fanatico_plan.nodes(fanatico_master.plan(__opts__), "haproxy")[0]
+    pillar, _ = fanatico_master.compiled(__opts__, balancer)
+    old = fanatico_plan.setting(pillar, "cloudflare:ranges")
     added, gone = [one for one in new if one not in old], [one for one in old if one not in new]
     text = "".join(f"    - {one}\n" for one in new) if added or gone else ""
     return {"added": added, "gone": gone, "pillar": f"  ranges:\n{text}" if text else ""}
 
 
 def _plan(node):
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    __utils__["fanatico_master.known"](plan, node, "rpc")
+    plan = fanatico_master.plan(__opts__)
+    fanatico_master.known(plan, node, "rpc")
     return plan
 
 
 def _one(node, function, args=()):
     """Return what one minion answered; raises with its own words where that is an error."""
-    answers = __utils__["fanatico_sweep.ask"](__opts__, [node], function, list(args), _ASK)
+    answers = fanatico_sweep.ask(__opts__, [node], function, list(args), _ASK)
     if node not in answers:
         raise CommandExecutionError(f"{node} did not answer {function} within {_ASK} s")
     if isinstance(answers[node], str):
@@ -148,15 +153,15 @@ def _one(node, function, args=()):
 
 def _ready(plan):
     """Return the RPC nodes whose agents let them take requests."""
-    nodes = __utils__["fanatico_plan.nodes"](plan, "rpc")
-    told = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico_rpc.rotation", timeout=_ASK)
+    nodes = fanatico_plan.nodes(plan, "rpc")
+    told = fanatico_sweep.ask(__opts__, nodes, "fanatico_rpc.rotation", timeout=_ASK)
     return [node for node in nodes if isinstance(told.get(node), dict) and told[node]["ready"]]
 
 
 def _sending(plan, node):
     """Return the balancers that send requests to a node; one that does not answer counts as one that does."""
-    balancers = __utils__["fanatico_plan.nodes"](plan, "haproxy")
-    told = __utils__["fanatico_sweep.ask"](__opts__, balancers, "fanatico_haproxy.backends", timeout=_ASK)
+    balancers = fanatico_plan.nodes(plan, "haproxy")
+    told = fanatico_sweep.ask(__opts__, balancers, "fanatico_haproxy.backends", timeout=_ASK)
     return [
         one
         for one in balancers

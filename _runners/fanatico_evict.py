@@ -8,6 +8,13 @@ import time
 
 import salt.key
 
+import fanatico_evict
+import fanatico_guard
+import fanatico_master
+import fanatico_pki
+import fanatico_plan
+import fanatico_sweep
+
 __virtualname__ = "fanatico"
 
 _LOOK = 10  # seconds for a node to say how it is
@@ -16,7 +23,7 @@ _TOKEN = 5  # seconds after which Patroni is helped to do so
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -40,22 +47,21 @@ def evict_scope(host=""):
 
         salt-run fanatico.evict_scope db2
     """
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    _refuse_for(__utils__["fanatico_evict.objection"](plan, host))
-    asked = __utils__["fanatico_evict.asked"](plan, host)
-    answers = __utils__["fanatico_sweep.ask"](__opts__, asked, "fanatico.health", timeout=_LOOK)
-    path = __utils__["fanatico_master.root"](__opts__) / "plan.sls"
+    plan = fanatico_master.plan(__opts__)
+    _refuse_for(fanatico_evict.objection(plan, host))
+    asked = fanatico_evict.asked(plan, host)
+    answers = fanatico_sweep.ask(__opts__, asked, "fanatico.health", timeout=_LOOK)
+    path = fanatico_master.root(__opts__) / "plan.sls"
     _refuse_for(
-        __utils__["fanatico_evict.shortage"](plan, host, answers)
-        or __utils__["fanatico_evict.still_there"](plan, host, str(path))
+        fanatico_evict.shortage(plan, host, answers) or fanatico_evict.still_there(plan, host, str(path))
     )
-    roles = __utils__["fanatico_evict.described"](plan, host)["roles"]
+    roles = fanatico_evict.described(plan, host)["roles"]
     stages = __salt__["fanatico.ca_status"]().values()
     return {
         "host": host,
         "roles": roles,
-        "secrets": __utils__["fanatico_plan.secret_names"](roles),
-        "certificates": bool(__utils__["fanatico_pki.authorities"](roles)),
+        "secrets": fanatico_plan.secret_names(roles),
+        "certificates": bool(fanatico_pki.authorities(roles)),
         "unsettled": {
             "secrets": bool(__salt__["fanatico.secrets_unsettled"]()),
             "authorities": any(stage != "signs" for stage in stages),
@@ -125,8 +131,8 @@ def evict_forget(host, timeout=_LEAD):
         salt-run fanatico.evict_forget db2
     """
     _evicted(host)
-    plan, answer, node = __utils__["fanatico_master.plan"](__opts__), None, ""
-    for node in __utils__["fanatico_plan.nodes"](plan, "etcd"):
+    plan, answer, node = fanatico_master.plan(__opts__), None, ""
+    for node in fanatico_plan.nodes(plan, "etcd"):
         answer = _ask([node], "fanatico_etcd.evict", [host], 60).get(node)
         if isinstance(answer, dict):
             break
@@ -145,7 +151,7 @@ def _wait_lead(plan, host, deadline, timeout):
     Paused, nobody takes over, and whoever rules Patroni's store can pause it. Nor does anybody whose token etcd does not take
     any more, after a change of etcd's users: Patroni 4.0 logs in again when its token ends, minutes later, or when it starts.
     """
-    databases, did = __utils__["fanatico_plan.nodes"](plan, "patroni"), []
+    databases, did = fanatico_plan.nodes(plan, "patroni"), []
     patience = min(deadline, time.monotonic() + _TOKEN)
     while True:
         views = {
@@ -192,26 +198,24 @@ def evicted(host):
 
         salt-run fanatico.evicted db2
     """
-    node, plan = _evicted(host), __utils__["fanatico_master.plan"](__opts__)
+    node, plan = _evicted(host), fanatico_master.plan(__opts__)
     nodes, roles = list(plan["nodes"]), node["roles"]
     seen = {
         "nodes": nodes,
-        "databases": __utils__["fanatico_plan.nodes"](plan, "patroni"),
+        "databases": fanatico_plan.nodes(plan, "patroni"),
         "keys": _key_states(host),
         "barred": _ask(nodes, "fanatico_firewall.barred", [], 15),
         "authorities": __salt__["fanatico.ca_status"](),
         "unsettled": __salt__["fanatico.secrets_unsettled"](),
-        "leaders": _ask(
-            __utils__["fanatico_plan.nodes"](plan, "patroni"), "fanatico_patroni.leader", [], _LOOK
-        ),
+        "leaders": _ask(fanatico_plan.nodes(plan, "patroni"), "fanatico_patroni.leader", [], _LOOK),
     }
     if {"etcd", "patroni"} & set(roles):
-        seen["strangers"] = _strangers(__utils__["fanatico_plan.nodes"](plan, "etcd"))
-    found = __utils__["fanatico_evict.not_done"](host, node["address"], seen)
+        seen["strangers"] = _strangers(fanatico_plan.nodes(plan, "etcd"))
+    found = fanatico_evict.not_done(host, node["address"], seen)
     if found:
         listed = "".join(f"\n  - {one}" for one in found)
         _refuse_for(f"{host} is not shut out yet:{listed}\nNext: see to that, then run orch.evict again")
-    names = __utils__["fanatico_plan.secret_names"](roles)
+    names = fanatico_plan.secret_names(roles)
     told = {
         "minion key": "refused, whatever is sent in its name",
         "firewalls": f"{len(nodes)} of {len(nodes)} hosts drop every packet of {node['address']}",
@@ -221,11 +225,9 @@ def evicted(host):
         told["Patroni"] = f"{', '.join(sorted(set(seen['leaders'].values())))} leads"
     if names:
         told["secrets"] = f"{len(names)} have another value, the former ones count no more"
-    if __utils__["fanatico_pki.authorities"](roles):
+    if fanatico_pki.authorities(roles):
         told["certificates"] = "all authorities were replaced, the former ones are trusted no more"
-    for number, one in enumerate(
-        __utils__["fanatico_evict.left"](roles, names, _public_certificate(plan)), 1
-    ):
+    for number, one in enumerate(fanatico_evict.left(roles, names, _public_certificate(plan)), 1):
         told[f"left to you, {number}"] = one
     return told
 
@@ -243,7 +245,7 @@ def _strangers(etcd):
         for name in ("etcd.member", "etcd.users")
         if one[name]["status"] != "ok"
     ]
-    return __utils__["fanatico_guard.plain"]("; ".join(dict.fromkeys(wrong)))
+    return fanatico_guard.plain("; ".join(dict.fromkeys(wrong)))
 
 
 def _key_states(host):
@@ -252,9 +254,9 @@ def _key_states(host):
 
 
 def _public_certificate(plan):
-    balancer = __utils__["fanatico_plan.nodes"](plan, "haproxy")[0]
-    pillar, _ = __utils__["fanatico_master.compiled"](__opts__, balancer)
-    return bool(__utils__["fanatico_plan.get"](pillar, "haproxy:public:certificate"))
+    balancer = fanatico_plan.nodes(plan, "haproxy")[0]
+    pillar, _ = fanatico_master.compiled(__opts__, balancer)
+    return bool(fanatico_plan.get(pillar, "haproxy:public:certificate"))
 
 
 def _forget_host_keys(names):
@@ -273,8 +275,8 @@ def _forget_host_keys(names):
 
 def _evicted(host):
     """Return a host's entry under ``plan:evicted``; refuses where it has none."""
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    found = __utils__["fanatico_plan.evicted"](plan)
+    plan = fanatico_master.plan(__opts__)
+    found = fanatico_plan.evicted(plan)
     if host not in found or host in plan["nodes"]:
         _refuse_for(
             f"{host} does not stand under plan:evicted alone. Nothing was changed. Next: salt-run fanatico.evict_scope {host}"
@@ -283,9 +285,9 @@ def _evicted(host):
 
 
 def _ask(nodes, function, arguments, timeout):
-    return __utils__["fanatico_sweep.ask"](__opts__, nodes, function, arguments, timeout)
+    return fanatico_sweep.ask(__opts__, nodes, function, arguments, timeout)
 
 
 def _refuse_for(reason):
     if reason:
-        __utils__["fanatico_master.refuse"](reason)
+        fanatico_master.refuse(reason)

@@ -9,6 +9,14 @@ from pathlib import Path
 import salt.utils.event
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import fanatico_file
+import fanatico_guard
+import fanatico_history
+import fanatico_lock
+import fanatico_master
+import fanatico_plan
+import fanatico_sweep
+
 __virtualname__ = "fanatico"
 
 _LOOK = 10  # seconds for a node to say how it is
@@ -16,7 +24,7 @@ _SYNC = 60  # seconds for a node to fetch all modules
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -37,7 +45,7 @@ def heal(host, what, why="", roles=(), settings=None):
     roles
         The roles the plan gives ``host``.
     settings
-        Pillar ``heal``.
+        Pillar ``heal``, all of it; without it the master's.
 
     Returns the line written to the history, ``{"decision": "healed" | "refused" | "left", "reason", "took", ...}``; ``left``: a
     deploy or a drill that a person asked for goes first.
@@ -52,23 +60,23 @@ def heal(host, what, why="", roles=(), settings=None):
     """
     begun = time.time()
     owner = uuid.uuid4().hex  # the reactor heals in threads of one process
-    conf = __utils__["fanatico_guard.settings"](settings)
-    facts = {"host": host, "what": what, "why": __utils__["fanatico_guard.plain"](why)}
-    reason = __utils__["fanatico_guard.unknown"](host, what, list(roles), conf)
+    conf = settings or _settings()
+    facts = {"host": host, "what": what, "why": fanatico_guard.plain(why)}
+    reason = fanatico_guard.unknown(host, what, list(roles), conf)
     if reason:  # not even worth a line: whoever asks has made it up
         return {"decision": "refused", "reason": reason, **facts}
     try:
-        _change("told", host, what, begun)
+        _change(fanatico_guard.told, host, what, begun)
     except ValueError as exc:
         return _refuse_all(facts, exc, conf, begun)
     reason = _objection(host, what, roles, conf) or (_bare_objection(host) if what == "bare" else "")
-    left = __utils__["fanatico_guard.left"](what, host)
+    left = fanatico_guard.left(what, host)
     if left and not reason:
         reason = f"not cured, nothing was touched: {facts['why'] or 'reported by the host'}. Next: {left}"
     if reason:
         return _refuse(facts, reason, conf, begun)
     left_over()
-    taken, holder = __utils__["fanatico_lock.acquire"](
+    taken, holder = fanatico_lock.acquire(
         _home(),
         "heal",
         f"{host}/{what}",
@@ -78,9 +86,7 @@ def heal(host, what, why="", roles=(), settings=None):
         owner=owner,
     )
     if not taken:
-        return _refuse(
-            facts, f"{__utils__['fanatico_lock.describe'](holder)}: one change at a time", conf, begun
-        )
+        return _refuse(facts, f"{fanatico_lock.describe(holder)}: one change at a time", conf, begun)
     try:
         # What spoke for it may have changed while another healing had the lock.
         reason = _objection(host, what, roles, conf) or _lacking(host, what, roles)
@@ -90,16 +96,15 @@ def heal(host, what, why="", roles=(), settings=None):
             return _refuse(facts, "it would be cured now, were heal:only_say not set", conf, begun)
         outcome = _cure(host, what, conf, owner)
         if outcome.get("acted") or not (outcome["running"] or outcome.get("instead")):
-            _change(
-                "attempted", host, what, begun, conf["window"]
-            )  # silence counts too: it has held the lock
+            # Silence counts too: it has held the lock.
+            _change(fanatico_guard.attempted, host, what, begun, conf["window"])
         elif outcome["running"]:
-            _change("mistaken", host, begun, conf["window"])
+            _change(fanatico_guard.mistaken, host, begun, conf["window"])
     finally:
-        __utils__["fanatico_lock.release"](_home(), owner=owner)
+        fanatico_lock.release(_home(), owner=owner)
     if outcome.get("instead"):
         # Its unit would not start, or start wrongly, with that.
-        return heal(host, outcome["instead"], outcome["detail"], roles, settings)
+        return heal(host, outcome["instead"], outcome["detail"], roles, conf)
     if outcome["running"] and not outcome["acted"]:
         reason = outcome["detail"] or ("it runs again already" if "." in what else "it is gone already")
         return _refuse(facts, reason, conf, begun)
@@ -130,10 +135,10 @@ def lock(purpose="deploy", wait=60):
         salt-run fanatico.lock deploy
     """
     left_over()
-    taken, holder = __utils__["fanatico_lock.acquire"](_home(), purpose, jid=_jid(), wait=wait)
+    taken, holder = fanatico_lock.acquire(_home(), purpose, jid=_jid(), wait=wait)
     if not taken:
         raise CommandExecutionError(
-            f"This {purpose} was not started: {__utils__['fanatico_lock.describe'](holder)}, and only one "
+            f"This {purpose} was not started: {fanatico_lock.describe(holder)}, and only one "
             "change may be made at a time. Wait for it; if it hangs, end that process: the lock goes with it."
         )
     if not holder.get("depth"):  # else it is a step of what has the lock
@@ -155,7 +160,7 @@ def left_over():
 
         salt-run fanatico.left_over
     """
-    left = __utils__["fanatico_lock.abandoned"](_home())
+    left = fanatico_lock.abandoned(_home())
     if left:
         what = f"{left['purpose']} {left['detail']}" if left.get("detail") else left["purpose"]
         reason = (
@@ -185,7 +190,7 @@ def unlock(force=False, reason="", host=""):
 
         salt-run fanatico.unlock force=True
     """
-    holder = __utils__["fanatico_lock.release"](_home(), force=force)
+    holder = fanatico_lock.release(_home(), force=force)
     if holder:
         facts = {name: value for name, value in (("host", host), ("reason", reason)) if value}
         took = round(time.time() - holder["since"], 1)
@@ -210,9 +215,9 @@ def broke_off(step, reason):
 
         salt-run fanatico.broke_off 'Bring up etcd' 'etcd2: no quorum'
     """
-    holder = __utils__["fanatico_lock.release"](_home(), whole=True)
+    holder = fanatico_lock.release(_home(), whole=True)
     if holder:
-        words = __utils__["fanatico_guard.plain"](f"{step}: {reason}")
+        words = fanatico_guard.plain(f"{step}: {reason}")
         _note(holder["purpose"], "failed", reason=words, took=round(time.time() - holder["since"], 1))
     return holder
 
@@ -227,7 +232,7 @@ def locked():
 
         salt-run fanatico.locked
     """
-    return __utils__["fanatico_lock.holder"](_home())
+    return fanatico_lock.holder(_home())
 
 
 def freeze(reason, duration="2h"):
@@ -248,10 +253,10 @@ def freeze(reason, duration="2h"):
         salt-run fanatico.freeze 'new disks for db2' 30m
     """
     try:
-        seconds = __utils__["fanatico_guard.seconds"](duration)
+        seconds = fanatico_guard.seconds(duration)
     except ValueError as exc:
         raise SaltInvocationError(f"duration: {exc}") from exc
-    _change("frozen", time.time(), seconds, str(reason), afresh=True)
+    _change(fanatico_guard.frozen, time.time(), seconds, str(reason), afresh=True)
     _note("freeze", "frozen", reason=str(reason), seconds=seconds)
     until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
     return f"Nothing is healed until {until}; `salt-run fanatico.unfreeze` ends that earlier."
@@ -269,18 +274,18 @@ def unfreeze():
 
         salt-run fanatico.unfreeze
     """
-    _change("thawed", afresh=True)
+    _change(fanatico_guard.thawed, afresh=True)
     _note("freeze", "thawed")
     return "Healing is on."
 
 
 def _objection(host, what, roles, conf):
-    return __utils__["fanatico_guard.refusal"](time.time(), host, what, list(roles), _state(), conf)
+    return fanatico_guard.refusal(time.time(), host, what, list(roles), _state(), conf)
 
 
 def _bare_objection(host):
     """Return why a host that seems to be reinstalled is not built now; empty where it may be."""
-    if __utils__["fanatico_sweep.ask"](__opts__, [host], "test.ping", timeout=_LOOK).get(host) is not True:
+    if fanatico_sweep.ask(__opts__, [host], "test.ping", timeout=_LOOK).get(host) is not True:
         return f"{host} does not answer: nothing can be built there. Next: look at its salt-minion"
     return _never_deployed(host)
 
@@ -292,9 +297,9 @@ def _never_deployed(host):
     The hosts of the last deploy have one another in /etc/hosts, and in their firewalls. What they do not know cannot be
     built by a highstate of its own, and trying would hold the lock against the deploy that can.
     """
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    address = __utils__["fanatico_plan.address"](plan, host)
-    others = __utils__["fanatico_sweep.ask"](
+    plan = fanatico_master.plan(__opts__)
+    address = fanatico_plan.address(plan, host)
+    others = fanatico_sweep.ask(
         __opts__, [node for node in plan["nodes"] if node != host], "hosts.has_pair", [address, host], _LOOK
     )
     strangers = sorted(node for node, knows in others.items() if knows is False)
@@ -306,14 +311,22 @@ def _never_deployed(host):
     )
 
 
+def _settings():
+    """Return pillar ``heal``, as the master has it."""
+    plan = fanatico_master.plan(__opts__)
+    master = fanatico_plan.nodes(plan, "master")[0]
+    pillar, _ = fanatico_master.compiled(__opts__, master)
+    return fanatico_plan.setting(pillar, "heal")
+
+
 def _lacking(host, what, roles):
     """Return what would be missing while the cure takes ``host`` out of service, by what its peers say right now."""
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    for role in __utils__["fanatico_guard.peers"](what, list(roles)):
-        nodes = __utils__["fanatico_plan.nodes"](plan, role)
-        answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico.health", timeout=_LOOK)
-        seen = __utils__["fanatico_guard.view"](plan, role, answers)
-        reason = __utils__["fanatico_guard.lacking"](what, host, seen)
+    plan = fanatico_master.plan(__opts__)
+    for role in fanatico_guard.peers(what, list(roles)):
+        nodes = fanatico_plan.nodes(plan, role)
+        answers = fanatico_sweep.ask(__opts__, nodes, "fanatico.health", timeout=_LOOK)
+        seen = fanatico_guard.view(plan, role, answers)
+        reason = fanatico_guard.lacking(what, host, seen)
         if reason:
             return reason
     return ""
@@ -321,22 +334,22 @@ def _lacking(host, what, roles):
 
 def _cure(host, what, conf, owner):
     """Have the target look again, cure what is still wrong, and prove it; or leave it, where a person wants the lock."""
-    timeout = __utils__["fanatico_guard.timeout"](what, conf)
+    timeout = fanatico_guard.timeout(what, conf)
     if what == "key-denied":
         return __salt__["fanatico.renew_key"](host, timeout)
-    home, asked = _home(), _plain("fanatico_lock.asked")
+    home = _home()
     if what == "bare":
         # It does not know how to look yet.
-        __utils__["fanatico_sweep.ask"](__opts__, [host], "saltutil.sync_all", timeout=_SYNC)
-    answers = __utils__["fanatico_sweep.ask"](
+        fanatico_sweep.ask(__opts__, [host], "saltutil.sync_all", timeout=_SYNC)
+    answers = fanatico_sweep.ask(
         __opts__,
         [host],
         "fanatico_cure.apply",
         [what, conf["samples"], timeout],
         timeout + _LOOK,
-        enough=lambda: asked(home, owner),
+        enough=lambda: fanatico_lock.asked(home, owner),
     )
-    waiting = asked(home, owner)
+    waiting = fanatico_lock.asked(home, owner)
     if waiting and host not in answers:
         detail = f"a {waiting} goes first; what {host} had begun it ends by itself, and nobody has seen how"
         return {"running": False, "acted": True, "left": waiting, "detail": detail}
@@ -347,7 +360,7 @@ def _cure(host, what, conf, owner):
 
 
 def _refuse(facts, reason, conf, begun):
-    news = _change("refused", facts["host"], facts["what"], begun, reason, conf["window"])
+    news = _change(fanatico_guard.refused, facts["host"], facts["what"], begun, reason, conf["window"])
     if not news:
         return {"decision": "refused", "reason": reason, **facts}
     return _decide("refused", facts, reason, begun)
@@ -357,7 +370,7 @@ def _refuse_all(facts, fault, conf, begun):
     """Refuse since the guard has lost its memory: what was done, and whether somebody has switched healing off."""
     reason = f"{fault}. Nothing is healed until a person says so. Next: salt-run fanatico.unfreeze"
     since = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(begun - conf["window"]))
-    known = __utils__["fanatico_history.newest"](_history(), 20)
+    known = fanatico_history.newest(_history(), 20)
     if any(entry.get("reason") == reason and entry["time"] > since for entry in known):
         return {"decision": "refused", "reason": reason, **facts}
     return _decide("refused", facts, reason, begun)
@@ -369,16 +382,10 @@ def _decide(decision, facts, reason, begun):
 
 def _note(kind, decision, **facts):
     """Write a decision to the history and say it on the event bus as ``fanatico/<kind>/<decision>``."""
-    entry = __utils__["fanatico_history.append"](_history(), kind, decision, **facts)
+    entry = fanatico_history.append(_history(), kind, decision, **facts)
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
         bus.fire_event(entry, f"fanatico/{kind}/{decision}")
     return entry
-
-
-def _plain(name):
-    """Return a function of _utils/ as it is, for a callback: one that passes the loader needs its thread's context."""
-    function = __utils__[name]
-    return getattr(function, "func", function)
 
 
 def _home():
@@ -398,15 +405,14 @@ def _file():
 
 
 def _state():
-    return __utils__["fanatico_file.read_json"](_file())
+    return fanatico_file.read_json(_file())
 
 
-def _change(name, *arguments, afresh=False):
+def _change(function, *arguments, afresh=False):
     """Change the guard's memory by one of the functions of ``fanatico_guard`` that return it, and return what else it says."""
-    function = __utils__[f"fanatico_guard.{name}"]
 
     def change(state):
         after = function(state, *arguments)
         return after if isinstance(after, tuple) else (after, None)
 
-    return __utils__["fanatico_file.change_json"](_file(), change, afresh)
+    return fanatico_file.change_json(_file(), change, afresh)

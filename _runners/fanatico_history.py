@@ -2,11 +2,14 @@
 What was healed, refused, deployed and frozen, read back.
 """
 
+import fanatico_history
+import fanatico_master
+
 __virtualname__ = "fanatico"
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -30,9 +33,9 @@ def history(limit=20, host=None):
         salt-run fanatico.history limit=5 host=db1 --out=json
     """
     path = __opts__.get("fanatico_history", "/var/log/fanatico/history.jsonl")
-    entries = __utils__["fanatico_history.newest"](path, int(limit), host)
+    entries = fanatico_history.newest(path, int(limit), host)
     if __opts__.get("output") in ("json", "yaml", "raw", "pprint"):
         return entries
     if not entries:
         return f"Nothing yet: {path} is written when something is healed, refused, deployed or frozen."
-    return [__utils__["fanatico_history.line"](entry) for entry in entries]
+    return [fanatico_history.line(entry) for entry in entries]

@@ -11,6 +11,9 @@ import salt.crypt
 import salt.key
 import salt.utils.crypt
 
+import fanatico_master
+import fanatico_plan
+
 __virtualname__ = "fanatico"
 
 _OWN_KEY = "/etc/salt/pki/minion/minion.pub"  # on every host
@@ -19,7 +22,7 @@ _SSH_TIMEOUT = 5  # seconds, beside Salt's own `timeout`, until a host counts as
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -49,13 +52,13 @@ def accept_keys(timeout=60, ids=None):
         salt-run fanatico.accept_keys
         salt-run fanatico.accept_keys ids='[rpc4]'
     """
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    wanted = __utils__["fanatico_master.known"](plan, ids or plan["nodes"])
+    plan = fanatico_master.plan(__opts__)
+    wanted = fanatico_master.known(plan, ids or plan["nodes"])
     __salt__["fanatico.admit"]()
     with salt.key.Key(__opts__) as keys:
         sent = _wait_sent(keys, wanted, timeout)
         doubtful = {name: held for name, held in sent.items() if held.keys() - {"minions"}}
-        own = _own_fingers(doubtful, __utils__["fanatico_plan.nodes"](plan, "master"))
+        own = _own_fingers(doubtful, fanatico_plan.nodes(plan, "master"))
         verdicts = {name: _verdict(name, held, *own[name]) for name, held in doubtful.items()}
         accepted = [name for name, verdict in verdicts.items() if verdict is True]
         if accepted:
@@ -108,9 +111,9 @@ def renew_key(host, timeout=60):
             "took": took,
         }
 
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    (host,) = __utils__["fanatico_master.known"](plan, host)
-    masters = __utils__["fanatico_plan.nodes"](plan, "master")
+    plan = fanatico_master.plan(__opts__)
+    (host,) = fanatico_master.known(plan, host)
+    masters = fanatico_plan.nodes(plan, "master")
     with salt.key.Key(__opts__) as keys:
         held = keys.key_str(host)
         if host not in held.get("minions", {}):
@@ -148,7 +151,7 @@ def denied(host):
 
         salt-run fanatico.denied db3
     """
-    (host,) = __utils__["fanatico_master.known"](__utils__["fanatico_master.plan"](__opts__), host)
+    (host,) = fanatico_master.known(fanatico_master.plan(__opts__), host)
     with salt.key.Key(__opts__) as keys:
         held = keys.key_str(host)
     sent = "minions" in held and bool(held.keys() - {"minions"})

@@ -7,12 +7,17 @@ import time
 
 import salt.fileclient
 
+import fanatico_firewall
+import fanatico_master
+import fanatico_plan
+import fanatico_sweep
+
 __virtualname__ = "fanatico"
 
-_PATIENCE = 60  # seconds that minions have to answer, where the pillar says nothing
 _SWEEP = 3  # seconds each test.ping has
 _KINDS = (
     "utils",
+    "grains",
     "modules",
     "states",
     "beacons",
@@ -21,7 +26,7 @@ _RULES = "/etc/fanatico/firewall.nft"  # as in fanatico_firewall: the rules that
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -44,17 +49,17 @@ def admit(timeout=60):
 
         salt-run fanatico.admit
     """
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    path, master = pathlib.Path(_RULES), __utils__["fanatico_plan.nodes"](plan, "master")[0]
+    plan = fanatico_master.plan(__opts__)
+    path, master = pathlib.Path(_RULES), fanatico_plan.nodes(plan, "master")[0]
     if not path.exists():
         return {"firewall": "none"}
     if path.read_text(encoding="utf-8") == _rules(master):
         return {"firewall": "in force"}
     __salt__["fanatico.validate"]()
-    answers = __utils__["fanatico_sweep.ask"](__opts__, [master], "state.apply", ["firewall"], timeout)
+    answers = fanatico_sweep.ask(__opts__, [master], "state.apply", ["firewall"], timeout)
     fault = _fault(answers.get(master))
     if fault:
-        __utils__["fanatico_master.refuse"](
+        fanatico_master.refuse(
             f"{master}: the master's firewall is still that of an earlier plan, so hosts that are new in the plan do not "
             f"reach the master: {fault}. Next: salt-call state.apply firewall"
         )
@@ -63,12 +68,12 @@ def admit(timeout=60):
 
 def _rules(master):
     """Return the rules that the pillar wants on the master; empty where it does not render, which validation explains."""
-    pillar, faults = __utils__["fanatico_master.compiled"](__opts__, master)
+    pillar, faults = fanatico_master.compiled(__opts__, master)
     if faults:
         return ""
-    settings = __utils__["fanatico_firewall.settings"](pillar)
-    plan = __utils__["fanatico_plan.complete"](pillar["plan"])
-    return __utils__["fanatico_firewall.ruleset"](plan, settings, master)
+    settings = fanatico_firewall.settings(pillar)
+    plan = fanatico_plan.complete(pillar["plan"])
+    return fanatico_firewall.ruleset(plan, settings, master)
 
 
 def _fault(answer):
@@ -97,21 +102,21 @@ def wait_minions(timeout=None, ids=None):
 
         salt-run fanatico.wait_minions timeout=30
     """
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    ids = __utils__["fanatico_master.known"](plan, plan["nodes"] if ids is None else ids)
+    plan = fanatico_master.plan(__opts__)
+    ids = fanatico_master.known(plan, plan["nodes"] if ids is None else ids)
     timeout = _patience(plan) if timeout is None else timeout
     missing, deadline = list(ids), time.monotonic() + timeout
     while missing:
         began = time.monotonic()
         # Salt prints a complaint for a target without a single accepted key.
         known = [name for name in missing if _key("minions", name).exists()]
-        answers = __utils__["fanatico_sweep.ask"](
+        answers = fanatico_sweep.ask(
             __opts__, known, "test.ping", (), max(1.0, min(_SWEEP, deadline - began))
         )
         missing = [name for name in missing if answers.get(name) is not True]
         if missing and time.monotonic() >= deadline:
             reasons = "".join(f"\n  - {name}: {_why(name)}" for name in missing)
-            __utils__["fanatico_master.refuse"](
+            fanatico_master.refuse(
                 f"Waited {timeout:g} s for {len(ids)} minions, no answer from {len(missing)}:{reasons}"
             )
         if missing:
@@ -120,9 +125,9 @@ def wait_minions(timeout=None, ids=None):
 
 
 def _patience(plan):
-    master = __utils__["fanatico_plan.nodes"](plan, "master")[0]
-    pillar, _ = __utils__["fanatico_master.compiled"](__opts__, master)
-    return __utils__["fanatico_plan.get"](pillar, "master:answer_within", _PATIENCE)
+    master = fanatico_plan.nodes(plan, "master")[0]
+    pillar, _ = fanatico_master.compiled(__opts__, master)
+    return fanatico_plan.setting(pillar, "master:answer_within")
 
 
 def sync_modules(timeout=120):
@@ -142,17 +147,17 @@ def sync_modules(timeout=120):
         salt-run fanatico.sync_modules
     """
     wanted = _modules()
-    nodes = list(__utils__["fanatico_master.plan"](__opts__)["nodes"])
+    nodes = list(fanatico_master.plan(__opts__)["nodes"])
     outdated = _outdated(nodes, wanted)
     functions = [*(f"saltutil.sync_{kind}" for kind in _KINDS), "saltutil.refresh_modules"]
     # The beacon is loaded again by its own event; the last function waits until all else is.
     later = [{"__kwarg__": True, "refresh": False}]
     arguments = [later if kind != "beacons" else [] for kind in _KINDS]
     arguments.append([{"__kwarg__": True, "asynchronous": False}])
-    __utils__["fanatico_sweep.ask"](__opts__, outdated, functions, arguments, timeout)
+    fanatico_sweep.ask(__opts__, outdated, functions, arguments, timeout)
     still = _outdated(outdated, wanted)
     if still:
-        __utils__["fanatico_master.refuse"](
+        fanatico_master.refuse(
             f"{', '.join(still)}: the modules are still not those of the tree. "
             f"Next: salt -L {','.join(still)} saltutil.sync_all"
         )
@@ -171,8 +176,15 @@ def _modules():
 
 
 def _outdated(nodes, wanted):
-    answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico_node.modules", timeout=15)
-    return [node for node in nodes if answers.get(node) != wanted]
+    answers = fanatico_sweep.ask(__opts__, nodes, "fanatico_node.modules", timeout=15)
+    return [node for node in nodes if _ours(answers.get(node)) != wanted]
+
+
+def _ours(answer):
+    """Return what a minion has of the kinds that we hand out; ``saltutil.sync_all`` brings others, which it may keep."""
+    if not isinstance(answer, dict):
+        return None
+    return {path: value for path, value in answer.items() if str(path).split("/")[0] in _KINDS}
 
 
 def _key(folder, name):

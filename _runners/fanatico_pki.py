@@ -4,11 +4,15 @@ The certificate authorities, on the master: made, brought along, replaced step b
 
 import pathlib
 
+import fanatico_authority
+import fanatico_master
+import fanatico_pki
+
 __virtualname__ = "fanatico"
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -25,7 +29,7 @@ def ca_init():
 
         salt-run fanatico.ca_init
     """
-    return __utils__["fanatico_authority.ensure"](_directory(), _names(), _maker())
+    return fanatico_authority.ensure(_directory(), _names(), _owner())
 
 
 def ca_import(name, key, certificate):
@@ -51,8 +55,7 @@ def ca_import(name, key, certificate):
         _refuse(f"{name} is none of the authorities {', '.join(_names())}. Nothing was changed.")
     try:
         texts = [pathlib.Path(path).read_text(encoding="ascii") for path in (key, certificate)]
-        fault = __utils__["fanatico_pki.authority_fault"]
-        at_once = __utils__["fanatico_authority.bring"](_directory(), name, *texts, fault)
+        at_once = fanatico_authority.bring(_directory(), name, *texts)
     except (OSError, UnicodeDecodeError) as exc:
         _refuse(f"{getattr(exc, 'filename', None) or key}: cannot be read: {exc}. Nothing was changed.")
     except ValueError as exc:
@@ -110,7 +113,7 @@ def ca_prepare():
     _need()
     # Begun, broken off and begun again: those that have changed hands already do not do so twice.
     due = [name for name, stage in _read()["stage"].items() if stage != "former"]
-    return __utils__["fanatico_authority.prepare"](_directory(), due, _maker())
+    return fanatico_authority.prepare(_directory(), due, _owner())
 
 
 def ca_switch():
@@ -123,7 +126,7 @@ def ca_switch():
 
         salt-run fanatico.ca_switch
     """
-    return __utils__["fanatico_authority.switch"](_directory(), _names())
+    return fanatico_authority.switch(_directory(), _names())
 
 
 def ca_retire():
@@ -136,7 +139,7 @@ def ca_retire():
 
         salt-run fanatico.ca_retire
     """
-    return __utils__["fanatico_authority.retire"](_directory(), _names())
+    return fanatico_authority.retire(_directory(), _names())
 
 
 def _need():
@@ -146,15 +149,15 @@ def _need():
 
 
 def _refuse(message):
-    __utils__["fanatico_master.refuse"](message)
+    fanatico_master.refuse(message)
 
 
 def _names():
-    return __utils__["fanatico_pki.authorities"]()
+    return fanatico_pki.authorities()
 
 
 def _read():
-    return __utils__["fanatico_authority.read"](_directory(), _names(), __utils__["fanatico_pki.facts"])
+    return fanatico_authority.read(_directory(), _names())
 
 
 def _directory():
@@ -169,8 +172,5 @@ def _directory():
     return found
 
 
-def _maker():
-    """Return the function that makes the key and the certificate of a new authority; it has to do without dunders."""
-    plan = __utils__["fanatico_master.plan"](__opts__)["name"]
-    new = __utils__["fanatico_pki.new_authority"]
-    return lambda name: new(f"{plan} {name}")
+def _owner():
+    return fanatico_master.plan(__opts__)["name"]

@@ -7,6 +7,12 @@ import logging
 import time
 from pathlib import Path
 
+import fanatico_file
+import fanatico_guard
+import fanatico_master
+import fanatico_plan
+import fanatico_sweep
+
 log = logging.getLogger(__name__)
 
 _ELECTION = 3  # seconds: VRRP's longest, with a node that is down in between
@@ -15,7 +21,7 @@ __virtualname__ = "fanatico"
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -37,12 +43,11 @@ def reconcile(timeout=20):
 
         salt-run fanatico.reconcile
     """
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    nodes = __utils__["fanatico_plan.nodes"](plan)
+    plan = fanatico_master.plan(__opts__)
+    nodes = fanatico_plan.nodes(plan)
     __salt__["fanatico.left_over"]()
-    answers = __utils__["fanatico_sweep.ask"](__opts__, nodes, "fanatico_cure.found", timeout=timeout)
-    believe = __utils__["fanatico_guard.believed"]
-    believed = {node: believe(plan, node, one) for node, one in answers.items()}
+    answers = fanatico_sweep.ask(__opts__, nodes, "fanatico_cure.found", timeout=timeout)
+    believed = {node: fanatico_guard.believed(plan, node, one) for node, one in answers.items()}
     found = {node: one for node, one in believed.items() if one}
     if any(isinstance(one, dict) for one in answers.values()):  # else this is no cluster yet
         found |= {node: {"bare": _BARE} for node in nodes if _knows_nothing(answers.get(node))}
@@ -85,14 +90,14 @@ def look(host, timeout=5):
 
         salt-run fanatico.look db1
     """
-    plan = __utils__["fanatico_master.plan"](__opts__)
+    plan = fanatico_master.plan(__opts__)
     if _distrusted(host):
         log.warning(
             "%s reports faults that are not there: for ten minutes only fanatico.reconcile looks at it", host
         )
         return {}
-    answer = __utils__["fanatico_sweep.ask"](__opts__, [host], "fanatico_cure.reported", timeout=timeout)
-    found = __utils__["fanatico_guard.believed"](plan, host, answer.get(host))
+    answer = fanatico_sweep.ask(__opts__, [host], "fanatico_cure.reported", timeout=timeout)
+    found = fanatico_guard.believed(plan, host, answer.get(host))
     for what, why in found.items():
         _treat(host, what, why)
     return found
@@ -100,12 +105,11 @@ def look(host, timeout=5):
 
 def _distrusted(host):
     """Tell whether ``host`` has reported too much that was not there; a guard without its memory refuses by itself."""
-    guard = __utils__["fanatico_guard.distrusted"]
     try:
-        state = __utils__["fanatico_file.read_json"](_home() / "guard.json")
+        state = fanatico_file.read_json(_home() / "guard.json")
     except ValueError:
         return False
-    return guard(state, host, time.time(), __utils__["fanatico_guard.settings"]()["window"])
+    return fanatico_guard.distrusted(state, host, time.time())
 
 
 def started(host, timeout=20):
@@ -125,14 +129,12 @@ def started(host, timeout=20):
 
         salt-run fanatico.started db3
     """
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    roles = set(__utils__["fanatico_plan.roles"](plan, host))
+    plan = fanatico_master.plan(__opts__)
+    roles = set(fanatico_plan.roles(plan, host))
     # A deploy that is running, or that there never was, is what makes the others.
     if not roles - {"master"} or __salt__["fanatico.locked"]() or not _deployed():
         return ""
-    answer = __utils__["fanatico_sweep.ask"](__opts__, [host], "fanatico_cure.bare", timeout=timeout).get(
-        host, ""
-    )
+    answer = fanatico_sweep.ask(__opts__, [host], "fanatico_cure.bare", timeout=timeout).get(host, "")
     why = _BARE if _knows_nothing(answer) else str(answer)
     if why:
         _treat(host, "bare", why)
@@ -159,10 +161,8 @@ def _deployed():
 
 def _doubled(plan, timeout):
     """Return ``{balancer: why}`` where two hold the virtual IP: one after the other elects again, until one has it."""
-    nodes = __utils__["fanatico_plan.nodes"](plan, "haproxy")
-    answers = __utils__["fanatico_sweep.ask"](
-        __opts__, nodes, "fanatico_keepalived.holds_address", timeout=timeout
-    )
+    nodes = fanatico_plan.nodes(plan, "haproxy")
+    answers = fanatico_sweep.ask(__opts__, nodes, "fanatico_keepalived.holds_address", timeout=timeout)
     holders = [node for node in nodes if answers.get(node) is True]
     why = f"{' and '.join(holders)} hold {plan['virtual_ip']['address']} at the same time"
     return dict.fromkeys(holders, why) if len(holders) > 1 else {}
@@ -180,13 +180,12 @@ def _stalled(plan, timeout):
 
     Seen by at least two nodes, all that answer; what Patroni itself can see is its own to mend.
     """
-    ask = __utils__["fanatico_sweep.ask"]
-    nodes = __utils__["fanatico_plan.nodes"](plan, "patroni")
-    answers = ask(__opts__, nodes, "fanatico.canary", timeout=timeout)
+    nodes = fanatico_plan.nodes(plan, "patroni")
+    answers = fanatico_sweep.ask(__opts__, nodes, "fanatico.canary", timeout=timeout)
     seen = [one for one in answers.values() if isinstance(one, dict) and one.get("ok") is not None]
     if len(seen) < 2 or any(one["ok"] for one in seen):
         return {}
-    named = set(ask(__opts__, nodes, "fanatico_patroni.leader", timeout=timeout).values())
+    named = set(fanatico_sweep.ask(__opts__, nodes, "fanatico_patroni.leader", timeout=timeout).values())
     return dict.fromkeys(named, seen[0]["why"]) if len(named) == 1 and named <= set(nodes) else {}
 
 

@@ -14,6 +14,11 @@ import subprocess
 import salt.utils.path
 import salt.utils.yaml
 
+import fanatico_file
+import fanatico_master
+import fanatico_plan
+import fanatico_secrets
+
 __virtualname__ = "fanatico"
 
 _KEY = """\
@@ -30,7 +35,7 @@ _GPG_TIMEOUT = 60  # seconds; making a key waits for the kernel's random numbers
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -55,7 +60,7 @@ def secrets_init():
         present = _read_all(directory)
         known = {name: value for of_role in present.values() for name, value in of_role.items()}
         made = {
-            name: known.get(name) or __utils__["fanatico_secrets.generate"]()
+            name: known.get(name) or fanatico_secrets.generate()
             for names in _names().values()
             for name in names
         }
@@ -118,13 +123,13 @@ def secrets_rotate(only=None):
         former = _former(directory)
         if any(former.values()):
             return {"rotated": list(dict.fromkeys(name for of_role in former.values() for name in of_role))}
-        wanted = __utils__["fanatico_secrets.together"](list(only)) if only else list(there)
+        wanted = fanatico_secrets.together(list(only)) if only else list(there)
         missing = [name for name in wanted if name not in there]
         if missing or not there:
             _refuse(
                 f"There is no secret {', '.join(map(str, missing)) or 'at all'}: run `salt-run fanatico.secrets_init`."
             )
-        made = {name: __utils__["fanatico_secrets.generate"]() for name in wanted}
+        made = {name: fanatico_secrets.generate() for name in wanted}
         old = {
             role: {name: of_role[name] for name in made if name in of_role}
             for role, of_role in present.items()
@@ -162,21 +167,18 @@ def secrets_unsettled():
 
         salt-run fanatico.secrets_unsettled
     """
-    former = _former(__utils__["fanatico_master.root"](__opts__) / "secrets")
+    former = _former(fanatico_master.root(__opts__) / "secrets")
     return list(dict.fromkeys(name for of_role in former.values() for name in of_role))
 
 
 def _names():
     """Return {role: [names]} of all secrets."""
-    roles = {
-        role: __utils__["fanatico_plan.secret_names"]([role])
-        for role in __utils__["fanatico_plan.role_names"]()
-    }
+    roles = {role: fanatico_plan.secret_names([role]) for role in fanatico_plan.role_names()}
     return {role: names for role, names in roles.items() if names}
 
 
 def _refuse(message):
-    __utils__["fanatico_master.refuse"](f"{message} Nothing was changed.")
+    fanatico_master.refuse(f"{message} Nothing was changed.")
 
 
 # the operator's file
@@ -198,12 +200,10 @@ def _own_values(path):
 def _check_import(values, present, replace):
     names = [name for of_role in _names().values() for name in of_role]
     there = {name: value for of_role in present.values() for name, value in of_role.items()}
-    lines = __utils__["fanatico_secrets.not_taken"](values, names, there, replace)
+    lines = fanatico_secrets.not_taken(values, names, there, replace)
     if lines:
         listed = "\n  - ".join(lines)
-        __utils__["fanatico_master.refuse"](
-            f"These secrets are not taken, nothing was changed:\n  - {listed}"
-        )
+        fanatico_master.refuse(f"These secrets are not taken, nothing was changed:\n  - {listed}")
 
 
 # files
@@ -212,7 +212,7 @@ def _check_import(values, present, replace):
 @contextlib.contextmanager
 def _writable_directory():
     """Yield ``pillar/secrets`` of the first pillar root that has a plan, locked against a second run."""
-    directory = __utils__["fanatico_master.root"](__opts__) / "secrets"
+    directory = fanatico_master.root(__opts__) / "secrets"
     if not directory.is_dir() or not os.access(directory, os.W_OK):
         _refuse(f"{directory} is not a directory that {__opts__['user']} can write to: make it one.")
     handle = os.open(directory, os.O_RDONLY)
@@ -236,7 +236,7 @@ def _former(directory):
 def _read(directory, kind):
     files = {role: directory / f"{role}.sls" for role in _names()}
     return {
-        role: __utils__["fanatico_master.rendered"](__opts__, path).get(kind) or {} if path.exists() else {}
+        role: fanatico_master.rendered(__opts__, path).get(kind) or {} if path.exists() else {}
         for role, path in files.items()
     }
 
@@ -246,8 +246,8 @@ def _store(directory, present, new, former=None):
     for role, values in new.items():
         if values:
             merged = present[role] | values
-            text = __utils__["fanatico_secrets.header"](merged) + _encrypted(key, merged, former.get(role))
-            __utils__["fanatico_file.replace"](directory / f"{role}.sls", text, 0o640)
+            text = fanatico_secrets.header(merged) + _encrypted(key, merged, former.get(role))
+            fanatico_file.replace(directory / f"{role}.sls", text, 0o640)
     created = list(dict.fromkeys(name for values in new.values() for name in values))
     kept = [name for values in present.values() for name in values if name not in created]
     kept = list(dict.fromkeys(kept))
@@ -259,7 +259,7 @@ def _store(directory, present, new, former=None):
 
 def _key():
     """Return the fingerprint of the master's key for its pillar, made now if there is none."""
-    home = __utils__["fanatico_master.gpg_home"](__opts__)
+    home = fanatico_master.gpg_home(__opts__)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
@@ -281,7 +281,7 @@ def _usable_key():
 
 
 def _encrypted(key, values, former):
-    content = __utils__["fanatico_secrets.content"](values, former)
+    content = fanatico_secrets.content(values, former)
     return _gpg("--trust-model", "always", "--armor", "--recipient", key, "--encrypt", stdin=content)
 
 
@@ -289,7 +289,7 @@ def _gpg(*args, stdin=""):
     program = salt.utils.path.which("gpg")
     if not program:
         _refuse("gpg is not installed on the master: install the package gnupg.")
-    home = __utils__["fanatico_master.gpg_home"](__opts__)
+    home = fanatico_master.gpg_home(__opts__)
     argv = [program, "--homedir", str(home), "--batch", "--no-tty", "--quiet", *args]
     try:
         done = subprocess.run(

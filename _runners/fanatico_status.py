@@ -4,11 +4,17 @@ The view of the whole: what no node can tell alone.
 
 import time
 
+import fanatico_cluster
+import fanatico_master
+import fanatico_plan
+import fanatico_sweep
+import fanatico_verdict
+
 __virtualname__ = "fanatico"
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -37,14 +43,12 @@ def status(timeout=5):
         salt-run fanatico.status --out=json
     """
     begun, sent = time.monotonic(), time.time()
-    plan = __utils__["fanatico_master.plan"](__opts__)
-    answers = __utils__["fanatico_sweep.ask"](__opts__, list(plan["nodes"]), "fanatico.report", (), timeout)
+    plan = fanatico_master.plan(__opts__)
+    answers = fanatico_sweep.ask(__opts__, list(plan["nodes"]), "fanatico.report", (), timeout)
     reports = {name: one for name, one in answers.items() if isinstance(one, dict) and "health" in one}
-    words = ("ok", "degraded", "critical", "unknown")
-    say = {word: __utils__[f"fanatico_verdict.{word}"] for word in words}
-    checks = __utils__["fanatico_cluster.judge"](plan, reports, say, sent, time.time())
+    checks = fanatico_cluster.judge(plan, reports, sent, time.time())
     seen = {
-        "status": __utils__["fanatico_verdict.overall"](checks),
+        "status": fanatico_verdict.overall(checks),
         "checks": checks,
         "nodes": {name: _node(plan, name, answers.get(name)) for name in plan["nodes"]},
         "took_ms": round((time.monotonic() - begun) * 1000),
@@ -65,7 +69,7 @@ def _node(plan, name, answer):
         detail, hint = str(answer).strip().rpartition("\n")[2], f"salt {name} fanatico.health"
     return {
         "status": "unknown",
-        "roles": __utils__["fanatico_plan.roles"](plan, name),
-        "checks": {"node.answer": __utils__["fanatico_verdict.unknown"](None, detail, hint)},
+        "roles": fanatico_plan.roles(plan, name),
+        "checks": {"node.answer": fanatico_verdict.unknown(None, detail, hint)},
         "took_ms": 0,
     }

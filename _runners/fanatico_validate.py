@@ -5,13 +5,23 @@ Is the pillar sound? Looked at as the minions will see it, before anything is to
 import json
 import pathlib
 
+import fanatico_identity
+import fanatico_master
+import fanatico_patroni_plan
+import fanatico_pki
+import fanatico_plan
+import fanatico_secrets
+import fanatico_sweep
+import fanatico_timing
+import fanatico_validate
+
 __virtualname__ = "fanatico"
 
 _ASK = 5  # seconds for the hosts to say what they run with
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -34,7 +44,7 @@ def validate():
 
         salt-run fanatico.validate
     """
-    plan = __utils__["fanatico_master.plan"](__opts__)
+    plan = fanatico_master.plan(__opts__)
     samples = _samples(plan)
     pillars, faults = _compiled(samples)
     if not faults:  # with a file that does not render, the rest would be a guess
@@ -43,12 +53,12 @@ def validate():
         faults = _fixed(plan, pillars)
     if faults:
         lines = "".join(f"\n  - {fault}" for fault in dict.fromkeys(faults))
-        __utils__["fanatico_master.refuse"](f"The pillar is not sound, nothing was changed:{lines}")
-    roles = __utils__["fanatico_plan.role_names"]()
+        fanatico_master.refuse(f"The pillar is not sound, nothing was changed:{lines}")
+    roles = fanatico_plan.role_names()
     return {
         "plan": plan["name"],
         "nodes": len(plan["nodes"]),
-        "roles": {role: len(__utils__["fanatico_plan.nodes"](plan, role)) for role in roles},
+        "roles": {role: len(fanatico_plan.nodes(plan, role)) for role in roles},
         "secrets": len({name for pillar in pillars.values() for name in _secrets(pillar)}),
     }
 
@@ -69,7 +79,7 @@ def _compiled(nodes):
     """Return ({node: its pillar}, what did not render)."""
     pillars, faults = {}, []
     for node in nodes:
-        pillars[node], errors = __utils__["fanatico_master.compiled"](__opts__, node)
+        pillars[node], errors = fanatico_master.compiled(__opts__, node)
         faults += errors
     return pillars, faults
 
@@ -79,17 +89,17 @@ def _faults(plan, samples, pillars):
     # The chain nodes last: what their program is started with is withheld from all others (_pillar/fanatico_withheld.py).
     for node in sorted(pillars, key=lambda node: "rpc" in samples[node]):
         whole |= pillars[node] | {"secrets": _secrets(whole) | _secrets(pillars[node])}
-    schema = json.loads((__utils__["fanatico_master.root"](__opts__) / "schema.json").read_text())
-    found = __utils__["fanatico_validate.faults"](__utils__["fanatico_timing.completed"](whole), schema)
+    schema = json.loads((fanatico_master.root(__opts__) / "schema.json").read_text())
+    found = fanatico_validate.faults(fanatico_timing.completed(whole), schema)
     if not pillars:  # no node could be asked: nothing is known beyond the plan
         return [fault for fault in found if fault.startswith("plan")]
-    allowed = {node: __utils__["fanatico_plan.secret_names"](roles) for node, roles in samples.items()}
-    needed = __utils__["fanatico_plan.secret_names"]([role for roles in samples.values() for role in roles])
+    allowed = {node: fanatico_plan.secret_names(roles) for node, roles in samples.items()}
+    needed = fanatico_plan.secret_names([role for roles in samples.values() for role in roles])
     given = {node: list(_secrets(pillar)) for node, pillar in pillars.items()}
     return [
         *found,
-        *__utils__["fanatico_secrets.faults"](_secrets(whole), needed),
-        *__utils__["fanatico_secrets.misplaced"](given, allowed),
+        *fanatico_secrets.faults(_secrets(whole), needed),
+        *fanatico_secrets.misplaced(given, allowed),
         *_overridden_topology(plan, whole),
         *_absent_artifact(whole),
         *_absent_authorities(pillars, samples),
@@ -99,15 +109,15 @@ def _faults(plan, samples, pillars):
 def _fixed(plan, pillars):
     """What the hosts that answer cannot change in place; a host that is new, or does not answer, has nothing to say to it."""
     common = {key: value for pillar in pillars.values() for key, value in pillar.items()}
-    whole = {**common, "plan": __utils__["fanatico_plan.complete"](common.get("plan", plan))}
-    answers = __utils__["fanatico_sweep.ask"](
-        __opts__, list(plan["nodes"]), "fanatico_identity.kept", timeout=_ASK
-    )
-    facts, get = __utils__["fanatico_identity.facts"], __utils__["fanatico_plan.get"]
+    whole = {
+        **fanatico_patroni_plan.completed(common),
+        "plan": fanatico_plan.complete(common.get("plan", plan)),
+    }
+    answers = fanatico_sweep.ask(__opts__, list(plan["nodes"]), "fanatico_identity.kept", timeout=_ASK)
     faults = []
     for node, kept in answers.items():
-        now = {role: facts(whole, node, role, get) for role in plan["nodes"][node]["roles"]}
-        faults += __utils__["fanatico_identity.differences"](node, kept, now)
+        now = {role: fanatico_identity.facts(whole, node, role) for role in plan["nodes"][node]["roles"]}
+        faults += fanatico_identity.differences(node, kept, now)
     return faults
 
 
@@ -133,8 +143,8 @@ def _absent_authorities(pillars, samples):
     missing = {
         name
         for node, roles in samples.items()
-        for name in __utils__["fanatico_pki.authorities"](roles)
-        if not __utils__["fanatico_plan.get"](pillars[node], f"pki:trust:{name}")
+        for name in fanatico_pki.authorities(roles)
+        if not fanatico_plan.get(pillars[node], f"pki:trust:{name}")
     }
     return [
         f"pki:trust:{name}: the master has no such certificate authority; run `salt-run fanatico.secrets_init`"
@@ -144,7 +154,7 @@ def _absent_authorities(pillars, samples):
 
 def _absent_artifact(whole):
     """A salt:// artefact must lie in the master's file roots; not asked where another file server is in use."""
-    source = __utils__["fanatico_plan.get"](whole, "rpc:artifact:source")
+    source = fanatico_plan.get(whole, "rpc:artifact:source")
     if not str(source).startswith("salt://") or __opts__.get("fileserver_backend", ["roots"]) != ["roots"]:
         return []
     roots = __opts__["file_roots"].get("base", [])

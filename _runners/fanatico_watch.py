@@ -9,6 +9,9 @@ import time
 import salt.utils.event
 import salt.utils.master
 
+import fanatico_master
+import fanatico_steps
+
 __virtualname__ = "fanatico"
 
 _ORCHESTRATE = "runner.state.orchestrate"
@@ -17,7 +20,7 @@ _NOT_WATCHED = ("orch.heal",)
 
 
 def __init__(opts):
-    __utils__["fanatico_master.plain"](globals())
+    fanatico_master.plain(globals())
 
 
 def __virtual__():
@@ -162,7 +165,7 @@ class Story:
         job["silent"].discard(data["id"])
         faults = _faults(data)
         job["failed"] += bool(faults)
-        job["changed"][data["id"]] = __utils__["fanatico_steps.changed"](data.get("return"))
+        job["changed"][data["id"]] = fanatico_steps.changed(data.get("return"))
         lines = [self._line(now, f"  {data['id']}: {fault}") for fault in faults]
         if not job["silent"]:
             del self._jobs[jid]
@@ -171,7 +174,7 @@ class Story:
             # Steps may run side by side, so the line says whose it is.
             done = f"{good} of {len(job['minions'])} done in {took:.1f} s"
             if any(job["changed"].values()):
-                done += f", {__utils__['fanatico_steps.changes_in_words'](job['changed'])}"
+                done += f", {fanatico_steps.changes_in_words(job['changed'])}"
             lines.append(self._line(now, f"  {job['title']}: {done}"))
         return lines
 

@@ -8,6 +8,10 @@ import salt.utils.files
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
+import fanatico_etcd_plan
+import fanatico_plan
+import fanatico_wait
+
 CONFIGURATION = "/etc/etcd/etcd.conf.yml"
 # Where a start that founds the cluster or joins it has its configuration; gone with the next boot.
 FIRST_START = "/run/fanatico-etcd"
@@ -23,7 +27,7 @@ READ_AT_START = (
 
 
 def _get(path, default=None):
-    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def _me():
@@ -35,7 +39,7 @@ def _answer(name, result, comment, changes=None):
 
 
 def _peer_urls():
-    addresses = __utils__["fanatico_plan.addresses"](__pillar__["plan"], "etcd")
+    addresses = fanatico_plan.addresses(__pillar__["plan"], "etcd")
     return {node: f"https://{address}:{_get('plan:ports:etcd_peer')}" for node, address in addresses.items()}
 
 
@@ -77,8 +81,7 @@ def _decide(me, bootstrap):
     answering = [node for node, one in others.items() if "error" not in one]
     healthy = [node for node in answering if others[node]["healthy"]]
     live = __salt__["fanatico_etcd.members"]() if answering else None
-    decide = __utils__["fanatico_etcd_plan.decide"]
-    return decide(me, _peer_urls(), live, healthy, bootstrap), live
+    return fanatico_etcd_plan.decide(me, _peer_urls(), live, healthy, bootstrap), live
 
 
 def _settle(me, bootstrap, timeout, token):
@@ -92,7 +95,7 @@ def _settle(me, bootstrap, timeout, token):
             _act(me, decision["action"], live, token)
         return decision["action"] != "wait", decision["why"]
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=1)
+    done, seen = fanatico_wait.until(look, timeout, interval=1)
     if not done:
         return {"why": f"{seen} (waited {timeout} s)"}, False
     return last, last["action"] != "refuse"
@@ -107,10 +110,10 @@ def _act(me, action, live, token):
     if action in ("add", "replace"):
         # With its vote at once: etcd before 3.5.20 can forget that a learner was promoted.
         live = __salt__["fanatico_etcd.member_add"](me)
-    configuration = __utils__["fanatico_etcd_plan.first_start"](
+    configuration = fanatico_etcd_plan.first_start(
         salt.utils.yaml.safe_load(pathlib.Path(CONFIGURATION).read_text(encoding="utf-8")),
         "new" if action == "found" else "existing",
-        __utils__["fanatico_etcd_plan.initial_cluster"](me, _peer_urls(), live),
+        fanatico_etcd_plan.initial_cluster(me, _peer_urls(), live),
         token,
     )
     _write(configuration)
@@ -177,7 +180,7 @@ def users_present(name, keep=(), timeout=30):
             done.append(what)
         return not steps, []
 
-    settled, seen = __utils__["fanatico_wait.until"](look, timeout, interval=0.3)
+    settled, seen = fanatico_wait.until(look, timeout, interval=0.3)
     if not settled:
         return _answer(
             name, False, f"{_me()}: etcd's users could not be settled within {timeout} s: {seen}", _said(done)
@@ -208,11 +211,11 @@ def _keeper(timeout):
 
     def look():
         members = __salt__["fanatico_etcd.status"]()
-        nodes = __utils__["fanatico_plan.nodes"](__pillar__["plan"], "etcd")
+        nodes = fanatico_plan.nodes(__pillar__["plan"], "etcd")
         keeper = next((node for node in nodes if "error" not in members.get(node, {"error": ""})), None)
         return keeper is not None, keeper
 
-    done, seen = __utils__["fanatico_wait.until"](look, 0 if __opts__["test"] else timeout)
+    done, seen = fanatico_wait.until(look, 0 if __opts__["test"] else timeout)
     if not done:
         raise CommandExecutionError(
             f"{_me()}: no etcd member answers ({seen}), so its users cannot be settled. Next: salt {_me()} fanatico_etcd.status"
@@ -235,12 +238,11 @@ def _access_steps(name, keep):
     known = [user for user in _SECRET_OF if user in seen["users"]] if seen["enforced"] else []
     admitted = {user: admits(user, _SECRET_OF[user]) for user in known}
     renewing = bool(_get("secrets_former:ETCD_TOKEN_KEY"))
-    steps = __utils__["fanatico_etcd_plan.access_steps"](seen, name, admitted, renewing, keep)
+    steps = fanatico_etcd_plan.access_steps(seen, name, admitted, renewing, keep)
     kinds = ("user", "role") if seen["enforced"] and not renewing else ()
-    strange = __utils__["fanatico_etcd_plan.strangers"](seen, keep)
-    named = __utils__["fanatico_etcd_plan.named"]
+    strange = fanatico_etcd_plan.strangers(seen, keep)
     return steps, [
-        f"{kind} {named([one])} is removed"
+        f"{kind} {fanatico_etcd_plan.named([one])} is removed"
         for kind, found in zip(kinds, strange, strict=False)
         for one in found
     ]
@@ -330,24 +332,22 @@ def _wait_healthy(name, timeout):
             return True, "healthy"
         return False, mine.get("error") or mine.get("reason") or "unhealthy"
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=0.25)
+    done, seen = fanatico_wait.until(look, timeout, interval=0.25)
     if done:
         return
     journal = __salt__["fanatico.journal"](name)
-    known = __utils__["fanatico_etcd_plan.explain"](journal)
+    known = fanatico_etcd_plan.explain(journal)
     if known:
         cause, remedy = known
         raise CommandExecutionError(f"{me}: etcd does not come up: {cause}. Next: {remedy}")
     raise CommandExecutionError(
-        __utils__["fanatico_wait.ran_out"](
-            me, "its etcd member to be one of a quorum", timeout, seen, name, journal
-        )
+        fanatico_wait.ran_out(me, "its etcd member to be one of a quorum", timeout, seen, name, journal)
     )
 
 
 def _same_cluster():
     """Raise where the members that answer are of more than one cluster."""
-    clusters = __utils__["fanatico_etcd_plan.clusters"](__salt__["fanatico_etcd.status"]())
+    clusters = fanatico_etcd_plan.clusters(__salt__["fanatico_etcd.status"]())
     if len(clusters) > 1:
         sides = "; ".join(f"cluster {key}: {', '.join(nodes)}" for key, nodes in clusters.items())
         raise CommandExecutionError(
@@ -387,7 +387,7 @@ def _take_turn(timeout):
         __salt__["fanatico_etcd.unlock"](turn["lease"])
         return False, "another member has just gone"
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=0.5)
+    done, seen = fanatico_wait.until(look, timeout, interval=0.5)
     if not done:
         raise CommandExecutionError(
             f"{_me()}: etcd still runs on its old configuration: it is restarted by one node at a time and only while "
@@ -404,9 +404,7 @@ def _ill():
 
 def _wait_restarted(name, timeout):
     """Wait for the new process: the old one still answers for a moment."""
-    done, _ = __utils__["fanatico_wait.until"](
-        lambda: (not _newer_than(_unit(name)), None), timeout, interval=0.25
-    )
+    done, _ = fanatico_wait.until(lambda: (not _newer_than(_unit(name)), None), timeout, interval=0.25)
     if not done:
         raise CommandExecutionError(f"{_me()}: systemd has not restarted {name} within {timeout} s")
     _wait_healthy(name, timeout)

@@ -4,6 +4,8 @@ HAProxy with the certificates and authorities that are on disk, without a reload
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_wait
+
 
 def _answer(name, result, comment, changes=None):
     return {"name": name, "result": result, "comment": comment, "changes": changes or {}}
@@ -46,7 +48,7 @@ def _take_up(name, timeout, changes):
         "; ".join(f"{path}: {reason}" for path, reason in failed.items()) or "it did not use them afterwards"
     )
     __salt__["service.reload"](name)
-    done, _ = __utils__["fanatico_wait.until"](lambda: (not _stale(name), ""), timeout, 0.2)
+    done, _ = fanatico_wait.until(lambda: (not _stale(name), ""), timeout, 0.2)
     if not done:
         return _fail(
             name,

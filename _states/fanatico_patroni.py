@@ -7,6 +7,13 @@ import pathlib
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
+import fanatico_diff
+import fanatico_patroni_plan
+import fanatico_plan
+import fanatico_timing
+import fanatico_validate
+import fanatico_wait
+
 CONFIGURATION = "/etc/patroni/patroni.yml"
 ROLES = {
     "superuser": "POSTGRES_SUPERUSER_PASSWORD",
@@ -18,7 +25,7 @@ ASKED = ("replicator", "rewind")
 
 
 def _get(path, default=None):
-    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def _me():
@@ -84,7 +91,7 @@ def _broken_pair():
     members = (_try("fanatico_etcd.status") or {}).values()
     versions = sorted({one["version"] for one in members if one.get("version")})
     patroni = __salt__["pkg.version"]("patroni")
-    found = (__utils__["fanatico_validate.broken_pair"](etcd, patroni) for etcd in versions)
+    found = (fanatico_validate.broken_pair(etcd, patroni) for etcd in versions)
     return next((why for why in found if why), None)
 
 
@@ -94,7 +101,7 @@ def _in_use():
     if not path.exists():
         return None
     configuration = salt.utils.yaml.safe_load(path.read_text(encoding="utf-8"))
-    return __utils__["fanatico_patroni_plan.passwords"](configuration)
+    return fanatico_patroni_plan.passwords(configuration)
 
 
 def _kin(name, data_dir, bin_dir, timeout):
@@ -105,10 +112,10 @@ def _kin(name, data_dir, bin_dir, timeout):
     def look():
         initialize = __salt__["fanatico_etcd.get"](key)
         leader = _try("fanatico_patroni.leader")
-        verdict, why = __utils__["fanatico_patroni_plan.judge"](_me(), key, initialize, local, leader)
+        verdict, why = fanatico_patroni_plan.judge(_me(), key, initialize, local, leader)
         return verdict != "wait", (verdict, why, leader)
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout, interval=1)
+    done, seen = fanatico_wait.until(look, timeout, interval=1)
     if isinstance(seen, str):
         raise CommandExecutionError(f"{seen} (Patroni cannot start without etcd)")
     verdict, why, leader = seen
@@ -121,12 +128,12 @@ def _system_identifier(data_dir, bin_dir):
     if not (pathlib.Path(data_dir) / "global" / "pg_control").exists():
         return None
     told = __salt__["cmd.run_stdout"]([f"{bin_dir}/pg_controldata", "-D", data_dir], python_shell=False)
-    return __utils__["fanatico_patroni_plan.system_identifier"](told)
+    return fanatico_patroni_plan.system_identifier(told)
 
 
 def _log_in(leader):
     """Raise where the leader refuses the passwords in the pillar; that it does not answer at all is another matter."""
-    address = __utils__["fanatico_plan.address"](__pillar__["plan"], leader)
+    address = fanatico_plan.address(__pillar__["plan"], leader)
     refused = []
     for role in ASKED:
         try:
@@ -183,15 +190,14 @@ def settings_present(name, settings, timeout=30):
         leader = _leader(0 if __opts__["test"] else timeout)
         if leader != _me():
             return _answer(name, True, f"{leader} leads and keeps the settings")
-        diff = __utils__["fanatico_diff.patroni"]
-        changes, patch = diff(settings, __salt__["fanatico_patroni.config"]())
+        changes, patch = fanatico_diff.patroni(settings, __salt__["fanatico_patroni.config"]())
         if not changes:
             return _answer(name, True, "the settings in etcd are as wanted")
         if __opts__["test"]:
             return _answer(name, None, "the settings in etcd would be changed", changes)
         before = _members()
         # Its answer is what was written; a question right after would be answered from the last loop's memory.
-        left, _ = diff(settings, __salt__["fanatico_patroni.patch_config"](patch))
+        left, _ = fanatico_diff.patroni(settings, __salt__["fanatico_patroni.patch_config"](patch))
         if left:
             taken = {key: one for key, one in changes.items() if key not in left}
             return _answer(name, False, f"{_me()}: Patroni did not take {', '.join(left)}", taken)
@@ -205,7 +211,7 @@ def _leader(timeout):
         leader = __salt__["fanatico_patroni.leader"]()
         return leader is not None, leader or "no member leads"
 
-    done, seen = __utils__["fanatico_wait.until"](look, timeout)
+    done, seen = fanatico_wait.until(look, timeout)
     if not done:
         raise CommandExecutionError(
             f"{_me()}: the settings are kept by the leader, and there is none: {seen}. "
@@ -216,14 +222,14 @@ def _leader(timeout):
 
 def _members():
     """Return ``{id: what Patroni there says of itself}`` of the nodes where it answers."""
-    nodes = __utils__["fanatico_plan.nodes"](__pillar__["plan"], "patroni")
+    nodes = fanatico_plan.nodes(__pillar__["plan"], "patroni")
     answers = {node: _try("fanatico_patroni.status", node) for node in nodes}
     return {node: answer for node, answer in answers.items() if answer}
 
 
 def _restarts(before):
     """Say which members have to be restarted for what was changed, once each of them has been through two rounds."""
-    rounds = 2 * __utils__["fanatico_timing.resolved"](_get("plan:timing"))["patroni"]["loop_wait"]
+    rounds = 2 * fanatico_timing.resolved(_get("plan:timing"))["patroni"]["loop_wait"]
     seen = {}
 
     def look():
@@ -235,7 +241,7 @@ def _restarts(before):
         ]
         return not late, None
 
-    __utils__["fanatico_wait.until"](look, 2 * rounds)
+    fanatico_wait.until(look, 2 * rounds)
     pending = sorted(node for node, one in seen.items() if one.get("pending_restart"))
     if not pending:
         return "They are in force without a restart"

@@ -9,12 +9,18 @@ import pwd
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import fanatico_authority
+import fanatico_file
+import fanatico_pki
+import fanatico_plan
+import fanatico_wait
+
 # Where a node without a master (`salt-call --local`) signs for itself.
 OWN_AUTHORITIES = "/etc/fanatico/ca"
 
 
 def _get(path, default=None):
-    return __utils__["fanatico_plan.get"](__pillar__, path, default)
+    return fanatico_plan.get(__pillar__, path, default)
 
 
 def _answer(name, result, comment, changes=None):
@@ -39,7 +45,7 @@ def issued(name, timeout=90):
         return _answer(
             name, None if changes else True, f"{len(seen) - len(changes)} of {len(seen)} are right", changes
         )
-    known = __utils__["fanatico_pki.trusts"](__pillar__["plan"], __opts__["id"], name)
+    known = fanatico_pki.trusts(__pillar__["plan"], __opts__["id"], name)
     wanted = {one["name"]: one for one in [*__salt__["fanatico_pki.wanted"](name), *known]}
     done = {}
     for path in changes:
@@ -95,7 +101,7 @@ def _authority(authority):
 
 
 def _sign_by_master(one, public_key, timeout):
-    signer = __utils__["fanatico_plan.nodes"](__pillar__["plan"], "master")[0]
+    signer = fanatico_plan.nodes(__pillar__["plan"], "master")[0]
     create = __salt__["x509.create_certificate"]
 
     def ask():
@@ -106,7 +112,7 @@ def _sign_by_master(one, public_key, timeout):
         except (CommandExecutionError, SaltInvocationError) as exc:
             return False, " ".join(str(exc).split())
 
-    done, seen = __utils__["fanatico_wait.until"](ask, timeout, interval=1)
+    done, seen = fanatico_wait.until(ask, timeout, interval=1)
     if done:
         return seen
     raise CommandExecutionError(
@@ -119,15 +125,14 @@ def _sign_by_master(one, public_key, timeout):
 
 
 def _own(authority):
-    new, me = __utils__["fanatico_pki.new_authority"], __opts__["id"]
-    __utils__["fanatico_authority.ensure"](OWN_AUTHORITIES, [authority], lambda name: new(f"{me} {name}"))
-    read = __utils__["fanatico_authority.read"](OWN_AUTHORITIES, [authority], __utils__["fanatico_pki.facts"])
-    return read["trust"][authority]
+    fanatico_authority.ensure(OWN_AUTHORITIES, [authority], __opts__["id"])
+    return fanatico_authority.read(OWN_AUTHORITIES, [authority])["trust"][authority]
 
 
 def _sign_here(one, public_key, timeout):
     now = datetime.datetime.now(datetime.UTC)
-    policy = __utils__["fanatico_pki.policies"](__pillar__["plan"], OWN_AUTHORITIES, 90, now)[one["policy"]]
+    days = fanatico_plan.setting(__pillar__, "pki:days")
+    policy = fanatico_pki.policies(__pillar__["plan"], OWN_AUTHORITIES, days, now)[one["policy"]]
     policy.pop("minions")
     return __salt__["x509.create_certificate"](public_key=public_key, **policy)
 
@@ -152,4 +157,4 @@ def _write(path, text, owner, daemon, mode):
     user = pwd.getpwnam(owner)
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     os.chown(folder, 0, pwd.getpwnam(daemon).pw_gid)
-    __utils__["fanatico_file.replace"](path, text, mode, user.pw_uid, user.pw_gid)
+    fanatico_file.replace(path, text, mode, user.pw_uid, user.pw_gid)

@@ -9,6 +9,10 @@ import subprocess
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_plan
+import fanatico_scram
+import fanatico_wait
+
 _ATTRIBUTES = ("superuser", "createrole", "createdb", "replication")
 
 _ROLE = """
@@ -46,7 +50,7 @@ def _elsewhere(timeout):
             return False, f"{me} has the lead and is being promoted"
         return True, leader
 
-    done, seen = __utils__["fanatico_wait.until"](look, 0 if __opts__["test"] else timeout)
+    done, seen = fanatico_wait.until(look, 0 if __opts__["test"] else timeout)
     if not done:
         raise CommandExecutionError(
             f"{me}: roles and databases are kept on the primary, and there is none: {seen}. "
@@ -115,7 +119,7 @@ def role_present(
     timeout
         Seconds to wait for a primary.
     """
-    password = __utils__["fanatico_plan.get"](__pillar__, f"secrets:{secret}")
+    password = fanatico_plan.get(__pillar__, f"secrets:{secret}")
     if not password:
         return _answer(
             name, False, f"{__opts__['id']} has no {secret} in its pillar: salt-run fanatico.secrets_init"
@@ -141,7 +145,7 @@ def _on_primary(name, kind, timeout, keep):
 def _keep_role(name, password, wanted, member_of, functions, settings, replace_password):
     found = _query(_ROLE, [name])
     role = found[0] if found else {"member_of": [], "verifier": None}
-    known = bool(role["verifier"]) and __utils__["fanatico_scram.matches"](password, role["verifier"])
+    known = bool(role["verifier"]) and fanatico_scram.matches(password, role["verifier"])
     if role["verifier"] and not known and not replace_password:
         return _answer(name, False, _other_password(name))
     changes = {
@@ -167,7 +171,7 @@ def _keep_role(name, password, wanted, member_of, functions, settings, replace_p
     literals = {}
     if not known:
         words += " PASSWORD {verifier}"
-        literals["verifier"] = __utils__["fanatico_scram.verifier"](password)
+        literals["verifier"] = fanatico_scram.verifier(password)
     verb = "ALTER" if found else "CREATE"
     _query(f"{verb} ROLE {{role}} WITH {words}", identifiers={"role": name}, literals=literals, logged=False)
     for one in missing:

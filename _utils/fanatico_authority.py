@@ -9,10 +9,12 @@ import os
 import pathlib
 import tempfile
 
+import fanatico_pki
+
 _STAGES = ("", ".next", ".former")
 
 
-def read(directory, names, facts):
+def read(directory, names):
     """
     Return ``{"trust": {authority: PEM}, "issuer": {authority: key id}, "stage": {authority: "next", "former" or ""}}``.
 
@@ -20,25 +22,23 @@ def read(directory, names, facts):
         Where the authorities lie.
     names
         Which ones; those that are not there are left out.
-    facts
-        ``fanatico_pki.facts``.
     """
     folder = pathlib.Path(directory)
-    told = {"trust": {}, "issuer": {}, "stage": {}}
+    told: dict[str, dict[str, str]] = {"trust": {}, "issuer": {}, "stage": {}}
     for name in names:
         if not _file(folder, name).exists():
             continue
         bundle = [path for stage in _STAGES if (path := _file(folder, name, stage)).exists()]
         # In an order of its own, so that a change of who signs is none of whom to trust: that would cost restarts.
         told["trust"][name] = "".join(sorted(path.read_text() for path in bundle))
-        told["issuer"][name] = facts(_file(folder, name).read_text())["id"]
+        told["issuer"][name] = fanatico_pki.facts(_file(folder, name).read_text())["id"]
         told["stage"][name] = next(
             (stage[1:] for stage in _STAGES[1:] if _file(folder, name, stage).exists()), ""
         )
     return told
 
 
-def ensure(directory, names, make):
+def ensure(directory, names, owner):
     """
     Make the authorities that are missing and return their names.
 
@@ -46,17 +46,17 @@ def ensure(directory, names, make):
         Where they are to lie; made for root alone.
     names
         Which ones.
-    make
-        A function of an authority's name that returns ``(key, certificate)`` as PEM.
+    owner
+        Whose they are; it stands in their certificates before their name.
     """
     folder = _folder(directory)
     missing = [name for name in names if not _file(folder, name).exists()]
     for name in missing:
-        _store(folder, name, "", *make(name))
+        _store(folder, name, "", *fanatico_pki.new_authority(f"{owner} {name}"))
     return missing
 
 
-def prepare(directory, names, make):
+def prepare(directory, names, owner):
     """
     Lay the successor of each authority beside it, to be trusted before it signs; return whose is new.
 
@@ -65,7 +65,7 @@ def prepare(directory, names, make):
     folder = _folder(directory)
     fresh = [name for name in names if not _file(folder, name, ".next").exists()]
     for name in fresh:
-        _store(folder, name, ".next", *make(name))
+        _store(folder, name, ".next", *fanatico_pki.new_authority(f"{owner} {name}"))
     return fresh
 
 
@@ -91,7 +91,7 @@ def retire(directory, names):
     return due
 
 
-def bring(directory, name, key, certificate, fault):
+def bring(directory, name, key, certificate):
     """
     Take an authority of one's own: at once where there was none, as successor otherwise. Return True where at once.
 
@@ -103,12 +103,10 @@ def bring(directory, name, key, certificate, fault):
         PEM, without a passphrase.
     certificate
         PEM, of the authority itself: it has to be what the nodes trust.
-    fault
-        ``fanatico_pki.authority_fault``.
 
     Raises ``ValueError`` saying what is wrong with them.
     """
-    wrong = fault(key, certificate)
+    wrong = fanatico_pki.authority_fault(key, certificate)
     if wrong:
         raise ValueError(wrong)
     folder = _folder(directory)

@@ -2,6 +2,8 @@
 What differs between the settings that are wanted and those that are there. No I/O.
 """
 
+from typing import Any
+
 # Patroni's dynamic configuration: what we keep as wanted, and take away where it is not wanted any more. What else stands
 # there is somebody's on purpose: `pause`, permanent slots, a standby cluster.
 _OWNED = {
@@ -36,7 +38,8 @@ def patroni(wanted, present):
     ``changes`` is ``{"postgresql.parameters.max_connections": {"old": 100, "new": 200}, ...}``, and None stands for
     what is not there. ``patch`` is what ``PATCH /config`` takes. Both are empty where nothing differs.
     """
-    changes, patch = {}, {}
+    changes: dict[str, Any] = {}
+    patch: dict[str, Any] = {}
     _compare(wanted or {}, present or {}, (), changes, patch)
     return changes, patch
 
@@ -46,7 +49,7 @@ def _compare(wanted, present, path, changes, patch):
     for key in sorted({*wanted, *(owned & set(present))}):
         old, new = present.get(key), wanted.get(key)
         if isinstance(new, dict):
-            deeper = {}
+            deeper: dict[str, Any] = {}
             _compare(new, old if isinstance(old, dict) else {}, (*path, key), changes, deeper)
             if deeper:
                 patch[key] = deeper

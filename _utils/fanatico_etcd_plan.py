@@ -8,6 +8,7 @@ URLs there.
 import base64
 import hashlib
 import json
+from typing import Any
 
 # Signs in etcd's log, what they mean, and what to do.
 _SIGNS = (
@@ -215,7 +216,7 @@ def clusters(statuses):
     statuses
         As ``fanatico_etcd.status`` returns them.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name, one in sorted(statuses.items()):
         if "cluster_id" in one:
             found.setdefault(one["cluster_id"], []).append(name)

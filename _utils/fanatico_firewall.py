@@ -66,9 +66,9 @@ def flows(plan, settings):
     everybody = _addresses(plan)
     for port in SALT_PORTS:
         found.append(_flow(f"salt_{port}", port, _addresses(plan, "master"), everybody))
-    found.append(_flow("ssh", settings.get("ssh_port", 22), everybody, admins(plan, settings)))
+    found.append(_flow("ssh", settings["ssh_port"], everybody, admins(plan, settings)))
     found.append(_flow("vrrp", None, _addresses(plan, "haproxy"), _addresses(plan, "haproxy"), VRRP))
-    for extra in settings.get("allow", ()):
+    for extra in settings["allow"]:
         to = sorted({address for role in extra["roles"] for address in _listening(plan, role)})
         found.append(_flow(extra["name"], extra["port"], to, extra["from"], extra.get("protocol", "tcp")))
     return [flow for flow in found if flow["to"] and flow["from"]]
@@ -76,7 +76,7 @@ def flows(plan, settings):
 
 def admins(plan, settings):
     """Return who may come in by ssh: the networks the pillar names, and the master in any case."""
-    return [*settings.get("admin", ()), *_addresses(plan, "master")]
+    return [*settings["admin"], *_addresses(plan, "master")]
 
 
 def shut_out(plan, settings, node, sessions):
@@ -190,9 +190,9 @@ def _senders(plan, settings, words):
         if word == "anybody":
             found.append(ANYBODY)
         elif word == "clients":
-            found += [*_networks(plan), *settings.get("clients", ())]
+            found += [*_networks(plan), *settings["clients"]]
         elif word == "monitoring":
-            found += settings.get("monitoring", ())
+            found += settings["monitoring"]
         elif word == "following":
             found += _addresses(plan, "rpc") if settings.get("follow") else ()
         else:

@@ -10,7 +10,7 @@ The state is one dict, kept by the caller between calls; times are epoch seconds
 ``disturbed``
     ``[when, what]``, the last action that took a node out of service.
 ``mistaken``
-    ``{"rpc1": [when, ...]}``, reports of a host that came to nothing.
+    ``{"rpc1": [until, ...]}``, reports of a host that came to nothing, each with the time at which it is forgotten.
 ``refused``
     ``{"etcd1/etcd.service": [when, kind]}``, the last refusal that was written down.
 ``frozen``
@@ -106,23 +106,6 @@ SHARE = 1 / 3  # of the budget, for one host: it must not use up what the others
 MISTAKES = 20  # reports of one host within the window that come to nothing, before no more are asked for
 FORGOTTEN = 300  # seconds; who tells of a fault that stays does so every minute
 
-DEFAULTS = {
-    "attempts": 3,  # actions per unit or fault of a node (0: never act) ...
-    "window": 600,  # ... within so many seconds
-    "budget": 30,  # actions of all kinds in the whole cluster within an hour
-    "calm": 60,  # seconds after an action that took a node out of service until the next such
-    "paused": 3600,  # seconds after which a pause of Patroni counts as forgotten
-    "astray": 300,  # seconds that a running replica may stand apart from its primary before it is reported
-    "behind": 30,  # seconds that a chain node may stand still behind the others before it is restarted
-    "correct": [],  # kinds of drift that are put right without a person, of DRIFT
-    "switchover": False,  # hand the lead over where nothing can be written although Patroni finds nothing wrong
-    "only_say": False,  # decide and write down, do nothing
-    "patience": 20,  # seconds to wait for another healing to end
-    "samples": 3,  # consecutive looks at the same process that prove a start
-    "timeout": 30,  # seconds for a unit to start and prove itself
-    "units": {},
-}
-
 
 def drifted(entries):
     """
@@ -149,7 +132,7 @@ def correctable(found, kinds):
 
     A component is put right as a whole, with what follows from it, or not at all.
     """
-    components = {}
+    components: dict[str, Any] = {}
     for one in found:
         components.setdefault(one["sls"].split(".")[0], []).append(one)
     allowed = {*kinds, "consequences"}
@@ -158,11 +141,6 @@ def correctable(found, kinds):
         for name, ones in components.items()
         if name and all(one["kind"] in allowed for one in ones) and any(one["kind"] in kinds for one in ones)
     }
-
-
-def settings(overrides=None):
-    """Return the settings in force: ``DEFAULTS`` with ``overrides`` (pillar ``heal``) on top."""
-    return {**DEFAULTS, **(overrides or {})}
 
 
 def units(roles, overrides=None, settings=None):
@@ -262,7 +240,7 @@ def peers(what, roles):
 
 
 def timeout(what, conf):
-    """Return the seconds that curing ``what`` may take; ``conf`` is what ``settings`` returned."""
+    """Return the seconds that curing ``what`` may take; ``conf`` is the pillar's ``heal``."""
     return CURES.get(what, {}).get("timeout", conf["timeout"])
 
 
@@ -359,7 +337,7 @@ def refusal(now, host, what, roles, state, conf):
     state
         See the top of this file.
     conf
-        What ``settings`` returned.
+        The pillar's ``heal``.
     """
     reason = unknown(host, what, roles, conf)
     if reason:
@@ -405,22 +383,22 @@ def told(state, host, what, now):
 
 
 def mistaken(state, host, now, window):
-    """Return ``state`` in which ``host`` has reported once more what was not there, or was over; none older than ``window``."""
+    """Return ``state`` in which ``host`` has reported what was not there, or was over; that counts for ``window`` seconds."""
     kept = {
-        name: [when for when in moments if now - when < window]
+        name: [until for until in moments if now < until]
         for name, moments in state.get("mistaken", {}).items()
     }
     kept = {name: moments for name, moments in kept.items() if moments}
-    return {**state, "mistaken": {**kept, host: [*kept.get(host, []), now]}}
+    return {**state, "mistaken": {**kept, host: [*kept.get(host, []), now + window]}}
 
 
-def distrusted(state, host, now, window):
+def distrusted(state, host, now):
     """
     Tell whether ``host`` has reported so much that was not there that only ``fanatico.reconcile`` looks at it for a while.
 
     Each report costs the master a second of its processor, and the lock; who makes them up must not have more of both.
     """
-    return sum(now - when < window for when in state.get("mistaken", {}).get(host, [])) >= MISTAKES
+    return sum(now < until for until in state.get("mistaken", {}).get(host, [])) >= MISTAKES
 
 
 def attempted(state, host, what, now, window):

@@ -5,7 +5,7 @@ Changed on one host after the other, half of the cluster looks for the rest wher
 were started with (``fanatico_identity.kept``), and no deploy or highstate goes past a difference. Pure.
 """
 
-from typing import Any
+import fanatico_plan
 
 _PORTS = {
     "etcd": ("etcd_client", "etcd_peer"),
@@ -19,16 +19,12 @@ _PORTS = {
     ),
     "rpc": ("rpc_http", "rpc_ws", "rpc_agent"),
 }
-# Pillar paths, with the defaults of salt/*/defaults.yaml: a default that is written out is no change.
-_SETTINGS: dict[str, dict[str, Any]] = {
-    "etcd": {"plan:name": None, "etcd:data_dir": "/var/lib/etcd"},  # Patroni's keys stand under the name
-    "patroni": {
-        "plan:name": None,
-        "postgresql:version": 17,
-        "postgresql:data_dir": "/var/lib/postgresql/17/main",
-    },
-    "haproxy": {"plan:virtual_ip:address": None, "plan:virtual_ip:router_id": None},
-    "rpc": {},
+# Pillar paths.
+_SETTINGS: dict[str, tuple[str, ...]] = {
+    "etcd": ("plan:name", "etcd:data_dir"),  # Patroni's keys stand under the name
+    "patroni": ("plan:name", "postgresql:version", "postgresql:data_dir"),
+    "haproxy": ("plan:virtual_ip:address", "plan:virtual_ip:router_id"),
+    "rpc": (),
 }
 _NEXT = (
     "A running cluster cannot change that in place, nothing was changed. Next: put the former value back; "
@@ -36,15 +32,16 @@ _NEXT = (
 )
 
 
-def facts(pillar, node, role, get):
+def facts(pillar, node, role):
     """
     Return ``{pillar path: value}`` of what the daemons of a role on a node live by.
 
-    get
-        ``fanatico_plan.get``.
+    pillar
+        After ``fanatico_plan.complete`` and ``fanatico_patroni_plan.completed``: what is written out is no change.
     """
+    get = fanatico_plan.get
     plan = pillar["plan"]
-    found = {path: get(pillar, path, default) for path, default in _SETTINGS.get(role, {}).items()}
+    found = {path: get(pillar, path) for path in _SETTINGS.get(role, ())}
     found |= {f"plan:ports:{name}": get(pillar, f"plan:ports:{name}") for name in _PORTS.get(role, ())}
     if role in _SETTINGS:
         found[f"plan:nodes:{node}:address"] = plan["nodes"][node]["address"]

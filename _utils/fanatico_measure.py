@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import statistics
+from typing import Any
 
 SEGMENT = 1.0  # seconds without an acknowledged write that end a node's time as the writable one
 
@@ -67,7 +68,7 @@ def unavailable(times, due):
 
 def two_writable(probes):
     """Return the seconds in which two nodes took writes, each between the first and the last of an unbroken row of its own."""
-    spans = {}
+    spans: dict[Any, Any] = {}
     for probe in sorted(probes, key=lambda one: one["done"]):
         if not probe["writable"]:
             continue

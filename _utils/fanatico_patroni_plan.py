@@ -1,6 +1,6 @@
 """
-Whether a Patroni node and the cluster it finds belong together, and whether its data are of use, decided from what is seen.
-No I/O.
+Whether a Patroni node and the cluster it finds belong together, and whether its data are of use, decided from what is seen; and
+what follows from the pillar's settings of Patroni and PostgreSQL. No I/O.
 """
 
 import re
@@ -82,6 +82,54 @@ def synchronous_mode(wanted, version):
     """
     major = version.rpartition(":")[2].partition(".")[0]
     return True if wanted == "quorum" and major.isdecimal() and int(major) < 4 else wanted
+
+
+def dynamic(pillar, timing, version):
+    """
+    Return what all members share and etcd keeps: what a new cluster starts with, and a running one is kept to.
+
+    pillar
+        With ``patroni`` and ``postgresql``.
+    timing
+        Patroni's, of ``fanatico_timing.resolved``.
+    version
+        As for ``synchronous_mode``.
+    """
+    own = pillar["patroni"]["dynamic"]
+    return {
+        **own,
+        **timing,
+        "synchronous_mode": synchronous_mode(own["synchronous_mode"], version),
+        "postgresql": {**own["postgresql"], "parameters": postgresql(pillar)["parameters"]},
+    }
+
+
+def postgresql(pillar):
+    """
+    Return the pillar's ``postgresql`` with what follows from its version: ``data_dir``, ``bin_dir``, and in ``parameters`` only
+    what that version is to be given.
+    """
+    own = pillar["postgresql"]
+    given = {name: value for name, value in own["parameters"].items() if value is not None}
+    if own["version"] < 16:
+        given.pop("reserved_connections", None)  # new in 16
+    return {
+        **own,
+        "data_dir": data_directory(own),
+        "bin_dir": f"/usr/lib/postgresql/{own['version']}/bin",
+        "parameters": given,
+    }
+
+
+def data_directory(own):
+    """Return where PostgreSQL's data are, by the pillar's ``postgresql``."""
+    return own["data_dir"] or f"/var/lib/postgresql/{own['version']}/main"
+
+
+def completed(pillar):
+    """Return ``pillar`` with the data directory in its ``postgresql`` that is in force, where there is that key."""
+    own = pillar.get("postgresql")
+    return {**pillar, "postgresql": {**own, "data_dir": data_directory(own)}} if own else pillar
 
 
 # What proves that data are of no use. A library, a configuration file, a tablespace's directory that is not there is no damage,

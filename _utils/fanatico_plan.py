@@ -67,6 +67,29 @@ def get(data, path, default=None):
     return data
 
 
+_ABSENT = object()
+
+
+def setting(pillar, path):
+    """
+    Return a setting that the shipped pillar has; raises ``ValueError`` where this pillar lacks it.
+
+    There is no default to fall back on: pillar/<component>.sls is the only place where one stands.
+
+    pillar
+        A node's, usually ``__pillar__``.
+    path
+        For example ``etcd:data_dir``.
+    """
+    value = get(pillar, path, _ABSENT)
+    if value is _ABSENT:
+        raise ValueError(
+            f"{path} is not in the pillar of this node, though pillar/{path.partition(':')[0]}.sls has it. "
+            "Next: salt-run fanatico.validate, then saltutil.refresh_pillar on the node"
+        )
+    return value
+
+
 def nodes(plan, role=None):
     """Return the ids of the nodes that hold ``role`` (all nodes without one), in plan order."""
     return [name for name, node in plan["nodes"].items() if role is None or role in node["roles"]]

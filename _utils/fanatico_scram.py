@@ -5,7 +5,7 @@ PostgreSQL's SCRAM-SHA-256 verifiers: made and compared here, so that no passwor
 import base64
 import hashlib
 import hmac
-import os
+import secrets
 import unicodedata
 
 ITERATIONS = 4096  # PostgreSQL's own
@@ -18,7 +18,7 @@ def verifier(password, salt=None, iterations=ITERATIONS):
     salt
         Sixteen random bytes without one.
     """
-    salt = os.urandom(16) if salt is None else salt
+    salt = secrets.token_bytes(16) if salt is None else salt
     # What SASLprep does to passwords that people use.
     prepared = unicodedata.normalize("NFKC", password).encode()
     salted = hashlib.pbkdf2_hmac("sha256", prepared, salt, iterations)

@@ -1,11 +1,12 @@
 """
-One question to many minions, with one deadline. Master only.
+One question to many minions, with one deadline. On the master: its runners ask, and its own minion.
 
 ``LocalClient.cmd`` asks after a silent minion again and again before it gives it up; a view of the whole cluster has
 to stand when a host is dead, and soon.
 """
 
 import time
+from typing import Any
 
 import salt.client
 import salt.exceptions
@@ -33,7 +34,8 @@ def ask(opts, ids, function, args=(), timeout=5, enough=None):
     returned its message as text. An answer counts from whom was asked, and only if nobody else gave another one in its name:
     a minion can answer in the name of others.
     """
-    ids, answers, doubtful = list(ids), {}, set()
+    ids, doubtful = list(ids), set()
+    answers: dict[str, Any] = {}
     # An orchestration puts the caller's name (Reactor) where the client looks for the owner of its key.
     opts = {**opts, "user": salt.utils.user.get_user()}
     if not ids:

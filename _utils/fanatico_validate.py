@@ -10,8 +10,9 @@ import difflib
 import ipaddress
 import itertools
 import re
+from typing import Any
 
-import salt.utils.data
+import fanatico_plan
 
 _ROLES = ("master", "etcd", "patroni", "haproxy", "rpc")
 # What listens on a node with a role: keys of plan:ports, and what has a port of its own.
@@ -34,11 +35,11 @@ _PARAMETERS_ELSEWHERE = {
     "primary_conninfo": "Patroni sets it",
     "synchronous_standby_names": "Patroni sets it, see patroni:dynamic:synchronous_mode",
 }
-# PostgreSQL's own, or of salt/postgresql where that says something else (tests/unit/test_validate.py holds them together).
+# PostgreSQL's own, where the pillar leaves a parameter to it.
 _LIMITS = {
-    "max_connections": 200,
+    "max_connections": 100,
     "superuser_reserved_connections": 3,
-    "reserved_connections": 3,
+    "reserved_connections": 0,
     "max_wal_senders": 10,
     "max_replication_slots": 10,
 }
@@ -57,7 +58,6 @@ _OWN_DATABASES = ("fanatico_proof", "postgres", "template0", "template1")
 _NO = ("off", "false", "no", "0")
 _PARAMETERS_THAT_LOSE_WRITES = {"fsync": _NO, "full_page_writes": _NO, "synchronous_commit": (*_NO, "local")}
 _WATCHDOG_MARGIN = 5  # seconds by which the watchdog bites before the lease ends (Patroni's own default)
-_SSH = {22: "sshd"}
 _MASTER = {4505: "salt-master", 4506: "salt-master"}
 
 _TYPES = {
@@ -199,21 +199,27 @@ def _without(pillar, paths):
             whole = path[:4]  # a list of roles with a wrong one in it is none
         else:
             whole = path
-        above = (
-            salt.utils.data.traverse_dict_and_list(sound, ":".join(map(str, whole[:-1])))
-            if whole[:-1]
-            else sound
-        )
+        above = _reached(sound, whole[:-1])
         if isinstance(above, dict):
             above.pop(whole[-1], None)
     return sound
+
+
+def _reached(data, path):
+    """Return what stands at a list of keys, None where it leads nowhere: an earlier fault may have taken it away."""
+    try:
+        for key in path:
+            data = data[key]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return data
 
 
 # meaning: each check takes a pillar without structural faults, in which anything may be missing
 
 
 def _get(pillar, path, default=None):
-    value = salt.utils.data.traverse_dict_and_list(pillar, path, default)
+    value = fanatico_plan.get(pillar, path, default)
     return default if value is None else value
 
 
@@ -253,7 +259,7 @@ def _network_faults(pillar):
 
 def _address_faults(pillar):
     networks = _networks(pillar)
-    owners = {}
+    owners: dict[Any, Any] = {}
     for name in networks:
         gateway = _get(pillar, f"plan:networks:{name}:gateway")
         if gateway:
@@ -363,7 +369,7 @@ def _port_faults(pillar):
         if {"haproxy", "rpc"} <= set(roles):
             text = "haproxy and rpc cannot share a node: both listen on plan:ports:rpc_http and rpc_ws"
             yield path, f"{text}; put one of them elsewhere"
-        taken = dict(_SSH | _MASTER if "master" in roles else _SSH)
+        taken = {_get(pillar, "firewall:ssh_port"): "sshd"} | (_MASTER if "master" in roles else {})
         for key in dict.fromkeys(key for role in roles for key in _PORTS.get(role, ()) if key in ports):
             owner = taken.setdefault(ports[key], key)
             if owner != key and (key, owner) not in said:
@@ -433,11 +439,10 @@ def application_connections(pillar):
 
 
 def _limits(pillar):
-    """Return the numbers that PostgreSQL will start with; one that is no number counts as the usual one."""
+    """Return the numbers that PostgreSQL will start with; one that is no number counts as PostgreSQL's own."""
     given = _get(pillar, "postgresql:parameters", {})
     return {
-        name: int(given[name]) if str(given.get(name)).isdecimal() else usual
-        for name, usual in _LIMITS.items()
+        name: int(given[name]) if str(given.get(name)).isdecimal() else own for name, own in _LIMITS.items()
     }
 
 
@@ -546,14 +551,14 @@ def _database_faults(pillar):
 
 
 def _certificate_faults(pillar):
-    days, renew = _get(pillar, "pki:days", 90), _get(pillar, "pki:renew_days", 30)
-    if renew >= days:
+    days, renew = _get(pillar, "pki:days"), _get(pillar, "pki:renew_days")
+    if days is not None and renew is not None and renew >= days:
         text = f"{renew} is not less than pki:days, every run would replace every certificate"
         yield ["pki", "renew_days"], f"{text}; use at most {days - 1}"
 
 
 def _version_faults(pillar):
-    why = broken_pair(_get(pillar, "etcd:version", ""), _get(pillar, "patroni:version", ""))
+    why = broken_pair(_get(pillar, "etcd:version"), _get(pillar, "patroni:version"))
     if why:
         yield ["etcd", "version"], f"{why}; choose another of the two"
 

@@ -1,13 +1,8 @@
 """
-Verdicts: what a check says, how several become one, and how they are looked at side by side.
+Verdicts: what a check says, and how several become one. Pure.
 
-A check is plain data: ``{"status", "value", "detail", "hint"}``. No I/O here beyond starting threads.
+A check is plain data: ``{"status", "value", "detail", "hint"}``.
 """
-
-import contextvars
-import queue
-import threading
-import time
 
 # Best first. "unknown" stands below "degraded": a fault that was seen says more than one that may be.
 STATUSES = ("ok", "unknown", "degraded", "critical")
@@ -59,39 +54,3 @@ def worst(statuses):
 def overall(checks):
     """Return the status that ``checks`` (``{name: check}``) come to together."""
     return worst(one["status"] for one in checks.values())
-
-
-def gather(probes, timeout):
-    """
-    Call every probe in a thread of its own and wait for them together.
-
-    probes
-        ``{name: callable}``. A probe has its own, shorter timeouts; this one is the last resort.
-    timeout
-        Seconds, for all of them together.
-
-    Returns ``{name: (value, None)}``, or ``{name: (None, exception)}`` for a probe that raised or was not
-    back in time (``TimeoutError``). The threads are daemons: one that hangs is left behind, never waited
-    for.
-    """
-    answers = queue.SimpleQueue()
-
-    def run(name, probe):
-        try:
-            answers.put((name, (probe(), None)))
-        except Exception as exc:  # noqa: BLE001 - whatever a probe raises is its answer
-            answers.put((name, (None, exc)))
-
-    for name, probe in probes.items():
-        context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(run, name, probe), name=name, daemon=True).start()
-    results = {}
-    deadline = time.monotonic() + timeout
-    while len(results) < len(probes):
-        try:
-            name, result = answers.get(timeout=max(0, deadline - time.monotonic()))
-        except queue.Empty:
-            break
-        results[name] = result
-    late = TimeoutError(f"no answer within {timeout:g} s")
-    return {name: results.get(name, (None, late)) for name in probes}

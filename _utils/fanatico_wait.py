@@ -1,8 +1,9 @@
 """Waiting, always bounded: poll until it is so, or say what was awaited and what was seen instead."""
 
+import contextvars
+import queue
+import threading
 import time
-
-import salt.loader.context
 
 
 def until(look, timeout, interval=0.5):
@@ -19,7 +20,6 @@ def until(look, timeout, interval=0.5):
 
     Returns ``(True, seen)``, or ``(False, last seen)`` once the time is over.
     """
-    look = _as_the_caller(look)
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -31,23 +31,40 @@ def until(look, timeout, interval=0.5):
         time.sleep(min(interval, max(0.0, deadline - time.monotonic())))
 
 
-def _as_the_caller(look):
+def gather(probes, timeout):
     """
-    Return ``look`` so that Salt's dunders mean in it what they mean to the caller.
+    Call every probe in a thread of its own and wait for them together.
 
-    Salt finds them by the loader that the running code was reached through. Reached through ``__utils__``, that is
-    the loader of this module, which has no ``__salt__`` and no ``__pillar__``.
+    probes
+        ``{name: callable}``. A probe has its own, shorter timeouts; this one is the last resort.
+    timeout
+        Seconds, for all of them together.
+
+    Returns ``{name: (value, None)}``, or ``{name: (None, exception)}`` for a probe that raised or was not
+    back in time (``TimeoutError``). The threads are daemons: one that hangs is left behind, never waited
+    for.
     """
-    loader = salt.loader.context.loader_ctxvar.get(None)
-    caller = loader.parent_loader if getattr(loader, "tag", None) == "utils" else None
-    if caller is None:
-        return look
+    answers: queue.SimpleQueue = queue.SimpleQueue()
 
-    def as_the_caller():
-        with salt.loader.context.loader_context(caller):
-            return look()
+    def run(name, probe):
+        try:
+            answers.put((name, (probe(), None)))
+        except Exception as exc:  # noqa: BLE001 - whatever a probe raises is its answer
+            answers.put((name, (None, exc)))
 
-    return as_the_caller
+    for name, probe in probes.items():
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(run, name, probe), name=name, daemon=True).start()
+    results: dict[str, tuple] = {}
+    deadline = time.monotonic() + timeout
+    while len(results) < len(probes):
+        try:
+            name, result = answers.get(timeout=max(0, deadline - time.monotonic()))
+        except queue.Empty:
+            break
+        results[name] = result
+    late = TimeoutError(f"no answer within {timeout:g} s")
+    return {name: results.get(name, (None, late)) for name in probes}
 
 
 def ran_out(host, awaited, timeout, seen, unit="", journal=""):

@@ -1,1 +1,3 @@
 """Measurements with published results."""
+
+import lab  # noqa: F401  it puts _utils/ on the path

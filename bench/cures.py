@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _utils import fanatico_measure as measure
+import fanatico_measure as measure
 from lab import health, preflight, report
 from lab.deploy import reimage
 from lab.drill.run import Scene, history, leader, loading, password

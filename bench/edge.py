@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from _utils import fanatico_measure as measure
+import fanatico_measure as measure
 from lab import cgroup, health, network, preflight, report, testing
 from lab.errors import LabError
 from lab.machines import Lab

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _utils import fanatico_measure as measure
+import fanatico_measure as measure
 from bench.clients import REPO, SOURCES, Client
 from lab import cgroup, health, preflight, report
 from lab.drill.run import Scene, free_address, loading, password

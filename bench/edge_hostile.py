@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from _utils import fanatico_measure as measure
+import fanatico_measure as measure
 from bench import edge_flood as flood
 from bench.clients import AHEAD, REPO, SOURCES, Client
 from lab import health, preflight, report

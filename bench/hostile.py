@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-from _utils import fanatico_measure as measure
+import fanatico_measure as measure
 from bench import cures
 from lab import health, preflight, report
 from lab.errors import LabError

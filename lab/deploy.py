@@ -6,7 +6,7 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from _utils import fanatico_steps
+import fanatico_steps
 from lab import health, snapshot
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT

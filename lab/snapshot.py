@@ -26,7 +26,7 @@ PARTS = ("secrets", "site", "plan.sls")  # what a lab keeps beside its machines
 # What decides how a deployed lab looks. Secrets, site and plan are the lab's own and part of the snapshot.
 TREE = (
     *("salt", "orch", "pillar", "requirements/salt.txt"),
-    *("_beacons", "_cache", "_modules", "_output", "_pillar", "_runners", "_states", "_utils"),
+    *("_beacons", "_cache", "_grains", "_modules", "_output", "_pillar", "_runners", "_states", "_utils"),
     *(
         f"lab/{name}"
         for name in ("deploy.py", "keys.py", "machine.py", "machines.py", "site.sls", "snapshot.py")

@@ -9,4 +9,4 @@ Cure it:
     - what: {{ event.what | json }}
     - why: {{ event.why | json }}
     - roles: {{ salt["fanatico_plan.roles"](event.host) | json }}
-    - settings: {{ pillar.get("heal", {}) | json }}
+    - settings: {{ pillar.heal | json }}

@@ -11,3 +11,7 @@ heal:
   correct: []                     # kinds of drift to put right each night: files, packages, units, firewall, certificates, settings
   switchover: false               # true: hand the lead over where no write goes through although Patroni finds nothing wrong
   only_say: false                 # true: decide and write down what would be done, and do nothing
+  patience: 20                    # seconds to wait for another healing to end
+  samples: 3                      # consecutive looks at the same process that prove a start
+  timeout: 30                     # seconds for a unit to start and prove itself
+  units: {}                       # role: [unit, ...], in place of those that it has to keep running (_utils/fanatico_guard.py)

@@ -13,7 +13,7 @@ rpc:
   #   a program:   {kind: binary, source: https://downloads.example.org/fanatico-l1, sha256: ...}
   #   a package:   {kind: package, package: {name: fanatico-l1, version: 0.5.0.0, repo: "deb ..."}, bin: /usr/bin/fanatico}
   # sha256 is that of the file as downloaded; another file is refused.
-  artifact: {}
+  artifact: {strip: 0}
   # When a node takes traffic. Compared with the best of the others; where all look bad, the least bad stay.
   health:
     max_lag: 3                    # blocks behind; further, or two blocks behind and not moving for two block times, and it
@@ -42,9 +42,10 @@ rpc:
   # native: the program serves WebSocket on ws_port, and its own settings keep out there what edge.forbidden names (geth:
   # --ws.api eth,net,web3). proxy: a small program serves ws_port, refuses that, and leads to the program's HTTP port.
   ws: native
+  follow: false                   # true: the nodes are anvils without a network, made one chain by anvil_chain.py (the lab)
   # To the chain nodes alone, as `artifact` is: the balancers are not given these two.
   exec:
     # Everybody on the host sees arguments (`ps`, the unit); a token belongs into `env`, which is a file for root alone.
     args: []                      # {address} {http_port} {ws_port} {chain_id} {block_time} are filled in
     env: {}
-    limits: {}                    # of the systemd unit, for example {MemoryMax: 16G}
+    limits: {LimitNOFILE: 65536}  # of the systemd unit; others beside it, for example {MemoryMax: 16G}

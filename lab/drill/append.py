@@ -16,8 +16,9 @@ import json
 import random
 import time
 
-import fanatico_client as client
 from history import crc
+
+import fanatico_client as client
 
 KEYS = 64
 WORKERS, A_SECOND = 8, 8  # each: 64 a second together, one in four a read

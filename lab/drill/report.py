@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jinja2
 
-from _utils import fanatico_measure as measure
+import fanatico_measure as measure
 from lab.drill import phases
 
 BIN = 0.05  # seconds of a timeline's points

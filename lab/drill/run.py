@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from _utils import fanatico_client as client
-from _utils import fanatico_measure as measure
+import fanatico_client as client
+import fanatico_measure as measure
 from lab import health, network
 from lab import plan as plans
 from lab.drill import phases

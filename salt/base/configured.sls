@@ -1,4 +1,4 @@
-{%- from "base/map.jinja" import base with context %}
+{%- set base = pillar.base %}
 
 {%- if grains.nodename != grains.id %}
 
@@ -26,7 +26,6 @@ Kernel settings are written down:
     - name: /etc/sysctl.d/60-fanatico.conf
     - source: salt://base/files/sysctl.conf.jinja
     - template: jinja
-    - context: {settings: {{ base.sysctl | json }}}
 
 # systemd's own tool: it passes over what a container must not set.
 Kernel settings are in force:

@@ -1,5 +1,5 @@
 # For the person on call. No other state needs them.
-{%- from "base/map.jinja" import base with context %}
+{%- set base = pillar.base %}
 {%- if base.tools %}
 include:
   - base.installed

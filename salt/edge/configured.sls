@@ -2,7 +2,7 @@ include:
   - haproxy.certified
   - haproxy.configured
   - edge.installed
-{%- from "haproxy/map.jinja" import haproxy with context %}
+{%- set haproxy = pillar.haproxy %}
 
 {%- for name in ("rpc-classes.map", "rpc-unlimited.lst", "cloudflare.lst") %}
 

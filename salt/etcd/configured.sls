@@ -1,11 +1,9 @@
 include:
   - etcd.certified
 
-{%- from "etcd/map.jinja" import etcd with context %}
-
 etcd has a place for its data:
   file.directory:
-    - name: {{ etcd.data_dir }}
+    - name: {{ pillar.etcd.data_dir }}
     - user: etcd
     - group: etcd
     - mode: "0700"
@@ -17,7 +15,6 @@ etcd is configured:
     - name: /etc/etcd/etcd.conf.yml
     - source: salt://etcd/files/etcd.conf.yml.jinja
     - template: jinja
-    - context: {etcd: {{ etcd | json }}}
     - makedirs: True
     - require:
       - fanatico_pki: etcd has its certificates

@@ -1,7 +1,7 @@
 include:
   - base.installed
 
-{%- from "etcd/map.jinja" import etcd with context %}
+{%- set etcd = pillar.etcd %}
 
 etcd runs on our configuration only:
   file.managed:

@@ -1,13 +1,14 @@
 include:
   - etcd.configured
 
-{%- from "etcd/map.jinja" import etcd with context %}
+{%- set etcd = pillar.etcd %}
 
 This node is in the etcd cluster:
   fanatico_etcd.member_present:
     - name: {{ grains.id }}
     - data_dir: {{ etcd.data_dir }}
-    - bootstrap: {{ etcd.bootstrap }}
+    # True founds a new cluster where no member anywhere has data. orch.deploy says so once it has looked; it is no setting.
+    - bootstrap: {{ etcd.get("bootstrap", False) }}
     - timeout: {{ etcd.join_timeout }}
     - require:
       - file: etcd is configured

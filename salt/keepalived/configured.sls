@@ -1,4 +1,4 @@
-{%- from "keepalived/map.jinja" import keepalived with context %}
+{%- set keepalived = pillar.keepalived %}
 {%- set interface = keepalived.interface %}
 {%- if interface == "auto" %}
 {%- set interface = salt["fanatico_keepalived.interface"]() or "" %}

@@ -1,4 +1,4 @@
-{%- from "master/map.jinja" import master with context %}
+{%- set master = pillar.master %}
 include:
   - minion.installed
 

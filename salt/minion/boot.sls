@@ -1,5 +1,5 @@
 # Why a timer and not `startup_states`: that one runs at every start of the minion, unseen, and before anything else is up.
-{%- from "minion/map.jinja" import minion with context %}
+{%- set minion = pillar.minion %}
 include:
   - minion.configured
 

@@ -1,4 +1,4 @@
-{%- from "minion/map.jinja" import minion with context %}
+{%- set minion = pillar.minion %}
 {%- set masters = [] %}
 {%- for node in pillar.plan.nodes.values() if "master" in node.roles %}
 {%-   do masters.append(node.address) %}

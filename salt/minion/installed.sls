@@ -1,4 +1,4 @@
-{%- from "minion/map.jinja" import minion with context %}
+{%- set minion = pillar.minion %}
 {%- set install = minion.install %}
 {%- set hash = ["--wheels-sha256=" ~ install.wheels_sha256] if install.wheels_sha256 else [] %}
 {%- set options = hash + ["--no-index", "--find-links=" ~ install.wheels] if install.wheels else

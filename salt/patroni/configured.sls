@@ -2,23 +2,22 @@ include:
   - patroni.certified
   - patroni.watchdog
 
-{%- from "patroni/map.jinja" import patroni with context %}
-{%- from "postgresql/map.jinja" import postgresql with context %}
+{%- set postgresql = salt["fanatico_postgres.wanted"]() %}
 
 # Nothing is replaced where the running cluster would not take this node with the passwords in its pillar.
 The cluster takes this node:
   fanatico_patroni.accepted:
     - name: {{ pillar.plan.name }}
     - data_dir: {{ postgresql.data_dir }}
-    - bin_dir: /usr/lib/postgresql/{{ postgresql.version }}/bin
+    - bin_dir: {{ postgresql.bin_dir }}
     - require:
       - fanatico_pki: Patroni and PostgreSQL have their certificates
 
 # Whoever founds the cluster writes them into etcd, and a member that is restarted has to start with them.
 PostgreSQL starts with its parameters here:
   fanatico_postgres.startable:
-    - parameters: {{ patroni.dynamic.postgresql.parameters | json }}
-    - bin_dir: /usr/lib/postgresql/{{ postgresql.version }}/bin
+    - parameters: {{ postgresql.parameters | json }}
+    - bin_dir: {{ postgresql.bin_dir }}
     - data_dir: {{ postgresql.data_dir }}
     - require:
       - pkg: PostgreSQL and Patroni are installed
@@ -28,9 +27,6 @@ Patroni is configured:
     - name: /etc/patroni/patroni.yml
     - source: salt://patroni/files/patroni.yml.jinja
     - template: jinja
-    - context:
-        patroni: {{ patroni | json }}
-        postgresql: {{ postgresql | json }}
     - user: postgres
     - group: postgres
     - mode: "0640"

@@ -1,12 +1,10 @@
 include:
   - patroni.running
 
-{%- from "patroni/map.jinja" import patroni with context %}
-
 The members of the cluster share these settings:
   fanatico_patroni.settings_present:
     - name: {{ pillar.plan.name }}
-    - settings: {{ patroni.dynamic | json }}
+    - settings: {{ salt["fanatico_patroni.wanted_config"]() | json }}
     - require:
       - service: Patroni runs
       - fanatico_postgres: PostgreSQL starts with its parameters here

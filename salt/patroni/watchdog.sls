@@ -2,7 +2,7 @@
 include:
   - patroni.installed
 
-{%- from "patroni/map.jinja" import patroni with context %}
+{%- set patroni = pillar.patroni %}
 {%- set rule = "/etc/udev/rules.d/60-fanatico-watchdog.rules" %}
 {%- set dropin = "/etc/systemd/system/patroni.service.d/watchdog.conf" %}
 {%- if patroni.watchdog == "required" %}

@@ -1,8 +1,8 @@
 include:
   - base.installed
 
-{%- from "postgresql/map.jinja" import postgresql with context %}
-{%- from "patroni/map.jinja" import patroni with context %}
+{%- set postgresql = pillar.postgresql %}
+{%- set patroni = pillar.patroni %}
 
 Debian makes no cluster of its own:
   file.managed:

@@ -1,4 +1,4 @@
-{%- from "postgresql/map.jinja" import postgresql with context %}
+{%- set postgresql = pillar.postgresql %}
 
 # The first three are Patroni's: it makes them when the cluster is founded, and every member has their passwords.
 # Another password than the pillar's is never replaced in passing: somebody uses it.

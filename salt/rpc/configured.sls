@@ -1,4 +1,5 @@
-{%- from "rpc/map.jinja" import rpc, home, agent_dir, drained with context %}
+{%- set rpc = pillar.rpc %}
+{%- from "rpc/places.jinja" import home, agent_dir, drained %}
 {%- set units = {
   "fanatico-rpc.service": True,
   "fanatico-rpc-agent.socket": True,

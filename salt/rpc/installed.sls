@@ -1,7 +1,9 @@
-{%- from "rpc/map.jinja" import rpc, home with context %}
+{%- set rpc = pillar.rpc %}
+{%- from "rpc/places.jinja" import home %}
 {%- set artifact = rpc.artifact %}
+{%- set kind = artifact.get("kind") or raise("rpc:artifact:kind is empty in the pillar: archive, binary or package") %}
 
-{%- if artifact.kind == "package" %}
+{%- if kind == "package" %}
 {%- set package = artifact.get("package") or raise("rpc:artifact:package is empty in the pillar: name the package to install") %}
 
 include:
@@ -27,10 +29,10 @@ The RPC node is installed:
       - file: Packages do not start our services
 {%- else %}
 {%- for key, lack in {
-  "source": "say where the RPC node's " ~ artifact.kind ~ " is",
+  "source": "say where the RPC node's " ~ kind ~ " is",
   "sha256": "without it nobody knows what would be installed",
   "bin": "name the program in the archive",
-}.items() if not artifact.get(key) and (artifact.kind, key) != ("binary", "bin") %}
+}.items() if not artifact.get(key) and (kind, key) != ("binary", "bin") %}
 {{ raise("rpc:artifact:" ~ key ~ " is empty in the pillar: " ~ lack) }}
 {%- endfor %}
 
@@ -41,7 +43,7 @@ The RPC node is installed:
     - sha256: {{ artifact.sha256 | yaml_dquote }}
     - program: {{ artifact.get("bin") or artifact.source.split("/")[-1] }}
     - strip: {{ artifact.strip }}
-    - archive: {{ artifact.kind == "archive" }}
+    - archive: {{ kind == "archive" }}
 {%- endif %}
 {%- if rpc.ws == "proxy" %}
 

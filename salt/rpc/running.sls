@@ -1,4 +1,4 @@
-{%- from "rpc/map.jinja" import rpc with context %}
+{%- set rpc = pillar.rpc %}
 
 include:
   - rpc.installed

@@ -7,7 +7,7 @@ import salt.config
 import salt.loader
 import salt.runner
 
-from tests.support import REPO, pillar
+from tests.support import MODULES, REPO, pillar
 from tests.support.tree import Node
 
 
@@ -43,7 +43,7 @@ def master_opts(pillar_root, tmp_path_factory):
         sock_dir=str(scratch / "sock"),
         file_roots={"base": [str(REPO / "salt")]},
         pillar_roots={"base": [str(pillar_root)]},
-        module_dirs=[str(REPO)],
+        module_dirs=MODULES,
         fileserver_backend=["roots"],
     )
     return opts

@@ -7,6 +7,7 @@ from salt.exceptions import CommandExecutionError
 
 from tests.support import REPO
 from tests.support.peers import peers
+from tests.support.pillar import shipped
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +31,11 @@ def functions(node):
     plan["virtual_ip"]["address"] = "127.0.1.1"
     plan["ports"] = dict.fromkeys(plan["ports"], port)
 
+    settings = [path.stem for path in (REPO / "pillar").glob("*.sls") if path.stem not in ("plan", "top")]
+    pillar = {"plan": plan, **{name: shipped(name) for name in settings}}
+
     def make(name):
-        opts = {**node(name).opts, "pillar": {"plan": plan}}
+        opts = {**node(name).opts, "pillar": pillar}
         return salt.loader.minion_mods(opts, utils=salt.loader.utils(opts), context={})
 
     return make
@@ -68,13 +72,13 @@ def test_a_wait_that_runs_out_saw_the_real_reason(functions):
         functions("db1")["fanatico_patroni.wait_leader"](timeout=0.1)
 
 
-def test_waiting_through_utils_keeps_the_callers_dunders(node, tmp_path):
-    """As states do it: `__utils__["fanatico_wait.until"](look, ...)`."""
+def test_a_wait_keeps_the_callers_dunders(node, tmp_path):
     (tmp_path / "caller.py").write_text(
+        "import fanatico_wait\n"
         "def wait():\n"
         "    def look():\n"
         '        return True, (__opts__["id"], __salt__["caller.name"](), "plan" in __pillar__)\n'
-        '    return __utils__["fanatico_wait.until"](look, 1)\n'
+        "    return fanatico_wait.until(look, 1)\n"
         "def name():\n"
         '    return "called"\n'
     )

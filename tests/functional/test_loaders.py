@@ -1,12 +1,15 @@
 """Everything we ship loads in Salt, under the name it is meant to have."""
 
 import ast
+import json
+import subprocess
+import sys
 
 import pytest
 import salt.loader
 from salt.exceptions import CommandExecutionError
 
-from tests.support import REPO
+from tests.support import MODULES, REPO
 
 
 def shipped(directory):
@@ -39,9 +42,9 @@ def test_state_module_loads(node, path, virtual, functions):
     assert missing(node("db1").highstate.state.states, virtual, functions) == []
 
 
-@pytest.mark.parametrize(("path", "virtual", "functions"), shipped("_utils"))
-def test_util_loads(node, path, virtual, functions):
-    assert missing(node("db1").highstate.state.utils, virtual, functions) == []
+@pytest.mark.parametrize(("path", "virtual", "functions"), shipped("_grains"))
+def test_grain_loads(node, path, virtual, functions):
+    assert missing(salt.loader.grain_funcs(node("db1").opts), virtual, functions) == []
 
 
 @pytest.mark.parametrize(("path", "virtual", "functions"), shipped("_beacons"))
@@ -81,3 +84,43 @@ def test_module_hides_its_helpers(path):
         if (alias.asname or alias.name)[0].islower()
     ]
     assert [name for name in imported if not name.startswith("_")] == []
+
+
+ALONE = """
+import json, sys
+import salt.config, salt.loader
+opts = salt.config.{kind}_config(None)
+opts.update(json.loads(sys.argv[1]), pillar={{}}, grains={{}})
+utils = salt.loader.utils(opts)
+functions = salt.loader.minion_mods(opts, utils=utils)
+loaders = {{
+    "modules": functions,
+    "states": salt.loader.states(opts, functions, utils, None),
+    "grains": salt.loader.grain_funcs(opts),
+    "runners": salt.loader.runner(opts, utils=utils),
+    "pillar": salt.loader.pillars({{**opts, "pillar_dirs": [sys.argv[2]]}}, functions)._dict,
+}}
+wrong = {{}}
+for kind in sys.argv[3:]:
+    loader = loaders[kind]
+    for name in [name for name in loader.file_mapping if name.startswith("fanatico")]:
+        if not loader._load_module(name):
+            wrong[f"{{kind}}/{{name}}"] = str(loader.missing_modules.get(name))
+json.dump({{"wrong": wrong, "path": sys.path}}, sys.stdout)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "folders", "loaders"),
+    [
+        ("minion", MODULES[:1], ["modules", "states", "grains"]),
+        ("master", MODULES, ["modules", "states", "runners", "pillar"]),
+    ],
+)
+def test_salt_alone_puts_what_they_import_on_the_path(kind, folders, loaders, tmp_path):
+    """In a process of its own: pytest has these folders on its path, and has imported from them."""
+    opts = {"module_dirs": folders, "cachedir": str(tmp_path), "extension_modules": str(tmp_path / "none")}
+    argv = [sys.executable, "-c", ALONE.format(kind=kind), json.dumps(opts), str(REPO / "_pillar"), *loaders]
+    told = json.loads(subprocess.run(argv, cwd=tmp_path, check=True, capture_output=True, timeout=120).stdout)
+    assert told["wrong"] == {}
+    assert [folder for folder in told["path"] if "_utils" in folder] == []

@@ -18,6 +18,7 @@ import re
 import shutil
 import stat
 import tempfile
+import types
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,18 @@ import salt.client
 import salt.runner
 import yaml
 
-from tests.support import REPO, pillar, wait_until
+from tests.support import MODULES, REPO, pillar, wait_until
 
+# What a master and a minion load again and again, while their processes live on: a grain is imported by the minion's own.
+CHANGING = {
+    "_grains": "import told_number\n\ndef told():\n    return {'told': told_number.NUMBER}\n",
+    "_modules": "import told_number\n\ndef number():\n    return told_number.NUMBER\n",
+    "_pillar": (
+        "import told_number\n\n"
+        "def ext_pillar(minion_id, pillar):\n"
+        "    return {'told': {told_number.NUMBER: ''}} if 'ask' in pillar else {}\n"  # no key that validation knows
+    ),
+}
 MASTER = "salt"
 MINION = "etcd1"
 PATIENCE = 120  # seconds for whatever is awaited: a busy machine is slow, and nothing here is about speed
@@ -124,14 +135,35 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def master(salt_factories, pillar_root, home):
-    """A master over the tree as design.md §2 wires it, with the reactor that salt/master gives it."""
+def changing(tmp_path_factory):
+    """Files beside the tree's which a test may change: `changing.say(n)` has all that import it say that number."""
+    root = tmp_path_factory.mktemp("changing")
+    for folder, text in CHANGING.items():
+        (root / folder).mkdir()
+        (root / folder / "told.py").write_text(text)
+
+    def say(number):
+        path = root / "_utils" / "told_number.py"
+        path.write_text(f"NUMBER = {number}\n")
+        os.utime(path, (number, number))
+
+    (root / "_utils").mkdir()
+    say(1)
+    return types.SimpleNamespace(root=root, say=say)
+
+
+@pytest.fixture(scope="session")
+def master(salt_factories, pillar_root, home, changing):
+    """A master over the tree as design.md §2 wires it, with the reactor that salt/master gives it, started as ours are."""
     config = (REPO / "salt/master/files/master.conf.jinja").read_text()
     (reactor,) = re.findall(r"^reactor:(?:\n  .*)+", config, re.MULTILINE)
     overrides = {
-        "file_roots": {"base": [str(REPO / "salt"), str(REPO / "tests/integration/files/states")]},
+        "file_roots": {
+            "base": [str(REPO / "salt"), str(REPO / "tests/integration/files/states"), str(changing.root)]
+        },
         "pillar_roots": {"base": [str(pillar_root)]},
-        "module_dirs": [str(REPO)],
+        "module_dirs": [*MODULES, str(changing.root)],
+        "ext_pillar": [{"told": {}}],
         "open_mode": True,
         "worker_threads": 3,
         **yaml.safe_load(reactor),
@@ -139,6 +171,7 @@ def master(salt_factories, pillar_root, home):
         "fanatico_history": str(home / "history.jsonl"),
     }
     factory = salt_factories.salt_master_daemon(MASTER, overrides=overrides)
+    factory.script_name = str(REPO / "salt/master/files/salt_master.py")
     with factory.started():
         yield factory
 
@@ -149,7 +182,7 @@ def minion(master, systemd):
     overrides = {
         "loop_interval": 0.25,
         "module_dirs": [str(REPO / "tests" / "integration" / "files")],
-        # The gate (_utils/fanatico_gate.py) lets the same fault in every four seconds.
+        # The gate (_runners/_utils/fanatico_gate.py) lets the same fault in every four seconds.
         "beacons": {"fanatico": [{"repeat": 4.5}, {"gap": 0.1}, {"resync": 0.1}]},
     }
     factory = master.salt_minion_daemon(MINION, overrides=overrides)

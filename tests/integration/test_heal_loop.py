@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from _utils import fanatico_lock
+import fanatico_lock
 from tests.integration.conftest import PATIENCE
 from tests.support import wait_until
 

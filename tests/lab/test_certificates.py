@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from _utils import fanatico_pki
+import fanatico_pki
 from tests.support import labs, pki, wait_until
 
 pytestmark = pytest.mark.healthy_is_enough

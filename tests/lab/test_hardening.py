@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from _utils import fanatico_pki
+import fanatico_pki
 from tests.support import exposure, labs
 
 pytestmark = pytest.mark.reads_only

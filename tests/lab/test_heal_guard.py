@@ -32,8 +32,8 @@ def test_nothing_is_healed_while_a_deploy_runs(healthy):
     machine = healthy.machine(healthy.master)
     # A deploy that holds the lock until its standard input ends.
     program = (
-        "import sys; sys.path.insert(0, '/srv/fanatico')\n"
-        "from _utils import fanatico_lock\n"
+        "import sys; sys.path.insert(0, '/srv/fanatico/_runners/_utils')\n"
+        "import fanatico_lock\n"
         "print(fanatico_lock.acquire('/var/lib/fanatico', 'deploy'), flush=True); sys.stdin.read()"
     )
     argv = machine.exec_argv(["/opt/salt/bin/python", "-c", program])

@@ -53,7 +53,7 @@ def test_a_refusal_is_one_sentence(lab, command):
 )
 def test_a_lock_that_is_held_is_said_in_one_sentence(lab, command):
     program = (
-        "import sys; sys.path.insert(0, '/srv/fanatico/_utils'); import fanatico_lock; "
+        "import sys; sys.path.insert(0, '/srv/fanatico/_runners/_utils'); import fanatico_lock; "
         "fanatico_lock.acquire('/var/lib/fanatico', 'deploy'); print('held', flush=True); sys.stdin.read()"
     )
     argv = lab.machine(lab.master).exec_argv(["python3", "-B", "-c", program])

@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from _utils import fanatico_plan
+import fanatico_plan
 from tests.support import labs, wait_until
 
 pytestmark = pytest.mark.healthy_is_enough

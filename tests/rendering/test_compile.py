@@ -97,6 +97,21 @@ def test_tools_for_people_are_those_of_the_pillar(with_site, settings, installed
     assert [chunk["pkgs"] for chunk in chunks if chunk["state"] == "pkg"] == installed
 
 
+@pytest.mark.parametrize(
+    ("own", "place"), [({"version": 18}, "/var/lib/postgresql/18/main"), ({"data_dir": "/data"}, "/data")]
+)
+def test_the_place_of_the_database_is_one_for_templates_and_modules(with_site, own, place):
+    minion = with_site("db1", {**SITE, "postgresql": own})
+    chunks = minion.compile("patroni.configured", "postgresql.installed")
+    (configuration,) = [chunk for chunk in chunks if chunk["name"] == "/etc/patroni/patroni.yml"]
+    written = yaml.safe_load(minion.render(configuration))["postgresql"]
+    version = minion.pillar["postgresql"]["version"]
+    assert (written["data_dir"], written["bin_dir"]) == (place, f"/usr/lib/postgresql/{version}/bin")
+    assert {chunk["data_dir"] for chunk in chunks if "data_dir" in chunk} == {place}
+    assert f"postgresql-{version}" in str([chunk.get("pkgs") for chunk in chunks])
+    assert minion.functions["fanatico_identity.wanted"]("patroni")["postgresql:data_dir"] == place
+
+
 def well_formed(name, text):
     """A rendered file holds no template syntax, no Python `None`, and parses as what its name says."""
     assert "{{" not in text, f"{name}: unrendered"

@@ -1,5 +1,6 @@
 """What the balancers and the RPC nodes are given passes the checkers of the daemons that will read it."""
 
+import json
 import re
 
 import pytest
@@ -130,7 +131,14 @@ def test_a_package_is_pinned_to_its_version(with_site):
     assert 'ExecStart=/usr/bin/fanatico "--host"' in unit
 
 
-@pytest.mark.parametrize("lacking", ["source", "sha256", "bin"])
+def test_the_agent_goes_by_the_pillars_health_settings(with_site):
+    """The same keys that health and cures read (tests/unit/test_module_rpc.py, test_cure.py)."""
+    minion = with_site("rpc1", SITE | {"rpc": SITE["rpc"] | {"health": {"max_lag": 7}}})
+    agent = json.loads(rendered(minion, "rpc.configured")["/etc/fanatico/rpc-agent.json"])
+    assert (agent["max_lag"], agent["max_jump"]) == (7, minion.pillar["rpc"]["health"]["max_jump"])
+
+
+@pytest.mark.parametrize("lacking", ["kind", "source", "sha256", "bin"])
 def test_an_artefact_that_is_not_pinned_does_not_even_render(with_site, lacking):
     artifact = {key: value for key, value in SITE["rpc"]["artifact"].items() if key != lacking}
     minion = with_site("rpc1", SITE | {"rpc": SITE["rpc"] | {"artifact": artifact}})

@@ -3,10 +3,13 @@
 import pytest
 import yaml
 
-from _utils import fanatico_firewall
+import fanatico_firewall
 from tests.rendering.conftest import PLANS
+from tests.support import pillar
 
+SHIPPED = pillar.shipped("firewall")
 SETTINGS = {
+    **SHIPPED,
     "admin": ["203.0.113.0/24", "203.0.113.7"],
     "clients": ["10.0.0.0/16"],
     "monitoring": ["198.51.100.0/25"],
@@ -17,7 +20,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("settings", [{}, SETTINGS], ids=["plain", "all settings"])
+@pytest.mark.parametrize("settings", [SHIPPED, SETTINGS], ids=["plain", "all settings"])
 @pytest.mark.parametrize("name", PLANS)
 def test_the_rules_load(machine, name, settings):
     plan = yaml.safe_load(PLANS[name].read_text())["plan"]

@@ -19,4 +19,8 @@ def test_the_pillar_of_a_suite(tmp_path, suite):
     assert pillar["firewall"]["admin"] == []
     assert pillar["firewall"]["ssh_port"] == 22
     assert pillar["rpc"]["chain"]["id"] == 1337
+    # What a suite adds to a component's settings takes nothing from what the tree ships.
+    roles = node(settings)["roles"]
+    assert pillar.get("etcd", {}).get("bootstrap", False) == ("etcd" in roles)
+    assert "etcd" not in roles or pillar["etcd"]["data_dir"] == "/var/lib/etcd"
     assert bool(pillar.get("secrets")) == bool(set(node(settings)["roles"]) & {"etcd", "patroni", "haproxy"})

@@ -12,9 +12,11 @@ import salt.utils.yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _utils import fanatico_guard, fanatico_plan
+import fanatico_guard
+import fanatico_plan
 from tests.rendering.conftest import PLANS
-from tests.support import REPO
+from tests.support import MODULES, REPO
+from tests.support.pillar import shipped
 from tests.support.tree import Node, reused
 
 EVENT = {"host": "db1", "what": "patroni.service", "why": "it stopped"}
@@ -37,7 +39,7 @@ def make_master(pillars, salt_cache):
 
     @reused
     def make(plan, passed=None):
-        return Node("salt_master", pillars[plan], salt_cache, override=PILLAR.get(passed))
+        return Node("salt_master", pillars[plan], salt_cache, override=PILLAR.get(passed), modules=MODULES)
 
     return make
 
@@ -158,7 +160,7 @@ def waited_for(steps, step):
 )
 def test_reactor_starts_one_thing(pillars, salt_cache, path):
     # Its own: it remembers which events it has heard.
-    master = Node("salt_master", pillars["default"], salt_cache)
+    master = Node("salt_master", pillars["default"], salt_cache, modules=MODULES)
     renderers = salt.loader.render(master.opts, master.functions)
     data = {
         "id": "db1",
@@ -201,7 +203,7 @@ def healing(event):
         "opts": {**salt.config.minion_config(None), "file_client": "local"},
         "saltenv": "base",
         "sls": "orch.heal",
-        "pillar": {"event": event},
+        "pillar": {"event": event, "heal": shipped("heal")},
         "salt": {"fanatico_plan.roles": lambda node: ["patroni"]},
     }
     text = salt.utils.templates.render_jinja_tmpl((REPO / "orch/heal.sls").read_text(), context)
@@ -254,7 +256,7 @@ def test_a_hostile_event_starts_nothing_but_a_look_at_a_host_of_the_plan(reactin
 @pytest.fixture(scope="module")
 def reacting(pillars, salt_cache):
     """Return a function that compiles a reactor's file for an event, as the master does."""
-    master = Node("salt_master", pillars["default"], salt_cache)
+    master = Node("salt_master", pillars["default"], salt_cache, modules=MODULES)
     renderers = salt.loader.render(master.opts, master.functions)
     compiler = salt.state.Compiler(master.opts, renderers)
 

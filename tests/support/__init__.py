@@ -1,6 +1,5 @@
 """Helpers that more than one layer of tests uses."""
 
-import importlib
 import importlib.util
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 from tests.support import spent
 
 REPO = Path(__file__).resolve().parents[2]
+MODULES = [str(REPO), str(REPO / "_runners")]  # `module_dirs` of a master; no minion has the second
 
 
 @spent.counted("waiting")
@@ -49,19 +49,3 @@ def program(path):
     sys.modules[name] = module  # where a dataclass looks for itself
     spec.loader.exec_module(module)
     return module
-
-
-def utils(*names):
-    """Return a dict like Salt's `__utils__` over the named modules of _utils/.
-
-    names
-        File names without .py; `utils("fanatico_plan")["fanatico_plan.nodes"]` is the function.
-    """
-    found = {}
-    for name in names:
-        module = importlib.import_module(f"_utils.{name}")
-        virtual = getattr(module, "__virtualname__", name)
-        for attribute, value in vars(module).items():
-            if callable(value) and not attribute.startswith("_"):
-                found[f"{virtual}.{attribute}"] = value
-    return found

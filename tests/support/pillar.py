@@ -1,12 +1,14 @@
 """Pillar trees for tests: the committed pillar with another plan, made-up secrets, or changes of a site."""
 
+import copy
 import functools
 import secrets
 from pathlib import Path
 
 import yaml
 
-from _utils import fanatico_pki, fanatico_plan
+import fanatico_pki
+import fanatico_plan
 from tests.support import REPO
 
 # What only an operator can know: pillar/rpc.sls leaves it open, and validation insists on it.
@@ -33,6 +35,16 @@ def fake_secret(name):
 def fake_secrets(role):
     """Return {NAME: value} for *role*."""
     return {name: fake_secret(name) for name in fanatico_plan.SECRETS.get(role, ())}
+
+
+@functools.cache
+def _file(name):
+    return yaml.safe_load((REPO / "pillar" / f"{name}.sls").read_text())
+
+
+def shipped(name):
+    """Return what the committed pillar has under the key *name*, a component's settings; the caller may change it."""
+    return copy.deepcopy(_file(name)[name])
 
 
 def build(directory, plan=None, site=None, with_secrets=True):

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from _utils import fanatico_pki
+import fanatico_pki
 
 _USES = {
     "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,

@@ -76,12 +76,14 @@ class Node:
         A directory for the loader's caches.
     override
         Pillar that a caller passes along, as `salt-run state.orchestrate x pillar=...` does.
+    modules
+        `module_dirs`; `tests.support.MODULES` for what a master compiles.
     """
 
     # The last one that has compiled: Salt's renderers go by its options, so an earlier one would be given its id.
     last = None
 
-    def __init__(self, node, pillar_root, scratch, override=None):
+    def __init__(self, node, pillar_root, scratch, override=None, modules=(str(REPO),)):
         self.id = node
         self._override = override
         opts = salt.config.minion_config(None)
@@ -94,7 +96,7 @@ class Node:
             extension_modules=str(root / "extmods"),
             file_roots={"base": [str(REPO / "salt")]},
             pillar_roots={"base": [str(pillar_root)]},
-            module_dirs=[str(REPO)],
+            module_dirs=list(modules),
             saltenv="base",
             grains={**GRAINS, "id": node, "host": node, "nodename": node, "fqdn": node},
             # Neither is needed to compile, and both cost time.

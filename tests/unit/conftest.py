@@ -6,7 +6,7 @@ A module that Salt's loader would load is imported as it stands; the test module
 
     @pytest.fixture
     def configure_loader_modules():
-        return {fanatico_rpc: {"__pillar__": {"plan": ...}, "__utils__": utils("fanatico_plan")}}
+        return {fanatico_rpc: {"__pillar__": {"plan": ...}}}
 
 (`configure_loader_modules` is picked up by pytest-salt-factories and undone after each test.)
 """
@@ -14,16 +14,10 @@ A module that Salt's loader would load is imported as it stands; the test module
 import pytest
 import yaml
 
-from tests.support import REPO, utils
+from tests.support import REPO
 
 
 @pytest.fixture(scope="session")
 def plan():
     """The committed plan, as Salt's pillar key `plan` holds it."""
     return yaml.safe_load((REPO / "pillar" / "plan.sls").read_text())["plan"]
-
-
-@pytest.fixture(scope="session")
-def all_utils():
-    """`__utils__` with every module of _utils/ in it."""
-    return utils(*(path.stem for path in (REPO / "_utils").glob("*.py")))

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from _pillar import fanatico_apart
-from _utils.fanatico_etcd_plan import stand_apart
+from fanatico_etcd_plan import stand_apart
 from tests.support import REPO
 
 COLOCATED = yaml.safe_load((REPO / "tests" / "plans" / "colocated.sls").read_text())["plan"]

@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import pytest
 
-from _utils import fanatico_aside as aside
+import fanatico_aside as aside
 
 Usage = namedtuple("Usage", "total used free")
 

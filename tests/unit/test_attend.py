@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from _utils import fanatico_attend as attend
+import fanatico_attend as attend
 
 HOSTS = {"db1": "10.0.2.10", "db2": "10.0.2.11"}
 

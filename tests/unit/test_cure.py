@@ -9,10 +9,15 @@ from types import SimpleNamespace
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_aside
+import fanatico_guard
+import fanatico_master
+import fanatico_patroni_plan
+import fanatico_sweep
 from _beacons import fanatico as beacon
 from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
-from _utils import fanatico_aside, fanatico_file, fanatico_guard, fanatico_patroni_plan, fanatico_plan
+from tests.support.pillar import shipped
 
 
 class Node:
@@ -86,12 +91,15 @@ def node(tmp_path):
 
 
 @pytest.fixture
-def configure_loader_modules(node, all_utils, plan, tmp_path):
+def configure_loader_modules(node, plan, tmp_path):
     roles = ["etcd", "patroni", "haproxy", "rpc"]
     pillar = {
         "plan": {**plan, "nodes": {**plan["nodes"], "one": {"address": "127.0.0.1", "roles": roles}}},
         "etcd": {"data_dir": str(tmp_path / "etcd")},
         "postgresql": {"data_dir": str(tmp_path / "pg")},
+        "rpc": {"health": {"max_lag": 3}},
+        "pki": shipped("pki"),
+        "heal": shipped("heal"),
     }
     salt = {
         "fanatico_unit.states": node.states,
@@ -120,7 +128,6 @@ def configure_loader_modules(node, all_utils, plan, tmp_path):
     return {
         cure: {
             "__salt__": salt,
-            "__utils__": all_utils,
             "__pillar__": pillar,
             "__opts__": {"id": "one"},
             "__context__": {},
@@ -228,6 +235,30 @@ def test_a_chain_node_that_will_catch_up_or_has_nobody_to_follow_is_not_behind(n
     assert cure.symptoms() == {}
 
 
+@pytest.mark.parametrize(("max_lag", "told"), [(7, ["rpc-behind"]), (8, [])])
+def test_how_far_behind_a_chain_node_may_be_is_the_pillars_to_say(node, max_lag, told):
+    cure.__pillar__["rpc"]["health"]["max_lag"] = max_lag
+    vars(node).update(block_age=60, best=9)
+    assert list(cure.symptoms()) == told
+
+
+def test_before_its_pillar_has_the_settings_a_node_has_no_fault_and_the_beacon_goes_on(node):
+    """For a moment after a change of the tree a minion may have the modules and not yet the pillar."""
+    for name in ("etcd", "postgresql", "rpc", "pki", "heal"):
+        del cure.__pillar__[name]
+    vars(node).update(block_age=60, best=9)
+    assert cure.symptoms() == {}
+    assert cure.found() == {}
+
+
+def test_the_data_are_looked_for_where_the_pillar_has_them(node):
+    """A fault of lost data ends with a copy made anew: the place must be the one that the daemons were given."""
+    assert cure._etcd_directory() == node.folder / "etcd"
+    assert cure._data_directory() == node.folder / "pg"
+    cure.__pillar__["postgresql"] = {"version": 18, "data_dir": ""}
+    assert str(cure._data_directory()) == "/var/lib/postgresql/18/main"
+
+
 @pytest.mark.parametrize(("days", "told"), [(20, False), (14, True), (None, True)])
 def test_certificates_that_the_nightly_job_left_are_told_by_found_and_not_by_the_beacon(node, days, told):
     node.certificates["patroni/etcd"] = {"days": days, "reasons": ["it ends"]}
@@ -262,7 +293,7 @@ def test_drift_is_put_right_as_far_as_the_pillar_allows(node, monkeypatch):
     cure.__salt__["fanatico_node.correctable"] = lambda kinds: dict(drifted) if "files" in kinds else {}
     monkeypatch.setattr(cure, "_apply_states", node.act("apply", drifted.clear))
     assert not cure.apply("drift", timeout=5)["acted"]
-    cure.__pillar__["heal"] = {"correct": ["files"]}
+    cure.__pillar__["heal"]["correct"] = ["files"]
     told = cure.apply("drift", samples=3, timeout=5)
     assert (told["acted"], told["running"], told["did"]) == (True, True, "haproxy put right")
     assert node.done == [("apply", ["haproxy.configured", "haproxy.running"])]
@@ -423,20 +454,10 @@ def test_found_names_units_that_are_down_too(node):
 class Fleet:
     """Nodes that answer what they are told to, and a reactor that takes down what it is handed."""
 
-    def __init__(self, home, plan):
+    def __init__(self, home):
         self.answers, self.healed = {}, []
         self.canaries, self.leader, self.holders, self.lock = {}, "db1", ["haproxy1"], None
         reconciler.__opts__ = {"fanatico_home": str(home), "fanatico_history": str(home / "history.jsonl")}
-        reconciler.__utils__ = {
-            "fanatico_master.plan": lambda opts: plan,
-            "fanatico_plan.nodes": fanatico_plan.nodes,
-            "fanatico_plan.roles": fanatico_plan.roles,
-            "fanatico_sweep.ask": self.ask,
-            "fanatico_guard.believed": fanatico_guard.believed,
-            "fanatico_guard.distrusted": fanatico_guard.distrusted,
-            "fanatico_guard.settings": fanatico_guard.settings,
-            "fanatico_file.read_json": fanatico_file.read_json,
-        }
         reconciler.__salt__ = {
             "state.orchestrate": lambda mods, pillar: self.healed.append(pillar["event"]),
             "fanatico.locked": lambda: self.lock,
@@ -456,9 +477,12 @@ class Fleet:
 
 @pytest.fixture
 def fleet(tmp_path, plan, monkeypatch):
-    for name in ("__opts__", "__utils__", "__salt__"):
+    for name in ("__opts__", "__salt__"):
         monkeypatch.setattr(reconciler, name, {}, raising=False)
-    return Fleet(tmp_path, plan)
+    made = Fleet(tmp_path)
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
+    return made
 
 
 def test_what_is_wrong_twice_in_a_row_is_handed_on(fleet, plan):
@@ -482,7 +506,7 @@ def test_a_look_hands_on_what_the_host_has_reported(fleet):
 
 def test_who_has_reported_too_much_that_was_not_there_is_not_asked(fleet, tmp_path):
     fleet.answers = {"db1": {"patroni.service": "stopped"}, "db2": {"patroni.service": "stopped"}}
-    wrong = {"mistaken": {"db1": [time.time()] * fanatico_guard.MISTAKES}}
+    wrong = {"mistaken": {"db1": [time.time() + 60] * fanatico_guard.MISTAKES}}
     (tmp_path / "guard.json").write_text(json.dumps(wrong))
     assert reconciler.look("db1") == {}
     assert reconciler.look("db2") != {}

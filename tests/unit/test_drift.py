@@ -6,9 +6,10 @@ import types
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_master
+import fanatico_sweep
 from _modules import fanatico_node
 from _runners import fanatico_drift as runner
-from _utils import fanatico_history, fanatico_master, fanatico_plan
 
 
 class Fleet:
@@ -37,16 +38,10 @@ def fleet(plan, tmp_path, monkeypatch):
     dunders = {
         "__opts__": {"sock_dir": "", "fanatico_history": str(tmp_path / "history")},
         "__context__": {},
-        "__utils__": {
-            "fanatico_master.plan": lambda opts: plan,
-            "fanatico_master.known": fanatico_master.known,
-            "fanatico_master.compiled": lambda opts, node: (fleet.pillar, []),
-            "fanatico_plan.nodes": fanatico_plan.nodes,
-            "fanatico_plan.get": fanatico_plan.get,
-            "fanatico_sweep.ask": fleet.ask,
-            "fanatico_history.append": fanatico_history.append,
-        },
     }
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: (fleet.pillar, []))
+    monkeypatch.setattr(fanatico_sweep, "ask", fleet.ask)
     for name, value in dunders.items():
         monkeypatch.setattr(runner, name, value, raising=False)
     fleet.history = lambda: json.loads((tmp_path / "history").read_text().splitlines()[-1])
@@ -83,10 +78,9 @@ def test_a_node_that_is_not_there(fleet):
 
 
 @pytest.fixture
-def configure_loader_modules(all_utils, plan):
+def configure_loader_modules(plan):
     return {
         fanatico_node: {
-            "__utils__": all_utils,
             "__salt__": {},
             "__opts__": {"id": "db1"},
             "__pillar__": {"plan": plan},

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _utils import fanatico_measure as measure
+import fanatico_measure as measure
 from lab.drill import faults, phases
 from lab.drill import run as drill
 

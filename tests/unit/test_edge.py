@@ -3,8 +3,10 @@
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import fanatico_master
+import fanatico_sweep
+import fanatico_wait
 from _runners import fanatico_edge as edge
-from _utils import fanatico_master, fanatico_plan
 
 
 class Fleet:
@@ -40,16 +42,11 @@ class Fleet:
 def fleet(plan, monkeypatch):
     made = Fleet()
     monkeypatch.setattr(edge, "__opts__", {}, raising=False)
-    utils = {
-        "fanatico_master.plan": lambda opts: plan,
-        "fanatico_master.known": fanatico_master.known,
-        "fanatico_master.compiled": lambda opts, node: ({"cloudflare": {"ranges": ["10.0.0.0/8"]}}, []),
-        "fanatico_plan.nodes": fanatico_plan.nodes,
-        "fanatico_plan.get": fanatico_plan.get,
-        "fanatico_sweep.ask": made.ask,
-        "fanatico_wait.until": lambda look, timeout, interval: look(),
-    }
-    monkeypatch.setattr(edge, "__utils__", utils, raising=False)
+    pillar = {"cloudflare": {"ranges": ["10.0.0.0/8"]}}
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: (pillar, []))
+    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
+    monkeypatch.setattr(fanatico_wait, "until", lambda look, timeout, interval: look())
     return made
 
 

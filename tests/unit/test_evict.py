@@ -7,9 +7,11 @@ import pytest
 import yaml
 from salt.exceptions import CommandExecutionError
 
+import fanatico_evict as evict
+import fanatico_master
+import fanatico_sweep
 from _runners import fanatico_evict as runner
-from _utils import fanatico_evict as evict
-from tests.support import REPO, utils
+from tests.support import REPO
 
 SERVES = {"etcd": "etcd.serving", "patroni": "patroni.state", "haproxy": "haproxy.serving", "rpc": "rpc.http"}
 
@@ -234,13 +236,11 @@ class Master:
 @pytest.fixture
 def master(plan, tmp_path, monkeypatch):
     made = Master(plan, tmp_path)
-    known = utils("fanatico_evict", "fanatico_plan", "fanatico_pki", "fanatico_master", "fanatico_guard") | {
-        "fanatico_master.plan": lambda opts: plan,
-        "fanatico_master.root": lambda opts: tmp_path,
-        "fanatico_master.compiled": lambda opts, node: ({}, []),
-        "fanatico_sweep.ask": made.ask,
-    }
-    for name, value in (("__utils__", known), ("__salt__", made.runners), ("__opts__", {})):
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_master, "root", lambda opts: tmp_path)
+    monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: ({}, []))
+    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
+    for name, value in (("__salt__", made.runners), ("__opts__", {})):
         monkeypatch.setattr(runner, name, value, raising=False)
     monkeypatch.setattr(runner.salt.key, "Key", made)
     monkeypatch.setattr(runner.pathlib.Path, "home", lambda: tmp_path)

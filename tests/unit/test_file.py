@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from _utils import fanatico_file
+import fanatico_file
 
 
 def test_it_holds_the_text_with_its_mode(tmp_path):

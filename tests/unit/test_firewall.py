@@ -7,17 +7,22 @@ import types
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_firewall as firewall
+import fanatico_plan
+import fanatico_sweep
+import fanatico_wait
 from _modules import fanatico_firewall as module
 from _states import fanatico_firewall as state
-from _utils import fanatico_firewall as firewall
-from _utils import fanatico_plan
+from tests.support import pillar
+
+SHIPPED = pillar.shipped("firewall")
 
 
 def senders(plan, name, to, settings=None):
     """Return who may open the named flow to an address."""
     return {
         sender
-        for flow in firewall.flows(plan, settings or {})
+        for flow in firewall.flows(plan, {**SHIPPED, **(settings or {})})
         if flow["name"] == name and to in flow["to"]
         for sender in flow["from"]
     }
@@ -55,7 +60,7 @@ def test_a_pillar_that_says_nothing(pillar):
 def test_only_the_public_ports_are_public(plan):
     public = {
         (flow["name"], address)
-        for flow in firewall.flows(plan, {})
+        for flow in firewall.flows(plan, SHIPPED)
         for address in flow["to"]
         if firewall.ANYBODY in flow["from"]
     }
@@ -65,6 +70,7 @@ def test_only_the_public_ports_are_public(plan):
 
 def test_the_pillar_adds_networks_and_flows(plan):
     settings = {
+        **SHIPPED,
         "clients": ["192.0.2.0/24"],
         "monitoring": ["198.51.100.7"],
         "admin": ["203.0.113.0/24"],
@@ -79,7 +85,7 @@ def test_the_pillar_adds_networks_and_flows(plan):
 
 
 def test_the_way_in_for_people_is_the_first_rule(plan):
-    rules = firewall.ruleset(plan, {}, "db1").partition("chain input")[2].splitlines()
+    rules = firewall.ruleset(plan, SHIPPED, "db1").partition("chain input")[2].splitlines()
     first = next(rule for rule in rules if "dport" in rule)
     assert "tcp dport 22 accept" in first
 
@@ -95,7 +101,7 @@ def test_a_host_that_is_evicted_comes_before_every_other_rule(plan):
     """Before sessions that go on too: it may have one."""
     without = evicting(plan)
     for node in without["nodes"]:
-        rules = firewall.ruleset(without, {"admin": ["10.0.2.0/24"]}, node)
+        rules = firewall.ruleset(without, {**SHIPPED, "admin": ["10.0.2.0/24"]}, node)
         chains = [part.splitlines()[2:4] for part in rules.split("    chain ")[1:]]
         assert [[line.strip() for line in chain] for chain in chains] == [
             ["iif lo accept", "ip saddr { 10.0.2.12 } drop"],
@@ -106,23 +112,25 @@ def test_a_host_that_is_evicted_comes_before_every_other_rule(plan):
 
 def test_a_session_of_a_host_that_is_evicted_may_end(plan):
     session = ("10.0.2.10", 22, "10.0.2.12")
-    assert firewall.shut_out(plan, {}, "db1", [session]) == [session]
-    assert firewall.shut_out(evicting(plan), {}, "db1", [session]) == []
+    assert firewall.shut_out(plan, SHIPPED, "db1", [session]) == [session]
+    assert firewall.shut_out(evicting(plan), SHIPPED, "db1", [session]) == []
 
 
 def test_nobody_is_barred_who_is_not_evicted(plan):
-    rules = firewall.ruleset(plan, {}, "db1")
+    rules = firewall.ruleset(plan, SHIPPED, "db1")
     assert firewall.barred(rules) == []
     assert " drop\n" not in rules
     two = evicting(evicting(plan, "rpc1"))
     two["evicted"]["rpc1"] = plan["nodes"]["rpc1"]
-    assert firewall.barred(firewall.ruleset(two, {}, "db1")) == ["10.0.1.10", "10.0.2.12"]
+    assert firewall.barred(firewall.ruleset(two, SHIPPED, "db1")) == ["10.0.1.10", "10.0.2.12"]
 
 
 def test_vrrp_is_between_balancers_only(plan):
     for node in plan["nodes"]:
         rules = [
-            line.strip() for line in firewall.ruleset(plan, {}, node).splitlines() if "l4proto 112" in line
+            line.strip()
+            for line in firewall.ruleset(plan, SHIPPED, node).splitlines()
+            if "l4proto 112" in line
         ]
         balancers = "{ 10.0.0.10/31 }"  # .10 and .11
         expected = [f"ip {way} {balancers} meta l4proto 112 accept" for way in ("saddr", "daddr")]
@@ -130,7 +138,7 @@ def test_vrrp_is_between_balancers_only(plan):
 
 
 def test_the_standby_reaches_the_virtual_address(plan):
-    out = firewall.ruleset(plan, {}, "haproxy2").partition("chain output")[2]
+    out = firewall.ruleset(plan, SHIPPED, "haproxy2").partition("chain output")[2]
     assert any("10.0.0.100" in line and "dport 8404" in line for line in out.splitlines())
 
 
@@ -139,12 +147,12 @@ def test_a_single_balancer_and_a_single_host_have_rules_too(plan):
     alone["nodes"] = {
         "one": {"address": "10.0.0.5", "roles": ["master", "etcd", "patroni", "haproxy", "rpc"]}
     }
-    assert "policy drop" in firewall.ruleset(alone, {}, "one")
+    assert "policy drop" in firewall.ruleset(alone, SHIPPED, "one")
 
 
 def test_a_node_that_is_not_in_the_plan(plan):
     with pytest.raises(ValueError, match="db9 is not in the plan"):
-        firewall.ruleset(plan, {}, "db9")
+        firewall.ruleset(plan, SHIPPED, "db9")
 
 
 # --- loading
@@ -194,18 +202,15 @@ def asked():
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils, asked, tmp_path, monkeypatch):
+def configure_loader_modules(plan, asked, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "WORK", str(tmp_path / "work"))
     monkeypatch.setattr(module, "LISTED", str(tmp_path / "work" / "listed"))
     monkeypatch.setattr(module, "CONFIRMED", str(tmp_path / "etc" / "firewall.nft"))
+    monkeypatch.setattr(fanatico_wait, "until", lambda look, timeout, interval: look())
+    monkeypatch.setattr(fanatico_sweep, "ask", lambda *words, **_: asked.answer(*words))
     dunders = {
-        "__pillar__": {"plan": plan},
+        "__pillar__": {"plan": plan, "firewall": dict(SHIPPED)},
         "__opts__": {"id": "db1", "test": False},
-        "__utils__": {
-            **all_utils,
-            "fanatico_wait.until": lambda look, timeout, interval: look(),
-            "fanatico_sweep.ask": lambda *words, **_: asked.answer(*words),
-        },
     }
     salt = {
         f"fanatico_firewall.{name}": getattr(module, name) for name in ("apply", "present", "state", "wanted")
@@ -306,11 +311,8 @@ def test_who_comes_in_again_keeps_no_rules_from_being_loaded(kernel, master, lin
 
 def test_who_comes_from_a_network_of_firewall_admin_comes_in_again(kernel, master):
     kernel.ssh = "0 0 10.0.2.10:2222 192.0.2.7:50000\n"
-    module.__pillar__["firewall"] = {"admin": ["192.0.2.0/24"], "ssh_port": 2222}
-    try:
-        assert state.loaded("x")["result"] is True
-    finally:
-        del module.__pillar__["firewall"]
+    module.__pillar__["firewall"].update(admin=["192.0.2.0/24"], ssh_port=2222)
+    assert state.loaded("x")["result"] is True
 
 
 def test_an_sshd_at_another_port_than_the_rules_have_is_not_shut_up(kernel, master):

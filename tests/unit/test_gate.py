@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _modules import fanatico_event
-from _utils import fanatico_gate as gate
+import fanatico_gate as gate
+from _runners._modules import fanatico_event
 from tests.support import REPO
 
 
@@ -54,9 +54,9 @@ def test_it_forgets_who_has_been_quiet():
 
 
 @pytest.fixture
-def configure_loader_modules(all_utils):
+def configure_loader_modules():
     opts = {"pillar_roots": {"base": [str(REPO / "pillar")]}}
-    return {fanatico_event: {"__utils__": all_utils, "__context__": {}, "__opts__": opts}}
+    return {fanatico_event: {"__context__": {}, "__opts__": opts}}
 
 
 WORDS = (

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _utils import fanatico_guard as guard
+import fanatico_guard as guard
+from tests.support.pillar import shipped
 
-CONF = guard.settings()
+CONF = shipped("heal")
 NOW = 1_000_000
 
 
 def refusal(state=None, unit="etcd.service", roles=("etcd",), now=NOW, **conf):
-    return guard.refusal(now, "etcd1", unit, roles, state or {}, guard.settings(conf))
+    return guard.refusal(now, "etcd1", unit, roles, state or {}, {**CONF, **conf})
 
 
 def attempted(times, state=None):
@@ -255,7 +256,7 @@ def test_no_cure_ever_costs_a_majority(host, state):
 )
 def test_whatever_is_said_no_two_nodes_are_out_at_once_and_no_budget_is_passed(storm):
     """Events in any order, true or forged: what is done keeps calm, attempts and budget."""
-    conf, now, state, acted = guard.settings({"budget": 10}), NOW, {}, []
+    conf, now, state, acted = {**CONF, "budget": 10}, NOW, {}, []
     for pause, host, what in storm:
         now += pause
         state = guard.told(state, host, what, now)
@@ -366,11 +367,11 @@ def test_not_more_than_a_host_can_have():
 def test_who_reports_what_is_not_there_is_not_asked_for_a_while():
     state = {}
     for number in range(guard.MISTAKES):
-        assert not guard.distrusted(state, "rpc1", NOW + number, 600)
+        assert not guard.distrusted(state, "rpc1", NOW + number)
         state = guard.mistaken(state, "rpc1", NOW + number, 600)
-    assert guard.distrusted(state, "rpc1", NOW + 100, 600)
-    assert not guard.distrusted(state, "rpc2", NOW + 100, 600)
-    assert not guard.distrusted(state, "rpc1", NOW + 700, 600)
+    assert guard.distrusted(state, "rpc1", NOW + 100)
+    assert not guard.distrusted(state, "rpc2", NOW + 100)
+    assert not guard.distrusted(state, "rpc1", NOW + 700)
     assert len(guard.mistaken(state, "rpc1", NOW + 9000, 600)["mistaken"]["rpc1"]) == 1
 
 

@@ -5,8 +5,12 @@ import multiprocessing
 
 import pytest
 
+import fanatico_history
+import fanatico_lock
+import fanatico_master
+import fanatico_sweep
 from _runners import fanatico_heal as runner
-from _utils import fanatico_history, fanatico_lock
+from tests.support.pillar import shipped
 
 
 class Fleet:
@@ -14,6 +18,7 @@ class Fleet:
 
     def __init__(self, home):
         self.home, self.asked, self.silent, self.person = home, [], False, None
+        self.settings = shipped("heal")
 
     def ask(self, opts, nodes, function, args=(), timeout=0, enough=None):
         self.asked.append(function)
@@ -36,11 +41,12 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(plan, tmp_path, monkeypatch, all_utils):
+def fleet(plan, tmp_path, monkeypatch):
     made = Fleet(tmp_path)
-    utils = {**all_utils, "fanatico_master.plan": lambda opts: plan, "fanatico_sweep.ask": made.ask}
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: ({"heal": made.settings}, []))
+    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
     opts = {"fanatico_home": str(tmp_path), "fanatico_history": str(tmp_path / "history.jsonl")}
-    monkeypatch.setattr(runner, "__utils__", utils, raising=False)
     monkeypatch.setattr(runner, "__opts__", opts, raising=False)
     monkeypatch.setattr(
         runner,
@@ -55,6 +61,13 @@ def fleet(plan, tmp_path, monkeypatch, all_utils):
 def test_it_heals(fleet):
     assert fleet.heal()["decision"] == "healed"
     assert list(json.loads((fleet.home / "guard.json").read_text())["attempts"]) == ["etcd1/etcd.service"]
+
+
+def test_by_hand_it_goes_by_the_masters_pillar(fleet):
+    fleet.settings["only_say"] = True
+    assert "heal:only_say" in fleet.heal()["reason"]
+    told = runner.heal("etcd1", "etcd.service", roles=["etcd"], settings=shipped("heal"))
+    assert told["decision"] == "healed", "an orchestration brings its own"
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"frozen": {"until": 9', "[]"])

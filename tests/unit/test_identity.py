@@ -4,23 +4,32 @@ import copy
 
 import pytest
 
+import fanatico_identity as identity
+import fanatico_plan
 from _modules import fanatico_identity
 from _states import fanatico_identity as state
-from _utils import fanatico_identity as identity
-from _utils import fanatico_plan
+from tests.support import pillar as pillars
+
+
+def whole(plan):
+    """A pillar with all that is kept of it."""
+    return {
+        "plan": fanatico_plan.complete(copy.deepcopy(plan)),
+        **{name: pillars.shipped(name) for name in ("etcd", "postgresql")},
+    }
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils, tmp_path, monkeypatch):
+def configure_loader_modules(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(fanatico_identity, "FILE", str(tmp_path / "identity.json"))
-    common = {"__opts__": {"id": "db1", "test": False}, "__utils__": all_utils}
+    common = {"__opts__": {"id": "db1", "test": False}}
     salt = {
         "fanatico_identity.wanted": fanatico_identity.wanted,
         "fanatico_identity.kept": fanatico_identity.kept,
         "fanatico_identity.keep": fanatico_identity.keep,
     }
     return {
-        fanatico_identity: {**common, "__pillar__": {"plan": copy.deepcopy(plan)}},
+        fanatico_identity: {**common, "__pillar__": whole(plan)},
         state: {**common, "__salt__": salt},
     }
 
@@ -75,24 +84,28 @@ def set_in(pillar, path, value):
     ],
 )
 def test_what_cannot_be_changed_is_named(plan, role, node, path, value):
-    pillar = {"plan": fanatico_plan.complete(copy.deepcopy(plan))}
-    kept = {role: identity.facts(pillar, node, role, fanatico_plan.get)}
+    pillar = whole(plan)
+    kept = {role: identity.facts(pillar, node, role)}
     set_in(pillar, path, value)
-    (line,) = identity.differences(node, kept, {role: identity.facts(pillar, node, role, fanatico_plan.get)})
+    (line,) = identity.differences(node, kept, {role: identity.facts(pillar, node, role)})
     assert line.startswith(f"{path}: {value!r} is not what the {role} of {node} was started with")
     assert "nothing was changed. Next: " in line
 
 
-def test_a_default_that_is_written_out_is_no_change(plan):
-    pillar = {"plan": plan}
-    kept = {"patroni": identity.facts(pillar, "db1", "patroni", fanatico_plan.get)}
-    pillar["postgresql"] = {"version": 17, "data_dir": "/var/lib/postgresql/17/main"}
-    assert (
-        identity.differences(
-            "db1", kept, {"patroni": identity.facts(pillar, "db1", "patroni", fanatico_plan.get)}
-        )
-        == []
-    )
+def test_a_place_that_is_written_out_is_no_change(plan):
+    fanatico_identity.keep("patroni")
+    fanatico_identity.__pillar__["postgresql"]["data_dir"] = "/var/lib/postgresql/17/main"
+    assert fanatico_identity.changed() == []
+
+
+def test_another_version_has_another_place(plan):
+    """Said as a change of both, so that the data of the former are not taken for lost."""
+    fanatico_identity.keep("patroni")
+    fanatico_identity.__pillar__["postgresql"]["version"] = 18
+    assert [line.partition(": ")[0] for line in fanatico_identity.changed()] == [
+        "postgresql:version",
+        "postgresql:data_dir",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -100,5 +113,5 @@ def test_a_default_that_is_written_out_is_no_change(plan):
     ["'fanatico_identity.kept' is not available.", None, 5, [], {"patroni": "x"}, {"patroni": {"x": 1}}],
 )
 def test_a_host_that_says_nothing_of_use_stops_nobody(plan, kept):
-    facts = identity.facts({"plan": plan}, "db1", "patroni", fanatico_plan.get)
+    facts = identity.facts(whole(plan), "db1", "patroni")
     assert identity.differences("db1", kept, {"patroni": facts}) == []

@@ -1,15 +1,16 @@
 """Keys of minions: which are accepted, which are not, and what is said of them."""
 
 import runpy
+import sys
 import types
 
 import pytest
 import salt.utils.crypt
 from salt.exceptions import CommandExecutionError
 
+import fanatico_master
 from _runners import fanatico_keys
-from _utils import fanatico_master
-from tests.support import REPO, utils
+from tests.support import MODULES, REPO
 
 PLAN = {
     "nodes": {
@@ -81,16 +82,12 @@ class Hosts:
 
 
 @pytest.fixture
-def configure_loader_modules():
-    found = utils("fanatico_plan") | {
-        "fanatico_master.plan": lambda opts: PLAN,
-        "fanatico_master.known": fanatico_master.known,
-    }
+def configure_loader_modules(monkeypatch):
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: PLAN)
     opened = []
     runners = {"fanatico.admit": lambda: opened.append("admitted")}
     return {
         fanatico_keys: {
-            "__utils__": found,
             "__opts__": {"cachedir": "/cache", "user": "root", "id": "salt_master"},
             "__context__": {},
             "__salt__": runners,
@@ -295,17 +292,17 @@ class TestRoster:
     """`salt/master/files/roster.py`, as Salt's renderer `py` would run it."""
 
     @pytest.fixture
-    def roster(self, tmp_path, plan):
+    def roster(self, tmp_path, monkeypatch):
+        monkeypatch.undo()  # the plan is the committed one
+        monkeypatch.setattr(sys, "path", [*sys.path])
         (tmp_path / "master.pub").write_text(key("master"))
         opts = {
             "pillar_roots": {"base": [str(REPO / "pillar")]},
             "pki_dir": str(tmp_path),
-            "module_dirs": [str(REPO)],
+            "module_dirs": MODULES,
         }
         run = runpy.run_path(str(REPO / "salt/master/files/roster.py"))["run"]
-        run.__globals__.update(
-            __opts__=opts, load_utils=lambda opts: utils("fanatico_master", "fanatico_plan")
-        )
+        run.__globals__.update(__opts__=opts)
         return run()
 
     def test_it_holds_every_host_but_the_master(self, roster, plan):

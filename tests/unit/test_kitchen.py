@@ -83,7 +83,7 @@ def test_without_its_directory_the_pillar_stays_here(tmp_path):
     found = {
         str(path.relative_to(tmp_path / "srv/pillar")) for path in (tmp_path / "srv/pillar").rglob("*.sls")
     }
-    assert found == {"etcd.sls", "plan.sls", "secrets/etcd.sls", "site/init.sls", "site/lab.sls"}
+    assert found == {"plan.sls", "secrets/etcd.sls", "site/init.sls", "site/lab.sls"}
 
 
 def test_what_a_checkout_keeps_for_its_own_installation_stays_here(tmp_path, repo):

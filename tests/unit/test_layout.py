@@ -11,7 +11,9 @@ import salt.fileserver
 from tests.support import REPO
 
 # Link under salt/ -> what it stands for in the repo.
-LINKS = {name: name for name in ("_beacons", "_modules", "_output", "_states", "_utils", "orch")} | {
+LINKS = {
+    name: name for name in ("_beacons", "_grains", "_modules", "_output", "_states", "_utils", "orch")
+} | {
     "minion/files/requirements.txt": "requirements/salt.txt",
 }
 NEVER_SERVED = ("pillar", "_cache", "_runners", "tests", "lab", "bench", ".git")
@@ -76,7 +78,7 @@ def test_fileserver_serves_nothing_private(fileserver, path):
 
 
 def public_functions(directory):
-    for path in tracked(f"{directory}/*.py"):
+    for path in tracked(f":(glob){directory}/*.py"):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 yield pytest.param(path, node, id=f"{directory}/{path.name}:{node.name}")
@@ -84,7 +86,13 @@ def public_functions(directory):
 
 @pytest.mark.parametrize(
     ("path", "node"),
-    [*public_functions("_modules"), *public_functions("_runners"), *public_functions("_states")],
+    [
+        *public_functions("_modules"),
+        *public_functions("_states"),
+        *public_functions("_runners"),
+        *public_functions("_runners/_modules"),
+        *public_functions("_runners/_states"),
+    ],
 )
 def test_public_function_says_how_to_call_it(path, node):
     doc = ast.get_docstring(node) or ""
@@ -158,5 +166,101 @@ def test_no_registry_is_named():
 def test_no_module_reads_pillar_through_salt():
     """`pillar.get` answers asterisks there (tests/integration/test_masking.py)."""
     call = re.compile(r"""["']pillar\.(get|items|item|raw)["']""")
-    places = ("_modules", "_states", "_beacons", "_utils")
+    places = ("_modules", "_states", "_beacons", "_utils", "_runners/_modules", "_runners/_states")
     assert [str(path) for path, text in texts(*places) if call.search(text)] == []
+
+
+# Files of `_utils` and `_runners/_utils` that do more than think, and what.
+DO_IO = {
+    "fanatico_aside": "moves directories",
+    "fanatico_attend": "sends pings, reads /proc",
+    "fanatico_authority": "keeps keys on the disk",
+    "fanatico_client": "writes and reads a database",
+    "fanatico_file": "replaces files",
+    "fanatico_history": "writes and reads the log",
+    "fanatico_http": "asks services",
+    "fanatico_lock": "holds a file",
+    "fanatico_master": "reads the plan and compiles pillars",
+    "fanatico_sweep": "asks minions",
+    "fanatico_wait": "waits, in threads too",
+}
+# What no pure file imports, and `open`, which none calls.
+OUTSIDE = {
+    *(
+        "asyncio",
+        "fcntl",
+        "logging",
+        "os",
+        "psycopg",
+        "queue",
+        "requests",
+        "salt",
+        "shutil",
+        "signal",
+        "socket",
+    ),
+    *("subprocess", "tempfile", "threading", "time", "urllib", *DO_IO),
+}
+MINIONS = ("_beacons", "_grains", "_modules", "_states")  # and `_output`, which a master loads too
+LOADED = (*MINIONS, "_cache", "_output", "_pillar", "_runners")
+
+
+def imported(path):
+    """Return the names that a file imports, wherever it does."""
+    statements = list(ast.walk(ast.parse(path.read_text())))
+    names = {alias.name for one in statements if isinstance(one, ast.Import) for alias in one.names}
+    return names | {one.module for one in statements if isinstance(one, ast.ImportFrom)}
+
+
+def importers(folder, *folders):
+    """Return ``{file of folder: [the files that import it]}``, of the folders named and of those files themselves."""
+    known = {path.stem: path for path in tracked(f":(glob){folder}/*.py")}
+    found = {name: [] for name in known}
+    for path in tracked(*(f":(glob){one}/*.py" for one in (folder, *folders))):
+        for name in imported(path) & set(known):
+            found[name].append(path)
+    return found
+
+
+def test_nothing_reaches_into_salts_loader():
+    """What `_utils` holds is imported by its name: tools see it, and threads and callbacks keep their dunders."""
+    private = re.compile(
+        r"""__utils__|\b_util\(|salt\.loader\.(context|lazy)|loader_ctxvar|parent_loader|["']func["']"""
+    )
+    found = [
+        str(path)
+        for path, text in texts(*LOADED, "_utils", "salt", "orch", "lab", "bench")
+        if private.search(text)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "path", tracked(":(glob)_utils/*.py", ":(glob)_runners/_utils/*.py"), ids=lambda path: path.stem
+)
+def test_what_only_thinks_does_nothing_else(path):
+    outside = {name for name in imported(path) if name.split(".")[0] in OUTSIDE}
+    calls = {
+        one.func.id
+        for one in ast.walk(ast.parse(path.read_text()))
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)
+    }
+    acts = bool(outside or "open" in calls)
+    assert acts is (path.stem in DO_IO), outside
+
+
+def test_minions_are_given_nothing_that_only_the_master_uses():
+    used = importers("_utils", *MINIONS)
+    assert [name for name, files in used.items() if not files] == []
+
+
+def test_minions_use_nothing_that_they_are_not_given():
+    masters = {path.stem for path in tracked(":(glob)_runners/_utils/*.py")}
+    files = tracked(*(f":(glob){folder}/*.py" for folder in (*MINIONS, "_utils")))
+    assert {str(path): sorted(wrong) for path in files if (wrong := imported(path) & masters)} == {}
+
+
+def test_no_name_is_in_both():
+    """They are on one path."""
+    both = [path.name for path in tracked(":(glob)_utils/*.py", ":(glob)_runners/_utils/*.py")]
+    assert sorted(both) == sorted(set(both))

@@ -9,14 +9,14 @@ import time
 
 import pytest
 
-from _utils import fanatico_lock as lock
+import fanatico_lock as lock
 
 
 @pytest.fixture
 def elsewhere(tmp_path):
     """Take the lock in another process: `elsewhere(purpose)` returns that process, which keeps it until killed."""
     code = (
-        "import sys, time; from _utils import fanatico_lock as lock; "
+        "import sys, time; sys.path.append('_runners/_utils'); import fanatico_lock as lock; "
         "print(lock.acquire(sys.argv[1], sys.argv[2], 'db1/patroni.service')[0], flush=True); time.sleep(60)"
     )
     processes = []

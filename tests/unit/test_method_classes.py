@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from _utils.fanatico_edge import method_classes
+from fanatico_edge import method_classes
 from tests.support import REPO
 
 SHIPPED = yaml.safe_load((REPO / "pillar" / "rpc.sls").read_text().removeprefix("#!yaml"))["rpc"]["edge"]

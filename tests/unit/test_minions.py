@@ -3,12 +3,19 @@
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_firewall
+import fanatico_master
+import fanatico_plan
+import fanatico_sweep
 from _runners import fanatico_minions as runner
-from _utils import fanatico_firewall, fanatico_master, fanatico_plan
+from tests.support.pillar import shipped
 
 APPLIED = {
     "fanatico_firewall_|-the rules": {"result": True, "comment": "loaded", "changes": {"rules": "new"}}
 }
+
+
+FIREWALL = {**shipped("firewall"), "admin": ["192.0.2.0/24"]}
 
 
 class Master:
@@ -19,9 +26,7 @@ class Master:
         self.answer, self.asked, self.validated = APPLIED, [], 0
 
     def rules(self):
-        return fanatico_firewall.ruleset(
-            fanatico_plan.complete(self.plan), {"admin": ["192.0.2.0/24"]}, "salt"
-        )
+        return fanatico_firewall.ruleset(fanatico_plan.complete(self.plan), FIREWALL, "salt")
 
     def ask(self, opts, nodes, function, args=(), timeout=0):
         self.asked.append((nodes, function, args))
@@ -34,20 +39,12 @@ class Master:
 @pytest.fixture
 def master(plan, tmp_path, monkeypatch):
     made = Master(plan, tmp_path)
-    pillar = {"plan": plan, "firewall": {"admin": ["192.0.2.0/24"]}}
-    utils = {
-        "fanatico_master.plan": lambda opts: plan,
-        "fanatico_master.compiled": lambda opts, node: (pillar, []),
-        "fanatico_master.refuse": fanatico_master.refuse,
-        "fanatico_plan.nodes": fanatico_plan.nodes,
-        "fanatico_plan.get": fanatico_plan.get,
-        "fanatico_plan.complete": fanatico_plan.complete,
-        "fanatico_firewall.settings": fanatico_firewall.settings,
-        "fanatico_firewall.ruleset": fanatico_firewall.ruleset,
-        "fanatico_sweep.ask": made.ask,
-    }
+    pillar = {"plan": plan, "firewall": FIREWALL}
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: (pillar, []))
+    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
     runners = {"fanatico.validate": made.validate}
-    for name, value in (("__utils__", utils), ("__salt__", runners), ("__opts__", {})):
+    for name, value in (("__salt__", runners), ("__opts__", {})):
         monkeypatch.setattr(runner, name, value, raising=False)
     monkeypatch.setattr(runner, "_RULES", str(made.path))
     return made
@@ -119,12 +116,9 @@ class Minions:
 @pytest.fixture
 def handed_out(monkeypatch):
     def run(minions):
-        utils = {
-            "fanatico_master.plan": lambda opts: {"nodes": {"etcd1": {}, "db1": {}, "rpc1": {}}},
-            "fanatico_master.refuse": fanatico_master.refuse,
-            "fanatico_sweep.ask": minions.ask,
-        }
-        monkeypatch.setattr(runner, "__utils__", utils, raising=False)
+        nodes = {"nodes": {"etcd1": {}, "db1": {}, "rpc1": {}}}
+        monkeypatch.setattr(fanatico_master, "plan", lambda opts: nodes)
+        monkeypatch.setattr(fanatico_sweep, "ask", minions.ask)
         monkeypatch.setattr(runner, "__opts__", {}, raising=False)
         monkeypatch.setattr(runner, "_modules", lambda: TREE)
         return runner.sync_modules()
@@ -154,6 +148,11 @@ def test_who_has_others_is_given_the_trees(handed_out, has):
     assert nodes == ["db1", "rpc1"]
     assert functions[-1] == "saltutil.refresh_modules"
     assert len(functions) == len(arguments) == len(runner._KINDS) + 1
+
+
+def test_what_sync_all_brings_beside_ours_is_kept(handed_out):
+    more = {**TREE, "output/fanatico.py": "dd"}
+    assert handed_out(Minions({"etcd1": more, "db1": TREE, "rpc1": TREE})) == {"synced": []}
 
 
 def test_a_minion_that_does_not_take_them_is_named(handed_out):

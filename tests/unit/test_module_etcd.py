@@ -10,6 +10,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_etcd
+from tests.support import pillar
 from tests.support.peers import peers, tls
 
 IDS = {"etcd1": "9372538179322589801", "etcd2": "10501334649042878790", "etcd3": "18249187646912138824"}
@@ -64,7 +65,7 @@ def units():
 
 
 @pytest.fixture
-def configure_loader_modules(plan, cluster, all_utils, units, tmp_path):
+def configure_loader_modules(plan, cluster, units, tmp_path):
     plan = copy.deepcopy(plan)
     for name, peer in cluster.items():
         plan["nodes"][name]["address"] = peer.address
@@ -78,11 +79,10 @@ def configure_loader_modules(plan, cluster, all_utils, units, tmp_path):
         fanatico_etcd: {
             "__pillar__": {
                 "plan": plan,
-                "etcd": {"data_dir": str(tmp_path)},
+                "etcd": {**pillar.shipped("etcd"), "data_dir": str(tmp_path)},
                 "secrets": {"ETCD_ROOT_PASSWORD": "root's own"},
             },
             "__opts__": {"id": "etcd1"},
-            "__utils__": all_utils,
             "__salt__": salt,
         }
     }

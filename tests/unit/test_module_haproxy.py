@@ -94,12 +94,11 @@ def haproxy(tmp_path, answers, monkeypatch):
 
 
 @pytest.fixture
-def configure_loader_modules(plan, haproxy, all_utils):
+def configure_loader_modules(plan, haproxy):
     return {
         fanatico_haproxy: {
             "__pillar__": {"plan": plan},
             "__opts__": {"id": "haproxy1"},
-            "__utils__": all_utils,
             "__salt__": {"cmd.run_stdout": lambda *_, **__: JOURNAL},
         }
     }

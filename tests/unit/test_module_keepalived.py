@@ -49,7 +49,7 @@ def pid_file(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def configure_loader_modules(plan, balancer, held, pid_file, all_utils):
+def configure_loader_modules(plan, balancer, held, pid_file):
     plan = copy.deepcopy(plan)
     plan["virtual_ip"]["address"] = balancer.address
     plan["ports"]["haproxy_stats"] = balancer.port
@@ -66,7 +66,6 @@ def configure_loader_modules(plan, balancer, held, pid_file, all_utils):
         fanatico_keepalived: {
             "__pillar__": {"plan": plan},
             "__opts__": {"id": "haproxy1"},
-            "__utils__": all_utils,
             "__salt__": salt,
         }
     }

@@ -9,7 +9,10 @@ import types
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_http
+import fanatico_verdict
 from _modules import fanatico, fanatico_node
+from tests.support import pillar
 
 GIB = 1024**3
 
@@ -36,7 +39,7 @@ def firewall():
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils, opts, units, looks, firewall, tmp_path, monkeypatch):
+def configure_loader_modules(plan, opts, units, looks, firewall, tmp_path, monkeypatch):
     def states(*names):
         return {name: units.get(name, {"active": "active"}) for name in names}
 
@@ -47,15 +50,16 @@ def configure_loader_modules(plan, all_utils, opts, units, looks, firewall, tmp_
         "fanatico_pki.checks": dict,
         "fanatico_node.look": lambda timeout: {
             "facts": {},
-            "checks": {"node.units": all_utils["fanatico_verdict.ok"]()},
+            "checks": {"node.units": fanatico_verdict.ok()},
         },
         "cmd.run_stdout": lambda command, **kwargs: " ".join(command),
     }
     for name in ("etcd", "patroni", "postgres", "haproxy", "keepalived", "rpc"):
         salt[f"fanatico_{name}.look"] = lambda timeout, name=name: looks[name](timeout)
     monkeypatch.setattr(fanatico_node, "MASTER_KEYS", str(tmp_path))
-    pillar = {"plan": plan, "secrets": {"POSTGRES_PROOF_PASSWORD": "fan"}}
-    dunders = {"__pillar__": pillar, "__opts__": opts, "__utils__": all_utils, "__salt__": salt}
+    shipped = {name: pillar.shipped(name) for name in ("base", "etcd", "postgresql")}
+    own = {"plan": plan, "secrets": {"POSTGRES_PROOF_PASSWORD": "fan"}, **shipped}
+    dunders = {"__pillar__": own, "__opts__": opts, "__salt__": salt}
     return {fanatico_node: dunders, fanatico: {**dunders, "__context__": {}}}
 
 
@@ -103,6 +107,27 @@ def test_a_unit_that_does_not_run_is_critical(units):
 def test_disks(room, free, status):
     room.f_bavail = int(free * GIB)
     assert fanatico_node.checks()["node.disk"]["status"] == status
+
+
+def test_the_disks_looked_at_are_those_that_the_pillar_puts_data_on(monkeypatch):
+    monkeypatch.setattr(fanatico_node, "_roles", lambda: ["etcd", "patroni"])
+    fanatico_node.__pillar__["etcd"]["data_dir"] = "/data/etcd"
+    assert fanatico_node._data_paths() == ["/", "/data/etcd", "/var/lib/postgresql/17/main"]
+    fanatico_node.__pillar__["postgresql"]["version"] = 18
+    assert "/var/lib/postgresql/18/main" in fanatico_node._data_paths()
+    fanatico_node.__pillar__["postgresql"]["data_dir"] = "/data/pg"
+    assert "/data/pg" in fanatico_node._data_paths()
+
+
+def test_of_data_that_are_not_there_yet_the_disk_is_looked_at_that_they_will_be_on(tmp_path):
+    assert list(fanatico_node._disks([str(tmp_path / "none" / "yet")])) == [str(tmp_path)]
+
+
+def test_how_little_room_is_too_little_is_the_pillars_to_say(room):
+    room.f_bavail = 20 * GIB
+    assert fanatico_node.disk()["status"] == "ok"
+    fanatico_node.__pillar__["base"]["disk"]["tight"] = {"percent": 30, "gib": 50}
+    assert fanatico_node.disk()["status"] == "degraded"
 
 
 @pytest.mark.parametrize(
@@ -160,13 +185,13 @@ def test_a_master_that_does_not_listen(master, monkeypatch):
 # --- the front door
 
 
-def found(all_utils, name, status):
-    return {"facts": {"seen": name}, "checks": {f"{name}.one": all_utils[f"fanatico_verdict.{status}"](1)}}
+def found(name, status):
+    return {"facts": {"seen": name}, "checks": {f"{name}.one": fanatico_verdict.check(status, 1)}}
 
 
-def test_health_is_what_the_design_says(all_utils, looks):
-    looks["patroni"] = lambda timeout: found(all_utils, "patroni", "degraded")
-    looks["postgres"] = lambda timeout: found(all_utils, "postgres", "ok")
+def test_health_is_what_the_design_says(looks):
+    looks["patroni"] = lambda timeout: found("patroni", "degraded")
+    looks["postgres"] = lambda timeout: found("postgres", "ok")
     seen = fanatico.health()
     assert seen.keys() == {"status", "roles", "checks", "took_ms"}
     assert (seen["status"], seen["roles"]) == ("degraded", ["patroni"])
@@ -175,22 +200,22 @@ def test_health_is_what_the_design_says(all_utils, looks):
     assert fanatico.__context__ == {}
 
 
-def test_critical_sets_the_return_code(all_utils, looks):
-    looks["patroni"] = lambda timeout: found(all_utils, "patroni", "critical")
-    looks["postgres"] = lambda timeout: found(all_utils, "postgres", "ok")
+def test_critical_sets_the_return_code(looks):
+    looks["patroni"] = lambda timeout: found("patroni", "critical")
+    looks["postgres"] = lambda timeout: found("postgres", "ok")
     assert fanatico.health()["status"] == "critical"
     assert fanatico.__context__ == {"retcode": 1}
 
 
-def test_a_report_has_the_facts_too(all_utils, looks):
-    looks["patroni"] = looks["postgres"] = lambda timeout: found(all_utils, "patroni", "ok")
+def test_a_report_has_the_facts_too(looks):
+    looks["patroni"] = looks["postgres"] = lambda timeout: found("patroni", "ok")
     seen = fanatico.report()
     assert seen["health"]["status"] == "ok"
     assert seen["facts"]["patroni"] == {"seen": "patroni"}
     assert abs(seen["time"] - time.time()) < 5
 
 
-def test_modules_that_hang_or_break_are_unknown_and_cost_one_timeout(all_utils, looks):
+def test_modules_that_hang_or_break_are_unknown_and_cost_one_timeout(looks):
     over = threading.Event()
 
     def broken(timeout):
@@ -214,7 +239,7 @@ def test_the_journal_is_asked_without_a_shell():
 
 
 @pytest.fixture
-def proof(monkeypatch, all_utils):
+def proof(monkeypatch):
     """A world in which the proof succeeds; a test breaks one part of it."""
     world = types.SimpleNamespace(rows={}, replays=True, health=(200, {"status": "ok"}), head=41, asked=[])
 
@@ -233,7 +258,7 @@ def proof(monkeypatch, all_utils):
     monkeypatch.setitem(
         fanatico.__salt__, "fanatico_rpc.subscribe", lambda count, timeout, node: [{"number": world.head + 1}]
     )
-    monkeypatch.setitem(all_utils, "fanatico_http.get", lambda url, timeout: world.health)
+    monkeypatch.setattr(fanatico_http, "get", lambda url, timeout: world.health)
     return world
 
 

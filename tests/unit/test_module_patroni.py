@@ -9,6 +9,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_patroni
+from tests.support import pillar
 from tests.support.peers import peers, tls
 
 NODES = ("db1", "db2", "db3")
@@ -71,7 +72,7 @@ def opts():
 
 
 @pytest.fixture
-def configure_loader_modules(plan, cluster, all_utils, opts, tmp_path):
+def configure_loader_modules(plan, cluster, opts, tmp_path):
     plan = copy.deepcopy(plan)
     for name, peer in cluster.items():
         plan["nodes"][name]["address"] = peer.address
@@ -86,10 +87,10 @@ def configure_loader_modules(plan, cluster, all_utils, opts, tmp_path):
             "__pillar__": {
                 "plan": plan,
                 "secrets": {"PATRONI_REST_PASSWORD": "rest"},
-                "postgresql": {"data_dir": str(tmp_path)},
+                "patroni": pillar.shipped("patroni"),
+                "postgresql": {**pillar.shipped("postgresql"), "data_dir": str(tmp_path)},
             },
             "__opts__": opts,
-            "__utils__": all_utils,
             "__salt__": salt,
         }
     }
@@ -313,7 +314,7 @@ def test_local_state(cluster, tmp_path):
     ],
 )
 def test_a_watchdog_that_is_required_shows_in_health(cluster, monkeypatch, seen, role, failed, status, word):
-    fanatico_patroni.__pillar__["patroni"] = {"watchdog": "required"}
+    fanatico_patroni.__pillar__["patroni"]["watchdog"] = "required"
     monkeypatch.setattr(fanatico_patroni, "watchdog", lambda: seen)
     more = {"watchdog_failed": True} if failed else {}
     cluster["db1"].answers["GET /patroni"] = (200, own("db1", role, **more))

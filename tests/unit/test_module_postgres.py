@@ -50,7 +50,7 @@ def server(monkeypatch, facts):
 
 
 @pytest.fixture
-def configure_loader_modules(plan, server, all_utils):
+def configure_loader_modules(plan, server):
     secrets = {
         "POSTGRES_SUPERUSER_PASSWORD": "super",
         "POSTGRES_FANATICO_PASSWORD": "fan",
@@ -63,7 +63,6 @@ def configure_loader_modules(plan, server, all_utils):
             "__salt__": {
                 "fanatico_pki.paths": lambda authority: {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
             },
-            "__utils__": all_utils,
         }
     }
 

@@ -125,7 +125,7 @@ def agent(chains):
 
 
 @pytest.fixture
-def configure_loader_modules(plan, nodes, all_utils, agent, tmp_path, monkeypatch):
+def configure_loader_modules(plan, nodes, agent, tmp_path, monkeypatch):
     settings = tmp_path / "rpc-agent.json"
     settings.write_text(json.dumps({"drained": str(tmp_path / "rpc" / "drained")}))
     monkeypatch.setattr(fanatico_rpc, "AGENT", str(settings))
@@ -136,9 +136,11 @@ def configure_loader_modules(plan, nodes, all_utils, agent, tmp_path, monkeypatc
     plan["ports"]["rpc_http"] = nodes["rpc1"].port
     return {
         fanatico_rpc: {
-            "__pillar__": {"plan": plan, "rpc": {"chain": {"id": 1337, "block_time": 2}}},
+            "__pillar__": {
+                "plan": plan,
+                "rpc": {"chain": {"id": 1337, "block_time": 2}, "health": {"max_lag": 3}},
+            },
             "__opts__": {"id": "rpc1"},
-            "__utils__": all_utils,
             "__context__": {},
         }
     }
@@ -161,6 +163,13 @@ def test_a_lagging_node_is_degraded(chains):
     checks = fanatico_rpc.checks()
     assert bad(checks) == {"rpc.sync": "degraded"}
     assert checks["rpc.sync"]["value"] == 10
+
+
+@pytest.mark.parametrize(("max_lag", "status"), [(9, "degraded"), (10, "ok")])
+def test_how_far_a_node_may_lag_is_the_pillars_to_say(chains, max_lag, status):
+    chains["rpc1"].head = 90
+    fanatico_rpc.__pillar__["rpc"]["health"]["max_lag"] = max_lag
+    assert fanatico_rpc.checks()["rpc.sync"]["status"] == status
 
 
 def test_a_syncing_node_is_critical(chains):

@@ -6,7 +6,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_unit
-from tests.support import utils
+from tests.support.pillar import shipped
 
 PLAN = {"nodes": {"rpc1": {"address": "10.0.1.10", "roles": ["rpc", "etcd"]}}}
 SHOWN = """\
@@ -49,8 +49,7 @@ def configure_loader_modules():
     return {
         fanatico_unit: {
             "__opts__": {"id": "rpc1"},
-            "__pillar__": {"plan": PLAN},
-            "__utils__": utils("fanatico_plan", "fanatico_guard"),
+            "__pillar__": {"plan": PLAN, "heal": shipped("heal")},
         }
     }
 

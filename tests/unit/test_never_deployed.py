@@ -2,8 +2,10 @@
 
 import pytest
 
+import fanatico_master
+import fanatico_sweep
 from _runners import fanatico_heal as runner
-from _utils import fanatico_file, fanatico_guard, fanatico_history, fanatico_lock, fanatico_plan
+from tests.support.pillar import shipped
 
 
 class Fleet:
@@ -36,17 +38,9 @@ class Fleet:
 @pytest.fixture
 def fleet(plan, tmp_path, monkeypatch):
     made = Fleet(plan)
-    utils = {
-        "fanatico_master.plan": lambda opts: plan,
-        "fanatico_plan.address": fanatico_plan.address,
-        "fanatico_plan.nodes": fanatico_plan.nodes,
-        "fanatico_sweep.ask": made.ask,
-        **{f"fanatico_guard.{name}": one for name, one in vars(fanatico_guard).items() if callable(one)},
-        **{f"fanatico_file.{name}": one for name, one in vars(fanatico_file).items() if callable(one)},
-        **{f"fanatico_history.{name}": one for name, one in vars(fanatico_history).items() if callable(one)},
-        **{f"fanatico_lock.{name}": one for name, one in vars(fanatico_lock).items() if callable(one)},
-    }
-    monkeypatch.setattr(runner, "__utils__", utils, raising=False)
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: ({"heal": shipped("heal")}, []))
+    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
     monkeypatch.setattr(runner, "__opts__", {"fanatico_home": str(tmp_path)}, raising=False)
     monkeypatch.setattr(
         runner,

@@ -8,7 +8,8 @@ import time
 import pytest
 import salt.utils.x509 as x509util
 
-from _utils import fanatico_authority, fanatico_pki
+import fanatico_authority
+import fanatico_pki
 from tests.support import pki
 
 DAY = 86400
@@ -180,27 +181,23 @@ def test_time_alone_makes_one_due(wanted, authority):
 
 # --- the authorities
 
-NAMES = ["etcd", "service"]
-
-
-def make(name):
-    return fanatico_pki.new_authority(f"test {name}")
+NAMES, OWNER = ["etcd", "service"], "test"
 
 
 def read(directory):
-    return fanatico_authority.read(directory, NAMES, fanatico_pki.facts)
+    return fanatico_authority.read(directory, NAMES)
 
 
 @pytest.fixture
 def directory(tmp_path):
     folder = tmp_path / "ca"
-    assert fanatico_authority.ensure(folder, NAMES, make) == NAMES
+    assert fanatico_authority.ensure(folder, NAMES, OWNER) == NAMES
     return folder
 
 
 def test_they_are_made_once_and_for_root_alone(directory):
     before = read(directory)
-    assert fanatico_authority.ensure(directory, NAMES, make) == []
+    assert fanatico_authority.ensure(directory, NAMES, OWNER) == []
     assert read(directory) == before
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.glob("*.key")} == {0o600}
@@ -209,7 +206,7 @@ def test_they_are_made_once_and_for_root_alone(directory):
 def test_replacing_one_is_never_a_jump(directory):
     """At each step everybody trusts whoever may have signed the others' certificates."""
     old = read(directory)
-    assert fanatico_authority.prepare(directory, NAMES, make) == NAMES
+    assert fanatico_authority.prepare(directory, NAMES, OWNER) == NAMES
     both = read(directory)
     assert both["issuer"] == old["issuer"]
     assert all(old["trust"][name] in both["trust"][name] for name in NAMES)
@@ -226,8 +223,8 @@ def test_replacing_one_is_never_a_jump(directory):
 
 
 def test_every_step_can_be_taken_again(directory):
-    fanatico_authority.prepare(directory, NAMES, make)
-    assert fanatico_authority.prepare(directory, NAMES, make) == []
+    fanatico_authority.prepare(directory, NAMES, OWNER)
+    assert fanatico_authority.prepare(directory, NAMES, OWNER) == []
     fanatico_authority.switch(directory, NAMES)
     after = read(directory)
     assert fanatico_authority.switch(directory, NAMES) == []
@@ -235,7 +232,7 @@ def test_every_step_can_be_taken_again(directory):
 
 
 def test_a_switch_that_broke_off_is_finished(directory, monkeypatch):
-    fanatico_authority.prepare(directory, NAMES, make)
+    fanatico_authority.prepare(directory, NAMES, OWNER)
     due = fanatico_pki.facts((directory / "etcd.next.crt").read_text())
     (directory / "etcd.next.key").replace(directory / "etcd.key")  # as far as it came
     fanatico_authority.switch(directory, NAMES)
@@ -245,11 +242,10 @@ def test_a_switch_that_broke_off_is_finished(directory, monkeypatch):
 
 def test_ones_own_is_taken(tmp_path, directory):
     own = pki.Authority("our company")
-    fault = fanatico_pki.authority_fault
-    assert fanatico_authority.bring(tmp_path / "new", "etcd", own.key, own.certificate, fault) is True
-    assert fanatico_authority.bring(directory, "etcd", own.key, own.certificate, fault) is False
+    assert fanatico_authority.bring(tmp_path / "new", "etcd", own.key, own.certificate) is True
+    assert fanatico_authority.bring(directory, "etcd", own.key, own.certificate) is False
     assert own.certificate.strip() in read(directory)["trust"]["etcd"]
-    fanatico_authority.prepare(directory, NAMES, make)
+    fanatico_authority.prepare(directory, NAMES, OWNER)
     fanatico_authority.switch(directory, NAMES)
     assert read(directory)["issuer"]["etcd"] == fanatico_pki.facts(own.certificate)["id"]
 
@@ -257,12 +253,11 @@ def test_ones_own_is_taken(tmp_path, directory):
 def test_what_is_no_authority_is_not(directory):
     own, other = pki.Authority("our company"), pki.Authority("another")
     leaf, key = own.issue()
-    fault = fanatico_pki.authority_fault
     for pair, said in (
         ((other.key, own.certificate), "not that of the certificate"),
         ((key, leaf), "not one of an authority"),
         (("rubbish", own.certificate), "cannot be read"),
     ):
         with pytest.raises(ValueError, match=said):
-            fanatico_authority.bring(directory, "etcd", *pair, fault)
+            fanatico_authority.bring(directory, "etcd", *pair)
     assert read(directory)["stage"] == {"etcd": "", "service": ""}

@@ -7,8 +7,8 @@ import weakref
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import fanatico_master
 import salt.minion
-from _utils import fanatico_master, fanatico_validate
 from tests.support import REPO
 
 PLAN = (REPO / "pillar" / "plan.sls").read_text()
@@ -30,7 +30,6 @@ def runner(tmp_path):
         "__name__": "salt.loaded.ext.runners.fanatico_example",
         "__virtualname__": "fanatico",
         "__opts__": {"pillar_roots": {"base": [str(tmp_path)]}},
-        "__utils__": {"fanatico_validate.faults": fanatico_validate.faults},
         "json": json,
         "elsewhere": json.dumps,
         "__jid_event__": weakref.proxy(type("Bus", (), {})()),  # of an earlier job, which is gone

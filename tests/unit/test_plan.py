@@ -5,9 +5,10 @@ import json
 import pytest
 import yaml
 
+import fanatico_plan
+import fanatico_validate
 from _modules import fanatico_plan as module
-from _utils import fanatico_plan, fanatico_validate
-from tests.support import REPO, utils
+from tests.support import REPO
 
 PLANS = {
     path.stem: yaml.safe_load(path.read_text())["plan"]
@@ -21,7 +22,6 @@ def configure_loader_modules(plan):
         module: {
             "__opts__": {"id": "db1"},
             "__pillar__": {"plan": plan},
-            "__utils__": utils("fanatico_plan"),
         }
     }
 
@@ -140,3 +140,10 @@ def test_names_agree():
     assert sorted(schema["properties"]["secrets"]["properties"]) == sorted(
         fanatico_plan.secret_names(fanatico_plan.ROLES)
     )
+
+
+def test_a_setting_has_no_default_but_the_shipped_one():
+    pillar = {"etcd": {"data_dir": "/data", "users": [], "version": None}}
+    assert [fanatico_plan.setting(pillar, f"etcd:{name}") for name in pillar["etcd"]] == ["/data", [], None]
+    with pytest.raises(ValueError, match=r"^etcd:log_level is not in the pillar .* pillar/etcd\.sls has it"):
+        fanatico_plan.setting(pillar, "etcd:log_level")

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tests.support import program
 
 agent = program("salt/rpc/files/rpc_agent.py")
-SETTINGS = agent.Settings(own="a", node=[], agents={}, drained="", max_lag=3, max_jump=1000)
+HEALTH = {"block_time": 2, "max_lag": 3, "max_jump": 1000, "min_peers": 0}
+SETTINGS = agent.Settings(own="a", node=[], agents={}, drained="", **HEALTH)
 
 
 def node(head, syncing=False, peers=None, still=1.0):
@@ -194,6 +195,7 @@ def running(tmp_path, node_port, agents=()):
         "node": ["127.0.0.1", node_port],
         "agents": {name: list(place) for name, place in dict(agents).items()},
         "drained": str(tmp_path / "drained"),
+        **HEALTH,
     }
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     # A shell puts the socket where systemd does.

@@ -5,8 +5,10 @@ import types
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_drill
+import fanatico_master
+import fanatico_sweep
 from _runners import fanatico_drill as runner
-from _utils import fanatico_drill, fanatico_guard, fanatico_master, fanatico_plan
 
 UNITS = {"haproxy1": ["haproxy.service", "keepalived.service"], "db1": ["patroni.service"]}
 FIGURES = {"write_gap": 1.73, "read_gap": 0.05, "acknowledged": 900, "unknown": 2, "lost": 0}
@@ -74,24 +76,16 @@ class Master:
 @pytest.fixture
 def master(plan, monkeypatch):
     one = Master(plan)
-    utils = {
-        "fanatico_master.plan": lambda opts: plan,
-        "fanatico_master.refuse": fanatico_master.refuse,
-        "fanatico_master.compiled": lambda opts, node: ({"rpc": {"ws": "native", "follow": False}}, []),
-        "fanatico_plan.get": fanatico_plan.get,
-        "fanatico_drill.refusal": fanatico_drill.refusal,
-        "fanatico_drill.sentence": fanatico_drill.sentence,
-        "fanatico_guard.units": fanatico_guard.units,
-        "fanatico_plan.nodes": fanatico_plan.nodes,
-        "fanatico_plan.roles": fanatico_plan.roles,
-        "fanatico_sweep.ask": one.ask,
-    }
+    pillar = {"rpc": {"ws": "native", "follow": False}}
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: (pillar, []))
+    monkeypatch.setattr(fanatico_sweep, "ask", one.ask)
     runners = {
         "fanatico.status": one.status,
         "fanatico.lock": lambda purpose, wait: one.said.append(("lock", purpose)),
         "fanatico.unlock": lambda reason, host: one.said.append(("unlock", host, reason)),
     }
-    for name, value in (("__utils__", utils), ("__salt__", runners), ("__opts__", {})):
+    for name, value in (("__salt__", runners), ("__opts__", {})):
         monkeypatch.setattr(runner, name, value, raising=False)
     monkeypatch.setattr(
         runner, "time", types.SimpleNamespace(sleep=lambda _: None, monotonic=iter(range(10**6)).__next__)

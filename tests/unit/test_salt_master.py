@@ -1,6 +1,10 @@
 """What the Salt master takes from a minion: what it says in its own name."""
 
+import importlib
 import importlib.util
+import os
+import sys
+import types
 
 import pytest
 from hypothesis import given
@@ -160,3 +164,51 @@ def test_whom_a_job_asked_is_what_salt_has_kept(tmp_path):
 def test_no_other_job_is_known(job):
     asked = module.asked_by({"cachedir": "/nonexistent", "hash_type": "sha256"})
     assert asked(job) is None
+
+
+class TestTree:
+    """A process that lives on takes up a tree that has changed."""
+
+    @pytest.fixture
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        monkeypatch.setattr(sys, "modules", dict(sys.modules))
+        (tmp_path / "_utils").mkdir()
+        return tmp_path / "_utils"
+
+    def write(self, path, text, stamp):
+        path.write_text(text)
+        os.utime(path, (stamp, stamp))
+        importlib.invalidate_caches()  # as Salt's loader does after each file
+
+    def test_what_has_changed_and_what_imports_it_is_imported_anew(self, folder):
+        self.write(folder / "tree_one.py", "import tree_two", 1)
+        self.write(folder / "tree_two.py", "told = 1", 1)
+        tree = module.Tree()
+        tree.follow([str(folder)])
+        before = importlib.import_module("tree_one")
+        tree.follow([str(folder)])
+        assert importlib.import_module("tree_one") is before
+        self.write(folder / "tree_two.py", "told = 2", 2)
+        tree.follow([str(folder)])
+        after = importlib.import_module("tree_one")
+        assert (before.tree_two.told, after.tree_two.told) == (1, 2)
+
+    def test_what_is_gone_cannot_be_imported_any_more(self, folder):
+        self.write(folder / "tree_gone.py", "", 1)
+        tree = module.Tree()
+        tree.follow([str(folder)])
+        importlib.import_module("tree_gone")
+        (folder / "tree_gone.py").unlink()
+        importlib.invalidate_caches()
+        tree.follow([str(folder)])
+        with pytest.raises(ImportError):
+            importlib.import_module("tree_gone")
+
+    def test_it_is_followed_before_salt_makes_loaders(self, folder):
+        self.write(folder / "tree_three.py", "told = 3", 1)
+        loader = types.SimpleNamespace(utils=lambda opts, context=None: (opts, context))
+        module.Tree().watch(loader)
+        opts = {"module_dirs": [str(folder.parent)]}
+        assert loader.utils(opts, context=1) == (opts, 1)
+        assert importlib.import_module("tree_three").told == 3

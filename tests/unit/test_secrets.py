@@ -17,8 +17,10 @@ import salt.pillar
 import yaml
 from salt.exceptions import CommandExecutionError
 
-from _utils import fanatico_pki, fanatico_plan, fanatico_secrets
-from tests.support import REPO, pillar, pki
+import fanatico_pki
+import fanatico_plan
+import fanatico_secrets
+from tests.support import MODULES, REPO, pillar, pki
 
 NAMES = fanatico_plan.secret_names(fanatico_plan.ROLES)
 STRONG = "k9.Wq~3xZ_b7Tn+Rv2"
@@ -142,7 +144,7 @@ def master(tmp_path, gpg_home):
             extension_modules=str(tmp_path / "extmods"),
             file_roots={"base": [str(REPO / "salt")]},
             pillar_roots={"base": [str(pillar.build(tmp_path / "pillar", plan, site, with_secrets=False))]},
-            module_dirs=[str(REPO)],
+            module_dirs=MODULES,
             gpg_keydir=gpg_home,
             pillar_dirs=[str(REPO / "_pillar")],
             ext_pillar=[

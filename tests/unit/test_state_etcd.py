@@ -9,9 +9,9 @@ import pytest
 import yaml
 from salt.exceptions import CommandExecutionError
 
+import fanatico_etcd_plan as decision
 from _modules import fanatico_etcd as module
 from _states import fanatico_etcd
-from _utils import fanatico_etcd_plan as decision
 
 URLS = {f"etcd{n}": f"https://10.0.3.{9 + n}:2380" for n in (1, 2, 3)}
 STEADY = {"name": "etcd3", "initial-cluster-state": "existing", "heartbeat-interval": 100}
@@ -121,11 +121,10 @@ class TestExplain:
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils):
+def configure_loader_modules(plan):
     dunders = {
         "__opts__": {"id": "etcd3", "test": False},
         "__pillar__": {"plan": plan, "secrets": {"ETCD_CLUSTER_TOKEN": "t" * 32}},
-        "__utils__": all_utils,
     }
     return {fanatico_etcd: dunders}
 

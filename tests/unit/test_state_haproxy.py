@@ -45,14 +45,14 @@ def opts():
 
 
 @pytest.fixture
-def configure_loader_modules(haproxy, opts, all_utils):
+def configure_loader_modules(haproxy, opts):
     salt = {
         "service.status": lambda name: haproxy.up,
         "service.reload": haproxy.reload,
         "fanatico_haproxy.certificates": haproxy.certificates,
         "fanatico_haproxy.take_up": haproxy.take_up,
     }
-    return {state: {"__opts__": opts, "__salt__": salt, "__utils__": all_utils}}
+    return {state: {"__opts__": opts, "__salt__": salt}}
 
 
 def test_a_certificate_is_taken_up_without_a_reload(haproxy):

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError
 
+import fanatico_diff
+import fanatico_patroni_plan
 from _modules import fanatico_etcd, fanatico_patroni, fanatico_postgres
 from _states import fanatico_patroni as state
-from _utils import fanatico_diff, fanatico_patroni_plan
+from tests.support import pillar
 
 KEY = "/service/fanatico-l1/initialize"
 SECRETS = {
@@ -194,15 +196,31 @@ def test_a_patroni_without_quorum_commit_is_given_what_comes_nearest(wanted, ver
     assert fanatico_patroni_plan.synchronous_mode(wanted, version) == understood
 
 
+def test_what_follows_from_the_version_of_postgresql():
+    shipped = {name: pillar.shipped(name) for name in ("patroni", "postgresql")}
+    own = fanatico_patroni_plan.postgresql(shipped)
+    assert (own["data_dir"], own["bin_dir"]) == ("/var/lib/postgresql/17/main", "/usr/lib/postgresql/17/bin")
+    shipped["postgresql"].update(version=15, parameters={"jit": None, "reserved_connections": 3, "port": 1})
+    own = fanatico_patroni_plan.postgresql(shipped)
+    assert (own["data_dir"], own["bin_dir"]) == ("/var/lib/postgresql/15/main", "/usr/lib/postgresql/15/bin")
+    assert own["parameters"] == {"port": 1}, "the one is PostgreSQL's to choose, the other is new in 16"
+    shipped["postgresql"]["data_dir"] = "/data"
+    assert fanatico_patroni_plan.postgresql(shipped)["data_dir"] == "/data"
+    config = fanatico_patroni_plan.dynamic(shipped, {"ttl": 20}, "3.3.6-1")
+    assert (config["ttl"], config["synchronous_mode"]) == (20, True)
+    assert config["postgresql"] == {"use_pg_rewind": True, "use_slots": True, "parameters": {"port": 1}}
+    assert fanatico_patroni_plan.completed(shipped)["postgresql"]["data_dir"] == "/data"
+    assert fanatico_patroni_plan.completed({}) == {}
+
+
 @pytest.fixture
-def configure_loader_modules(plan, all_utils):
+def configure_loader_modules(plan):
     plan = copy.deepcopy(plan)
     plan["timing"] = {"patroni": {"loop_wait": 0}}
     return {
         state: {
             "__opts__": {"id": "db3", "test": False},
             "__pillar__": {"plan": plan, "secrets": dict(SECRETS)},
-            "__utils__": all_utils,
         }
     }
 

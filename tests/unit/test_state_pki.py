@@ -10,10 +10,12 @@ from unittest.mock import Mock
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_file
+import fanatico_pki
 from _modules import fanatico_pki as module
 from _states import fanatico_pki as state
-from _utils import fanatico_pki
 from tests.support import pki
+from tests.support.pillar import shipped
 
 NODE, ROLE = "db1", "patroni"
 
@@ -41,6 +43,7 @@ def pillar(plan, authorities):
     return {
         "plan": plan,
         "pki": {
+            **shipped("pki"),
             "trust": {name: one.certificate for name, one in authorities.items()},
             "issuer": {name: found["id"] for name, found in facts.items()},
         },
@@ -64,7 +67,7 @@ def master(plan, authorities):
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils, opts, pillar, master, folder):
+def configure_loader_modules(plan, opts, pillar, master, folder):
     keys = {}
 
     def new_key(algo, keysize):
@@ -80,7 +83,7 @@ def configure_loader_modules(plan, all_utils, opts, pillar, master, folder):
         "x509.get_public_key": lambda key: key,
         "x509.create_certificate": master,
     }
-    dunders = {"__opts__": opts, "__pillar__": pillar, "__utils__": all_utils, "__salt__": salt}
+    dunders = {"__opts__": opts, "__pillar__": pillar, "__salt__": salt}
     return {state: dunders, module: dunders}
 
 
@@ -89,7 +92,7 @@ def test_the_daemon_enters_the_folder_of_a_key_that_is_roots(tmp_path, monkeypat
     chown, replace = Mock(), Mock()
     monkeypatch.setattr(state.pwd, "getpwnam", users.__getitem__)
     monkeypatch.setattr(state.os, "chown", chown)
-    monkeypatch.setitem(state.__utils__, "fanatico_file.replace", replace)
+    monkeypatch.setattr(fanatico_file, "replace", replace)
     path = tmp_path / "pki" / "etcd-health.key"
     state._write(path, "text", "root", "etcd", 0o600)
     chown.assert_called_once_with(path.parent, 0, 7)

@@ -6,9 +6,9 @@ from unittest.mock import Mock
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_scram
 from _modules import fanatico_patroni, fanatico_postgres
 from _states import fanatico_postgres as state
-from _utils import fanatico_scram
 
 PASSWORD = "correct horse battery staple"
 
@@ -44,12 +44,11 @@ class TestVerifier:
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils):
+def configure_loader_modules(plan):
     return {
         state: {
             "__opts__": {"id": "db1", "test": False},
             "__pillar__": {"plan": plan, "secrets": {"THE_SECRET": PASSWORD}},
-            "__utils__": all_utils,
         }
     }
 

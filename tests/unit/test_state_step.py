@@ -4,8 +4,7 @@ import logging
 
 import pytest
 
-from _states import fanatico_step as step
-from tests.support import utils
+from _runners._states import fanatico_step as step
 
 SAME = {"file_|-a_|-a_|-managed": {"result": True, "changes": {}, "comment": ""}}
 MOVED = {"file_|-a_|-a_|-managed": {"result": True, "changes": {"diff": "New file"}, "comment": ""}}
@@ -49,7 +48,6 @@ def configure_loader_modules(salt, journal):
             "__salt__": asked,
             "__opts__": opts,
             "__low__": {"__id__": "Bring it up"},
-            "__utils__": utils("fanatico_steps", "fanatico_attend"),
             "__pillar__": {"plan": {"nodes": {}}},
         }
     }

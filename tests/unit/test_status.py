@@ -1,19 +1,19 @@
-"""The cluster as a whole: what reports of all nodes come to, how it is shown, and how a sweep ends."""
+"""The cluster as a whole: what reports of all nodes come to, and how it is shown."""
 
 import copy
 import time
-import types
 
 import pytest
-import salt.client
 from salt.exceptions import CommandExecutionError
 
+import fanatico_cluster
+import fanatico_master
+import fanatico_sweep
+import fanatico_verdict
 from _output import fanatico as table
 from _runners import fanatico_minions, fanatico_status
-from _utils import fanatico_cluster, fanatico_sweep, fanatico_verdict
 
 NOW = time.time()
-SAY = {word: getattr(fanatico_verdict, word) for word in fanatico_verdict.STATUSES}
 MEMBERS = [
     {"name": "db1", "role": "leader", "state": "running", "timeline": 3},
     {"name": "db2", "role": "replica", "state": "streaming", "timeline": 3, "lag": 0},
@@ -22,7 +22,7 @@ MEMBERS = [
 
 
 def report(facts):
-    health = {"status": "ok", "roles": [], "checks": {"node.units": SAY["ok"]()}, "took_ms": 40}
+    health = {"status": "ok", "roles": [], "checks": {"node.units": fanatico_verdict.ok()}, "took_ms": 40}
     return {"health": health, "facts": facts, "time": NOW}
 
 
@@ -51,7 +51,7 @@ def reports(plan):
 @pytest.fixture
 def judge(plan, reports):
     def judge(*names):
-        checks = fanatico_cluster.judge(plan, reports, SAY, NOW - 60, time.time())
+        checks = fanatico_cluster.judge(plan, reports, NOW - 60, time.time())
         bad = {name: check["status"] for name, check in checks.items() if check["status"] != "ok"}
         return (bad, *(checks[name] for name in names)) if names else bad
 
@@ -103,7 +103,9 @@ def test_a_primary_that_patroni_does_not_know(judge, reports):
 
 
 def test_a_primary_whose_commits_wait(judge, reports):
-    reports["db1"]["health"]["checks"]["postgres.write"] = SAY["critical"](False, "every commit waits", "do")
+    reports["db1"]["health"]["checks"]["postgres.write"] = fanatico_verdict.critical(
+        False, "every commit waits", "do"
+    )
     bad, primary = judge("primary")
     assert bad == {"primary": "critical"}
     assert primary["detail"] == "db1: every commit waits"
@@ -192,7 +194,7 @@ def test_a_clock_that_is_off(judge, reports):
 
 def test_roles_that_the_plan_lacks_are_not_judged(plan, reports):
     plan = {**plan, "nodes": {"etcd1": plan["nodes"]["etcd1"]}}
-    checks = fanatico_cluster.judge(plan, {"etcd1": reports["etcd1"]}, SAY, NOW, NOW)
+    checks = fanatico_cluster.judge(plan, {"etcd1": reports["etcd1"]}, NOW, NOW)
     assert checks.keys() == {"nodes", "etcd", "clocks"}
 
 
@@ -207,22 +209,16 @@ def answers(reports):
 
 
 @pytest.fixture
-def configure_loader_modules(plan, all_utils, answers, tmp_path):
-    def refuse(message):
-        raise CommandExecutionError(message)
+def configure_loader_modules(plan, answers, tmp_path, monkeypatch):
+    def ask(opts, ids, function, args, timeout):
+        return {name: answers[name] for name in ids if name in answers}
 
-    patched = {
-        **all_utils,
-        "fanatico_master.plan": lambda opts: plan,
-        "fanatico_master.refuse": refuse,
-        "fanatico_sweep.ask": lambda opts, ids, function, args, timeout: {
-            name: answers[name] for name in ids if name in answers
-        },
-    }
+    monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
+    monkeypatch.setattr(fanatico_sweep, "ask", ask)
     opts = {"pki_dir": str(tmp_path), "color": False}
     return {
-        fanatico_status: {"__utils__": patched, "__opts__": opts, "__context__": {}},
-        fanatico_minions: {"__utils__": patched, "__opts__": opts},
+        fanatico_status: {"__opts__": opts, "__context__": {}},
+        fanatico_minions: {"__opts__": opts},
         table: {"__opts__": opts},
     }
 
@@ -254,7 +250,7 @@ def test_nodes_that_are_silent_or_broke_say_so(answers):
 def test_the_table_of_a_status(answers):
     del answers["rpc1"]
     answers["db1"]["health"].update(
-        status="degraded", checks={"patroni.pause": SAY["degraded"](1, "paused", "resume")}
+        status="degraded", checks={"patroni.pause": fanatico_verdict.degraded(1, "paused", "resume")}
     )
     text = table.output(fanatico_status.status())
     lines = [" ".join(line.split()) for line in text.splitlines()]
@@ -267,7 +263,12 @@ def test_the_table_of_a_status(answers):
 
 
 def test_the_table_of_health():
-    health = {"status": "ok", "roles": ["etcd"], "checks": {"etcd.quorum": SAY["ok"]("3/3")}, "took_ms": 41}
+    health = {
+        "status": "ok",
+        "roles": ["etcd"],
+        "checks": {"etcd.quorum": fanatico_verdict.ok("3/3")},
+        "took_ms": 41,
+    }
     assert (
         table.output({"etcd1": health}) == "  etcd1        ok        etcd         1 of 1 checks hold, 41 ms"
     )
@@ -278,7 +279,7 @@ def test_the_table_in_colour(monkeypatch):
     health = {
         "status": "critical",
         "roles": ["etcd"],
-        "checks": {"a": SAY["critical"](0, "down", "up")},
+        "checks": {"a": fanatico_verdict.critical(0, "down", "up")},
         "took_ms": 1,
     }
     assert "\x1b[" in table.output({"etcd1": health})
@@ -332,44 +333,3 @@ def test_a_minion_that_was_rejected_is_said_to_be(keys, answers, plan):
         CommandExecutionError, match="db3: its key was rejected on this master.*salt-key -d db3"
     ):
         fanatico_minions.wait_minions(0.1)
-
-
-class FakeClient:
-    """As much of LocalClient as a sweep uses: some minions answer, the others never do."""
-
-    def __init__(self, returns):
-        self.returns, self.event = list(returns.items()), self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        return False
-
-    def run_job(self, ids, function, arg, **options):
-        self.asked = (ids, function, arg, options)
-        return {"jid": "1", "minions": ids}
-
-    def get_event(self, wait, tag, **options):
-        assert tag == "salt/job/1/ret/"
-        if not self.returns:
-            time.sleep(wait)
-            return None
-        name, value = self.returns.pop(0)
-        return {"tag": f"{tag}{name}", "data": {"id": name, "return": value}}
-
-
-def test_a_sweep_ends_with_the_last_answer_or_with_the_time(monkeypatch):
-    client = FakeClient({"a": 1, "b": 2})
-    monkeypatch.setattr(salt.client, "get_local_client", lambda mopts: client)
-    started = time.monotonic()
-    assert fanatico_sweep.ask({}, ["a", "b"], "test.ping", (), 5) == {"a": 1, "b": 2}
-    assert time.monotonic() - started < 1
-    client.returns = [("a", 1)]
-    assert fanatico_sweep.ask({}, ["a", "b"], "test.ping", (), 0.2) == {"a": 1}
-    assert client.asked[3]["tgt_type"] == "list"
-
-
-def test_a_sweep_over_nobody_asks_nobody(monkeypatch):
-    monkeypatch.setattr(salt.client, "get_local_client", lambda mopts: types.SimpleNamespace())
-    assert fanatico_sweep.ask({}, [], "test.ping") == {}

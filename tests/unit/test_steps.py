@@ -8,8 +8,8 @@ import salt.config
 import salt.loader
 import salt.output
 
-from _utils import fanatico_steps as steps
-from tests.support import REPO
+import fanatico_steps as steps
+from tests.support import MODULES, REPO
 
 FILES = REPO / "tests" / "unit" / "files"
 RECORDED = json.loads((FILES / "deploy_again.json").read_text())
@@ -224,7 +224,7 @@ def printed(tmp_path):
     def printed(data, fun="state.orchestrate", **options):
         opts = salt.config.master_config(None)
         opts.update(
-            module_dirs=[str(REPO)],
+            module_dirs=MODULES,
             root_dir=str(tmp_path),
             cachedir=str(tmp_path),
             color=False,

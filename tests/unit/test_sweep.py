@@ -1,10 +1,13 @@
 """One question to many minions: an answer counts from whom was asked, and only if nobody gave another one in its name."""
 
 import contextlib
+import time
+import types
 
 import pytest
+import salt.client
 
-from _utils import fanatico_sweep
+import fanatico_sweep
 
 
 class Client:
@@ -51,3 +54,44 @@ def test_the_same_answer_twice_is_one(ask):
 @pytest.mark.parametrize("broken", [("db1",), ()])
 def test_an_event_without_an_answer_is_none(ask, broken):
     assert ask(broken, ("db2", 2)) == {"db2": 2}
+
+
+class FakeClient:
+    """As much of LocalClient as a sweep uses: some minions answer, the others never do."""
+
+    def __init__(self, returns):
+        self.returns, self.event = list(returns.items()), self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        return False
+
+    def run_job(self, ids, function, arg, **options):
+        self.asked = (ids, function, arg, options)
+        return {"jid": "1", "minions": ids}
+
+    def get_event(self, wait, tag, **options):
+        assert tag == "salt/job/1/ret/"
+        if not self.returns:
+            time.sleep(wait)
+            return None
+        name, value = self.returns.pop(0)
+        return {"tag": f"{tag}{name}", "data": {"id": name, "return": value}}
+
+
+def test_a_sweep_ends_with_the_last_answer_or_with_the_time(monkeypatch):
+    client = FakeClient({"a": 1, "b": 2})
+    monkeypatch.setattr(salt.client, "get_local_client", lambda mopts: client)
+    started = time.monotonic()
+    assert fanatico_sweep.ask({}, ["a", "b"], "test.ping", (), 5) == {"a": 1, "b": 2}
+    assert time.monotonic() - started < 1
+    client.returns = [("a", 1)]
+    assert fanatico_sweep.ask({}, ["a", "b"], "test.ping", (), 0.2) == {"a": 1}
+    assert client.asked[3]["tgt_type"] == "list"
+
+
+def test_a_sweep_over_nobody_asks_nobody(monkeypatch):
+    monkeypatch.setattr(salt.client, "get_local_client", lambda mopts: types.SimpleNamespace())
+    assert fanatico_sweep.ask({}, [], "test.ping") == {}

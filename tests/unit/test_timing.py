@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _utils import fanatico_timing, fanatico_validate
+import fanatico_timing
+import fanatico_validate
 from tests.support import REPO
 
 SCHEMA = json.loads((REPO / "pillar" / "schema.json").read_text())

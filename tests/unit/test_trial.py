@@ -2,7 +2,7 @@
 
 import pytest
 
-from _utils import fanatico_trial as trial
+import fanatico_trial as trial
 
 
 def test_values_are_quoted_and_what_is_null_is_left_out():

@@ -15,8 +15,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from _utils import fanatico_pki, fanatico_plan, fanatico_timing, fanatico_validate
-from tests.support import REPO, pillar
+import fanatico_pki
+import fanatico_plan
+import fanatico_timing
+import fanatico_validate
+from tests.support import MODULES, REPO, pillar
 
 SCHEMA = json.loads((REPO / "pillar" / "schema.json").read_text())
 PLANS = {
@@ -229,6 +232,10 @@ ONE_FAULT = [
         "plan:ports:rpc_ws: 22 is that of sshd too, and haproxy1 has both; give one of them another port",
     ),
     (
+        {"plan:ports:rpc_ws": 2222, "firewall:ssh_port": 2222},
+        "plan:ports:rpc_ws: 2222 is that of sshd too, and haproxy1 has both; give one of them another port",
+    ),
+    (
         {"plan:nodes:haproxy1:roles": ["haproxy", "patroni"], "plan:nodes:haproxy1:address": "10.0.0.12"},
         "plan:ports:postgres: 5432 is that of postgres_primary too, and haproxy1 has both; "
         "give one of them another port",
@@ -327,15 +334,15 @@ ONE_FAULT = [
         "patroni:dynamic:failsafe_mode: 'yes' is not true or false; should be true or false",
     ),
     (
-        {"postgresql:parameters": {"port": 5433}},
+        {"postgresql:parameters:port": 5433},
         "postgresql:parameters:port: has no effect here; the port is plan:ports:postgres",
     ),
     (
-        {"postgresql:parameters": {"fsync": False}},
+        {"postgresql:parameters:fsync": False},
         "postgresql:parameters:fsync: False would lose acknowledged writes in a crash; leave it out",
     ),
     (
-        {"postgresql:parameters": {"synchronous_commit": "local"}},
+        {"postgresql:parameters:synchronous_commit": "local"},
         "postgresql:parameters:synchronous_commit: local would lose acknowledged writes in a crash; leave it out",
     ),
     (
@@ -348,7 +355,7 @@ ONE_FAULT = [
         "postgresql:database: fanatico_proof is the cluster's own; give the application another name",
     ),
     (
-        {"postgresql:parameters": {"max_connections": 20}},
+        {"postgresql:parameters:max_connections": 20},
         "postgresql:parameters:max_connections: 20 leaves the application none: 20 are the cluster's own roles'",
     ),
     (
@@ -359,7 +366,7 @@ ONE_FAULT = [
     (
         {
             "postgresql:application": {"connections": 170},
-            "postgresql:parameters": {"reserved_connections": 30},
+            "postgresql:parameters:reserved_connections": 30,
         },
         "postgresql:application:connections: 170 and the 47 of the cluster's own roles are more than max_connections (200); "
         "use at most 153",
@@ -370,16 +377,16 @@ ONE_FAULT = [
         "the cluster's own: proofs would be kept out; use at least 388, or lower postgresql:application:connections",
     ),
     (
-        {"postgresql:parameters": {"max_connections": 1000}},
+        {"postgresql:parameters:max_connections": 1000},
         "haproxy:maxconn: 1024 leaves each port of the databases 512 connections, less than the application's 980",
     ),
     (
-        {"postgresql:parameters": {"max_wal_senders": 3}},
+        {"postgresql:parameters:max_wal_senders": 3},
         "postgresql:parameters:max_wal_senders: 3 is too few for 3 members: the other members stream, and a copy takes two; "
         "use at least 4",
     ),
     (
-        {"postgresql:parameters": {"max_replication_slots": 2}},
+        {"postgresql:parameters:max_replication_slots": 2},
         "postgresql:parameters:max_replication_slots: 2 is too few for 3 members: each member has one; use at least 3",
     ),
     (
@@ -468,13 +475,6 @@ def test_one_fault(changes, message):
 
 
 def test_the_limits_that_validation_counts_with_are_those_of_the_states():
-    ours = load(REPO / "salt/postgresql/defaults.yaml")["postgresql"]["parameters"]
-    limits = fanatico_validate._LIMITS
-    assert {name: ours[name] for name in limits if name in ours} == {
-        name: limits[name] for name in limits if name in ours
-    }
-    text = (REPO / "salt/postgresql/map.jinja").read_text()
-    assert f'setdefault("reserved_connections", {limits["reserved_connections"]})' in text
     unit = (REPO / "salt/edge/files/haproxy-edge.service.jinja").read_text()
     assert f"LimitNOFILE={fanatico_validate._EDGE_FILES}\n" in unit
     rules = (REPO / "salt/edge/files/rpc.cfg.jinja").read_text()
@@ -483,8 +483,15 @@ def test_the_limits_that_validation_counts_with_are_those_of_the_states():
     assert f"port_maxconn = haproxy.maxconn // {fanatico_validate._PORT_SHARE}" in template
 
 
+def test_a_parameter_that_is_left_to_postgresql_counts_with_its_own_default():
+    assert faults({"postgresql:parameters:jit": None}) == []
+    found = faults({"postgresql:parameters:max_connections": None, "postgresql:application:connections": 90})
+    assert len(found) == 1
+    assert "are more than max_connections (100)" in found[0]
+
+
 def test_a_database_node_counts_without_the_balancers_settings():
-    found = faults({"haproxy:maxconn": GONE, "postgresql:parameters": {"max_connections": 1000}})
+    found = faults({"haproxy:maxconn": GONE, "postgresql:parameters:max_connections": 1000})
     assert found == []
 
 
@@ -591,19 +598,6 @@ def test_schema_is_one():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((REPO / "salt").glob("*/defaults.yaml")), ids=lambda path: path.parent.name
-)
-def test_every_setting_a_component_reads_is_in_the_schema(path):
-    """A new key in a defaults.yaml needs its line in pillar/schema.json, or no operator could set it."""
-    defaults = load(path)
-    for component in defaults.values():
-        component.pop("bootstrap", None)  # orch.deploy passes it along; it is never written down
-    fixture = merge(whole(), defaults)
-    merge(fixture, copy.deepcopy(pillar.SITE))
-    assert fanatico_validate.faults(fixture, SCHEMA) == []
-
-
 def test_lab_overrides_are_in_the_schema():
     assert fanatico_validate.faults(merge(whole(), load(REPO / "lab" / "site.sls")), SCHEMA) == []
 
@@ -634,7 +628,7 @@ def validate(tmp_path):
             extension_modules=str(tmp_path / "extmods"),
             file_roots={"base": [str(tmp_path / "files")]},
             pillar_roots={"base": [str(root)]},
-            module_dirs=[str(REPO)],
+            module_dirs=MODULES,
             # What the balancers are not given is not missing.
             pillar_dirs=[str(REPO / "_pillar")],
             ext_pillar=[{"fanatico_withheld": {}}],

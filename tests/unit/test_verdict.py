@@ -7,7 +7,9 @@ import time
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from _utils import fanatico_http, fanatico_verdict, fanatico_wait
+import fanatico_http
+import fanatico_verdict
+import fanatico_wait
 from tests.support.peers import peers
 
 
@@ -47,7 +49,7 @@ def test_probes_run_side_by_side_and_a_hung_one_costs_one_timeout():
         "hung too": lambda: over.wait(10),
     }
     started = time.monotonic()
-    answers = fanatico_verdict.gather(probes, 0.3)
+    answers = fanatico_wait.gather(probes, 0.3)
     took = time.monotonic() - started
     over.set()
     assert took < 1
@@ -62,7 +64,7 @@ def test_probes_see_the_callers_context():
     """Salt keeps what a dunder means in a context variable."""
     variable = contextvars.ContextVar("variable", default="lost")
     variable.set("there")
-    answers = fanatico_verdict.gather({str(n): variable.get for n in range(8)}, 5)
+    answers = fanatico_wait.gather({str(n): variable.get for n in range(8)}, 5)
     assert {value for value, _ in answers.values()} == {"there"}
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from _runners import fanatico_watch as watch
-from tests.support import utils
 
 JID = "20260101000000000001"
 TITLES = {"fanatico.validate": ["Check the pillar"], "saltutil.sync_all": ["Hand out our modules"]}
@@ -41,7 +40,7 @@ class Bus:
 
 @pytest.fixture
 def configure_loader_modules():
-    return {watch: {"__utils__": utils("fanatico_steps")}}
+    return {watch: {}}
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ Read from `pillar/plan.sls` at each use, so there is nothing to generate and not
 """
 
 import pathlib
+import sys
 
 # By name: the renderer puts Salt's execution modules, of which it has none here, under the name `salt`.
-from salt.loader import utils as load_utils
 from salt.utils.crypt import pem_finger
 
 
@@ -20,12 +20,16 @@ def run():
     ``minion_opts`` tells a minion that is being installed which master is the right one, so that it need not trust
     the first that answers.
     """
-    utils = load_utils(__opts__)
-    plan = utils["fanatico_master.plan"](__opts__)
-    masters = utils["fanatico_plan.nodes"](plan, "master")
+    # A renderer has no utils on its path.
+    sys.path.extend(f"{folder}/_utils" for folder in __opts__["module_dirs"])
+    import fanatico_master
+    import fanatico_plan
+
+    plan = fanatico_master.plan(__opts__)
+    masters = fanatico_plan.nodes(plan, "master")
     options = {"master_finger": pem_finger(pathlib.Path(__opts__["pki_dir"], "master.pub"))}
     return {
         name: {"host": address, "minion_opts": options}
-        for name, address in utils["fanatico_plan.addresses"](plan).items()
+        for name, address in fanatico_plan.addresses(plan).items()
         if name not in masters
     }

@@ -6,12 +6,14 @@ Salt 3008 knows the sender of every message, and lets him speak for others all t
 (``resource_id``), be handed on as a syndic does (``_syndic_return``), or be fired as an event of any tag. There is no setting
 against it, so the one place that all messages of minions pass asks ``objection`` first. It also keeps the answer to any job,
 of any size, a job that nobody started included: a host that is lost could fill the disk, so ``Answers`` is asked about those.
-Salt is started unchanged otherwise.
+
+The master also takes up a tree that has changed without a restart (``Tree``). Salt is started unchanged otherwise.
 """
 
 import functools
 import logging
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -154,11 +156,55 @@ def guard(handlers):
     handlers.run_func = run_func
 
 
+class Tree:
+    """
+    What the tree's modules import (``_utils``, ``_runners/_utils``): on the path, and imported anew where a file has changed.
+
+    Salt loads a module from disk whenever it makes a loader, for each pillar that it compiles for example. What such a module
+    imports Python has once and for all, so a new module would get the old one, and only in processes that live long. And Salt
+    has these folders on the path only while it loads, which two threads of the reactor would take from each other.
+    """
+
+    def __init__(self):
+        self._known, self._lock = {}, threading.Lock()
+
+    def follow(self, folders):
+        """Put folders on the path; where their files are not those of the last call, have all of them imported anew."""
+        with self._lock:
+            sys.path.extend(folder for folder in folders if folder not in sys.path)
+            now = {path: stamp for folder in folders for path, stamp in self._stamps(folder)}
+            if now != self._known:
+                for path in {*now, *self._known}:
+                    sys.modules.pop(path.stem, None)
+            self._known = now
+
+    @staticmethod
+    def _stamps(folder):
+        for path in Path(folder).glob("*.py"):
+            try:
+                yield path, path.stat().st_mtime_ns
+            except FileNotFoundError:
+                continue  # somebody is just bringing in another tree
+
+    def watch(self, loader):
+        """Have it followed whenever Salt makes loaders: for each set of them it asks for that of the utils first."""
+        make = loader.utils
+
+        @functools.wraps(make)
+        def utils(opts, *args, **kwargs):
+            self.follow([f"{folder}/_utils" for folder in opts.get("module_dirs", [])])
+            return make(opts, *args, **kwargs)
+
+        loader.utils = utils
+
+
 if __name__ == "__main__":
+    import salt.loader
     import salt.scripts
 
     import salt.master
 
     guard(salt.master.AESFuncs)
+    Tree().watch(salt.loader)
     sys.argv[0] = "/opt/salt/bin/salt-master"
     salt.scripts.salt_master()

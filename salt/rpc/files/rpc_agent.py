@@ -42,10 +42,10 @@ class Settings:
     node: list
     agents: dict
     drained: str
-    block_time: float = 2.0
-    max_lag: int = 3
-    max_jump: int = 1000
-    min_peers: int = 0
+    block_time: float
+    max_lag: int
+    max_jump: int
+    min_peers: int
 
 
 def verdict(own, seen, settings):

@@ -1,9 +1,11 @@
 """What a module on a minion sees of its pillar, told in a way that gives no value away."""
 
+import fanatico_plan
+
 
 def read(path):
     """The value at *path*, read as our modules read it."""
-    return __utils__["fanatico_plan.get"](__pillar__, path)
+    return fanatico_plan.get(__pillar__, path)
 
 
 def length(path):

@@ -6,6 +6,9 @@ import time
 
 from salt.exceptions import SaltException
 
+import fanatico_gate
+import fanatico_master
+
 __virtualname__ = "fanatico_event"
 
 
@@ -30,21 +33,21 @@ def counts(host=None, kind="fault", every=4, burst=4, *_):
 
     .. code-block:: bash
 
-        salt-call --local fanatico_event.counts db1
+        salt-run salt.cmd fanatico_event.counts db1
     """
     if not isinstance(host, str) or host not in _nodes():
         return False
     memory = __context__.setdefault("fanatico_event", {}).setdefault(kind, {})
-    return __utils__["fanatico_gate.counts"](memory, host, time.monotonic(), every, burst)
+    return fanatico_gate.counts(memory, host, time.monotonic(), every, burst)
 
 
 def _nodes():
     """Return the nodes of the plan; of the last one that could be read while somebody edits it."""
     known = __context__.setdefault("fanatico_event.plan", {"stamp": None, "nodes": ()})
     try:
-        stamp = (__utils__["fanatico_master.root"](__opts__) / "plan.sls").stat().st_mtime_ns
+        stamp = (fanatico_master.root(__opts__) / "plan.sls").stat().st_mtime_ns
         if stamp != known["stamp"]:
-            nodes = frozenset(__utils__["fanatico_master.plan"](__opts__)["nodes"])
+            nodes = frozenset(fanatico_master.plan(__opts__)["nodes"])
             known.update(stamp=stamp, nodes=nodes)
     except (OSError, SaltException, TypeError, KeyError):
         pass  # as long as it cannot be read, nobody can be added or taken away

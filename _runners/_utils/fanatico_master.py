@@ -17,6 +17,8 @@ import salt.pillar
 import salt.template
 import salt.utils.yaml
 
+import fanatico_validate
+
 
 class Refusal(salt.exceptions.CommandExecutionError, salt.exceptions.NotImplemented):
     """
@@ -92,7 +94,7 @@ def _plan_faults(dunders):
     """Return what is wrong with the plan alone, by the dunders of a runner file."""
     opts = dunders["__opts__"]
     schema = json.loads((root(opts) / "schema.json").read_text(encoding="utf-8"))
-    found = dunders["__utils__"]["fanatico_validate.faults"]({"plan": plan(opts)}, schema)
+    found = fanatico_validate.faults({"plan": plan(opts)}, schema)
     return [fault for fault in found if fault.startswith("plan")]
 
 

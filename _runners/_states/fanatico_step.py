@@ -11,6 +11,9 @@ Salt's own count whatever a function or a runner returns as a change.
 import functools
 import logging
 
+import fanatico_attend
+import fanatico_steps
+
 __virtualname__ = "step"
 
 
@@ -57,7 +60,7 @@ def state(name, tgt, **kwargs):
     """
     ret = _attended("salt.state", name, tgt, **kwargs)
     for machine, states in ret["changes"].get("ret", {}).items():
-        for result in __utils__["fanatico_steps.services_that_failed"](states):
+        for result in fanatico_steps.services_that_failed(states):
             journal = _journal(machine, result["name"])
             result["comment"] = f"{result['comment']}\nThe last lines of its journal:\n{journal}"
     return _noted(ret)
@@ -80,10 +83,10 @@ def function(name, tgt, expect_minions=True, **kwargs):
     """
     ret = _attended("salt.function", name, tgt, expect_minions=expect_minions, **kwargs)
     answers = ret["changes"].get("ret", {})
-    changed, ret["return"] = __utils__["fanatico_steps.parted"](answers)
+    changed, ret["return"] = fanatico_steps.parted(answers)
     ret["changes"] = {"out": "highstate", "ret": changed} if changed else {}
     if ret["result"] is False:
-        reasons = __utils__["fanatico_steps.reasons"](ret["comment"], ret["return"])
+        reasons = fanatico_steps.reasons(ret["comment"], ret["return"])
         ret["comment"] = "\n".join(reasons) or ret["comment"]
     return _noted(ret)
 
@@ -103,9 +106,9 @@ def runner(name, acts=False, **kwargs):
     returned = ret["changes"].get("return")
     ret["changes"], ret["return"] = {}, returned
     if ret["result"] is False:
-        ret["comment"] = __utils__["fanatico_steps.message"](returned)
+        ret["comment"] = fanatico_steps.message(returned)
     elif acts:
-        ret["changes"] = __utils__["fanatico_steps.acted"](returned)
+        ret["changes"] = fanatico_steps.acted(returned)
     return _noted(ret)
 
 
@@ -120,14 +123,16 @@ def orchestration(name, **kwargs):
     """
     ret = __states__["salt.runner"]("state.orchestrate", mods=name, **kwargs)
     ret["name"] = name
-    returned, message = ret["changes"].get("return"), __utils__["fanatico_steps.message"]
+    returned = ret["changes"].get("return")
     data = returned.get("data") if isinstance(returned, dict) else None
     ret["changes"], ret["return"] = {}, returned if data is None else data
-    if data is not None and __utils__["fanatico_steps.differs"](data):
+    if data is not None and fanatico_steps.differs(data):
         ret["changes"], ret["return"] = {"out": "highstate", "ret": data}, {}
     if ret["result"] is False:
         reasons = [
-            message(said) for said in (data.values() if data else [returned]) if not isinstance(said, dict)
+            fanatico_steps.message(said)
+            for said in (data.values() if data else [returned])
+            if not isinstance(said, dict)
         ]
         ret["comment"] = "\n".join([f"{name} failed.", *reasons])
     return _noted(ret)
@@ -139,9 +144,7 @@ def _attended(kind, name, tgt, **kwargs):
     targets = [tgt] if isinstance(tgt, str) else tgt
     addresses = {node: nodes[node]["address"] for node in targets if node in nodes}
     call = functools.partial(__states__[kind], name, tgt, **kwargs)
-    attend = __utils__["fanatico_attend.attended"]
-    attend = getattr(attend, "func", attend)  # through the loader the call would have no dunders
-    ret, reason = attend(call, addresses, __opts__.get("pidfile", "/run/salt-master.pid"))
+    ret, reason = fanatico_attend.attended(call, addresses, __opts__.get("pidfile", "/run/salt-master.pid"))
     if reason:
         return {"name": name, "result": False, "comment": reason, "changes": {}}
     return ret

@@ -73,7 +73,8 @@ def faults(given, names):
     names
         The names that must be there.
     """
-    found, seen = [], {}
+    found: list[str] = []
+    seen: dict[str, str] = {}
     for name in names:
         value = given.get(name)
         if value is None:
@@ -96,7 +97,7 @@ def misplaced(given, allowed):
     allowed
         ``{node: [names of its roles' secrets]}``.
     """
-    seers = {}
+    seers: dict[str, list[str]] = {}
     for node, names in given.items():
         for name in names:
             if name not in allowed[node]:

@@ -41,7 +41,7 @@ def newest(path, limit, host=None):
             lines = handle.read().splitlines()
     except FileNotFoundError:
         return []
-    found = []
+    found: list[dict] = []
     for line in reversed(lines):
         if len(found) == limit:
             break

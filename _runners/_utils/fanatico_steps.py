@@ -1,8 +1,8 @@
 """
 What an orchestration did, step by step: read out of what Salt returns for it, and put into words. No I/O.
 
-Used by the steps themselves (_states/fanatico_step.py), by what shows them at the end (_output/highstate.py), and by what
-shows them as they happen (fanatico.watch, ./fanatico up): all of them say the same in the same words.
+Used by the steps themselves (_runners/_states/fanatico_step.py), by what shows them at the end (_output/highstate.py), and
+by what shows them as they happen (fanatico.watch, ./fanatico up): all of them say the same in the same words.
 """
 
 import re

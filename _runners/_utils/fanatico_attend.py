@@ -40,7 +40,7 @@ class Watch:
     def __init__(self, addresses, connected, answered, master):
         self._addresses, self._master = addresses, master
         self._looks = {"is not connected to the master": connected, "answers no ping": answered}
-        self._seen = {sign: {} for sign in self._looks}
+        self._seen: dict[str, dict[str, float]] = {sign: {} for sign in self._looks}
         self._first = master()
 
     def look(self, now):

@@ -1,0 +1,39 @@
+"""What a minion imports of `_utils` after it was handed out other files: jobs are forks of a process that lives on."""
+
+import importlib
+import os
+import sys
+
+import pytest
+
+from _grains import fanatico_utils
+
+
+@pytest.fixture
+def configure_loader_modules(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "utils")])
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    (tmp_path / "utils").mkdir()
+    return {fanatico_utils: {"__opts__": {"extension_modules": str(tmp_path)}}}
+
+
+def write(path, text, stamp):
+    path.write_text(text)
+    os.utime(path, (stamp, stamp))
+    importlib.invalidate_caches()  # as Salt's loader does after each file
+
+
+def test_files_that_were_handed_out_are_imported_anew(tmp_path):
+    path = tmp_path / "utils" / "handed_out.py"
+    write(path, "told = 1", 1)
+    before = importlib.import_module("handed_out")
+    write(path, "told = 2", 2)
+    assert fanatico_utils.imported_anew() == {}
+    after = importlib.import_module("handed_out")
+    assert (before.told, after.told) == (1, 2)
+
+
+def test_all_else_stays_as_it_is(tmp_path):
+    before = dict(sys.modules)
+    fanatico_utils.imported_anew()
+    assert sys.modules == before
