@@ -12,11 +12,12 @@ The state is one dict, kept by the caller between calls; times are epoch seconds
 ``mistaken``
     ``{"rpc1": [until, ...]}``, reports of a host that came to nothing, each with the time at which it is forgotten.
 ``refused``
-    ``{"etcd1/etcd.service": [when, kind]}``, the last refusal that was written down.
+    ``{"etcd1/etcd.service": [when, code]}``, the last refusal that was written down.
 ``frozen``
     ``{"reason": ..., "until": when}``, present while healing is switched off.
 """
 
+import dataclasses
 import re
 from typing import Any
 
@@ -105,6 +106,14 @@ HOUR = 3600
 SHARE = 1 / 3  # of the budget, for one host: it must not use up what the others may need
 MISTAKES = 20  # reports of one host within the window that come to nothing, before no more are asked for
 FORGOTTEN = 300  # seconds; who tells of a fault that stays does so every minute
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """Why nothing is done about a fault: a code for the history, decisions and tests, a text for people."""
+
+    code: str
+    text: str
 
 
 def drifted(entries):
@@ -283,50 +292,64 @@ def view(plan, role, answers):
 
 def lacking(what, host, seen):
     """
-    Return what would be missing with ``host`` out of service, as a sentence; empty where it can be spared.
+    Return what would be missing with ``host`` out of service, a ``Refusal``; None where it can be spared.
 
     seen
         What ``view`` returned.
     """
     others = [node for node in seen["well"] if node != host]
+    leader = seen["leader"]
     owed = REST[seen["role"]] if spares(what) == "rest" else spares(what)
     if owed == "quorum":
         majority = len(seen["nodes"]) // 2 + 1
         if len(others) < majority:
-            return f"only {len(others)} other members are well, and a majority is {majority}"
+            text = f"only {len(others)} other members are well, and a majority is {majority}"
+            return Refusal("no-majority", text)
     elif owed == "replica":
-        leader = seen["leader"]
-        if leader is None:
-            return "it is not beyond doubt who leads"
-        if leader == host:
-            return f"{host} leads: its data is never thrown away"
-        if leader not in others:
-            return f"{leader} leads and is not well: what {host} holds may be needed"
-        if len(seen["nodes"]) > 2 and len(others) < 2:
-            return f"no other replica is well: what {host} holds may be needed"
+        return _lacking_for_a_copy(host, seen, others)
     elif owed == "leader":
-        if seen["leader"] in (None, host):
-            return "it is not beyond doubt who leads"
-        if seen["leader"] not in others:
-            return f"{seen['leader']} leads and is not well: nobody could be followed"
+        if leader in (None, host):
+            return Refusal("leader-in-doubt", "it is not beyond doubt who leads")
+        if leader not in others:
+            return Refusal("leader-unwell", f"{leader} leads and is not well: nobody could be followed")
     elif owed == "successor":
-        if not [node for node in others if node != seen["leader"]]:
-            return "no replica is well that could take the lead"
+        if not [node for node in others if node != leader]:
+            return Refusal("no-successor", "no replica is well that could take the lead")
     elif owed == "another" and not others:
-        return "no other node of its role is well"
-    return ""
+        return Refusal("no-other-node", "no other node of its role is well")
+    return None
+
+
+def _lacking_for_a_copy(host, seen, others):
+    """Return what forbids to throw the data of ``host`` away and to copy the leader's, a ``Refusal`` or None."""
+    leader, needed = seen["leader"], f"what {host} holds may be needed"
+    if leader is None:
+        return Refusal("leader-in-doubt", "it is not beyond doubt who leads")
+    if leader == host:
+        return Refusal("leads-itself", f"{host} leads: its data is never thrown away")
+    if leader not in others:
+        return Refusal("leader-unwell", f"{leader} leads and is not well: {needed}")
+    if len(seen["nodes"]) > 2 and len(others) < 2:
+        return Refusal("no-other-replica", f"no other replica is well: {needed}")
+    return None
+
+
+def is_unit(what):
+    """Tell whether a fault is that of a unit; all others have a name of ``CURES``."""
+    return what not in CURES
 
 
 def unknown(host, what, roles, conf):
-    """Return why ``what`` is nothing that could be healed on ``host`` at all, as a sentence; empty where it could."""
+    """Return why ``what`` is nothing that could be healed on ``host`` at all, a ``Refusal``; None where it could."""
     if roles and what in [*units(roles, conf["units"]), *possible(roles)]:
-        return ""
-    return f"{plain(what)} is neither a unit that {plain(host)} has to keep running nor a fault it can have"
+        return None
+    text = f"{plain(what)} is neither a unit that {plain(host)} has to keep running nor a fault it can have"
+    return Refusal("unknown-fault", text)
 
 
 def refusal(now, host, what, roles, state, conf):
     """
-    Return why nothing must be done now about ``what`` on ``host``, as a sentence; empty when something may.
+    Return why nothing must be done now about ``what`` on ``host``, a ``Refusal``; None when something may.
 
     now
         Epoch seconds.
@@ -339,40 +362,70 @@ def refusal(now, host, what, roles, state, conf):
     conf
         The pillar's ``heal``.
     """
-    reason = unknown(host, what, roles, conf)
-    if reason:
-        return reason
+    return (
+        unknown(host, what, roles, conf)
+        or _switched_off(now, host, what, state, conf)
+        or _too_young(now, host, what, state, conf)
+        or _too_often(now, host, what, state, conf)
+        or _over_budget(now, host, state, conf)
+        or _too_soon(now, what, state, conf)
+    )
+
+
+def _switched_off(now, host, what, state, conf):
     frozen = state.get("frozen")
     if frozen and now < frozen["until"]:
-        return f"healing is frozen for another {round(frozen['until'] - now)} s: {frozen['reason']}"
+        text = f"healing is frozen for another {round(frozen['until'] - now)} s: {frozen['reason']}"
+        return Refusal("frozen", text)
     if not conf["attempts"]:
-        return "healing is switched off in the pillar: heal:attempts is 0"
+        return Refusal("switched-off", "healing is switched off in the pillar: heal:attempts is 0")
     asks = CURES.get(what, {}).get("asks")
     if asks and not conf[asks]:
-        return f"left to a person, since heal:{asks} is not set: look at {host}"
+        return Refusal("not-opted-in", f"left to a person, since heal:{asks} is not set: look at {host}")
+    return None
+
+
+def _too_young(now, host, what, state, conf):
     since, owed = now - state.get("seen", {}).get(f"{host}/{what}", [now])[0], lasting(what, conf)
-    if since < owed:
-        return f"that may be meant: it has lasted for {round(since)} s, and is ours after {owed} s"
+    if since >= owed:
+        return None
+    text = f"that may be meant: it has lasted for {round(since)} s, and is ours after {owed} s"
+    return Refusal("too-young", text)
+
+
+def _too_often(now, host, what, state, conf):
     # One that holds the lock for minutes gets less of them.
     window = max(conf["window"], 6 * timeout(what, conf))
     recent = _recent(state, host, what, now, window)
-    if len(recent) >= conf["attempts"]:
-        done, minutes = ("started" if "." in what else "treated"), round(window / 60)
-        look = f"`journalctl -u {what}` on {host}" if "." in what else "`salt-run fanatico.history`"
-        return f"already {done} {len(recent)} times in {minutes} minutes: look at it with {look}"
+    if len(recent) < conf["attempts"]:
+        return None
+    done, minutes = ("started" if is_unit(what) else "treated"), round(window / 60)
+    look = f"`journalctl -u {what}` on {host}" if is_unit(what) else "`salt-run fanatico.history`"
+    text = f"already {done} {len(recent)} times in {minutes} minutes: look at it with {look}"
+    return Refusal("attempts-spent", text)
+
+
+def _over_budget(now, host, state, conf):
     hour = {
         key: sum(now - when < HOUR for when in moments) for key, moments in state.get("attempts", {}).items()
     }
     of_host = sum(count for key, count in hour.items() if key.startswith(f"{host}/"))
     if of_host >= conf["budget"] * SHARE:
-        return f"{of_host} actions on {host} in an hour, its share of heal:budget: look at {host}, the others are healed"
+        text = f"{of_host} actions on {host} in an hour, its share of heal:budget: look at {host}, the others are healed"
+        return Refusal("share-spent", text)
     spent = sum(hour.values())
     if spent >= conf["budget"]:
-        return f"{spent} actions in an hour are all there may be (heal:budget): somebody has to look at the whole"
+        text = f"{spent} actions in an hour are all there may be (heal:budget): somebody has to look at the whole"
+        return Refusal("budget-spent", text)
+    return None
+
+
+def _too_soon(now, what, state, conf):
     when, last = state.get("disturbed", (now - conf["calm"], ""))
-    if spares(what) and now - when < conf["calm"]:
-        return f"one node at a time: {last} was {round(now - when)} s ago, and {conf['calm']} s have to pass"
-    return ""
+    if not spares(what) or now - when >= conf["calm"]:
+        return None
+    text = f"one node at a time: {last} was {round(now - when)} s ago, and {conf['calm']} s have to pass"
+    return Refusal("one-at-a-time", text)
 
 
 def told(state, host, what, now):
@@ -416,20 +469,21 @@ def attempted(state, host, what, now, window):
     return {**state, "disturbed": [now, f"{what} on {host}"]} if spares(what) else state
 
 
-def refused(state, host, what, now, reason, window):
+def refused(state, host, what, now, code, window):
     """
     Return ``(state, news)``: ``state`` with this refusal, and whether it is worth a line in the history.
 
     A beacon repeats itself while a fault stays; the same refusal is news once per ``window`` seconds.
+
+    code
+        The refusal's; its text holds counters and process ids.
     """
     key = f"{host}/{what}"
-    # Only the kind of refusal counts: the rest of the sentence holds counters and process ids.
-    kind = reason.split(":")[0].rstrip("0123456789 s")
     when, last = state.get("refused", {}).get(key, (0, ""))
-    if last == kind and now - when < window:
+    if last == code and now - when < window:
         return state, False
     kept = {name: one for name, one in state.get("refused", {}).items() if now - one[0] < window}
-    return {**state, "refused": {**kept, key: [now, kind]}}, True
+    return {**state, "refused": {**kept, key: [now, code]}}, True
 
 
 def frozen(state, now, seconds, reason):
