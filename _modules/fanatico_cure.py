@@ -18,6 +18,7 @@ import fanatico_aside
 import fanatico_etcd_plan
 import fanatico_file
 import fanatico_guard
+import fanatico_http
 import fanatico_patroni_plan
 import fanatico_plan
 import fanatico_wait
@@ -288,7 +289,7 @@ def _silent(unit, ask):
         ask()
     except CommandExecutionError as exc:
         # One that has just been started does not listen yet.
-        return str(exc) if "no answer within" in str(exc) else ""
+        return str(exc) if fanatico_http.unanswered(exc) else ""
     return ""
 
 

@@ -11,6 +11,7 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_aside
 import fanatico_guard
+import fanatico_http
 import fanatico_master
 import fanatico_patroni_plan
 import fanatico_sweep
@@ -18,6 +19,9 @@ from _beacons import fanatico as beacon
 from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
 from tests.support.pillar import shipped
+
+SILENCE = fanatico_http.NoAnswer("https://one: no answer within 1 s")
+REFUSED = CommandExecutionError("https://one: connection refused")
 
 
 class Node:
@@ -60,20 +64,20 @@ class Node:
         }
 
     def status(self, **_):
-        if isinstance(self.patroni, str):
-            raise CommandExecutionError(self.patroni)
+        if isinstance(self.patroni, Exception):
+            raise self.patroni
         return self.patroni
 
     def head(self, node=None, **_):
         if node:
             return self.best
-        if isinstance(self.heads, str):
-            raise CommandExecutionError(self.heads)
+        if isinstance(self.heads, Exception):
+            raise self.heads
         return self.heads[0]
 
     def call(self, method, params, timeout):
-        if isinstance(self.heads, str):
-            raise CommandExecutionError(self.heads)
+        if isinstance(self.heads, Exception):
+            raise self.heads
         return {"timestamp": hex(int(time.time() - self.block_age)), "number": hex(self.heads[0])}
 
     def act(self, name, then=lambda: None, answer=True):
@@ -173,13 +177,13 @@ def test_one_look_asks_each_service_once(node):
         )
     cure.symptoms()
     assert len(asked) == len(set(asked)) > 3
-    node.patroni = "https://one:8008/patroni: no answer within 1 s"
+    node.patroni = SILENCE
     assert list(cure.symptoms()) == ["patroni-hung"], "the next look asks again"
 
 
 def test_what_cannot_be_told_is_no_fault(node):
-    node.patroni = "https://one:8008/patroni: connection refused"
-    node.heads = "http://one:8545: connection refused"
+    node.patroni = REFUSED
+    node.heads = REFUSED
     assert cure.symptoms() == {}
 
 
@@ -190,7 +194,7 @@ def test_what_cannot_be_told_is_no_fault(node):
         ("etcd-data-lost", lambda node: (node.folder / "etcd/member/wal/0.wal").unlink()),
         (
             "patroni-hung",
-            lambda node: setattr(node, "patroni", "https://one:8008/patroni: no answer within 1 s"),
+            lambda node: setattr(node, "patroni", SILENCE),
         ),
         ("patroni-paused", lambda node: node.patroni.update(pause=True, role="primary")),
         ("replica-lost", lambda node: (node.folder / "pg/global/pg_control").unlink()),
@@ -198,7 +202,7 @@ def test_what_cannot_be_told_is_no_fault(node):
         ("disk-full", lambda node: node.disk.update(status="critical", detail="/ has 0.1 GiB free")),
         ("address-missing", lambda node: node.address.update(answers=False)),
         ("keepalived-hung", lambda node: setattr(node, "idle", 6.0)),
-        ("rpc-hung", lambda node: setattr(node, "heads", "http://one:8545: no answer within 1 s")),
+        ("rpc-hung", lambda node: setattr(node, "heads", SILENCE)),
         ("rpc-behind", lambda node: vars(node).update(block_age=60, best=9)),
         ("replica-astray", lambda node: node.patroni.update(replication_state=None)),
     ],
@@ -327,7 +331,7 @@ def test_an_address_that_this_node_holds_or_could_not_serve_is_not_missing(node)
 
 
 def test_a_process_that_is_not_there_does_not_hang(node):
-    node.patroni = "https://one:8008/patroni: no answer within 1 s"
+    node.patroni = SILENCE
     node.units["patroni.service"] = {"active": "activating"}
     assert cure.symptoms() == {}
 
@@ -342,7 +346,7 @@ def test_what_is_gone_already_is_left_alone(node):
     ("fault", "change", "act"),
     [
         ("etcd-full", lambda node: node.etcd_errors.append("alarm:NOSPACE"), "make_room"),
-        ("patroni-hung", lambda node: setattr(node, "patroni", "x: no answer within 1 s"), "kill"),
+        ("patroni-hung", lambda node: setattr(node, "patroni", SILENCE), "kill"),
         ("patroni-paused", lambda node: node.patroni.update(pause=True, role="primary"), "resume"),
     ],
 )
@@ -402,7 +406,7 @@ def test_a_firewall_that_was_flushed_is_seen(node, monkeypatch, rules, code, tab
 def test_a_chain_node_that_answers_late_is_not_hung(node, answers_within, hung):
     def head(peer=None, timeout=1):
         if answers_within > timeout:
-            raise CommandExecutionError(f"http://one:8545: no answer within {timeout} s")
+            raise SILENCE
         return 1
 
     cure.__salt__["fanatico_rpc.head"] = head
@@ -413,7 +417,7 @@ def test_a_chain_node_that_answers_late_is_not_hung(node, answers_within, hung):
 def test_the_beacon_does_not_wait_for_a_chain_node(node, owed, hung):
     def head(peer=None, timeout=1):
         assert timeout == 1, "the beacon watches everything else on this host"
-        raise CommandExecutionError("http://one:8545: no answer within 1 s")
+        raise SILENCE
 
     cure.__salt__["fanatico_rpc.head"] = head
     node.owed = owed
@@ -597,7 +601,7 @@ patroni.exceptions.PostgresConnectionException: Exceeded retry deadline
 def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
     node, monkeypatch, restarts, said, leader, emptied
 ):
-    node.patroni = "https://one:8008/patroni: connection refused"
+    node.patroni = REFUSED
     node.units["patroni.service"] = {"restarts": restarts}
     cure.__salt__["fanatico_patroni.leader"] = lambda: leader
     cure.__salt__["fanatico_patroni.cluster"] = lambda: {
