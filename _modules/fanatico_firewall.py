@@ -13,6 +13,7 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_firewall
 import fanatico_plan
+import fanatico_probe
 import fanatico_sweep
 import fanatico_wait
 
@@ -109,6 +110,43 @@ def barred():
         salt '*' fanatico_firewall.barred
     """
     return fanatico_firewall.barred(present()) if _untouched() else []
+
+
+def gone():
+    """
+    Return that somebody has flushed nftables, by hand or by its own unit; empty where our table is there, or never was.
+
+    Rules that were changed are shown by health, not undone.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_firewall.gone
+    """
+    if not present():
+        return ""
+    listed = fanatico_probe.run("nft", "list", "tables", "inet", timeout=5)
+    if listed.returncode or "table inet fanatico\n" in listed.stdout:
+        return ""
+    return "the table inet fanatico is not in the kernel: this host has no firewall"
+
+
+def load_again(timeout=30):
+    """
+    Load the rules again that were in force, and return what was done. ``fanatico_cure.apply`` looks before and after.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_firewall.load_again
+    """
+    fanatico_probe.run("systemctl", "restart", "fanatico-firewall", timeout=timeout)
+    return "the confirmed rules loaded again"
 
 
 def _untouched():

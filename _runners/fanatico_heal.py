@@ -9,6 +9,8 @@ from pathlib import Path
 import salt.utils.event
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import fanatico_duration
+import fanatico_faults
 import fanatico_file
 import fanatico_guard
 import fanatico_history
@@ -106,7 +108,7 @@ def heal(host, what, why="", roles=(), settings=None):
         # Its unit would not start, or start wrongly, with that.
         return heal(host, outcome["instead"], outcome["detail"], roles, conf)
     if outcome["running"] and not outcome["acted"]:
-        gone = "it runs again already" if fanatico_guard.is_unit(what) else "it is gone already"
+        gone = "it runs again already" if fanatico_faults.is_unit(what) else "it is gone already"
         refusal = _Refusal(outcome.get("code", "gone"), outcome["detail"] or gone)
         return _refuse(facts, refusal, conf, begun)
     if outcome["running"]:
@@ -254,8 +256,8 @@ def freeze(reason, duration="2h"):
         salt-run fanatico.freeze 'new disks for db2' 30m
     """
     try:
-        seconds = fanatico_guard.seconds(duration)
-    except ValueError as exc:
+        seconds = fanatico_duration.seconds(duration)
+    except fanatico_duration.NoDuration as exc:
         raise SaltInvocationError(f"duration: {exc}") from exc
     _change(fanatico_guard.frozen, time.time(), seconds, str(reason), afresh=True)
     _note("freeze", "frozen", reason=str(reason), seconds=seconds)
@@ -286,13 +288,11 @@ def _objection(host, what, roles, conf):
 
 def _left_to_a_person(facts):
     """Return why a fault is reported only, a refusal; None for one that is cured."""
-    left = fanatico_guard.left(facts["what"], facts["host"])
+    next_step = fanatico_faults.next_step(facts["what"], facts["host"])
+    if not next_step:
+        return None
     seen = facts["why"] or "reported by the host"
-    return (
-        _Refusal("left-to-a-person", f"not cured, nothing was touched: {seen}. Next: {left}")
-        if left
-        else None
-    )
+    return _Refusal("left-to-a-person", f"not cured, nothing was touched: {seen}. Next: {next_step}")
 
 
 def _bare_objection(host):
@@ -348,7 +348,7 @@ def _lacking(host, what, roles):
 
 def _cure(host, what, conf, owner):
     """Have the target look again, cure what is still wrong, and prove it; or leave it, where a person wants the lock."""
-    timeout = fanatico_guard.timeout(what, conf)
+    timeout = fanatico_faults.timeout(what, conf)
     if what == "key-denied":
         return __salt__["fanatico.renew_key"](host, timeout)
     home = _home()

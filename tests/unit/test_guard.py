@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fanatico_faults as faults
 import fanatico_guard as guard
 from tests.support.pillar import shipped
 
@@ -158,8 +159,8 @@ def test_of_a_host_with_several_roles_all_are_looked_at():
 
 
 def test_no_beacon_looks_for_what_no_node_can_tell():
-    assert "writes-stall" in guard.possible(["patroni"])
-    assert "writes-stall" not in guard.own(["patroni"])
+    assert "writes-stall" in faults.possible(["patroni"])
+    assert "writes-stall" not in faults.own(["patroni"])
 
 
 def test_what_may_be_meant_has_to_last():
@@ -270,7 +271,7 @@ def test_whatever_is_said_no_two_nodes_are_out_at_once_and_no_budget_is_passed(s
         if not guard.refusal(now, host, what, ["patroni"], state, conf):
             state = guard.attempted(state, host, what, now, conf["window"])
             acted.append((now, host, what))
-    disturbing = [when for when, _, what in acted if guard.spares(what)]
+    disturbing = [when for when, _, what in acted if faults.needs(what)]
     assert all(later - earlier >= conf["calm"] for earlier, later in itertools.pairwise(disturbing))
     for when, host, what in acted:
         assert sum(when - guard.HOUR < other <= when for other, _, _ in acted) <= conf["budget"]
@@ -314,19 +315,6 @@ def test_the_same_refusal_is_news_once_in_a_while():
     assert guard.refused(state, "etcd2", "etcd.service", NOW + 91, "frozen", 600)[1], "elsewhere"
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [(90, 90), ("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1d", 86400)]
-)
-def test_times_people_write(text, seconds):
-    assert guard.seconds(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "h", "0", "-5m", "1.5h", "soon", None])
-def test_times_nobody_understands(text):
-    with pytest.raises(ValueError, match="write for example"):
-        guard.seconds(text)
-
-
 # --- what a minion says
 
 HOSTILE = st.recursive(
@@ -344,7 +332,7 @@ TWO = {"nodes": {"etcd1": {"roles": ["etcd"]}, "rpc1": {"roles": ["rpc"]}}}
 def test_of_what_a_minion_says_little_is_believed(host, answer):
     for what, why in guard.believed(TWO, host, answer).items():
         assert host == "etcd1"
-        assert what in guard.own(["etcd"]) or what.endswith(
+        assert what in faults.own(["etcd"]) or what.endswith(
             (".service", ".socket", ".timer", ".mount", ".path")
         )
         assert why.isprintable()
