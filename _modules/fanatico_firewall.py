@@ -28,6 +28,10 @@ MASTER_CONFIG = "/etc/salt/master"
 ASKED = 8  # seconds for the minions to answer whether they reach the master
 
 
+class _NotThere(CommandExecutionError):
+    """A program does not find what it was asked for."""
+
+
 def _me():
     return __opts__["id"]
 
@@ -230,10 +234,8 @@ def _listed():
     """Return our table without its counters, empty where it is not loaded."""
     try:
         return _nft("--stateless", "list", "table", "inet", "fanatico")
-    except CommandExecutionError as exc:
-        if "No such file or directory" in str(exc):
-            return ""
-        raise
+    except _NotThere:
+        return ""
 
 
 def _run(argv):
@@ -242,7 +244,9 @@ def _run(argv):
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise CommandExecutionError(f"{_me()}: `{argv[0]}` could not be run: {exc}") from exc
     if done.returncode:
-        raise CommandExecutionError(f"{_me()}: `{' '.join(argv)}` failed: {done.stderr.strip()[:600]}")
+        # The kernel's words for ENOENT; nft has one exit code for all that it cannot do.
+        kind = _NotThere if "No such file or directory" in done.stderr else CommandExecutionError
+        raise kind(f"{_me()}: `{' '.join(argv)}` failed: {done.stderr.strip()[:600]}")
     return done.stdout
 
 

@@ -349,8 +349,9 @@ def _lacking(host, what, roles):
 def _cure(host, what, conf, owner):
     """Have the target look again, cure what is still wrong, and prove it; or leave it, where a person wants the lock."""
     timeout = fanatico_faults.timeout(what, conf)
-    if what == "key-denied":
-        return __salt__["fanatico.renew_key"](host, timeout)
+    runner = fanatico_faults.runner(what)
+    if runner:
+        return __salt__[runner](host, timeout)
     home = _home()
     if what == "bare":
         # It does not know how to look yet.

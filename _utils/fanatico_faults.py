@@ -29,10 +29,11 @@ class Fault:
 
     name: str
     component: str
-    probe: str = ""  # none: the master sees it, and cures it
+    probe: str = ""
     beacon_probe: str = ""  # the same in less time, for the beacon
     told_by: str = BEACON
     cure: str = ""
+    runner: str = ""  # in place of probe, cure and proof: the master sees to all of it, by this
     proof: str = ""  # where that the probe finds nothing more is not enough
     looks: int | None = None  # so many in a row prove it; pillar heal:samples without it
     hopeless: str = ""  # a probe: what it finds is the cause, and this cure can do no more about it
@@ -79,8 +80,13 @@ _ALL = (
         timeout=300,
         opt_in="correct",
     ),
-    # Cured by the master alone: fanatico.renew_key.
-    Fault(name="key-denied", component="minion", told_by=MASTER, timeout=60),
+    Fault(
+        name="key-denied",
+        component="minion",
+        told_by=MASTER,
+        runner="fanatico.renew_key",
+        timeout=60,
+    ),
     Fault(
         name="certificate-ending",
         component="base",
@@ -261,6 +267,11 @@ def opt_in(what):
 def next_step(what, host):
     """Return what a person does about a fault that is reported and never cured; empty for one that is cured."""
     return "" if is_unit(what) else FAULTS[what].next_step.replace("HOST", host)
+
+
+def runner(what):
+    """Return the runner by which the master cures it; empty where the host does."""
+    return "" if is_unit(what) else FAULTS[what].runner
 
 
 def timeout(what, conf):

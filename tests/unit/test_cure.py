@@ -202,9 +202,8 @@ def test_a_record_is_whole(fault):
         name = getattr(fault, role)
         if name:
             inspect.signature(named()[name]).bind(*([60] if role == "cure" else []))
-    if fault.name != "key-denied":  # the master's own, from end to end
-        assert fault.probe
-        assert bool(fault.cure) != bool(fault.next_step)
+    assert sum(map(bool, (fault.cure, fault.runner, fault.next_step))) == 1
+    assert bool(fault.probe) != bool(fault.runner)
     assert bool(fault.replaces) <= bool(fault.proof), "nothing goes before what replaces it is proven"
     assert {fault.min_age, fault.opt_in} - {""} <= set(shipped("heal"))
     page, _, anchor = fault.runbook.partition("#")
