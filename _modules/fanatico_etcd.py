@@ -84,6 +84,15 @@ def _user():
     )
 
 
+# What etcd itself says, word for word: its gateway has one status for both, and for other faults.
+_NO_USERS = "authentication is not enabled"
+_WRONG_PASSWORD = "authentication failed"
+
+
+class _NotAdmitted(CommandExecutionError):
+    """etcd knows the user by another password, or not at all."""
+
+
 def _token(address, timeout, tls=None, user=None):
     """Log in at one member and return the token, or None where etcd does not ask for one yet."""
     name, passwords = user or _user()
@@ -94,11 +103,11 @@ def _token(address, timeout, tls=None, user=None):
         said = body.get("error") or body.get("message", "") if isinstance(body, dict) else str(body)
         if code == 200:
             return body["token"]
-        if "authentication is not enabled" in said:
+        if _NO_USERS in said:
             return None
-        if "authentication failed" not in said:
-            break
-    raise CommandExecutionError(f"{url}: user {name}: {said or f'HTTP {code}'}")
+        if _WRONG_PASSWORD not in said:
+            raise CommandExecutionError(f"{url}: user {name}: {said or f'HTTP {code}'}")
+    raise _NotAdmitted(f"{url}: user {name}: {said}")
 
 
 # --- status and health, through the gateway
@@ -512,10 +521,8 @@ def admits(user, secret, timeout=5):
     address = next(iter(_nodes().values()))
     try:
         token = _token(address, timeout, user=(user, [_get(f"secrets:{secret}")]))
-    except CommandExecutionError as exc:
-        if "authentication failed" in str(exc):
-            return False
-        raise
+    except _NotAdmitted:
+        return False
     if token is None:
         raise CommandExecutionError(f"{_me()}: etcd asks nobody for a password yet")
     return True

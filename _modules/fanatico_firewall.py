@@ -13,6 +13,7 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_firewall
 import fanatico_plan
+import fanatico_probe
 import fanatico_sweep
 import fanatico_wait
 
@@ -25,6 +26,10 @@ EMPTY = "table inet fanatico\ndelete table inet fanatico\n"
 PUBLISH_PORT, MASTER_PORT = 4505, 4506
 MASTER_CONFIG = "/etc/salt/master"
 ASKED = 8  # seconds for the minions to answer whether they reach the master
+
+
+class _NotThere(CommandExecutionError):
+    """A program does not find what it was asked for."""
 
 
 def _me():
@@ -111,6 +116,43 @@ def barred():
     return fanatico_firewall.barred(present()) if _untouched() else []
 
 
+def gone():
+    """
+    Return that somebody has flushed nftables, by hand or by its own unit; empty where our table is there, or never was.
+
+    Rules that were changed are shown by health, not undone.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_firewall.gone
+    """
+    if not present():
+        return ""
+    listed = fanatico_probe.run("nft", "list", "tables", "inet", timeout=5)
+    if listed.returncode or "table inet fanatico\n" in listed.stdout:
+        return ""
+    return "the table inet fanatico is not in the kernel: this host has no firewall"
+
+
+def load_again(timeout=30):
+    """
+    Load the rules again that were in force, and return what was done. ``fanatico_cure.apply`` looks before and after.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_firewall.load_again
+    """
+    fanatico_probe.run("systemctl", "restart", "fanatico-firewall", timeout=timeout)
+    return "the confirmed rules loaded again"
+
+
 def _untouched():
     """Tell whether the kernel lists our rules as it did when they were loaded."""
     listed = pathlib.Path(LISTED)
@@ -192,10 +234,8 @@ def _listed():
     """Return our table without its counters, empty where it is not loaded."""
     try:
         return _nft("--stateless", "list", "table", "inet", "fanatico")
-    except CommandExecutionError as exc:
-        if "No such file or directory" in str(exc):
-            return ""
-        raise
+    except _NotThere:
+        return ""
 
 
 def _run(argv):
@@ -204,7 +244,9 @@ def _run(argv):
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise CommandExecutionError(f"{_me()}: `{argv[0]}` could not be run: {exc}") from exc
     if done.returncode:
-        raise CommandExecutionError(f"{_me()}: `{' '.join(argv)}` failed: {done.stderr.strip()[:600]}")
+        # The kernel's words for ENOENT; nft has one exit code for all that it cannot do.
+        kind = _NotThere if "No such file or directory" in done.stderr else CommandExecutionError
+        raise kind(f"{_me()}: `{' '.join(argv)}` failed: {done.stderr.strip()[:600]}")
     return done.stdout
 
 

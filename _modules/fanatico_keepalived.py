@@ -10,11 +10,13 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_http
 import fanatico_plan
+import fanatico_probe
 import fanatico_verdict
 import fanatico_wait
 
 PID_FILE = "/run/keepalived.pid"
 ASKED_FILE = "/run/keepalived.asked"  # salt/keepalived/files/haproxy-answers.sh
+_HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
 
 
 def _plan():
@@ -223,3 +225,94 @@ def _judge(facts):
     return fanatico_verdict.critical(
         role, f"{address} is not held here and does not answer", "salt 'haproxy*' fanatico_keepalived.state"
     )
+
+
+# --- faults, and their cure: fanatico_cure.apply calls it, which looks first and proves afterwards
+
+
+def _seen():
+    return fanatico_probe.once(__context__, "keepalived", lambda: state(fanatico_probe.ASK))
+
+
+def _active(unit):
+    return fanatico_probe.active(__context__, __salt__["fanatico_unit.states"], unit)
+
+
+def hung():
+    """
+    Return for how long a Keepalived that runs has not asked HAProxy; empty where it does.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.hung
+    """
+    seconds = idle()
+    if seconds < _HANGS or not _active("keepalived.service"):
+        return ""
+    return f"Keepalived has not asked HAProxy for {seconds:.0f} s, which it does twice a second"
+
+
+def address_missing():
+    """
+    Return that nobody answers at the virtual IP although this balancer could; else empty.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.address_missing
+    """
+    held = _seen()
+    mine = _active("haproxy.service") and _active("keepalived.service")
+    if mine and held["role"] == "backup" and not held["answers"]:
+        return f"nobody answers at {held['address']}, and this balancer could"
+    return ""
+
+
+def address_doubled():
+    """
+    Return that the virtual IP is held here; whether another holds it as well, whoever asks for the cure has seen.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.address_doubled
+    """
+    held = _seen()
+    return (
+        f"{held['address']} is held here, and by another balancer as well" if held["role"] == "master" else ""
+    )
+
+
+def address_unsettled():
+    """
+    Return that nobody answers at the virtual IP, or that Keepalived does not run here; else empty.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'haproxy*' fanatico_keepalived.address_unsettled
+    """
+    held = _seen()
+    return "" if held["answers"] and held["running"] else f"nobody answers at {held['address']}"
+
+
+def elect_anew(timeout=30):
+    """
+    Restart Keepalived, which settles who holds the virtual IP, and return what was done.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_keepalived.elect_anew
+    """
+    fanatico_probe.run("systemctl", "restart", "keepalived", timeout=timeout)
+    return "Keepalived restarted, which settles who holds it"

@@ -12,7 +12,7 @@ import subprocess
 
 from salt.exceptions import CommandExecutionError
 
-import fanatico_guard
+import fanatico_drift
 import fanatico_patroni_plan
 import fanatico_plan
 import fanatico_verdict
@@ -118,7 +118,7 @@ def drift():
     """
     Return what a highstate would change here, ``{state: {"kind", "would"}}``; nothing is changed.
 
-    Kinds are those of ``fanatico_guard.DRIFT``. Raises ``CommandExecutionError`` where the states cannot even be put together.
+    Kinds are those of ``fanatico_drift.KINDS``. Raises ``CommandExecutionError`` where the states cannot even be put together.
 
     CLI Example:
 
@@ -134,7 +134,7 @@ def correctable(kinds):
     Return what has drifted here and may be put right, ``{component: [sls, ...]}``.
 
     kinds
-        Those of ``fanatico_guard.DRIFT`` that may.
+        Those of ``fanatico_drift.KINDS`` that may.
 
     CLI Example:
 
@@ -142,14 +142,14 @@ def correctable(kinds):
 
         salt db1 fanatico_node.correctable '[files, firewall]'
     """
-    return fanatico_guard.correctable(_drifted(), kinds)
+    return fanatico_drift.correctable(_drifted(), kinds)
 
 
 def _drifted():
     answer = __salt__["state.highstate"](test=True, queue=True)
     if not isinstance(answer, dict):
         raise CommandExecutionError(f"{__opts__['id']}: {'; '.join(map(str, answer))}")
-    return fanatico_guard.drifted(answer)
+    return fanatico_drift.drifted(answer)
 
 
 def _data_paths():

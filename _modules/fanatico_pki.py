@@ -9,6 +9,7 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_pki
 import fanatico_plan
+import fanatico_probe
 import fanatico_verdict
 
 
@@ -179,6 +180,45 @@ def checks():
         salt '*' fanatico_pki.checks
     """
     return _judge(look(), __opts__["id"])
+
+
+def ending():
+    """
+    Return which certificates the nightly job should have renewed and did not, half of that time being over; empty without any.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_pki.ending
+    """
+    owed = _setting("pki:renew_days") / 2
+    found = {
+        name: one["days"]
+        for name, one in look().items()
+        if one["reasons"] and (one["days"] is None or one["days"] < owed)
+    }
+    told = ", ".join(
+        f"{name} in {days} days" if days is not None else f"{name} is unreadable"
+        for name, days in found.items()
+    )
+    return f"certificates end: {told}" if found else ""
+
+
+def renew(timeout=180):
+    """
+    Have this node's certificates signed anew where they end, and taken up by the daemons. Returns what was done.
+
+    timeout
+        Seconds; the states have their own.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_pki.renew
+    """
+    return fanatico_probe.apply_states(__salt__["state.apply"], __opts__["id"], "roles.certified")
 
 
 def _judge(seen, me):

@@ -22,6 +22,13 @@ import fanatico_trial
 import fanatico_validate
 import fanatico_verdict
 
+
+class _PasswordRefused(CommandExecutionError):
+    """The server knows the role by another password."""
+
+    code = "password-refused"
+
+
 SOCKET_DIRECTORY = "/var/run/postgresql"
 SUPERUSER = "postgres"
 
@@ -171,7 +178,9 @@ def query(
             rows = cursor.fetchall() if cursor.description else []
     except psycopg.Error as exc:
         said = exc.diag.message_primary or str(exc).strip().partition("\n")[0]
-        raise CommandExecutionError(f"{__opts__['id']}: PostgreSQL at {where}, user {user}: {said}") from exc
+        # Of a session that was never opened libpq tells no SQLSTATE, only the server's words.
+        kind = _PasswordRefused if "password authentication failed" in said else CommandExecutionError
+        raise kind(f"{__opts__['id']}: PostgreSQL at {where}, user {user}: {said}") from exc
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
 
 

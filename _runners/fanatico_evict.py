@@ -144,6 +144,10 @@ def evict_forget(host, timeout=_LEAD):
     return answer | {"patroni": _wait_lead(plan, host, time.monotonic() + timeout, timeout)}
 
 
+# What had to be done for a new leader.
+_RESUMED, _NEW_LOGIN = "resumed", "logged in again"
+
+
 def _wait_lead(plan, host, deadline, timeout):
     """
     Wait until every database of the plan that answers names one of them as leader; return what had to be done for it.
@@ -163,13 +167,13 @@ def _wait_lead(plan, host, deadline, timeout):
         if len(leaders) == 1 and leaders <= set(databases):
             return did
         now = time.monotonic()
-        if "resumed" not in did and any(view.get("pause") for view in views.values()):
+        if _RESUMED not in did and any(view.get("pause") for view in views.values()):
             told = _ask(list(views)[:1], "fanatico_patroni.resume", [], _LOOK)
-            did += ["resumed"] if True in told.values() else []
-        if "logged in again" not in did and now >= patience:
+            did += [_RESUMED] if True in told.values() else []
+        if _NEW_LOGIN not in did and now >= patience:
             # As a crash would end it: PostgreSQL goes on, and the unit starts Patroni again.
             _ask(databases, "fanatico_unit.kill", ["patroni.service"], _LOOK)
-            did.append("logged in again")
+            did.append(_NEW_LOGIN)
         if now >= deadline:
             named = ", ".join(sorted(str(one) for one in leaders)) or "no answer"
             _refuse_for(

@@ -9,6 +9,8 @@ from pathlib import Path
 import salt.utils.event
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+import fanatico_duration
+import fanatico_faults
 import fanatico_file
 import fanatico_guard
 import fanatico_history
@@ -19,6 +21,7 @@ import fanatico_sweep
 
 __virtualname__ = "fanatico"
 
+_Refusal = fanatico_guard.Refusal
 _LOOK = 10  # seconds for a node to say how it is
 _SYNC = 60  # seconds for a node to fetch all modules
 
@@ -48,7 +51,7 @@ def heal(host, what, why="", roles=(), settings=None):
         Pillar ``heal``, all of it; without it the master's.
 
     Returns the line written to the history, ``{"decision": "healed" | "refused" | "left", "reason", "took", ...}``; ``left``: a
-    deploy or a drill that a person asked for goes first.
+    deploy or a drill that a person asked for goes first. ``code`` is there beside every ``reason`` why not (docs/operations.md).
     Raises ``CommandExecutionError`` when it was tried and the fault is still there.
 
     CLI Example:
@@ -62,19 +65,17 @@ def heal(host, what, why="", roles=(), settings=None):
     owner = uuid.uuid4().hex  # the reactor heals in threads of one process
     conf = settings or _settings()
     facts = {"host": host, "what": what, "why": fanatico_guard.plain(why)}
-    reason = fanatico_guard.unknown(host, what, list(roles), conf)
-    if reason:  # not even worth a line: whoever asks has made it up
-        return {"decision": "refused", "reason": reason, **facts}
+    refusal = fanatico_guard.unknown(host, what, list(roles), conf)
+    if refusal:  # not even worth a line: whoever asks has made it up
+        return _quietly(facts, refusal)
     try:
         _change(fanatico_guard.told, host, what, begun)
     except ValueError as exc:
         return _refuse_all(facts, exc, conf, begun)
-    reason = _objection(host, what, roles, conf) or (_bare_objection(host) if what == "bare" else "")
-    left = fanatico_guard.left(what, host)
-    if left and not reason:
-        reason = f"not cured, nothing was touched: {facts['why'] or 'reported by the host'}. Next: {left}"
-    if reason:
-        return _refuse(facts, reason, conf, begun)
+    refusal = _objection(host, what, roles, conf) or (_bare_objection(host) if what == "bare" else None)
+    refusal = refusal or _left_to_a_person(facts)
+    if refusal:
+        return _refuse(facts, refusal, conf, begun)
     left_over()
     taken, holder = fanatico_lock.acquire(
         _home(),
@@ -86,14 +87,15 @@ def heal(host, what, why="", roles=(), settings=None):
         owner=owner,
     )
     if not taken:
-        return _refuse(facts, f"{fanatico_lock.describe(holder)}: one change at a time", conf, begun)
+        text = f"{fanatico_lock.describe(holder)}: one change at a time"
+        return _refuse(facts, _Refusal(f"{holder['purpose']}-running", text), conf, begun)
     try:
         # What spoke for it may have changed while another healing had the lock.
-        reason = _objection(host, what, roles, conf) or _lacking(host, what, roles)
-        if reason:
-            return _refuse(facts, reason, conf, begun)
-        if conf["only_say"]:
-            return _refuse(facts, "it would be cured now, were heal:only_say not set", conf, begun)
+        refusal = _objection(host, what, roles, conf) or _lacking(host, what, roles)
+        if conf["only_say"] and not refusal:
+            refusal = _Refusal("only-say", "it would be cured now, were heal:only_say not set")
+        if refusal:
+            return _refuse(facts, refusal, conf, begun)
         outcome = _cure(host, what, conf, owner)
         if outcome.get("acted") or not (outcome["running"] or outcome.get("instead")):
             # Silence counts too: it has held the lock.
@@ -106,13 +108,14 @@ def heal(host, what, why="", roles=(), settings=None):
         # Its unit would not start, or start wrongly, with that.
         return heal(host, outcome["instead"], outcome["detail"], roles, conf)
     if outcome["running"] and not outcome["acted"]:
-        reason = outcome["detail"] or ("it runs again already" if "." in what else "it is gone already")
-        return _refuse(facts, reason, conf, begun)
+        gone = "it runs again already" if fanatico_faults.is_unit(what) else "it is gone already"
+        refusal = _Refusal(outcome.get("code", "gone"), outcome["detail"] or gone)
+        return _refuse(facts, refusal, conf, begun)
     if outcome["running"]:
         return _decide("healed", facts, f"{why or 'down'}, {outcome['did']}", begun)
     if outcome.get("left"):
-        return _decide("left", facts, outcome["detail"], begun)
-    entry = _decide("failed", facts, outcome["detail"], begun)
+        return _decide("left", facts, outcome["detail"], begun, code=outcome["code"])
+    entry = _decide("failed", facts, outcome["detail"], begun, code=outcome.get("code", "not-gone"))
     raise CommandExecutionError(f"{what} on {host} could not be healed: {entry['reason']}")
 
 
@@ -253,8 +256,8 @@ def freeze(reason, duration="2h"):
         salt-run fanatico.freeze 'new disks for db2' 30m
     """
     try:
-        seconds = fanatico_guard.seconds(duration)
-    except ValueError as exc:
+        seconds = fanatico_duration.seconds(duration)
+    except fanatico_duration.NoDuration as exc:
         raise SaltInvocationError(f"duration: {exc}") from exc
     _change(fanatico_guard.frozen, time.time(), seconds, str(reason), afresh=True)
     _note("freeze", "frozen", reason=str(reason), seconds=seconds)
@@ -283,16 +286,26 @@ def _objection(host, what, roles, conf):
     return fanatico_guard.refusal(time.time(), host, what, list(roles), _state(), conf)
 
 
+def _left_to_a_person(facts):
+    """Return why a fault is reported only, a refusal; None for one that is cured."""
+    next_step = fanatico_faults.next_step(facts["what"], facts["host"])
+    if not next_step:
+        return None
+    seen = facts["why"] or "reported by the host"
+    return _Refusal("left-to-a-person", f"not cured, nothing was touched: {seen}. Next: {next_step}")
+
+
 def _bare_objection(host):
-    """Return why a host that seems to be reinstalled is not built now; empty where it may be."""
+    """Return why a host that seems to be reinstalled is not built now, a refusal; None where it may be."""
     if fanatico_sweep.ask(__opts__, [host], "test.ping", timeout=_LOOK).get(host) is not True:
-        return f"{host} does not answer: nothing can be built there. Next: look at its salt-minion"
+        text = f"{host} does not answer: nothing can be built there. Next: look at its salt-minion"
+        return _Refusal("no-answer", text)
     return _never_deployed(host)
 
 
 def _never_deployed(host):
     """
-    Return why ``host`` is a person's to deploy and not one that was made anew; empty where it was deployed before.
+    Return why ``host`` is a person's to deploy and not one that was made anew, a refusal; None where it was deployed before.
 
     The hosts of the last deploy have one another in /etc/hosts, and in their firewalls. What they do not know cannot be
     built by a highstate of its own, and trying would hold the lock against the deploy that can.
@@ -304,10 +317,11 @@ def _never_deployed(host):
     )
     strangers = sorted(node for node, knows in others.items() if knows is False)
     if 2 * len(strangers) <= len(others):
-        return ""  # one that lacks it may have been made anew itself
-    return (
+        return None  # one that lacks it may have been made anew itself
+    return _Refusal(
+        "never-deployed",
         f"{host} is new in the plan: {len(strangers)} of {len(others)} other hosts do not know it at {address} yet. "
-        "Next: salt-run state.orchestrate orch.deploy"
+        "Next: salt-run state.orchestrate orch.deploy",
     )
 
 
@@ -320,23 +334,24 @@ def _settings():
 
 
 def _lacking(host, what, roles):
-    """Return what would be missing while the cure takes ``host`` out of service, by what its peers say right now."""
+    """Return what would be missing with ``host`` out of service, a refusal or None, by what its peers say right now."""
     plan = fanatico_master.plan(__opts__)
     for role in fanatico_guard.peers(what, list(roles)):
         nodes = fanatico_plan.nodes(plan, role)
         answers = fanatico_sweep.ask(__opts__, nodes, "fanatico.health", timeout=_LOOK)
         seen = fanatico_guard.view(plan, role, answers)
-        reason = fanatico_guard.lacking(what, host, seen)
-        if reason:
-            return reason
-    return ""
+        refusal = fanatico_guard.lacking(what, host, seen)
+        if refusal:
+            return refusal
+    return None
 
 
 def _cure(host, what, conf, owner):
     """Have the target look again, cure what is still wrong, and prove it; or leave it, where a person wants the lock."""
-    timeout = fanatico_guard.timeout(what, conf)
-    if what == "key-denied":
-        return __salt__["fanatico.renew_key"](host, timeout)
+    timeout = fanatico_faults.timeout(what, conf)
+    runner = fanatico_faults.runner(what)
+    if runner:
+        return __salt__[runner](host, timeout)
     home = _home()
     if what == "bare":
         # It does not know how to look yet.
@@ -352,32 +367,43 @@ def _cure(host, what, conf, owner):
     waiting = fanatico_lock.asked(home, owner)
     if waiting and host not in answers:
         detail = f"a {waiting} goes first; what {host} had begun it ends by itself, and nobody has seen how"
-        return {"running": False, "acted": True, "left": waiting, "detail": detail}
+        code = f"{waiting}-first"
+        return {"running": False, "acted": True, "left": waiting, "code": code, "detail": detail}
     answer = answers.get(host)
     if isinstance(answer, dict) and "running" in answer:
-        return answer
-    return {"running": False, "acted": False, "detail": str(answer or f"{host} did not answer")}
+        # Codes are the master's: a minion writes what it likes into an answer.
+        return {name: value for name, value in answer.items() if name not in ("code", "left")}
+    if not answer:
+        return {"running": False, "acted": False, "code": "no-answer", "detail": f"{host} did not answer"}
+    return {"running": False, "acted": False, "code": "cure-broke-off", "detail": str(answer)}
 
 
-def _refuse(facts, reason, conf, begun):
-    news = _change(fanatico_guard.refused, facts["host"], facts["what"], begun, reason, conf["window"])
+def _refuse(facts, refusal, conf, begun):
+    """Return a refusal; written down where it is news."""
+    news = _change(fanatico_guard.refused, facts["host"], facts["what"], begun, refusal.code, conf["window"])
     if not news:
-        return {"decision": "refused", "reason": reason, **facts}
-    return _decide("refused", facts, reason, begun)
+        return _quietly(facts, refusal)
+    return _decide("refused", facts, refusal.text, begun, code=refusal.code)
 
 
 def _refuse_all(facts, fault, conf, begun):
     """Refuse since the guard has lost its memory: what was done, and whether somebody has switched healing off."""
-    reason = f"{fault}. Nothing is healed until a person says so. Next: salt-run fanatico.unfreeze"
+    text = f"{fault}. Nothing is healed until a person says so. Next: salt-run fanatico.unfreeze"
+    refusal = _Refusal("memory-damaged", text)
     since = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(begun - conf["window"]))
     known = fanatico_history.newest(_history(), 20)
-    if any(entry.get("reason") == reason and entry["time"] > since for entry in known):
-        return {"decision": "refused", "reason": reason, **facts}
-    return _decide("refused", facts, reason, begun)
+    if any(entry.get("code") == refusal.code and entry["time"] > since for entry in known):
+        return _quietly(facts, refusal)
+    return _decide("refused", facts, refusal.text, begun, code=refusal.code)
 
 
-def _decide(decision, facts, reason, begun):
-    return _note("heal", decision, **facts, reason=reason, took=round(time.time() - begun, 2))
+def _quietly(facts, refusal):
+    """Return a refusal as the history would have it, without writing it down."""
+    return {"decision": "refused", "code": refusal.code, "reason": refusal.text, **facts}
+
+
+def _decide(decision, facts, reason, begun, **code):
+    return _note("heal", decision, **facts, **code, reason=reason, took=round(time.time() - begun, 2))
 
 
 def _note(kind, decision, **facts):

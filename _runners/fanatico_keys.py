@@ -91,7 +91,8 @@ def renew_key(host, timeout=60):
     timeout
         Seconds for its minion to come back and send the key once more.
 
-    Returns what a cure does, ``{"acted", "running": whether its key is the accepted one now, "did", "detail", "took"}``.
+    Returns what a cure does, ``{"acted", "running": whether its key is the accepted one now, "did", "code", "detail", "took"}``;
+    ``code`` and ``detail`` say why nothing was done, or what is not well.
 
     CLI Example:
 
@@ -101,12 +102,13 @@ def renew_key(host, timeout=60):
     """
     begun = time.monotonic()
 
-    def told(acted, running, detail=""):
+    def told(acted, running, code="", detail=""):
         took = round(time.monotonic() - begun, 2)
         return {
             "acted": acted,
             "running": running,
             "did": "its new key accepted",
+            "code": code,
             "detail": detail,
             "took": took,
         }
@@ -117,19 +119,23 @@ def renew_key(host, timeout=60):
     with salt.key.Key(__opts__) as keys:
         held = keys.key_str(host)
         if host not in held.get("minions", {}):
-            return told(False, True, "no key of it is accepted any more: salt-run fanatico.accept_keys")
+            next_step = "salt-run fanatico.accept_keys"
+            return told(False, True, "key-not-accepted", f"no key of it is accepted any more: {next_step}")
         if held.keys() == {"minions"}:
-            return told(False, True, "nobody has sent another key in its name")
+            return told(False, True, "gone", "nobody has sent another key in its name")
         own, why = _own_fingers([host], masters)[host]
         if not own:
             next_step = "Next: docs/fleet.md, 'A host made anew'"
-            return told(False, False, f"it could not be asked for its own key over SSH: {why}. {next_step}")
+            detail = f"it could not be asked for its own key over SSH: {why}. {next_step}"
+            return told(False, False, "key-not-vouched", detail)
         if own == _finger(held["minions"][host]):
-            return told(False, True, "the accepted key is the host's own: somebody else uses its name")
+            detail = "the accepted key is the host's own: somebody else uses its name"
+            return told(False, True, "name-misused", detail)
         if not _replace(keys, host, own, begun + timeout):
             return told(
                 False,
                 False,
+                "name-misused",
                 f"the host's own key is {own}, and the master was not sent it within {timeout:g} s, but others in its name: "
                 f"somebody else uses it. The accepted key stays. Next: find out who",
             )

@@ -145,7 +145,7 @@ _BARE = "its minion has none of our modules: the host was made anew"
 
 
 def _knows_nothing(answer):
-    """Tell whether a minion answered that it has never heard of the function."""
+    """Tell whether a minion answered that it has never heard of the function: Salt's own words, and all that it says of it."""
     return isinstance(answer, str) and "is not available" in answer
 
 

@@ -174,24 +174,27 @@ def users_present(name, keep=(), timeout=30):
     def look():
         steps, strange[:] = _access_steps(name, keep)
         if steps and __opts__["test"]:
-            return True, [what for what, _, _ in steps]
+            return True, [(what, path) for what, path, _ in steps]
         for what, path, payload in steps:
             __salt__["fanatico_etcd.order"](path, _with_password(path, payload))
-            done.append(what)
+            done.append((what, path))
         return not steps, []
 
     settled, seen = fanatico_wait.until(look, timeout, interval=0.3)
     if not settled:
         return _answer(
-            name, False, f"{_me()}: etcd's users could not be settled within {timeout} s: {seen}", _said(done)
+            name,
+            False,
+            f"{_me()}: etcd's users could not be settled within {timeout} s: {seen}",
+            _said(_texts(done)),
         )
     left = f"{'; '.join(strange)} with the next orch.rotate_secrets: {_WHY_LATER}" if strange else ""
     comment = (
         "; ".join(one for one in (_removed(seen or done), left) if one) or "etcd lets in its users alone"
     )
     if seen or (strange and __opts__["test"]):
-        return _answer(name, None, comment, _said([*seen, *strange]))
-    return _answer(name, True, comment, _said(done))
+        return _answer(name, None, comment, _said([*_texts(seen), *strange]))
+    return _answer(name, True, comment, _said(_texts(done)))
 
 
 _WHY_LATER = (
@@ -200,9 +203,13 @@ _WHY_LATER = (
 )
 
 
+def _texts(steps):
+    return [what for what, _ in steps]
+
+
 def _removed(steps):
-    """Return the sentence about users and roles that went, or are to go; empty without any."""
-    gone = [what for what in steps if what.endswith("is removed")]
+    """Return the sentence about users and roles that went, or are to go, of ``[(what, path), ...]``; empty without any."""
+    gone = [what for what, path in steps if path in fanatico_etcd_plan.REMOVALS]
     return f"{'; '.join(gone)}: neither ours nor named in etcd:users of the pillar" if gone else ""
 
 

@@ -139,7 +139,7 @@ def _log_in(leader):
         try:
             __salt__["fanatico_postgres.query"]("SELECT 1", user=role, host=address)
         except CommandExecutionError as exc:
-            if "password authentication failed" in str(exc):
+            if getattr(exc, "code", "") == "password-refused":
                 refused.append(role)
     if refused:
         order = """state.apply postgresql.roles pillar='{"postgresql": {"replace_passwords": true}}'"""

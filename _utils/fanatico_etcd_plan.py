@@ -289,6 +289,10 @@ def named(names):
     return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
+_REMOVE_USER, _REMOVE_ROLE = "/v3/auth/user/delete", "/v3/auth/role/delete"
+REMOVALS = (_REMOVE_USER, _REMOVE_ROLE)  # steps by which somebody loses access
+
+
 def access_steps(seen, scope, admitted, renewing=False, kept=()):
     """
     Return what is left to do until etcd lets in its users alone, as ``[(what, gateway path, payload), ...]``, in order.
@@ -315,14 +319,8 @@ def access_steps(seen, scope, admitted, renewing=False, kept=()):
     ]
     strange_users, strange_roles = strangers(seen, kept) if renewing or not seen["enforced"] else ([], [])
     steps: list[tuple[str, str, dict]] = [
-        *(
-            (f"user {named([user])} is removed", "/v3/auth/user/delete", {"name": user})
-            for user in strange_users
-        ),
-        *(
-            (f"role {named([role])} is removed", "/v3/auth/role/delete", {"role": role})
-            for role in strange_roles
-        ),
+        *((f"user {named([user])} is removed", _REMOVE_USER, {"name": user}) for user in strange_users),
+        *((f"role {named([role])} is removed", _REMOVE_ROLE, {"role": role}) for role in strange_roles),
     ]
     for user in users:
         if user not in seen["users"]:

@@ -12,13 +12,15 @@ The state is one dict, kept by the caller between calls; times are epoch seconds
 ``mistaken``
     ``{"rpc1": [until, ...]}``, reports of a host that came to nothing, each with the time at which it is forgotten.
 ``refused``
-    ``{"etcd1/etcd.service": [when, kind]}``, the last refusal that was written down.
+    ``{"etcd1/etcd.service": [when, code]}``, the last refusal that was written down.
 ``frozen``
     ``{"reason": ..., "until": when}``, present while healing is switched off.
 """
 
+import dataclasses
 import re
-from typing import Any
+
+import fanatico_faults
 
 # The units each role promises to keep running; pillar `heal:units:<role>` replaces a role's.
 UNITS = {
@@ -39,67 +41,8 @@ OPTIONAL = {
     "fanatico-rpc-follow.service": ("rpc", "follow", True),
 }
 
-# Faults of a node whose units run; how each is told and cured on the node is in _modules/fanatico_cure.py.
-# role: whose nodes can have it. spares: what has to be left standing meanwhile, see ``lacking``; None: nobody is taken out of
-# service. timeout: seconds to cure it and to prove it. lasting: the setting that says how long it has to last first. asks: the
-# setting that allows it at all. whole: no node can tell it alone. dear: too much work for a beacon. Neither is looked for by
-# the beacon, both are by fanatico.reconcile. left: not cured at all but reported, with what a person does next: what is wrong is
-# a configuration, a package, a path or load, and the data may be whole.
-CURES: dict[str, dict[str, Any]] = {
-    "bare": {"role": None, "spares": "rest", "timeout": 600, "whole": True},
-    "drift": {"role": None, "spares": None, "timeout": 300, "asks": "correct", "whole": True},
-    "key-denied": {"role": None, "spares": None, "timeout": 60, "whole": True},
-    "certificate-ending": {"role": None, "spares": None, "timeout": 180, "dear": True},
-    "firewall-gone": {"role": None, "spares": None, "timeout": 30},
-    "disk-full": {"role": None, "spares": None, "timeout": 60},
-    "etcd-data-lost": {"role": "etcd", "spares": "quorum", "timeout": 120},
-    "etcd-full": {"role": "etcd", "spares": None, "timeout": 60},
-    "patroni-hung": {"role": "patroni", "spares": None, "timeout": 60},
-    "patroni-paused": {"role": "patroni", "spares": None, "timeout": 30, "lasting": "paused"},
-    "replica-lost": {"role": "patroni", "spares": "replica", "timeout": 600},
-    "replica-astray": {
-        "role": "patroni",
-        "lasting": "astray",
-        "left": "put right what keeps it from following; `salt HOST fanatico_patroni.reinitialize` copies it again",
-    },
-    "postgres-failed": {
-        "role": "patroni",
-        "left": "put right what PostgreSQL names, a parameter in the pillar by orch.deploy; Patroni starts it again by itself",
-    },
-    "haproxy-unconfigured": {"role": "haproxy", "spares": None, "timeout": 90},
-    "keepalived-hung": {"role": "haproxy", "spares": None, "timeout": 30},
-    "address-missing": {"role": "haproxy", "spares": None, "timeout": 30},
-    "address-doubled": {"role": "haproxy", "spares": None, "timeout": 30, "whole": True},
-    "writes-stall": {
-        "role": "patroni",
-        "spares": "successor",
-        "timeout": 90,
-        "asks": "switchover",
-        "whole": True,
-    },
-    "rpc-hung": {"role": "rpc", "spares": "another", "timeout": 60},
-    "rpc-behind": {"role": "rpc", "spares": "another", "timeout": 120},
-}
 # What a host that is built anew needs of the others, by its roles: who is to be joined has to be there.
 REST = {"etcd": "quorum", "patroni": "leader", "haproxy": "another", "rpc": "another"}
-
-# What can drift, by the state module that would put it right. Commands run because of something else.
-DRIFT = {
-    "file": "files",
-    "pkg": "packages",
-    "pkgrepo": "packages",
-    "fanatico_artifact": "packages",
-    "service": "units",
-    "fanatico_firewall": "firewall",
-    "fanatico_haproxy": "certificates",
-    "fanatico_pki": "certificates",
-    "fanatico_etcd": "settings",
-    "fanatico_patroni": "settings",
-    "fanatico_postgres": "settings",
-    "user": "users",
-    "group": "users",
-    "cmd": "consequences",
-}
 
 HOUR = 3600
 SHARE = 1 / 3  # of the budget, for one host: it must not use up what the others may need
@@ -107,40 +50,12 @@ MISTAKES = 20  # reports of one host within the window that come to nothing, bef
 FORGOTTEN = 300  # seconds; who tells of a fault that stays does so every minute
 
 
-def drifted(entries):
-    """
-    Return what has drifted, ``[{"state", "kind", "sls", "would"}]``, of what a highstate with ``test=True`` returned.
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """Why nothing is done about a fault: a code for the history, decisions and tests, a text for people."""
 
-    Only that, and what kind: a difference may show a secret.
-    """
-    found = []
-    for key, one in entries.items():
-        if one.get("result") is True:
-            continue
-        would = (one.get("comment") or "").strip().splitlines()[:1] or ["would change"]
-        kind = DRIFT.get(key.split("_|-")[0], "others")
-        if kind == "units" and re.search(r"(?i)set to be re(load|start)ed", would[0]):
-            kind = "consequences"
-        state = {"state": one.get("__id__", key), "kind": kind, "sls": one.get("__sls__", "")}
-        found.append({**state, "would": would[0][:200]})
-    return found
-
-
-def correctable(found, kinds):
-    """
-    Return ``{component: [sls, ...]}``: what of ``drifted`` may be put right where ``kinds`` may.
-
-    A component is put right as a whole, with what follows from it, or not at all.
-    """
-    components: dict[str, Any] = {}
-    for one in found:
-        components.setdefault(one["sls"].split(".")[0], []).append(one)
-    allowed = {*kinds, "consequences"}
-    return {
-        name: sorted({one["sls"] for one in ones})
-        for name, ones in components.items()
-        if name and all(one["kind"] in allowed for one in ones) and any(one["kind"] in kinds for one in ones)
-    }
+    code: str
+    text: str
 
 
 def units(roles, overrides=None, settings=None):
@@ -171,21 +86,6 @@ def _configured(unit, settings):
     return (settings.get(key) or {}).get(name) == value
 
 
-def possible(roles):
-    """Return the faults that a node with ``roles`` can have, without those of its units."""
-    return [fault for fault, cure in CURES.items() if cure["role"] is None or cure["role"] in roles]
-
-
-def spares(what):
-    """Return what a cure has to leave standing, or None; starting a unit takes nobody out of service."""
-    return CURES.get(what, {}).get("spares")
-
-
-def own(roles):
-    """Return the faults that a node with ``roles`` can tell of itself."""
-    return [fault for fault in possible(roles) if not CURES[fault].get("whole")]
-
-
 def believed(plan, host, answer):
     """
     Return what of a host's answer can be a fault of that host, ``{unit or fault: what was seen}``.
@@ -204,7 +104,7 @@ def believed(plan, host, answer):
     roles = plan["nodes"].get(host, {}).get("roles", [])
     if not isinstance(answer, dict) or not roles:
         return {}
-    can_be = [*units(roles), *own(roles)]
+    can_be = [*units(roles), *fanatico_faults.own(roles)]
     names = sorted(what for what in answer if isinstance(what, str))
     others = [what for what in names if what not in can_be and _UNIT.fullmatch(what)]
     return {
@@ -222,31 +122,12 @@ def plain(words):
     return "".join(one if one.isprintable() else " " for one in str(words)[:_WORDS])
 
 
-def left(what, host):
-    """Return what a person does about a fault that is reported and never cured; empty for one that is cured."""
-    return CURES.get(what, {}).get("left", "").replace("HOST", host)
-
-
-def cheap(roles):
-    """Return those of ``own`` that can be looked for every few seconds."""
-    return [fault for fault in own(roles) if not CURES[fault].get("dear")]
-
-
 def peers(what, roles):
     """Return the roles whose nodes have to be looked at before ``what`` is cured on a node with ``roles``."""
-    if spares(what) == "rest":
+    needs = fanatico_faults.needs(what)
+    if needs == "rest":
         return [role for role in roles if role in REST]
-    return [CURES[what]["role"]] if spares(what) else []
-
-
-def timeout(what, conf):
-    """Return the seconds that curing ``what`` may take; ``conf`` is the pillar's ``heal``."""
-    return CURES.get(what, {}).get("timeout", conf["timeout"])
-
-
-def lasting(what, conf):
-    """Return how many seconds ``what`` has to last before it is one for us to cure."""
-    return conf[CURES[what]["lasting"]] if "lasting" in CURES.get(what, {}) else 0
+    return [fanatico_faults.FAULTS[what].role] if needs else []
 
 
 def view(plan, role, answers):
@@ -283,55 +164,65 @@ def view(plan, role, answers):
 
 def lacking(what, host, seen):
     """
-    Return what would be missing with ``host`` out of service, as a sentence; empty where it can be spared.
+    Return what would be missing with ``host`` out of service, a ``Refusal``; None where it can be spared.
 
     seen
         What ``view`` returned.
     """
     others = [node for node in seen["well"] if node != host]
-    owed = REST[seen["role"]] if spares(what) == "rest" else spares(what)
+    leader = seen["leader"]
+    needs = fanatico_faults.needs(what)
+    owed = REST[seen["role"]] if needs == "rest" else needs
     if owed == "quorum":
         majority = len(seen["nodes"]) // 2 + 1
         if len(others) < majority:
-            return f"only {len(others)} other members are well, and a majority is {majority}"
+            text = f"only {len(others)} other members are well, and a majority is {majority}"
+            return Refusal("no-majority", text)
     elif owed == "replica":
-        leader = seen["leader"]
-        if leader is None:
-            return "it is not beyond doubt who leads"
-        if leader == host:
-            return f"{host} leads: its data is never thrown away"
-        if leader not in others:
-            return f"{leader} leads and is not well: what {host} holds may be needed"
-        if len(seen["nodes"]) > 2 and len(others) < 2:
-            return f"no other replica is well: what {host} holds may be needed"
+        return _lacking_for_a_copy(host, seen, others)
     elif owed == "leader":
-        if seen["leader"] in (None, host):
-            return "it is not beyond doubt who leads"
-        if seen["leader"] not in others:
-            return f"{seen['leader']} leads and is not well: nobody could be followed"
+        if leader in (None, host):
+            return Refusal("leader-in-doubt", "it is not beyond doubt who leads")
+        if leader not in others:
+            return Refusal("leader-unwell", f"{leader} leads and is not well: nobody could be followed")
     elif owed == "successor":
-        if not [node for node in others if node != seen["leader"]]:
-            return "no replica is well that could take the lead"
+        if not [node for node in others if node != leader]:
+            return Refusal("no-successor", "no replica is well that could take the lead")
     elif owed == "another" and not others:
-        return "no other node of its role is well"
-    return ""
+        return Refusal("no-other-node", "no other node of its role is well")
+    return None
+
+
+def _lacking_for_a_copy(host, seen, others):
+    """Return what forbids to throw the data of ``host`` away and to copy the leader's, a ``Refusal`` or None."""
+    leader, needed = seen["leader"], f"what {host} holds may be needed"
+    if leader is None:
+        return Refusal("leader-in-doubt", "it is not beyond doubt who leads")
+    if leader == host:
+        return Refusal("leads-itself", f"{host} leads: its data is never thrown away")
+    if leader not in others:
+        return Refusal("leader-unwell", f"{leader} leads and is not well: {needed}")
+    if len(seen["nodes"]) > 2 and len(others) < 2:
+        return Refusal("no-other-replica", f"no other replica is well: {needed}")
+    return None
 
 
 def unknown(host, what, roles, conf):
-    """Return why ``what`` is nothing that could be healed on ``host`` at all, as a sentence; empty where it could."""
-    if roles and what in [*units(roles, conf["units"]), *possible(roles)]:
-        return ""
-    return f"{plain(what)} is neither a unit that {plain(host)} has to keep running nor a fault it can have"
+    """Return why ``what`` is nothing that could be healed on ``host`` at all, a ``Refusal``; None where it could."""
+    if roles and what in [*units(roles, conf["units"]), *fanatico_faults.possible(roles)]:
+        return None
+    text = f"{plain(what)} is neither a unit that {plain(host)} has to keep running nor a fault it can have"
+    return Refusal("unknown-fault", text)
 
 
 def refusal(now, host, what, roles, state, conf):
     """
-    Return why nothing must be done now about ``what`` on ``host``, as a sentence; empty when something may.
+    Return why nothing must be done now about ``what`` on ``host``, a ``Refusal``; None when something may.
 
     now
         Epoch seconds.
     what
-        A unit that is down, or one of ``CURES``.
+        A unit that is down, or a fault of ``fanatico_faults``.
     roles
         The roles the plan gives ``host``.
     state
@@ -339,40 +230,72 @@ def refusal(now, host, what, roles, state, conf):
     conf
         The pillar's ``heal``.
     """
-    reason = unknown(host, what, roles, conf)
-    if reason:
-        return reason
+    return (
+        unknown(host, what, roles, conf)
+        or _switched_off(now, host, what, state, conf)
+        or _too_young(now, host, what, state, conf)
+        or _too_often(now, host, what, state, conf)
+        or _over_budget(now, host, state, conf)
+        or _too_soon(now, what, state, conf)
+    )
+
+
+def _switched_off(now, host, what, state, conf):
     frozen = state.get("frozen")
     if frozen and now < frozen["until"]:
-        return f"healing is frozen for another {round(frozen['until'] - now)} s: {frozen['reason']}"
+        text = f"healing is frozen for another {round(frozen['until'] - now)} s: {frozen['reason']}"
+        return Refusal("frozen", text)
     if not conf["attempts"]:
-        return "healing is switched off in the pillar: heal:attempts is 0"
-    asks = CURES.get(what, {}).get("asks")
-    if asks and not conf[asks]:
-        return f"left to a person, since heal:{asks} is not set: look at {host}"
-    since, owed = now - state.get("seen", {}).get(f"{host}/{what}", [now])[0], lasting(what, conf)
-    if since < owed:
-        return f"that may be meant: it has lasted for {round(since)} s, and is ours after {owed} s"
+        return Refusal("switched-off", "healing is switched off in the pillar: heal:attempts is 0")
+    opt_in = fanatico_faults.opt_in(what)
+    if opt_in and not conf[opt_in]:
+        return Refusal("not-opted-in", f"left to a person, since heal:{opt_in} is not set: look at {host}")
+    return None
+
+
+def _too_young(now, host, what, state, conf):
+    since = now - state.get("seen", {}).get(f"{host}/{what}", [now])[0]
+    owed = fanatico_faults.min_age(what, conf)
+    if since >= owed:
+        return None
+    text = f"that may be meant: it has lasted for {round(since)} s, and is ours after {owed} s"
+    return Refusal("too-young", text)
+
+
+def _too_often(now, host, what, state, conf):
     # One that holds the lock for minutes gets less of them.
-    window = max(conf["window"], 6 * timeout(what, conf))
+    window = max(conf["window"], 6 * fanatico_faults.timeout(what, conf))
     recent = _recent(state, host, what, now, window)
-    if len(recent) >= conf["attempts"]:
-        done, minutes = ("started" if "." in what else "treated"), round(window / 60)
-        look = f"`journalctl -u {what}` on {host}" if "." in what else "`salt-run fanatico.history`"
-        return f"already {done} {len(recent)} times in {minutes} minutes: look at it with {look}"
+    if len(recent) < conf["attempts"]:
+        return None
+    minutes, done, look = round(window / 60), "treated", "`salt-run fanatico.history`"
+    if fanatico_faults.is_unit(what):
+        done, look = "started", f"`journalctl -u {what}` on {host}"
+    text = f"already {done} {len(recent)} times in {minutes} minutes: look at it with {look}"
+    return Refusal("attempts-spent", text)
+
+
+def _over_budget(now, host, state, conf):
     hour = {
         key: sum(now - when < HOUR for when in moments) for key, moments in state.get("attempts", {}).items()
     }
     of_host = sum(count for key, count in hour.items() if key.startswith(f"{host}/"))
     if of_host >= conf["budget"] * SHARE:
-        return f"{of_host} actions on {host} in an hour, its share of heal:budget: look at {host}, the others are healed"
+        text = f"{of_host} actions on {host} in an hour, its share of heal:budget: look at {host}, the others are healed"
+        return Refusal("share-spent", text)
     spent = sum(hour.values())
     if spent >= conf["budget"]:
-        return f"{spent} actions in an hour are all there may be (heal:budget): somebody has to look at the whole"
+        text = f"{spent} actions in an hour are all there may be (heal:budget): somebody has to look at the whole"
+        return Refusal("budget-spent", text)
+    return None
+
+
+def _too_soon(now, what, state, conf):
     when, last = state.get("disturbed", (now - conf["calm"], ""))
-    if spares(what) and now - when < conf["calm"]:
-        return f"one node at a time: {last} was {round(now - when)} s ago, and {conf['calm']} s have to pass"
-    return ""
+    if not fanatico_faults.needs(what) or now - when >= conf["calm"]:
+        return None
+    text = f"one node at a time: {last} was {round(now - when)} s ago, and {conf['calm']} s have to pass"
+    return Refusal("one-at-a-time", text)
 
 
 def told(state, host, what, now):
@@ -413,23 +336,24 @@ def attempted(state, host, what, now, window):
         **state,
         "attempts": {**{name: one for name, one in kept.items() if one}, key: [*kept.get(key, []), now]},
     }
-    return {**state, "disturbed": [now, f"{what} on {host}"]} if spares(what) else state
+    return {**state, "disturbed": [now, f"{what} on {host}"]} if fanatico_faults.needs(what) else state
 
 
-def refused(state, host, what, now, reason, window):
+def refused(state, host, what, now, code, window):
     """
     Return ``(state, news)``: ``state`` with this refusal, and whether it is worth a line in the history.
 
     A beacon repeats itself while a fault stays; the same refusal is news once per ``window`` seconds.
+
+    code
+        The refusal's; its text holds counters and process ids.
     """
     key = f"{host}/{what}"
-    # Only the kind of refusal counts: the rest of the sentence holds counters and process ids.
-    kind = reason.split(":")[0].rstrip("0123456789 s")
     when, last = state.get("refused", {}).get(key, (0, ""))
-    if last == kind and now - when < window:
+    if last == code and now - when < window:
         return state, False
     kept = {name: one for name, one in state.get("refused", {}).items() if now - one[0] < window}
-    return {**state, "refused": {**kept, key: [now, kind]}}, True
+    return {**state, "refused": {**kept, key: [now, code]}}, True
 
 
 def frozen(state, now, seconds, reason):
@@ -440,16 +364,6 @@ def frozen(state, now, seconds, reason):
 def thawed(state):
     """Return ``state`` in which healing works again."""
     return {key: value for key, value in state.items() if key != "frozen"}
-
-
-def seconds(text):
-    """Return the seconds in ``90``, ``"90s"``, ``"15m"``, ``"2h"`` or ``"1d"``; raises ``ValueError``."""
-    text = str(text).strip()
-    factor = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:], 0)
-    number = text[:-1] if factor else text
-    if not number.isdecimal() or int(number) == 0:
-        raise ValueError(f"{text!r} is not a time: write for example 90s, 15m, 2h or 1d")
-    return int(number) * (factor or 1)
 
 
 def _recent(state, host, what, now, window):

@@ -11,6 +11,22 @@ import requests
 from salt.exceptions import CommandExecutionError
 
 
+class NoAnswer(CommandExecutionError):
+    """A service took the question and did not answer in time; one that is not there refuses at once."""
+
+    code = "no-answer"
+
+
+def unanswered(exc):
+    """
+    Tell whether an exception says that a service did not answer in time.
+
+    By its code, not by its class: a minion imports this file anew when it was handed out, and modules loaded before that still
+    raise the class that this file had then.
+    """
+    return getattr(exc, "code", "") == NoAnswer.code
+
+
 def call(method, url, payload=None, auth=None, timeout=1.0, tls=None, headers=None):
     """
     Send one request.
@@ -27,7 +43,7 @@ def call(method, url, payload=None, auth=None, timeout=1.0, tls=None, headers=No
         Sent beside the usual ones.
 
     Returns ``(HTTP status, body)``: parsed where the body is JSON, text otherwise.
-    Raises ``CommandExecutionError`` saying which URL and why, where there was no answer at all.
+    Raises ``CommandExecutionError`` saying which URL and why, where there was no answer at all; ``NoAnswer`` after the time.
     """
     missing = [path for path in (tls or {}).values() if path and not os.path.exists(path)]
     if missing:
@@ -50,7 +66,8 @@ def call(method, url, payload=None, auth=None, timeout=1.0, tls=None, headers=No
                 allow_redirects=False,
             )
         except requests.RequestException as exc:
-            raise CommandExecutionError(f"{url}: {reason(exc, timeout)}") from exc
+            kind = NoAnswer if isinstance(exc, requests.Timeout) else CommandExecutionError
+            raise kind(f"{url}: {reason(exc, timeout)}") from exc
     try:
         return answer.status_code, answer.json()
     except requests.JSONDecodeError:

@@ -5,6 +5,7 @@ import salt.loader
 import yaml
 from salt.exceptions import CommandExecutionError
 
+import fanatico_http
 from tests.support import REPO
 from tests.support.peers import peers
 from tests.support.pillar import shipped
@@ -18,6 +19,7 @@ def systemctl(tmp_path_factory, monkeypatch):
     (directory / "systemctl").write_text(script)
     (directory / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(directory), prepend=":")
+    return directory / "systemctl"
 
 
 @pytest.fixture
@@ -64,6 +66,23 @@ def test_a_node_that_is_not_in_the_plan_is_unknown(functions):
     seen = loaded["fanatico.health"]()
     assert (seen["status"], seen["roles"]) == ("unknown", [])
     assert "retcode" not in loaded.pack["__context__"]
+
+
+def test_probes_of_different_modules_share_the_answers_of_one_look(functions, systemctl, monkeypatch):
+    """They have one `__context__` by Salt's loader alone; a question more to each service is what the beacon would pay."""
+    asked, loaded = [], functions("db1")
+
+    def call(method, url, *_, **__):
+        asked.append(url.rpartition("/")[2])
+        return 200, {"state": "running", "role": "primary"}
+
+    monkeypatch.setattr(fanatico_http, "call", call)
+    systemctl.write_text(systemctl.read_text().replace("inactive", "active"))
+    for looks in (1, 2):
+        assert "patroni-hung" not in loaded["fanatico_cure.symptoms"]()
+        assert asked.count("patroni") == looks
+    assert loaded["fanatico_patroni_cure.paused"]() == ""
+    assert asked.count("patroni") == 3, "alone it asks by itself"
 
 
 def test_a_wait_that_runs_out_saw_the_real_reason(functions):

@@ -242,8 +242,7 @@ def test_a_new_host_does_not_reach_the_master_until_it_is_admitted(wider):
 
 def test_healing_leaves_a_new_host_to_the_deploy(wider):
     _, seen = wider
-    assert "is new in the plan" in seen["healing"]["reason"]
-    assert "orch.deploy" in seen["healing"]["reason"]
+    assert seen["healing"]["code"] == "never-deployed"
     assert seen["healed"] == []
 
 

@@ -174,7 +174,7 @@ def test_a_person_goes_before_a_cure(healthy):
             wait_until(lambda: holder(healthy) == "heal", 30, "the cure to have the lock", interval=0.5)
             done = healthy.salt_run("fanatico.lock", "deploy", "wait=10", check=False)
             assert done.returncode == 0, done.stdout + done.stderr
-            assert "a deploy goes first" in news.wait("left", node, "fanatico-rpc.service", 20)["reason"]
+            assert news.wait("left", node, "fanatico-rpc.service", 20)["code"] == "deploy-first"
     finally:
         mend = f"rm -f {dropin}; systemctl daemon-reload; systemctl restart fanatico-rpc"
         healthy.exec(node, ["sh", "-c", mend])

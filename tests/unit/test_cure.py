@@ -1,6 +1,8 @@
 """What a node finds wrong with itself, and the cures: looked at again first, proven afterwards. Services are made up."""
 
 import contextlib
+import importlib
+import inspect
 import json
 import re
 import time
@@ -10,14 +12,42 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 import fanatico_aside
+import fanatico_faults
 import fanatico_guard
+import fanatico_http
 import fanatico_master
 import fanatico_patroni_plan
+import fanatico_probe
 import fanatico_sweep
 from _beacons import fanatico as beacon
 from _modules import fanatico_cure as cure
+from _modules import (
+    fanatico_etcd_cure,
+    fanatico_firewall,
+    fanatico_keepalived,
+    fanatico_node_cure,
+    fanatico_patroni_cure,
+    fanatico_pki,
+    fanatico_rpc_cure,
+)
 from _runners import fanatico_reconcile as reconciler
+from tests.support import REPO
 from tests.support.pillar import shipped
+
+MODULES = [
+    cure,
+    fanatico_etcd_cure,
+    fanatico_firewall,
+    fanatico_keepalived,
+    fanatico_node_cure,
+    fanatico_patroni_cure,
+    fanatico_pki,
+    fanatico_rpc_cure,
+]
+# What a record names by a text: probes, cures, proofs.
+FUNCTIONS = ("probe", "beacon_probe", "cure", "proof", "hopeless", "replaces")
+SILENCE = fanatico_http.NoAnswer("https://one: no answer within 1 s")
+REFUSED = CommandExecutionError("https://one: connection refused")
 
 
 class Node:
@@ -60,20 +90,20 @@ class Node:
         }
 
     def status(self, **_):
-        if isinstance(self.patroni, str):
-            raise CommandExecutionError(self.patroni)
+        if isinstance(self.patroni, Exception):
+            raise self.patroni
         return self.patroni
 
     def head(self, node=None, **_):
         if node:
             return self.best
-        if isinstance(self.heads, str):
-            raise CommandExecutionError(self.heads)
+        if isinstance(self.heads, Exception):
+            raise self.heads
         return self.heads[0]
 
     def call(self, method, params, timeout):
-        if isinstance(self.heads, str):
-            raise CommandExecutionError(self.heads)
+        if isinstance(self.heads, Exception):
+            raise self.heads
         return {"timestamp": hex(int(time.time() - self.block_age)), "number": hex(self.heads[0])}
 
     def act(self, name, then=lambda: None, answer=True):
@@ -90,8 +120,18 @@ def node(tmp_path):
     return Node(tmp_path)
 
 
+def named():
+    """Every function that a fault names, ``{name: function}``, as Salt would load them."""
+    names = {getattr(fault, role) for fault in fanatico_faults.FAULTS.values() for role in FUNCTIONS} - {""}
+    parts = {name: name.split(".") for name in names}
+    return {
+        name: getattr(importlib.import_module(f"_modules.{module}"), function)
+        for name, (module, function) in parts.items()
+    }
+
+
 @pytest.fixture
-def configure_loader_modules(node, plan, tmp_path):
+def configure_loader_modules(node, plan, tmp_path, monkeypatch):
     roles = ["etcd", "patroni", "haproxy", "rpc"]
     pillar = {
         "plan": {**plan, "nodes": {**plan["nodes"], "one": {"address": "127.0.0.1", "roles": roles}}},
@@ -101,7 +141,11 @@ def configure_loader_modules(node, plan, tmp_path):
         "pki": shipped("pki"),
         "heal": shipped("heal"),
     }
-    salt = {
+    monkeypatch.setattr(fanatico_keepalived, "state", lambda *_: node.address)
+    monkeypatch.setattr(fanatico_keepalived, "idle", lambda: node.idle)
+    monkeypatch.setattr(fanatico_firewall, "present", lambda: node.rules)
+    monkeypatch.setattr(fanatico_pki, "look", lambda: node.certificates)
+    salt = named() | {
         "fanatico_unit.states": node.states,
         "fanatico_unit.start": lambda what, *_: {"acted": True, "running": True, "took": 1.0, "detail": ""},
         "fanatico_unit.kill": node.act("kill", lambda: setattr(node, "patroni", {"state": "running"}), 42),
@@ -113,32 +157,25 @@ def configure_loader_modules(node, plan, tmp_path):
         "fanatico_patroni.cluster": lambda: {"members": []},
         "fanatico_etcd.own_errors": lambda *_: node.etcd_errors,
         "fanatico_etcd.make_room": node.act("make_room", lambda: node.etcd_errors.clear(), "compacted"),
-        "fanatico_keepalived.state": lambda *_: node.address,
-        "fanatico_keepalived.idle": lambda: node.idle,
         "fanatico_node.disk": lambda: node.disk,
-        "fanatico_firewall.present": lambda: node.rules,
         "fanatico_rpc.head": node.head,
         "fanatico_rpc.heard": lambda peer, **_: {"head": node.head(peer)},
         "fanatico_rpc.owed": lambda: node.owed,
         "fanatico_rpc.call": node.call,
         "fanatico_rpc.syncing": lambda **_: node.syncing,
-        "fanatico_pki.look": lambda: node.certificates,
         "fanatico.health": lambda: node.health,
+        "fanatico_haproxy_cure.unconfigured": lambda: "",
     }
-    return {
-        cure: {
-            "__salt__": salt,
-            "__pillar__": pillar,
-            "__opts__": {"id": "one"},
-            "__context__": {},
-        }
-    }
+    # One of each for all modules, as the loader has them.
+    dunders = {"__salt__": salt, "__pillar__": pillar, "__opts__": {"id": "one"}, "__context__": {}}
+    return dict.fromkeys(MODULES, dunders)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_run(monkeypatch):
-    monkeypatch.setitem(cure._SYMPTOMS, "haproxy-unconfigured", lambda: "")
-    monkeypatch.setattr(cure, "_run", lambda *_, **__: SimpleNamespace(stdout="", stderr="", returncode=0))
+    monkeypatch.setattr(
+        fanatico_probe, "run", lambda *_, **__: SimpleNamespace(stdout="", stderr="", returncode=0)
+    )
 
 
 def test_a_node_that_is_well_has_none():
@@ -158,28 +195,40 @@ def test_what_the_beacon_has_reported_lately_is_told(tmp_path):
     )
 
 
-def test_every_fault_has_a_symptom_and_a_cure():
-    assert set(cure._SYMPTOMS) == set(fanatico_guard.CURES)
-    left = {what for what in fanatico_guard.CURES if fanatico_guard.left(what, "db1")}
-    assert set(cure._CURES) == set(fanatico_guard.CURES) - left
+@pytest.mark.parametrize("fault", fanatico_faults.FAULTS.values(), ids=lambda fault: fault.name)
+def test_a_record_is_whole(fault):
+    """What it names is there and is called as it is; a fault has a cure, or a person's next step."""
+    for role in FUNCTIONS:
+        name = getattr(fault, role)
+        if name:
+            inspect.signature(named()[name]).bind(*([60] if role == "cure" else []))
+    assert sum(map(bool, (fault.cure, fault.runner, fault.next_step))) == 1
+    assert bool(fault.probe) != bool(fault.runner)
+    assert bool(fault.replaces) <= bool(fault.proof), "nothing goes before what replaces it is proven"
+    assert {fault.min_age, fault.opt_in} - {""} <= set(shipped("heal"))
+    page, _, anchor = fault.runbook.partition("#")
+    assert f'<a id="{anchor}"></a>' in (REPO / page).read_text()
+    assert fault.needs in ("", "rest", "quorum", "replica", "successor", "another")
 
 
-def test_one_look_asks_each_service_once(node):
+def test_one_look_asks_each_service_once(node, monkeypatch):
     asked = []
-    for name in ("fanatico_patroni.status", "fanatico_keepalived.state", "fanatico_unit.states"):
-        ask = cure.__salt__[name]
-        cure.__salt__[name] = lambda *words, ask=ask, name=name, **options: (
-            asked.append((name, *words)) or ask(*words, **options)
-        )
+
+    def noted(name, ask):
+        return lambda *words, **options: asked.append((name, *words)) or ask(*words, **options)
+
+    for name in ("fanatico_patroni.status", "fanatico_unit.states"):
+        cure.__salt__[name] = noted(name, cure.__salt__[name])
+    monkeypatch.setattr(fanatico_keepalived, "state", noted("keepalived", fanatico_keepalived.state))
     cure.symptoms()
     assert len(asked) == len(set(asked)) > 3
-    node.patroni = "https://one:8008/patroni: no answer within 1 s"
+    node.patroni = SILENCE
     assert list(cure.symptoms()) == ["patroni-hung"], "the next look asks again"
 
 
 def test_what_cannot_be_told_is_no_fault(node):
-    node.patroni = "https://one:8008/patroni: connection refused"
-    node.heads = "http://one:8545: connection refused"
+    node.patroni = REFUSED
+    node.heads = REFUSED
     assert cure.symptoms() == {}
 
 
@@ -190,7 +239,7 @@ def test_what_cannot_be_told_is_no_fault(node):
         ("etcd-data-lost", lambda node: (node.folder / "etcd/member/wal/0.wal").unlink()),
         (
             "patroni-hung",
-            lambda node: setattr(node, "patroni", "https://one:8008/patroni: no answer within 1 s"),
+            lambda node: setattr(node, "patroni", SILENCE),
         ),
         ("patroni-paused", lambda node: node.patroni.update(pause=True, role="primary")),
         ("replica-lost", lambda node: (node.folder / "pg/global/pg_control").unlink()),
@@ -198,7 +247,7 @@ def test_what_cannot_be_told_is_no_fault(node):
         ("disk-full", lambda node: node.disk.update(status="critical", detail="/ has 0.1 GiB free")),
         ("address-missing", lambda node: node.address.update(answers=False)),
         ("keepalived-hung", lambda node: setattr(node, "idle", 6.0)),
-        ("rpc-hung", lambda node: setattr(node, "heads", "http://one:8545: no answer within 1 s")),
+        ("rpc-hung", lambda node: setattr(node, "heads", SILENCE)),
         ("rpc-behind", lambda node: vars(node).update(block_age=60, best=9)),
         ("replica-astray", lambda node: node.patroni.update(replication_state=None)),
     ],
@@ -253,10 +302,10 @@ def test_before_its_pillar_has_the_settings_a_node_has_no_fault_and_the_beacon_g
 
 def test_the_data_are_looked_for_where_the_pillar_has_them(node):
     """A fault of lost data ends with a copy made anew: the place must be the one that the daemons were given."""
-    assert cure._etcd_directory() == node.folder / "etcd"
-    assert cure._data_directory() == node.folder / "pg"
+    assert fanatico_etcd_cure.member_directory() == str(node.folder / "etcd/member")
+    assert fanatico_patroni_cure.data_directory() == str(node.folder / "pg")
     cure.__pillar__["postgresql"] = {"version": 18, "data_dir": ""}
-    assert str(cure._data_directory()) == "/var/lib/postgresql/18/main"
+    assert fanatico_patroni_cure.data_directory() == "/var/lib/postgresql/18/main"
 
 
 @pytest.mark.parametrize(("days", "told"), [(20, False), (14, True), (None, True)])
@@ -276,9 +325,9 @@ def test_a_host_without_the_first_unit_of_a_role_is_bare(node):
     assert cure.bare() == "patroni.service is not installed"
 
 
-def test_a_bare_host_gets_everything_and_is_done_once_all_is_well(node, monkeypatch):
+def test_a_bare_host_gets_everything_and_is_done_once_all_is_well(node):
     node.units["patroni.service"] = {"load": "not-found"}
-    monkeypatch.setattr(cure, "_apply_states", node.act("apply", node.units.clear, "the highstate applied"))
+    cure.__salt__["state.apply"] = node.act("apply", node.units.clear, {})
     told = cure.apply("bare", samples=2, timeout=5)
     assert (told["acted"], told["running"], told["did"]) == (True, True, "the highstate applied")
     node.units["patroni.service"] = {"load": "not-found"}
@@ -288,10 +337,10 @@ def test_a_bare_host_gets_everything_and_is_done_once_all_is_well(node, monkeypa
     assert "creating replica" in told["detail"]
 
 
-def test_drift_is_put_right_as_far_as_the_pillar_allows(node, monkeypatch):
+def test_drift_is_put_right_as_far_as_the_pillar_allows(node):
     drifted = {"haproxy": ["haproxy.configured", "haproxy.running"]}
     cure.__salt__["fanatico_node.correctable"] = lambda kinds: dict(drifted) if "files" in kinds else {}
-    monkeypatch.setattr(cure, "_apply_states", node.act("apply", drifted.clear))
+    cure.__salt__["state.apply"] = node.act("apply", drifted.clear, {})
     assert not cure.apply("drift", timeout=5)["acted"]
     cure.__pillar__["heal"]["correct"] = ["files"]
     told = cure.apply("drift", samples=3, timeout=5)
@@ -299,7 +348,7 @@ def test_drift_is_put_right_as_far_as_the_pillar_allows(node, monkeypatch):
     assert node.done == [("apply", ["haproxy.configured", "haproxy.running"])]
 
 
-def test_what_puts_drift_right_is_no_dry_run(node, monkeypatch):
+def test_what_puts_drift_right_is_no_dry_run():
     """The dry run that found it, in the same process, left its `test` behind as the default: nothing was put right."""
     asked = []
 
@@ -307,8 +356,7 @@ def test_what_puts_drift_right_is_no_dry_run(node, monkeypatch):
         asked.append((sls, options))
         return {}
 
-    monkeypatch.setitem(cure.__salt__, "state.apply", apply)
-    cure._apply_states(["haproxy.configured"])
+    fanatico_probe.apply_states(apply, "one", ["haproxy.configured"])
     assert asked == [((["haproxy.configured"],), {"queue": True, "test": False})]
 
 
@@ -327,7 +375,7 @@ def test_an_address_that_this_node_holds_or_could_not_serve_is_not_missing(node)
 
 
 def test_a_process_that_is_not_there_does_not_hang(node):
-    node.patroni = "https://one:8008/patroni: no answer within 1 s"
+    node.patroni = SILENCE
     node.units["patroni.service"] = {"active": "activating"}
     assert cure.symptoms() == {}
 
@@ -342,7 +390,7 @@ def test_what_is_gone_already_is_left_alone(node):
     ("fault", "change", "act"),
     [
         ("etcd-full", lambda node: node.etcd_errors.append("alarm:NOSPACE"), "make_room"),
-        ("patroni-hung", lambda node: setattr(node, "patroni", "x: no answer within 1 s"), "kill"),
+        ("patroni-hung", lambda node: setattr(node, "patroni", SILENCE), "kill"),
         ("patroni-paused", lambda node: node.patroni.update(pause=True, role="primary"), "resume"),
     ],
 )
@@ -394,7 +442,9 @@ def test_a_fault_that_is_left_to_a_person_is_not_cured(node):
 )
 def test_a_firewall_that_was_flushed_is_seen(node, monkeypatch, rules, code, tables, gone):
     node.rules = rules
-    monkeypatch.setattr(cure, "_run", lambda *_, **__: SimpleNamespace(stdout=tables, returncode=code))
+    monkeypatch.setattr(
+        fanatico_probe, "run", lambda *_, **__: SimpleNamespace(stdout=tables, returncode=code)
+    )
     assert ("firewall-gone" in cure.symptoms()) is gone
 
 
@@ -402,18 +452,18 @@ def test_a_firewall_that_was_flushed_is_seen(node, monkeypatch, rules, code, tab
 def test_a_chain_node_that_answers_late_is_not_hung(node, answers_within, hung):
     def head(peer=None, timeout=1):
         if answers_within > timeout:
-            raise CommandExecutionError(f"http://one:8545: no answer within {timeout} s")
+            raise SILENCE
         return 1
 
     cure.__salt__["fanatico_rpc.head"] = head
-    assert bool(cure._rpc_hung()) is hung
+    assert bool(fanatico_rpc_cure.hung()) is hung
 
 
 @pytest.mark.parametrize(("owed", "hung"), [(0.0, False), (9.5, False), (10.5, True)])
 def test_the_beacon_does_not_wait_for_a_chain_node(node, owed, hung):
     def head(peer=None, timeout=1):
         assert timeout == 1, "the beacon watches everything else on this host"
-        raise CommandExecutionError("http://one:8545: no answer within 1 s")
+        raise SILENCE
 
     cure.__salt__["fanatico_rpc.head"] = head
     node.owed = owed
@@ -431,12 +481,12 @@ def test_a_member_without_its_data_is_not_simply_started(node):
     assert (told["acted"], told["instead"]) == (False, "etcd-data-lost")
 
 
-def test_what_is_left_of_a_members_data_is_put_aside_and_not_thrown_away(node, monkeypatch):
+def test_what_is_left_of_a_members_data_is_put_aside_and_not_thrown_away(node):
     cure.__salt__["service.stop"] = node.act("stop")
-    monkeypatch.setattr(cure, "_apply_states", lambda sls: f"{sls} applied")
+    cure.__salt__["state.apply"] = node.act("apply", answer={})
     (node.folder / "etcd/member/wal/0.wal").unlink()
     (node.folder / "etcd/member/rest").write_text("what is left")
-    cure._rejoin_etcd(5)
+    fanatico_etcd_cure.rejoin(5)
     (aside,) = (node.folder / "etcd").glob("member.aside-*")
     assert (aside / "rest").read_text() == "what is left"
     assert not (node.folder / "etcd/member").exists()
@@ -597,7 +647,7 @@ patroni.exceptions.PostgresConnectionException: Exceeded retry deadline
 def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
     node, monkeypatch, restarts, said, leader, emptied
 ):
-    node.patroni = "https://one:8008/patroni: connection refused"
+    node.patroni = REFUSED
     node.units["patroni.service"] = {"restarts": restarts}
     cure.__salt__["fanatico_patroni.leader"] = lambda: leader
     cure.__salt__["fanatico_patroni.cluster"] = lambda: {
@@ -611,7 +661,7 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
         return SimpleNamespace(stdout="", returncode=0)
 
     node.said = said
-    monkeypatch.setattr(cure, "_run", run)
+    monkeypatch.setattr(fanatico_probe, "run", run)
     with contextlib.suppress(CommandExecutionError):
         cure.apply("replica-lost", samples=1, timeout=1)
     assert (not list((node.folder / "pg").iterdir())) is emptied

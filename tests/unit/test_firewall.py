@@ -243,6 +243,20 @@ def test_somebody_elses_hand_is_seen_and_undone(kernel, master):
     assert module.state() == "in force"
 
 
+@pytest.mark.parametrize(
+    ("said", "missing"),
+    [("Error: No such file or directory\nlist table inet fanatico", True), ("Error: netlink", False)],
+)
+def test_a_table_that_is_not_there_is_no_fault_of_nft(monkeypatch, said, missing):
+    done = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: done)
+    if missing:
+        assert module._listed() == ""
+    else:
+        with pytest.raises(CommandExecutionError):
+            module._listed()
+
+
 def test_a_lost_master_brings_the_old_rules_back(kernel, master):
     master["answers"] = False
     done = state.loaded("x")

@@ -179,9 +179,8 @@ class TestRenewKey:
             "stderr": "Host key verification failed.",
         }
         told = fanatico_keys.renew_key("rpc1")
-        assert (told["acted"], told["running"]) == (False, False)
-        assert "Host key verification failed" in told["detail"]
-        assert "docs/fleet.md" in told["detail"]
+        assert (told["acted"], told["running"], told["code"]) == (False, False, "key-not-vouched")
+        assert "Host key verification failed" in told["detail"], "what ssh said"
         assert world.keys.held["rpc1"]["minions"] == key("old")
 
     def test_an_impostor_changes_nothing(self, world):
@@ -189,20 +188,19 @@ class TestRenewKey:
         world.keys.held["rpc1"] = dict(held)
         told = fanatico_keys.renew_key("rpc1")
         assert (told["acted"], told["running"]) == (False, True)
-        assert "somebody else uses its name" in told["detail"]
+        assert told["code"] == "name-misused"
         assert world.keys.held["rpc1"] == held
 
     def test_a_third_key_is_not_the_hosts_and_not_accepted(self, world):
         world.keys.held["rpc1"] = {"minions": key("old"), "minions_denied": key("a-stranger")}
         told = fanatico_keys.renew_key("rpc1", timeout=0.1)
-        assert (told["acted"], told["running"]) == (False, False)
-        assert "somebody else" in told["detail"]
+        assert (told["acted"], told["running"], told["code"]) == (False, False, "name-misused")
         assert world.keys.accepted == []
         assert world.keys.held["rpc1"]["minions"] == key("old")
 
     def test_of_one_without_an_accepted_key_nothing_is_deleted(self, world):
         told = fanatico_keys.renew_key("rpc1")
-        assert (told["acted"], told["running"]) == (False, True)
+        assert (told["acted"], told["running"], told["code"]) == (False, True, "key-not-accepted")
         assert world.keys.held["rpc1"] == {"minions_pre": key("rpc1's")}
 
 

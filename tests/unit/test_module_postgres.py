@@ -157,6 +157,20 @@ def test_no_answer_is_one_critical_check(server):
     assert "Is the server" not in checks["postgres.sql"]["detail"]
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ('connection failed: FATAL:  password authentication failed for user "admin"', "password-refused"),
+        ("connection failed: Connection refused", ""),
+    ],
+)
+def test_a_password_that_the_server_refuses_is_told_from_no_answer(server, said, code):
+    server.error = psycopg.OperationalError(said)
+    with pytest.raises(CommandExecutionError) as raised:
+        fanatico_postgres.query("SELECT 1")
+    assert getattr(raised.value, "code", "") == code
+
+
 def test_the_local_socket_and_the_pillars_password(server):
     fanatico_postgres.query("SELECT 1")
     assert server.connected["host"] == "/var/run/postgresql"

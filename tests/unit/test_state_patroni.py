@@ -265,9 +265,7 @@ def cluster(monkeypatch, tmp_path):
         def query(self, sql, args=None, dbname="postgres", user="postgres", host=None, **_):
             self.asked.append((user, host))
             if user in self.refuses:
-                raise CommandExecutionError(
-                    f"db3: PostgreSQL at {host}: password authentication failed for user"
-                )
+                raise fanatico_postgres._PasswordRefused(f"db3: PostgreSQL at {host}: refused")
             return [{"one": 1}]
 
         def patch(self, settings, timeout=5):
