@@ -82,7 +82,7 @@ def heal(host, what, why="", roles=(), settings=None):
         f"{host}/{what}",
         jid=_jid(),
         wait=conf["patience"],
-        yields_to=("deploy", "drill", "evict"),
+        behind="heal",  # what a person has asked for may take minutes
         owner=owner,
     )
     if not taken:
@@ -116,12 +116,12 @@ def heal(host, what, why="", roles=(), settings=None):
     raise CommandExecutionError(f"{what} on {host} could not be healed: {entry['reason']}")
 
 
-def lock(purpose="deploy", wait=60):
+def lock(purpose, wait=60):
     """
     Keep every other change of the cluster away until this process ends. The first step of an orchestration.
 
     purpose
-        What for, one word; it appears in the refusals of the others.
+        What for, one word: an orchestration's name. It appears in the history, and in the refusals of the others.
     wait
         Seconds to wait for the present holder, usually a healing that takes two.
 

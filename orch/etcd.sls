@@ -2,6 +2,7 @@
 {%- set nodes = salt["fanatico_plan.nodes"]("etcd") %}
 {%- set bootstrap = salt["saltutil.runner"]("fanatico.etcd_bootstrap") %}
 {%- if bootstrap is not boolean %}{{ raise(bootstrap) }}{% endif %}
+{{ salt["fanatico_orch.begin"]("etcd", roles=[]) }}
 
 Configure and start etcd:
   step.state:
@@ -15,7 +16,7 @@ Configure and start etcd:
           bootstrap: {{ bootstrap | json }}
     - timeout: 60
 
-etcd has a quorum:
+Wait for the quorum of etcd:
   step.function:
     - failhard: True
     - name: fanatico_etcd.wait_quorum
@@ -23,3 +24,5 @@ etcd has a quorum:
     - timeout: 60
     - require:
       - step: Configure and start etcd
+
+{{ salt["fanatico_orch.end"](after="Wait for the quorum of etcd") }}

@@ -4,9 +4,10 @@
 {%- set first = salt["saltutil.runner"]("fanatico.patroni_first") %}
 {%- if first is string %}{{ raise(first) }}{% endif %}
 {%- set others = nodes | reject("in", first) | list %}
+{{ salt["fanatico_orch.begin"]("patroni", roles=[]) }}
 
 # The leader gives new parameters to all: each is asked first whether it could start with them.
-Every database host can start with the parameters:
+Try the parameters on every database host:
   step.state:
     - failhard: True
     - tgt: {{ nodes | json }}
@@ -15,7 +16,7 @@ Every database host can start with the parameters:
     - queue: True
     - timeout: 60
 
-Start Patroni where there is data, or on one node:
+Start Patroni where there is data, or on one host:
   step.state:
     - failhard: True
     - tgt: {{ first | json }}
@@ -24,19 +25,19 @@ Start Patroni where there is data, or on one node:
     - queue: True
     - timeout: 60
     - require:
-      - step: Every database host can start with the parameters
+      - step: Try the parameters on every database host
 
-There is a leader:
+Wait for a leader:
   step.function:
     - failhard: True
     - name: fanatico_patroni.wait_leader
     - tgt: {{ first[0] }}
     - timeout: 60
     - require:
-      - step: Start Patroni where there is data, or on one node
+      - step: Start Patroni where there is data, or on one host
 {%- if others %}
 
-Start Patroni on the others:
+Start Patroni on the other hosts:
   step.state:
     - failhard: True
     - tgt: {{ others | json }}
@@ -45,10 +46,10 @@ Start Patroni on the others:
     - queue: True
     - timeout: 60
     - require:
-      - step: There is a leader
+      - step: Wait for a leader
 {%- endif %}
 
-Every replica streams:
+Wait until every replica streams:
   step.function:
     - failhard: True
     - name: fanatico_patroni.wait_streaming
@@ -57,4 +58,6 @@ Every replica streams:
         members: {{ nodes | json }}
     - timeout: 60
     - require:
-      - step: {{ "Start Patroni on the others" if others else "There is a leader" }}
+      - step: {{ "Start Patroni on the other hosts" if others else "Wait for a leader" }}
+
+{{ salt["fanatico_orch.end"](after="Wait until every replica streams") }}
