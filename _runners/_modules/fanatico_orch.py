@@ -43,8 +43,8 @@ def begin(purpose, roles=None, admit=False):
     """
     steps = []
     if not _is_nested():
-        steps.append((_CHECK, "runner", {"name": "fanatico.validate"}))
-        steps.append((_LOCK, "runner", {"name": "fanatico.lock", "purpose": purpose}))
+        steps.append((_CHECK, "runner", {"name": "fanatico.validate", "begins": purpose}))
+        steps.append((_LOCK, "runner", {"name": "fanatico.lock", "purpose": purpose, "begins": purpose}))
     if admit:
         steps.append((_ADMIT, "runner", {"name": "fanatico.admit"}))
     hosts = _hosts(roles)

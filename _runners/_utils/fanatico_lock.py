@@ -91,6 +91,21 @@ def release(directory, force=False, owner="", whole=False):
         return present
 
 
+def will_fail(directory, reason):
+    """
+    Write into the lock why its holder is going to end, where that is the process which has started this one.
+
+    A step that runs beside others is such a process: what it is a step of goes on until those have ended, under the lock.
+    Returns whether it was.
+    """
+    with _exclusive(directory):
+        present = _read(directory)
+        if present is None or present["pid"] != os.getppid():
+            return False
+        _write(directory, {**present, "failed": reason})
+        return True
+
+
 def holder(directory):
     """Return who has the lock (``{"purpose", "detail", "pid", "since", ...}``), or None when it is free."""
     return _read(directory)
