@@ -1,5 +1,6 @@
 # What the authorities on the master say now, on every node that holds a certificate, and in every daemon that reads one.
 # etcd restarts for it where whom to trust has changed, one node at a time; everything else reloads.
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 {{ salt["fanatico_orch.begin"]("certify", roles=[]) }}
 
@@ -11,7 +12,7 @@ Refresh the pillar of the master's minion:
     - tgt: {{ nodes("master") | json }}
     - tgt_type: list
     - kwarg: {wait: True}
-    - timeout: 60
+    - timeout: {{ timeouts.pillar }}
 
 Install the certificates of etcd:
   step.state:
@@ -20,7 +21,7 @@ Install the certificates of etcd:
     - tgt_type: list
     - sls: roles.etcd
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
       - step: Refresh the pillar of the master's minion
 
@@ -31,7 +32,7 @@ Install the certificates of the databases:
     - tgt_type: list
     - sls: roles.patroni
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
       - step: Install the certificates of etcd
 
@@ -42,7 +43,7 @@ Install the certificates of the balancers:
     - tgt_type: list
     - sls: roles.haproxy
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
       - step: Install the certificates of the databases
 

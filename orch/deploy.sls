@@ -2,6 +2,7 @@
 # there and changes only what differs. Order matters: etcd keeps Patroni's state, Patroni tells HAProxy who leads.
 #
 #   salt-run state.orchestrate orch.deploy          (in another terminal: salt-run fanatico.watch)
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 {{ salt["fanatico_orch.begin"]("deploy", admit=True) }}
 
@@ -10,6 +11,7 @@ Sync the modules of every host:
   step.runner:
     - failhard: True
     - name: fanatico.sync_modules
+    - timeout: {{ timeouts.modules }}
     - require:
       - step: Refresh the pillar of every host
 
@@ -22,7 +24,7 @@ Prepare every host:
     - tgt_type: list
     - arg: [roles.prepared]
     - kwarg: {queue: True}
-    - timeout: 300
+    - timeout: {{ timeouts.prepare }}
     - require:
       - step: Sync the modules of every host
 
@@ -42,7 +44,7 @@ Bring up the RPC nodes:
     - sls: roles.rpc
     - queue: True
     - parallel: True
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
     - require:
       - step: Prepare every host
 
@@ -62,7 +64,7 @@ Bring up {{ node }}:
     - tgt: {{ node }}
     - sls: roles.haproxy
     - queue: True
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
     - require:
 {%- if loop.first %}
       - step: Bring up PostgreSQL
@@ -76,7 +78,7 @@ Wait for the virtual IP to answer {{ node }}:
     - failhard: True
     - name: fanatico_keepalived.wait_address
     - tgt: {{ node }}
-    - timeout: 60
+    - timeout: {{ timeouts.ready }}
     - require:
       - step: Bring up {{ node }}
 {%- endfor %}

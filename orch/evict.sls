@@ -2,6 +2,7 @@
 # that it knew. Begun again after it broke off, it does what is left, and once more what cannot be seen to have been done.
 #
 #   salt-run state.orchestrate orch.evict pillar='{"host": "db2"}'
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 {%- set scope = salt["saltutil.runner"]("fanatico.evict_scope", arg=[pillar.get("host", "")]) %}
 {%- if scope is not mapping %}
@@ -33,7 +34,7 @@ Check whether the host can be evicted:
     - tgt_type: list
     - sls: firewall
     - queue: True
-    - timeout: 60
+    - timeout: {{ timeouts.firewall }}
     - require:
       - step: "Reject the minion key of {{ host }}"
 
@@ -43,6 +44,7 @@ Sync the modules of every host:
   step.runner:
     - failhard: True
     - name: fanatico.sync_modules
+    - timeout: {{ timeouts.modules }}
     - require:
       - step: Refresh the pillar of every host
 {%- do before.update(name="Sync the modules of every host") %}
@@ -53,7 +55,7 @@ Wait for the quorum of etcd:
     - failhard: True
     - name: fanatico_etcd.wait_quorum
     - tgt: {{ nodes("etcd")[0] }}
-    - timeout: 60
+    - timeout: {{ timeouts.ready }}
     - require:
       - step: "{{ before.name }}"
 

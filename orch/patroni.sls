@@ -1,5 +1,6 @@
 # PostgreSQL under Patroni: the nodes that hold data until one leads (on a first deploy one node alone), then the others,
 # which copy from the leader, until every replica streams. What only a leader can do, roles and settings, its own highstate does.
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"]("patroni") %}
 {%- set first = salt["saltutil.runner"]("fanatico.patroni_first") %}
 {%- if first is string %}{{ raise(first) }}{% endif %}
@@ -14,7 +15,7 @@ Try the parameters on every database host:
     - tgt_type: list
     - sls: postgresql.tried
     - queue: True
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
 
 Start Patroni where there is data, or on one host:
   step.state:
@@ -23,7 +24,7 @@ Start Patroni where there is data, or on one host:
     - tgt_type: list
     - sls: roles.patroni
     - queue: True
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
     - require:
       - step: Try the parameters on every database host
 
@@ -32,7 +33,7 @@ Wait for a leader:
     - failhard: True
     - name: fanatico_patroni.wait_leader
     - tgt: {{ first[0] }}
-    - timeout: 60
+    - timeout: {{ timeouts.ready }}
     - require:
       - step: Start Patroni where there is data, or on one host
 {%- if others %}
@@ -44,7 +45,7 @@ Start Patroni on the other hosts:
     - tgt_type: list
     - sls: roles.patroni
     - queue: True
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
     - require:
       - step: Wait for a leader
 {%- endif %}
@@ -56,7 +57,7 @@ Wait until every replica streams:
     - tgt: {{ first[0] }}
     - kwarg:
         members: {{ nodes | json }}
-    - timeout: 60
+    - timeout: {{ timeouts.ready }}
     - require:
       - step: {{ "Start Patroni on the other hosts" if others else "Wait for a leader" }}
 

@@ -4,6 +4,7 @@
 #
 #   salt-run state.orchestrate orch.rotate_secrets
 #   salt-run state.orchestrate orch.rotate_secrets pillar='{"rotate": ["HAPROXY_STATS_PASSWORD"]}'
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 {{ salt["fanatico_orch.begin"]("rotate_secrets") }}
 
@@ -28,7 +29,7 @@ Set the new passwords in PostgreSQL:
     - pillar:
         postgresql:
           replace_passwords: true
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
       - step: Give every host the new secrets
 
@@ -40,7 +41,7 @@ Configure Patroni with the new secrets:
     - tgt_type: list
     - sls: roles.patroni
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
       - step: Set the new passwords in PostgreSQL
 
@@ -51,7 +52,7 @@ Set the new passwords in etcd:
     - tgt: {{ nodes("etcd")[0] }}
     - sls: etcd.users
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
       - step: Configure Patroni with the new secrets
 
@@ -62,7 +63,7 @@ Configure etcd with the new secrets:
     - tgt_type: list
     - sls: roles.etcd
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
       - step: Set the new passwords in etcd
 
@@ -73,7 +74,7 @@ Configure the balancers with the new secrets:
     - tgt_type: list
     - sls: roles.haproxy
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
       - step: Configure etcd with the new secrets
 

@@ -3,6 +3,7 @@
 # Begun again after it broke off, it begins with the first node; one that is as it should be is not restarted.
 #
 #   salt-run state.orchestrate orch.rpc_upgrade
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set before = {"name": "Refresh the pillar of every host"} %}
 {{ salt["fanatico_orch.begin"]("rpc_upgrade", roles=["rpc", "haproxy"]) }}
 {%- for node in salt["fanatico_plan.nodes"]("rpc") %}
@@ -22,7 +23,7 @@ Upgrade {{ node }}:
     - tgt_type: list
     - sls: roles.rpc
     - queue: True
-    - timeout: 300
+    - timeout: {{ timeouts.upgrade }}
     - require:
       - step: Drain {{ node }}
 

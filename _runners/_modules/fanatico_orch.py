@@ -44,9 +44,15 @@ def begin(purpose, roles=None, admit=False):
     steps = []
     if not _is_nested():
         steps.append((_CHECK, "runner", {"name": "fanatico.validate", "begins": purpose}))
-        steps.append((_LOCK, "runner", {"name": "fanatico.lock", "purpose": purpose, "begins": purpose}))
+        steps.append(
+            (
+                _LOCK,
+                "runner",
+                {"name": "fanatico.lock", "purpose": purpose, "wait": _seconds("lock"), "begins": purpose},
+            )
+        )
     if admit:
-        steps.append((_ADMIT, "runner", {"name": "fanatico.admit"}))
+        steps.append((_ADMIT, "runner", {"name": "fanatico.admit", "timeout": _seconds("firewall")}))
     hosts = _hosts(roles)
     if hosts:
         only = {} if roles is None else {"ids": hosts}
@@ -86,7 +92,7 @@ def prove(after):
 
         salt-run salt.cmd fanatico_orch.prove 'Bring up haproxy2'
     """
-    arguments = {"name": "fanatico.proof", "tgt": _hosts(["patroni"])[0], "timeout": 60}
+    arguments = {"name": "fanatico.proof", "tgt": _hosts(["patroni"])[0], "timeout": _seconds("ready")}
     return _text([(_PROVE, "function", arguments)], after)
 
 
@@ -116,6 +122,10 @@ def _is_nested():
     return fanatico_lock.mine(__opts__.get("fanatico_home", "/var/lib/fanatico"))
 
 
+def _seconds(what):
+    return __pillar__["orch"]["timeouts"][what]
+
+
 def _hosts(roles=None):
     nodes = __salt__["fanatico_plan.nodes"]
     return nodes() if roles is None else list(dict.fromkeys(host for role in roles for host in nodes(role)))
@@ -125,7 +135,7 @@ def _refresh(title, hosts):
     # A state run compiles a pillar of its own; everything else, the master's signing of certificates, health checks, beacons
     # and cures among it, goes by the one that a minion has had since it started.
     arguments = {"name": "saltutil.refresh_pillar", "kwarg": {"wait": True}, "tgt_type": "list"}
-    return title, "function", {**arguments, "tgt": hosts, "timeout": 60}
+    return title, "function", {**arguments, "tgt": hosts, "timeout": _seconds("pillar")}
 
 
 def _text(steps, after=None):

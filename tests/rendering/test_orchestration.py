@@ -9,6 +9,7 @@ import salt.loader
 import salt.state
 import salt.utils.templates
 import salt.utils.yaml
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -163,6 +164,21 @@ def test_a_host_that_does_not_answer_fails_every_step_for_it(make_master, name):
         if "tgt" in step:
             hosts = [step["tgt"]] if isinstance(step["tgt"], str) else step["tgt"]
             assert set(hosts) <= nodes, "no pattern: a silent host would not be missed"
+
+
+def test_how_long_a_step_may_take_is_a_setting(pillars, salt_cache):
+    """Each has a number of its own here, so that a step which does not ask shows another one."""
+    shipped = yaml.safe_load((REPO / "pillar/orch.sls").read_text())["orch"]["timeouts"]
+    ours = dict(zip(shipped, itertools.count(1001), strict=False))
+    found = set()
+    for name in orchestrations():
+        override = {**PILLAR.get(name, {}), "orch": {"timeouts": ours}}
+        master = Node("salt_master", pillars["default"], salt_cache, override=override, modules=MODULES)
+        for step in compiled(master, name):
+            limits = {key: step[key] for key in ("timeout", "wait") if key in step}
+            assert limits or "tgt" not in step, f"{name}: {step['__id__']} has Salt's own timeout"
+            found |= set(limits.values())
+    assert found == set(ours.values()), "each setting is used, and nothing else is"
 
 
 @pytest.mark.parametrize("plan", PLANS)

@@ -21,7 +21,13 @@ def configure_loader_modules(home):
     def nodes(role=None):
         return [name for name, roles in NODES.items() if role is None or role in roles]
 
-    return {orch: {"__opts__": {"fanatico_home": str(home)}, "__salt__": {"fanatico_plan.nodes": nodes}}}
+    return {
+        orch: {
+            "__opts__": {"fanatico_home": str(home)},
+            "__pillar__": {"orch": {"timeouts": {"lock": 1, "firewall": 2, "pillar": 3, "ready": 4}}},
+            "__salt__": {"fanatico_plan.nodes": nodes},
+        }
+    }
 
 
 def steps(text):
@@ -43,6 +49,7 @@ def test_it_begins_with_a_sound_pillar_the_lock_and_hosts_that_answer():
         "saltutil.refresh_pillar",
     ]
     assert begun[1][2]["purpose"] == "deploy"
+    assert (begun[1][2]["wait"], begun[2][2]["timeout"], begun[4][2]["timeout"]) == (1, 2, 3)
     assert "ids" not in begun[3][2], "whoever is in the plan by then"
     assert begun[4][2]["tgt"] == ["etcd1", "db1", "both"]
     for (before, _, _), (_, _, arguments) in itertools.pairwise(begun):
@@ -87,4 +94,5 @@ def test_it_ends_with_a_line_in_the_history():
 def test_the_proof_runs_on_a_database_host():
     ((_, function, arguments),) = steps(orch.prove("Bring up haproxy2"))
     assert (function, arguments["name"], arguments["tgt"]) == ("step.function", "fanatico.proof", "db1")
+    assert arguments["timeout"] == 4
     assert arguments["require"] == [{"step": "Bring up haproxy2"}]
