@@ -65,6 +65,19 @@ def method_classes(edge):
     return fanatico_edge.method_classes(edge)
 
 
+def edge_policy():
+    """
+    Return the rules by which the edge judges what the public asks, ``{part of edge.cfg: [lines]}``, by this node's pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_haproxy.edge_policy
+    """
+    return fanatico_edge.policy(__pillar__, __opts__["id"])
+
+
 def edge_shares(haproxy_edge, rpc_edge):
     """
     Return what the edge's process may hold, ``{"large": requests, "lua": MiB, "buffers": number, "memory": MiB, ...}``.
