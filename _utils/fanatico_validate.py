@@ -9,11 +9,11 @@ import copy
 import difflib
 import ipaddress
 import itertools
-import re
 from typing import Any
 
 import fanatico_capacity
 import fanatico_plan
+import fanatico_version
 
 _ROLES = ("master", "etcd", "patroni", "haproxy", "rpc")
 # What listens on a node with a role: keys of plan:ports, and what has a port of its own.
@@ -542,7 +542,7 @@ def broken_pair(etcd, patroni):
     etcd, patroni
         Versions, as Debian or the programs themselves write them; empty where not known.
     """
-    ours, theirs = _numbers(patroni), _numbers(etcd)
+    ours, theirs = fanatico_version.numbers(patroni), fanatico_version.numbers(etcd)
     if ours and ours < (4, 1, 1) and theirs in _MEMBERS_FOR_USERS_ONLY:
         return (
             f"etcd {etcd} lists its members to users alone, and Patroni {patroni} asks before it has logged in: it would "
@@ -553,12 +553,6 @@ def broken_pair(etcd, patroni):
 
 # etcd-io/etcd#21549, #21550, #21551
 _MEMBERS_FOR_USERS_ONLY = ((3, 4, 42), (3, 5, 28), (3, 6, 9))
-
-
-def _numbers(version):
-    """Return (3, 5, 16) for 1:3.5.16-4+b1; empty where there is no version."""
-    found = re.match(r"(?:\d+:)?v?(\d+)\.(\d+)(?:\.(\d+))?", str(version or ""))
-    return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
 def _rpc_faults(pillar):
