@@ -65,6 +65,22 @@ def method_classes(edge):
     return fanatico_edge.method_classes(edge)
 
 
+def quoted(text):
+    """
+    Return a text as one word of HAProxy's configuration in which nothing has a meaning.
+
+    text
+        Whatever it is, such as a password.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_haproxy.quoted "it's 5 %"
+    """
+    return fanatico_edge.quoted(text)
+
+
 def edge_policy():
     """
     Return the rules by which the edge judges what the public asks, ``{part of edge.cfg: [lines]}``, by this node's pillar.
