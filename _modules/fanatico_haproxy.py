@@ -13,9 +13,9 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_capacity
 import fanatico_edge
 import fanatico_plan
-import fanatico_validate
 import fanatico_verdict
 import fanatico_wait
 
@@ -65,9 +65,40 @@ def method_classes(edge):
     return fanatico_edge.method_classes(edge)
 
 
+def quoted(text):
+    """
+    Return a text as one word of HAProxy's configuration in which nothing has a meaning.
+
+    text
+        Whatever it is, such as a password.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_haproxy.quoted "it's 5 %"
+    """
+    return fanatico_edge.quoted(text)
+
+
+def edge_policy():
+    """
+    Return the rules by which the edge judges what the public asks, ``{part of edge.cfg: [lines]}``, by this node's pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_haproxy.edge_policy
+    """
+    return fanatico_edge.policy(__pillar__, __opts__["id"])
+
+
 def edge_shares(haproxy_edge, rpc_edge):
     """
-    Return what the edge's process may hold, ``{"large": requests, "lua": MiB, "buffers": number, "memory": MiB}``.
+    Return what the edge's process may hold, ``{"large": requests, "lua": MiB, "buffers": number, "memory": MiB, ...}``.
+
+    Beside those ``port``, ``process`` and ``statistics``, as for ``shares``.
 
     haproxy_edge
         The settings ``haproxy:edge``.
@@ -80,7 +111,25 @@ def edge_shares(haproxy_edge, rpc_edge):
 
         salt haproxy1 fanatico_haproxy.edge_shares '{maxconn: 3072}' '{body_limit: 120000}'
     """
-    return fanatico_validate.edge_shares({"haproxy": {"edge": haproxy_edge}, "rpc": {"edge": rpc_edge}})
+    return fanatico_capacity.edge(haproxy_edge["maxconn"], rpc_edge["body_limit"])
+
+
+def shares(haproxy):
+    """
+    Return the connections that the databases' process may hold, ``{"port", "process", "statistics"}``.
+
+    ``port`` is for one port's clients, ``process`` for everything, ``statistics`` for one port of statistics and metrics.
+
+    haproxy
+        The settings ``haproxy``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt haproxy1 fanatico_haproxy.shares '{maxconn: 1024}'
+    """
+    return fanatico_capacity.databases(haproxy["maxconn"])
 
 
 def _ask(command, timeout=1.0, unit="haproxy"):

@@ -3,7 +3,6 @@ Keepalived on this node: who holds the virtual IP, and does it answer.
 """
 
 import pathlib
-import re
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -12,6 +11,7 @@ import fanatico_http
 import fanatico_plan
 import fanatico_probe
 import fanatico_verdict
+import fanatico_version
 import fanatico_wait
 
 PID_FILE = "/run/keepalived.pid"
@@ -118,23 +118,17 @@ def _answers(timeout):
     return False
 
 
-def version():
+def can_sign():
     """
-    Return the version of Keepalived, for example ``2.3.3``.
+    Tell whether the Keepalived that is installed here can sign what it sends (``auth_hmac``): 2.4 and later.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'haproxy*' fanatico_keepalived.version
+        salt 'haproxy*' fanatico_keepalived.can_sign
     """
-    said = __salt__["cmd.run_all"](["keepalived", "--version"], python_shell=False)
-    found = re.search(r"Keepalived v(\S+)", said["stderr"] + said["stdout"])
-    if not found:
-        raise CommandExecutionError(
-            f"{__opts__['id']}: keepalived --version says nothing of use: is it installed?"
-        )
-    return found[1]
+    return fanatico_version.numbers(__salt__["pkg.version"]("keepalived")) >= (2, 4)
 
 
 def wait_address(timeout=30):

@@ -19,6 +19,7 @@ import fanatico_verdict
 
 MASTER_KEYS = "/etc/salt/pki/master"
 MASTER_PORTS = {"publish": 4505, "request": 4506}
+CONTAINER = "/run/systemd/container"  # what systemd writes in a container: its kind
 
 _TIME_ERROR = 5  # what adjtimex returns while the kernel's clock is not synchronised
 
@@ -174,11 +175,24 @@ def _disks(paths):
     return found
 
 
+def in_container():
+    """
+    Tell whether this node is a container: its clock is its host's, and its kernel tells it of no other process's death.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_node.in_container
+    """
+    return os.path.isfile(CONTAINER)
+
+
 def _clock():
     """
     Return ``"synchronised"``, ``"unsynchronised"``, or ``"host"`` in a container, whose clock is its host's.
     """
-    if os.path.exists("/run/systemd/container"):
+    if in_container():
         return "host"
     # struct timex is 208 bytes on 64 bit Linux; all zero asks and changes nothing.
     answer = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(512))

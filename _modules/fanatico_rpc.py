@@ -13,6 +13,7 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_http
 import fanatico_plan
+import fanatico_rpc_plan
 import fanatico_verdict
 import fanatico_wait
 
@@ -68,6 +69,51 @@ def _result(address, answer):
 def _ask(address, method, params=None, timeout=1.0):
     answer = fanatico_http.fetch("POST", _url(address), _request(1, method, params), timeout=timeout)
     return _result(address, answer)
+
+
+def command(home):
+    """
+    Return the command line of this node's program as its unit has it.
+
+    home
+        Where artefacts are installed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc1 fanatico_rpc.command /opt/fanatico/rpc
+    """
+    return fanatico_rpc_plan.command(__pillar__, _me(), home)
+
+
+def agent_settings(drained):
+    """
+    Return the settings of this node's agent, by its plan and pillar.
+
+    drained
+        The file that says that a person has taken the node out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc1 fanatico_rpc.agent_settings /var/lib/fanatico-rpc-agent/drained
+    """
+    return fanatico_rpc_plan.agent(__pillar__, _me(), drained)
+
+
+def door_settings():
+    """
+    Return the settings of what stands before this node's WebSocket, by its plan and pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc1 fanatico_rpc.door_settings
+    """
+    return fanatico_rpc_plan.door(__pillar__, _me())
 
 
 def call(method, params=None, node=None, timeout=2):

@@ -11,6 +11,7 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_guard
 import fanatico_plan
+import fanatico_systemd
 
 __virtualname__ = "fanatico_unit"
 
@@ -50,6 +51,22 @@ def expected():
     # Values, not `get` itself: a callback that uses dunders must not pass the loader.
     roles = fanatico_plan.roles(get("plan", {"nodes": {}}), __opts__["id"])
     return fanatico_guard.units(roles, get("heal:units"), {"rpc": get("rpc", {})})
+
+
+def variable(value):
+    """
+    Return the value of a variable as a file of ``EnvironmentFile`` has it: quoted.
+
+    value
+        Text, or anything that is written as text.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt rpc1 fanatico_unit.variable 'say "hi"'
+    """
+    return fanatico_systemd.variable(value)
 
 
 def states(*units):

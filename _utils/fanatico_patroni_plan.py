@@ -5,6 +5,8 @@ what follows from the pillar's settings of Patroni and PostgreSQL. No I/O.
 
 import re
 
+import fanatico_version
+
 
 def judge(me, key, initialize, local, leader):
     """
@@ -80,8 +82,8 @@ def synchronous_mode(wanted, version):
     version
         The package's version; empty where it is not installed yet.
     """
-    major = version.rpartition(":")[2].partition(".")[0]
-    return True if wanted == "quorum" and major.isdecimal() and int(major) < 4 else wanted
+    numbers = fanatico_version.numbers(version)
+    return True if wanted == "quorum" and numbers and numbers < (4,) else wanted
 
 
 def dynamic(pillar, timing, version):

@@ -9,10 +9,11 @@ import copy
 import difflib
 import ipaddress
 import itertools
-import re
 from typing import Any
 
+import fanatico_capacity
 import fanatico_plan
+import fanatico_version
 
 _ROLES = ("master", "etcd", "patroni", "haproxy", "rpc")
 # What listens on a node with a role: keys of plan:ports, and what has a port of its own.
@@ -45,15 +46,7 @@ _LIMITS = {
 }
 # Beside the reserved connections, for roles of the cluster's own: canaries of the database hosts, a proof, a drill, people.
 _OWN_CONNECTIONS = 14
-_PORT_SHARE = 2  # each port of the databases has one in so many of haproxy:maxconn (haproxy.cfg.jinja)
-# Of one process of the edge, MiB: the program with its Lua states, and edge.cfg's six tables of 100,000 clients, full.
-_EDGE_PROGRAM, _EDGE_TABLES = 64, 150
-# KiB: a connection of a client with TLS and that to a node, and what it has in buffers of 16: the request, the answer, and the
-# copy with which a request is asked again.
-_EDGE_CONNECTION, _EDGE_BUFFERS = 64, 3
-_EDGE_LARGE = 64  # MiB of requests that fit into no buffer; with their answers Lua has four times that
 _EDGE_FILES = 262144  # LimitNOFILE of haproxy-edge.service
-_EDGE_OWN = 200  # connections for statistics, metrics and checks
 _OWN_DATABASES = ("fanatico_proof", "postgres", "template0", "template1")
 _NO = ("off", "false", "no", "0")
 _PARAMETERS_THAT_LOSE_WRITES = {"fsync": _NO, "full_page_writes": _NO, "synchronous_commit": (*_NO, "local")}
@@ -470,7 +463,7 @@ def _connection_faults(pillar):
         )
     # A database node's own pillar knows nothing of the balancers.
     maxconn = _get(pillar, "haproxy:maxconn", 1 << 20)
-    port = maxconn // _PORT_SHARE
+    port = fanatico_capacity.databases(maxconn)["port"]
     needed = wanted + _OWN_CONNECTIONS
     if port < needed:
         text = (
@@ -479,7 +472,7 @@ def _connection_faults(pillar):
         )
         yield (
             ["haproxy", "maxconn"],
-            f"{text}; use at least {needed * _PORT_SHARE}, or lower {':'.join(where)}",
+            f"{text}; use at least {needed * fanatico_capacity.PORTS}, or lower {':'.join(where)}",
         )
     members = len(_nodes(pillar, "patroni"))
     for name, least, why in (
@@ -493,34 +486,13 @@ def _connection_faults(pillar):
             )
 
 
-def edge_shares(pillar):
-    """
-    Return what the edge's process may hold, ``{"large", "lua", "buffers", "memory"}``.
-
-    ``large``: requests at once that fit into no buffer. ``lua``: MiB for them and their answers. ``buffers``: how many of 16 KiB.
-    ``memory``: MiB that it takes with all of that in use, beside a process that a reload left.
-
-    pillar
-        With ``haproxy:edge:maxconn`` and ``rpc:edge:body_limit``.
-    """
-    maxconn = _get(pillar, "haproxy:edge:maxconn")
-    large = max(1, _EDGE_LARGE * 2**20 // (2 * _get(pillar, "rpc:edge:body_limit")))
-    lua, buffers = 4 * _EDGE_LARGE, _EDGE_BUFFERS * (maxconn + _EDGE_OWN + large)
-    own = lua + -(-(maxconn * _EDGE_CONNECTION + maxconn * _EDGE_BUFFERS * 16) // 1024)
-    return {
-        "large": large,
-        "lua": lua,
-        "buffers": buffers,
-        "memory": 2 * (_EDGE_PROGRAM + _EDGE_TABLES) + own,
-    }
-
-
 def _edge_faults(pillar):
     """Limits of the edge that cannot hold together: it would be ended, or a single client could have all of it."""
     needed = ("haproxy:edge:maxconn", "haproxy:edge:memory", "rpc:edge:body_limit")
     if any(_get(pillar, path) is None for path in needed):
         return  # only a balancer's pillar has them all
-    maxconn, memory, shares = *(_get(pillar, path) for path in needed[:2]), edge_shares(pillar)
+    maxconn, memory, body_limit = (_get(pillar, path) for path in needed)
+    shares = fanatico_capacity.edge(maxconn, body_limit)
     if memory < shares["memory"]:
         text = (
             f"{memory} MiB is less than the edge's {maxconn} connections, tables and large requests may take"
@@ -529,14 +501,14 @@ def _edge_faults(pillar):
             ["haproxy", "edge", "memory"],
             f"{text} ({shares['memory']}); use at least that, or lower haproxy:edge:maxconn",
         )
-    files = 2 * (maxconn + _EDGE_OWN + shares["large"])
+    files = 2 * shares["process"]
     if files > _EDGE_FILES:
         text = f"{maxconn} connections and {shares['large']} large requests need {files} files, and the unit has {_EDGE_FILES}"
         yield (
             ["haproxy", "edge", "maxconn"],
-            f"{text}; use at most {_EDGE_FILES // 2 - _EDGE_OWN - shares['large']}",
+            f"{text}; use at most {_EDGE_FILES // 2 - fanatico_capacity.OWN - shares['large']}",
         )
-    port = maxconn // 2
+    port = shares["port"]
     for name, what in (("connections", "connections"), ("sockets", "WebSockets")):
         wanted = _get(pillar, f"rpc:edge:{name}", 0)
         if wanted > port:
@@ -570,7 +542,7 @@ def broken_pair(etcd, patroni):
     etcd, patroni
         Versions, as Debian or the programs themselves write them; empty where not known.
     """
-    ours, theirs = _numbers(patroni), _numbers(etcd)
+    ours, theirs = fanatico_version.numbers(patroni), fanatico_version.numbers(etcd)
     if ours and ours < (4, 1, 1) and theirs in _MEMBERS_FOR_USERS_ONLY:
         return (
             f"etcd {etcd} lists its members to users alone, and Patroni {patroni} asks before it has logged in: it would "
@@ -581,12 +553,6 @@ def broken_pair(etcd, patroni):
 
 # etcd-io/etcd#21549, #21550, #21551
 _MEMBERS_FOR_USERS_ONLY = ((3, 4, 42), (3, 5, 28), (3, 6, 9))
-
-
-def _numbers(version):
-    """Return (3, 5, 16) for 1:3.5.16-4+b1; empty where there is no version."""
-    found = re.match(r"(?:\d+:)?v?(\d+)\.(\d+)(?:\.(\d+))?", str(version or ""))
-    return tuple(int(part or 0) for part in found.groups()) if found else ()
 
 
 def _rpc_faults(pillar):

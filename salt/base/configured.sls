@@ -48,7 +48,7 @@ The journal leaves room on the disk:
       - file: The journal leaves room on the disk
 
 {#- A container's clock is its host's: there is nothing to install and nothing that could set it. #}
-{%- if not salt["file.file_exists"]("/run/systemd/container") %}
+{%- if not salt["fanatico_node.in_container"]() %}
 
 The clock is kept right:
   pkg.installed:

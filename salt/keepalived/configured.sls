@@ -71,7 +71,7 @@ Keepalived is configured:
     - context:
         interface: {{ interface | yaml_dquote }}
         # Only the real machine's own network hears of the deaths of processes, no container does.
-        process_events: {{ not salt["file.file_exists"]("/run/systemd/container") }}
+        process_events: {{ not salt["fanatico_node.in_container"]() }}
     - require:
       # Its directory under /run has the file that is watched.
       - pkg: HAProxy is installed

@@ -25,12 +25,13 @@ User of the RPC node:
     - template: jinja
     - require:
       - user: User of the RPC node
-{%- elif salt["file.file_exists"]("/etc/systemd/system/" ~ unit) %}
+{%- else %}
 
 {{ unit }} is gone:
   service.dead:
     - name: {{ unit }}
     - enable: False
+    - onlyif: test -f /etc/systemd/system/{{ unit }}
   file.absent:
     - name: /etc/systemd/system/{{ unit }}
     - require:
@@ -58,7 +59,6 @@ The RPC node's agent has a place for who is taken out:
   file.directory:
     - name: {{ agent_dir }}
     - mode: "0755"
-{%- if salt["file.file_exists"]("/var/lib/fanatico-rpc/drained") %}
 
 # Where the agent of an earlier release looks, until it is stopped.
 Who was taken out stays out:
@@ -66,11 +66,11 @@ Who was taken out stays out:
     - name: {{ drained }}
     - contents: taken out by a person, with an earlier release
     - replace: False
+    - onlyif: test -f /var/lib/fanatico-rpc/drained
     - require:
       - file: The RPC node's agent has a place for who is taken out
     - require_in:
       - file: The RPC node's agent knows the others
-{%- endif %}
 
 The RPC node's agent knows the others:
   file.managed:

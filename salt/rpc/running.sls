@@ -43,14 +43,13 @@ The RPC node's agent runs:
       - file: fanatico-rpc-agent.service is configured
       - file: The RPC node's agent is there
       - file: The RPC node's agent knows the others
-{%- if salt["file.file_exists"]("/var/lib/fanatico-rpc/drained") %}
 
 Nobody looks among the chain's data who was taken out:
   file.absent:
     - name: /var/lib/fanatico-rpc/drained
+    - onlyif: test -f /var/lib/fanatico-rpc/drained
     - require:
       - service: The RPC node's agent runs
-{%- endif %}
 {%- if rpc.ws == "proxy" %}
 
 WebSocket has a port of its own:

@@ -53,14 +53,9 @@ def configure_loader_modules(plan, balancer, held, pid_file):
     plan = copy.deepcopy(plan)
     plan["virtual_ip"]["address"] = balancer.address
     plan["ports"]["haproxy_stats"] = balancer.port
-    said = {
-        "stdout": "",
-        "stderr": "Keepalived v2.3.3 (04/02,2025)\n\nCopyright(C) 2001-2025 Alexandre Cassen",
-    }
     salt = {
         "fanatico.journal": lambda name: f"last line of {name}",
         "fanatico_pki.paths": lambda authority: tls(),
-        "cmd.run_all": lambda *args, **kwargs: said,
     }
     return {
         fanatico_keepalived: {
@@ -118,18 +113,13 @@ def test_the_interface_of_the_plan_address(held):
     assert fanatico_keepalived.interface() is None
 
 
-def test_version():
-    assert fanatico_keepalived.version() == "2.3.3"
-
-
-def test_no_version(monkeypatch):
-    monkeypatch.setitem(
-        fanatico_keepalived.__salt__,
-        "cmd.run_all",
-        lambda *args, **kwargs: {"stdout": "", "stderr": "not found"},
-    )
-    with pytest.raises(CommandExecutionError, match="haproxy1: keepalived --version"):
-        fanatico_keepalived.version()
+@pytest.mark.parametrize(
+    ("version", "can"),
+    [("1:2.3.3-1", False), ("1:2.4.0-1", True), ("1:2.10.0-1", True), ("3.0.0", True), ("", False)],
+)
+def test_who_can_sign(monkeypatch, version, can):
+    monkeypatch.setitem(fanatico_keepalived.__salt__, "pkg.version", lambda name: version)
+    assert fanatico_keepalived.can_sign() is can
 
 
 def test_waiting_for_the_address(balancer):

@@ -138,6 +138,15 @@ def test_clocks(monkeypatch, clock, status):
     assert fanatico_node.checks()["node.clock"]["status"] == status
 
 
+def test_a_container_has_the_time_of_its_host(monkeypatch, tmp_path):
+    monkeypatch.undo()  # the fixture's clock
+    monkeypatch.setattr(fanatico_node, "CONTAINER", str(tmp_path / "container"))
+    assert not fanatico_node.in_container()
+    (tmp_path / "container").write_text("systemd-nspawn\n")
+    assert fanatico_node.in_container()
+    assert fanatico_node._clock() == "host"
+
+
 def test_the_kernel_tells_of_its_clock(monkeypatch):
     monkeypatch.undo()
     assert fanatico_node._clock() in ("host", "synchronised", "unsynchronised")

@@ -478,9 +478,7 @@ def test_the_limits_that_validation_counts_with_are_those_of_the_states():
     unit = (REPO / "salt/edge/files/haproxy-edge.service.jinja").read_text()
     assert f"LimitNOFILE={fanatico_validate._EDGE_FILES}\n" in unit
     rules = (REPO / "salt/edge/files/rpc.cfg.jinja").read_text()
-    assert rules.count(" size 100k ") == 6  # _EDGE_TABLES
-    template = (REPO / "salt/haproxy/files/haproxy.cfg.jinja").read_text()
-    assert f"port_maxconn = haproxy.maxconn // {fanatico_validate._PORT_SHARE}" in template
+    assert rules.count(" size 100k ") == 6  # fanatico_capacity._TABLES
 
 
 def test_a_parameter_that_is_left_to_postgresql_counts_with_its_own_default():
