@@ -20,24 +20,8 @@ The state is one dict, kept by the caller between calls; times are epoch seconds
 import re
 from typing import Any
 
-# The units each role promises to keep running; pillar `heal:units:<role>` replaces a role's.
-UNITS = {
-    "etcd": ["etcd.service"],
-    "patroni": ["patroni.service"],
-    "haproxy": ["haproxy.service", "haproxy-edge.service", "keepalived.service"],
-    "rpc": [
-        "fanatico-rpc.service",
-        "fanatico-rpc-agent.socket",
-        "fanatico-rpc-agent.service",
-        "fanatico-rpc-ws.service",
-        "fanatico-rpc-follow.service",
-    ],
-}
-# Units that exist only under a setting, {unit: (pillar key, setting, value)}; salt/rpc/configured.sls asks the same settings.
-OPTIONAL = {
-    "fanatico-rpc-ws.service": ("rpc", "ws", "proxy"),
-    "fanatico-rpc-follow.service": ("rpc", "follow", True),
-}
+import fanatico_plan
+from fanatico_components import COMPONENTS, EVERY
 
 # Faults of a node whose units run; how each is told and cured on the node is in _modules/fanatico_cure.py.
 # role: whose nodes can have it. spares: what has to be left standing meanwhile, see ``lacking``; None: nobody is taken out of
@@ -148,27 +132,30 @@ def units(roles, overrides=None, settings=None):
     Return the units that a node with ``roles`` promises to keep running.
 
     roles
-        The node's roles.
+        The node's roles, and ``fanatico_components.EVERY`` for the units of every node.
     overrides
         ``{role: [unit, ...]}``, replaces the built-in list of that role (pillar ``heal:units``).
     settings
-        ``{"rpc": the node's pillar of that key}``: units that it does not make exist are left out. Without ``settings`` they
-        are all in, since the node may have them.
+        The node's pillar: units that it does not make exist are left out. Without ``settings`` they are all in, since the node
+        may have them.
     """
-    there = {
-        role: [unit for unit in names if settings is None or _configured(unit, settings)]
-        for role, names in UNITS.items()
-    }
-    known = {**there, **(overrides or {})}
-    return list(dict.fromkeys(unit for role in roles for unit in known.get(role, [])))
+    known = {role: _units(role, settings) for role in roles} | (overrides or {})
+    return list(dict.fromkeys(unit for role in roles for unit in known[role]))
 
 
-def _configured(unit, settings):
-    """Tell whether the settings make ``unit`` exist."""
-    if unit not in OPTIONAL:
-        return True
-    key, name, value = OPTIONAL[unit]
-    return (settings.get(key) or {}).get(name) == value
+def _units(role, settings):
+    """Return the units of a role that are healed, as far as the settings make them exist."""
+    return [
+        unit.name
+        for one in COMPONENTS
+        if role in one.roles
+        for unit in one.units
+        if unit.healed and (settings is None or unit.when is None or _meets(settings, *unit.when))
+    ]
+
+
+def _meets(settings, path, value):
+    return fanatico_plan.get(settings, path) == value
 
 
 def possible(roles):
@@ -204,7 +191,7 @@ def believed(plan, host, answer):
     roles = plan["nodes"].get(host, {}).get("roles", [])
     if not isinstance(answer, dict) or not roles:
         return {}
-    can_be = [*units(roles), *own(roles)]
+    can_be = [*units([*roles, EVERY]), *own(roles)]
     names = sorted(what for what in answer if isinstance(what, str))
     others = [what for what in names if what not in can_be and _UNIT.fullmatch(what)]
     return {
@@ -319,7 +306,7 @@ def lacking(what, host, seen):
 
 def unknown(host, what, roles, conf):
     """Return why ``what`` is nothing that could be healed on ``host`` at all, as a sentence; empty where it could."""
-    if roles and what in [*units(roles, conf["units"]), *possible(roles)]:
+    if roles and what in [*units([*roles, EVERY], conf["units"]), *possible(roles)]:
         return ""
     return f"{plain(what)} is neither a unit that {plain(host)} has to keep running nor a fault it can have"
 
