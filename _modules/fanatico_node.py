@@ -242,10 +242,10 @@ def _judge_units(facts):
         names = ", ".join(unit.removesuffix(".service") for unit in facts["units"])
         return fanatico_verdict.ok([], f"{names} run")
     first = next(iter(down))
+    spared = {unit.name for one in COMPONENTS for unit in one.units if not unit.essential}
+    verdict = fanatico_verdict.degraded if set(down) <= spared else fanatico_verdict.critical
     detail = ", ".join(f"{unit.removesuffix('.service')} is {state}" for unit, state in down.items())
-    return fanatico_verdict.critical(
-        sorted(down), detail, f"systemctl status {first}; journalctl -u {first} -n 50"
-    )
+    return verdict(sorted(down), detail, f"systemctl status {first}; journalctl -u {first} -n 50")
 
 
 def _judge_disk(facts):

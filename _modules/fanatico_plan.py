@@ -128,6 +128,19 @@ def peers(role, node=None):
     return _ask(fanatico_plan.peers, role, _or_me(node))
 
 
+def senders(component):
+    """
+    Return the ids of the nodes that may connect to a port of ``component``, in plan order.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.senders node_exporter
+    """
+    return _ask(fanatico_plan.senders, component)
+
+
 def network_of(node=None):
     """
     Return ``[name, cidr]`` of the network ``node`` (this one without one) stands in.

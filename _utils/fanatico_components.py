@@ -23,6 +23,8 @@ class Unit:
     when: tuple[str, object] | None = None
     # False: health looks at it, and nothing but systemd starts it again.
     healed: bool = True
+    # False: without it the host still does what its roles are there for.
+    essential: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +127,22 @@ COMPONENTS = (
         prepared=("minion",),
         units=(Unit("salt-minion.service", healed=False),),
         services=("salt-*",),
+    ),
+    Component(
+        name="node_exporter",
+        roles=(EVERY,),
+        settings=("node_exporter",),
+        prepared=("node_exporter",),
+        units=(Unit("prometheus-node-exporter.service", essential=False),),
+        ports=(Port("node_exporter", senders=("master",), default=9100),),
+        pki=Pki(
+            folder="/etc/prometheus-node-exporter/pki",
+            owner="prometheus",
+            certificates={"monitor": (SERVER, CLIENT)},
+        ),
+        looks=("node_exporter",),
+        packages=("prometheus-node-exporter$",),
+        services=("prometheus-node-exporter",),
     ),
     Component(
         name="master",

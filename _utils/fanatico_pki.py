@@ -23,6 +23,7 @@ AUTHORITIES = {
     "edge": "what HAProxy is known by: a balancer holds nothing that clients of PostgreSQL would believe",
     "etcd": "who may speak to etcd's client port",
     "etcd-peer": "who may be a member of etcd",
+    "monitor": "what speaks of hosts' metrics: it opens no door to data",
     "service": "what Patroni and PostgreSQL are known by",
 }
 

@@ -128,6 +128,14 @@ def nodes(plan, name=None):
     return [node for node, one in plan["nodes"].items() if name is None or held(one["roles"], name)]
 
 
+def senders(plan, component):
+    """Return the ids of the nodes that may connect to a port of ``component``, in plan order."""
+    words = {
+        word for one in COMPONENTS if one.name == component for port in one.ports for word in port.senders
+    }
+    return [node for node, one in plan["nodes"].items() if any(held(one["roles"], word) for word in words)]
+
+
 def evicted(plan):
     """Return ``{id: {"address", "roles", ...}}`` of the hosts that are shut out for good (``orch.evict``); none is a node."""
     return dict(plan.get("evicted") or {})

@@ -44,6 +44,18 @@ The balancers take it up:
     - require:
       - step: The databases take it up
 
+# What every node holds; of what stands above nothing is left to do.
+The other certificates are taken up:
+  step.state:
+    - failhard: True
+    - tgt: {{ nodes() | json }}
+    - tgt_type: list
+    - sls: roles.certified
+    - queue: True
+    - timeout: 120
+    - require:
+      - step: The balancers take it up
+
 Every node knows the pillar as it is:
   step.function:
     - failhard: True
@@ -53,4 +65,4 @@ Every node knows the pillar as it is:
     - kwarg: {wait: True}
     - timeout: 60
     - require:
-      - step: The balancers take it up
+      - step: The other certificates are taken up

@@ -17,6 +17,7 @@ base:
     - pki
     - minion
     - heal
+    - node_exporter
 {%- for role in roles %}
 {%-   for sls in settings.get(role, []) %}
     - {{ sls }}

@@ -50,7 +50,7 @@ def scope(*roles, unsettled=False):
         "host": "db9",
         "roles": list(roles),
         "secrets": fanatico_plan.secret_names(roles),
-        "certificates": roles != ("rpc",),
+        "certificates": True,
         "unsettled": {"secrets": unsettled, "authorities": unsettled},
     }
 
@@ -97,7 +97,7 @@ def test_a_deploy_changes_one_balancer_after_the_other_is_proven(make_master, pl
         (["etcd"], ["quorum", "forget", "secrets", "certs"]),
         (["etcd", "patroni"], ["quorum", "forget", "secrets", "certs"]),
         (["haproxy"], ["secrets", "certs"]),
-        (["rpc"], []),
+        (["rpc"], ["certs"]),
     ],
 )
 def test_who_is_evicted_loses_the_network_first(make_master, roles, added, unsettled):

@@ -11,5 +11,13 @@ def with_pki(monkeypatch, name, **changes):
     def changed(one):
         return dataclasses.replace(one, pki=dataclasses.replace(one.pki, **changes))
 
-    records = tuple(changed(one) if one.name == name else one for one in fanatico_plan.COMPONENTS)
-    monkeypatch.setattr(fanatico_plan, "COMPONENTS", records)
+    _put(monkeypatch, (changed(one) if one.name == name else one for one in fanatico_plan.COMPONENTS))
+
+
+def without(monkeypatch, name):
+    """Take the component *name* from every node."""
+    _put(monkeypatch, (one for one in fanatico_plan.COMPONENTS if one.name != name))
+
+
+def _put(monkeypatch, records):
+    monkeypatch.setattr(fanatico_plan, "COMPONENTS", tuple(records))

@@ -481,10 +481,10 @@ def test_a_rotation_of_what_is_not_there_is_refused(master):
 def test_the_authorities_are_made_with_the_secrets_and_their_keys_stay(master):
     m = master()
     made = m.runners["fanatico.secrets_init"]()
-    assert made["authorities"] == ["edge", "etcd", "etcd-peer", "service"]
+    assert made["authorities"] == ["edge", "etcd", "etcd-peer", "monitor", "service"]
     assert m.runners["fanatico.secrets_init"]()["authorities"] == []
     keys = [path.read_text() for path in (m.directory.parent.parent / "ca").glob("*.key")]
-    assert len(keys) == 4
+    assert len(keys) == 5
     plan = yaml.safe_load((REPO / "pillar" / "plan.sls").read_text())["plan"]
     for node in plan["nodes"]:
         compiled = salt.pillar.Pillar(m.opts, {"id": "db1"}, node, "base").compile_pillar()
@@ -504,8 +504,8 @@ def test_an_authority_of_ones_own(master, tmp_path):
     assert "orch.rotate_certs" in said
     assert m.runners["fanatico.ca_status"]()["service"] == "next is trusted"
     assert own.certificate.strip() in m.runners["fanatico.ca_trust"]("service")
-    assert m.runners["fanatico.ca_prepare"]() == ["edge", "etcd", "etcd-peer"]
-    assert m.runners["fanatico.ca_switch"]() == ["edge", "etcd", "etcd-peer", "service"]
+    assert m.runners["fanatico.ca_prepare"]() == ["edge", "etcd", "etcd-peer", "monitor"]
+    assert m.runners["fanatico.ca_switch"]() == ["edge", "etcd", "etcd-peer", "monitor", "service"]
     assert m.runners["fanatico.ca_prepare"]() == [], "begun again, nobody changes hands twice"
     m.runners["fanatico.ca_retire"]()
     assert set(m.runners["fanatico.ca_status"]().values()) == {"signs"}

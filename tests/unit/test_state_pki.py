@@ -22,6 +22,7 @@ NODE, ROLE = "db1", "patroni"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    components.without(monkeypatch, "node_exporter")  # of which every node has a certificate
     components.with_pki(monkeypatch, ROLE, folder=str(tmp_path / "pki"), owner=getpass.getuser())
     return tmp_path / "pki"
 
