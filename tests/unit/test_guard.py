@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fanatico_guard as guard
+from fanatico_components import EVERY
 from tests.support.pillar import shipped
 
 CONF = shipped("heal")
@@ -39,6 +40,17 @@ def test_a_node_with_two_roles_keeps_the_units_of_both():
     assert guard.units(["etcd", "haproxy"]) == [
         *("etcd.service", "haproxy.service", "haproxy-edge.service", "keepalived.service")
     ]
+
+
+def test_the_units_of_every_node_are_healed_on_each():
+    unit = "prometheus-node-exporter.service"
+    assert guard.units(["etcd", EVERY]) == ["etcd.service", unit]
+    assert refusal(unit=unit) == ""
+    assert guard.units(["etcd", EVERY], {EVERY: []}) == ["etcd.service"]
+    assert unit in refusal(unit=unit, units={EVERY: []})
+    assert guard.believed({"nodes": {"rpc1": {"roles": ["rpc"]}}}, "rpc1", {unit: "stopped"}) == {
+        unit: "stopped"
+    }
 
 
 def test_pillar_replaces_the_units_of_a_role():
