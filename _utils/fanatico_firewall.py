@@ -15,7 +15,6 @@ from fanatico_components import COMPONENTS
 TABLE = "fanatico"
 VRRP = 112  # IP protocol number
 ANYBODY = "0.0.0.0/0"
-_NAMED = {one.name: one for one in COMPONENTS}
 
 
 def settings(pillar):
@@ -48,7 +47,8 @@ def flows(plan, settings):
     balancers = _addresses(plan, "keepalived")
     found.append(_flow("vrrp", None, balancers, balancers, VRRP))
     for extra in settings["allow"]:
-        to = sorted({address for role in extra["roles"] for address in _listening(plan, _NAMED[role])})
+        listening = [one for one in COMPONENTS if one.name in extra["roles"]]
+        to = sorted({address for one in listening for address in _listening(plan, one)})
         found.append(_flow(extra["name"], extra["port"], to, extra["from"], extra.get("protocol", "tcp")))
     return [flow for flow in found if flow["to"] and flow["from"]]
 
