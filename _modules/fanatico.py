@@ -16,14 +16,6 @@ import fanatico_wait
 # Shown to a person as one line for each node and each fault (_output/fanatico.py); --out=yaml shows it all.
 __outputter__ = {"health": "fanatico"}
 
-# Which modules look after a role. Each has `look(timeout)`; fanatico_node looks at every node.
-COMPONENTS = {
-    "etcd": ["etcd"],
-    "patroni": ["patroni", "postgres"],
-    "haproxy": ["haproxy", "keepalived"],
-    "rpc": ["rpc"],
-}
-
 _PROOF_TABLE = "CREATE TABLE IF NOT EXISTS proof (node text PRIMARY KEY, token text NOT NULL, at timestamptz DEFAULT now())"
 _NO_PROOF = "the cluster's own database is not there yet: salt-run fanatico.secrets_init, then orch.deploy"
 # One row for each node that ever proved anything: the table does not grow.
@@ -127,8 +119,8 @@ def _look(timeout):
 
 
 def _components(mine, timeout):
-    """Have the modules of all roles look side by side; return their checks and their facts."""
-    names = ["node", *(name for role in mine for name in COMPONENTS.get(role, []))]
+    """Have the modules of all components look side by side; return their checks and their facts."""
+    names = [name for one in fanatico_plan.components(mine) for name in one.looks]
     # Loaded here, and called past the loader: it is not made for several threads at once.
     looks = {name: inspect.unwrap(__salt__[f"fanatico_{name}.look"]) for name in names}
     probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}

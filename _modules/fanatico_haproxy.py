@@ -18,6 +18,7 @@ import fanatico_edge
 import fanatico_plan
 import fanatico_verdict
 import fanatico_wait
+from fanatico_components import COMPONENTS
 
 RUN = pathlib.Path("/run")
 # Of `show sess all`: what a session of a database's port has in its first lines.
@@ -37,16 +38,17 @@ _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re
 # What is asked of HAProxy about files that it has loaded, and the word for them in its commands.
 _LOADED = ("cert", "ca-file")
 
-# What a unit's backends owe, by the plan: their role's nodes, less those that by design take no traffic there.
-BACKENDS = {
-    "haproxy": {
-        "postgres_primary": ("patroni", lambda nodes: 1),
-        "postgres_replica": ("patroni", lambda nodes: nodes - 1),
-    },
-    "haproxy-edge": {"rpc_http": ("rpc", lambda nodes: nodes), "rpc_ws": ("rpc", lambda nodes: nodes)},
+# The setting of a unit's connections.
+MAXCONN = {"haproxy": "haproxy:maxconn", "haproxy-edge": "haproxy:edge:maxconn"}
+# Whose unit it is: how its checks begin, and what makes it right.
+COMPONENT = {
+    name: one
+    for one in COMPONENTS
+    for unit in one.units
+    if (name := unit.name.removesuffix(".service")) in CONFIGURATION
 }
-# How a unit's checks begin (the component that makes it right, too), and the setting of its connections.
-NAMES = {"haproxy": ("haproxy", "haproxy:maxconn"), "haproxy-edge": ("edge", "haproxy:edge:maxconn")}
+# How many of so many nodes take traffic.
+UP = {"one": lambda nodes: 1, "others": lambda nodes: nodes - 1, "all": lambda nodes: nodes}
 
 
 def method_classes(edge):
@@ -393,8 +395,8 @@ def look(timeout=2):
     facts = {unit: _look(unit, timeout) for unit in CONFIGURATION}
     for unit, one in facts.items():
         owed = {
-            name: count(len(fanatico_plan.nodes(plan, role)))
-            for name, (role, count) in BACKENDS[unit].items()
+            backend.name: UP[backend.up](len(fanatico_plan.nodes(plan, backend.of)))
+            for backend in COMPONENT[unit].backends
         }
         checks |= _judge(unit, one, owed)
     return {"facts": {**facts["haproxy"], "edge": facts["haproxy-edge"]}, "checks": checks}
@@ -479,7 +481,7 @@ def checks(timeout=2):
 
 def _judge(unit, facts, owed):
     """Return the checks for what a unit said; ``owed`` is ``{backend: servers that should be up}``."""
-    begins, setting = NAMES[unit]
+    begins, setting = COMPONENT[unit].name, MAXCONN[unit]
     if "error" in facts:
         return {
             f"{begins}.serving": fanatico_verdict.critical(

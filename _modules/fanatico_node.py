@@ -16,9 +16,10 @@ import fanatico_drift
 import fanatico_patroni_plan
 import fanatico_plan
 import fanatico_verdict
+from fanatico_components import COMPONENTS
 
+MASTER = next(one for one in COMPONENTS if one.name == "master")
 MASTER_KEYS = "/etc/salt/pki/master"
-MASTER_PORTS = {"publish": 4505, "request": 4506}
 CONTAINER = "/run/systemd/container"  # what systemd writes in a container: its kind
 
 _TIME_ERROR = 5  # what adjtimex returns while the kernel's clock is not synchronised
@@ -26,6 +27,20 @@ _TIME_ERROR = 5  # what adjtimex returns while the kernel's clock is not synchro
 
 def _roles():
     return fanatico_plan.roles(__pillar__["plan"], __opts__["id"])
+
+
+def _components():
+    return fanatico_plan.components(_roles())
+
+
+def _kept_by_systemd():
+    """Return the units of this node that nothing but systemd starts again."""
+    return [unit.name for one in _components() for unit in one.units if not unit.healed]
+
+
+def _master_ports():
+    """Return ``{"publish": port, "request": port}``."""
+    return {port.name.removeprefix("salt_"): port.number for port in MASTER.ports}
 
 
 def _setting(path):
@@ -46,7 +61,7 @@ def look(timeout=2):
         salt '*' fanatico_node.look
     """
     roles = _roles()
-    units = ["salt-minion.service", *__salt__["fanatico_unit.expected"]()]
+    units = [*_kept_by_systemd(), *__salt__["fanatico_unit.expected"]()]
     states = inspect.unwrap(__salt__["fanatico_unit.states"])  # in a thread, past the loader
     asked = {
         "units": lambda: states(*units),
@@ -55,7 +70,6 @@ def look(timeout=2):
         "firewall": __salt__["fanatico_firewall.state"],
     }
     if "master" in roles:
-        units.append("salt-master.service")
         asked.update(ports=lambda: _ports(timeout), keys=_keys)
     facts = {"errors": {}}
     for name, ask in asked.items():
@@ -154,13 +168,12 @@ def _drifted():
 
 
 def _data_paths():
-    """Return where the data of this node's roles lie; the root file system is looked at everywhere."""
-    places = {
-        "etcd": lambda: [_setting("etcd:data_dir")],
-        "patroni": lambda: [fanatico_patroni_plan.data_directory(_setting("postgresql"))],
-        "master": lambda: ["/var/lib/fanatico", "/var/cache/salt"],
-    }
-    return sorted({"/", *(path for role in _roles() for path in places.get(role, list)())})
+    """Return where the data of this node's components lie; the root file system is looked at everywhere."""
+    pillar = fanatico_patroni_plan.completed(__pillar__)
+    places = [place for one in _components() for place in one.data]
+    return sorted(
+        {"/", *(one if one.startswith("/") else fanatico_plan.setting(pillar, one) for one in places)}
+    )
 
 
 def _disks(paths):
@@ -203,7 +216,7 @@ def _ports(timeout):
     """Return which of the master's ports take a connection at its address in the plan: ``{name: bool}``."""
     address = fanatico_plan.address(__pillar__["plan"], __opts__["id"])
     found = {}
-    for name, port in MASTER_PORTS.items():
+    for name, port in _master_ports().items():
         try:
             socket.create_connection((address, port), timeout).close()
             found[name] = True
@@ -243,10 +256,10 @@ def _judge_units(facts):
         names = ", ".join(unit.removesuffix(".service") for unit in facts["units"])
         return fanatico_verdict.ok([], f"{names} run")
     first = next(iter(down))
+    spared = {unit.name for one in COMPONENTS for unit in one.units if not unit.essential}
+    verdict = fanatico_verdict.degraded if set(down) <= spared else fanatico_verdict.critical
     detail = ", ".join(f"{unit.removesuffix('.service')} is {state}" for unit, state in down.items())
-    return fanatico_verdict.critical(
-        sorted(down), detail, f"systemctl status {first}; journalctl -u {first} -n 50"
-    )
+    return verdict(sorted(down), detail, f"systemctl status {first}; journalctl -u {first} -n 50")
 
 
 def _judge_disk(facts):

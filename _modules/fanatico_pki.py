@@ -21,12 +21,12 @@ def _setting(path):
     return fanatico_plan.setting(__pillar__, path)
 
 
-def wanted(role=None):
+def wanted(component=None):
     """
     Return the certificates that the plan gives this node, as ``fanatico_pki.certificates`` of ``_utils`` does.
 
-    role
-        Only those of this role.
+    component
+        Only those of this component.
 
     CLI Example:
 
@@ -34,19 +34,19 @@ def wanted(role=None):
 
         salt db1 fanatico_pki.wanted
     """
-    return fanatico_pki.certificates(__pillar__["plan"], __opts__["id"], role)
+    return fanatico_pki.certificates(__pillar__["plan"], __opts__["id"], component)
 
 
-def look(role=None):
+def look(component=None):
     """
-    Return how each certificate of this node is, ``{"role/authority": {"path", "ends", "days", "reasons", "trust"}}``.
+    Return how each certificate of this node is, ``{"component/authority": {"path", "ends", "days", "reasons", "trust"}}``.
 
     ``ends`` is a date, ``days`` how many are left, ``reasons`` why it has to be made anew: none while it is right.
     ``trust`` tells whether the file of authorities beside it is the master's. Of an authority that this node has to know, and
     holds no certificate of, ``path`` is that file, ``ends`` and ``days`` are None.
 
-    role
-        Only those of this role.
+    component
+        Only those of this component.
 
     CLI Example:
 
@@ -55,8 +55,8 @@ def look(role=None):
         salt '*' fanatico_pki.look
     """
     now = time.time()
-    known = fanatico_pki.trusts(__pillar__["plan"], __opts__["id"], role)
-    return {one["name"]: _look(one, now) for one in wanted(role)} | {
+    known = fanatico_pki.trusts(__pillar__["plan"], __opts__["id"], component)
+    return {one["name"]: _look(one, now) for one in wanted(component)} | {
         one["name"]: _known(one) for one in known
     }
 
@@ -132,7 +132,7 @@ def paths(authority):
     """
     Return ``{"ca", "cert", "key"}``: the files this node speaks with to servers of ``authority``.
 
-    ``cert`` and ``key`` are None where its roles only have to know the server. Raises ``CommandExecutionError`` where
+    ``cert`` and ``key`` are None where its components only have to know the server. Raises ``CommandExecutionError`` where
     they have nothing to do with it.
 
     authority

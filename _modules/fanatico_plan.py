@@ -24,9 +24,9 @@ def _or_me(node):
     return node or __opts__["id"]
 
 
-def nodes(role=None):
+def nodes(name=None):
     """
-    Return the ids of the nodes that hold ``role`` (all nodes without one), in plan order.
+    Return the ids of the nodes that have the role or component ``name`` (all nodes without one), in plan order.
 
     CLI Example:
 
@@ -34,7 +34,7 @@ def nodes(role=None):
 
         salt db1 fanatico_plan.nodes etcd
     """
-    return _ask(fanatico_plan.nodes, role)
+    return _ask(fanatico_plan.nodes, name)
 
 
 def roles(node=None):
@@ -89,9 +89,9 @@ def address(node=None):
     return _ask(fanatico_plan.address, _or_me(node))
 
 
-def addresses(role=None):
+def addresses(name=None):
     """
-    Return ``{id: address}`` of the nodes that hold ``role`` (all nodes without one), in plan order.
+    Return ``{id: address}`` of the nodes that have the role or component ``name`` (all nodes without one), in plan order.
 
     CLI Example:
 
@@ -99,7 +99,7 @@ def addresses(role=None):
 
         salt db1 fanatico_plan.addresses etcd
     """
-    return _ask(fanatico_plan.addresses, role)
+    return _ask(fanatico_plan.addresses, name)
 
 
 def node_at(ip):
@@ -126,6 +126,19 @@ def peers(role, node=None):
         salt haproxy1 fanatico_plan.peers haproxy
     """
     return _ask(fanatico_plan.peers, role, _or_me(node))
+
+
+def senders(component):
+    """
+    Return the ids of the nodes that may connect to a port of ``component``, in plan order.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.senders node_exporter
+    """
+    return _ask(fanatico_plan.senders, component)
 
 
 def network_of(node=None):
@@ -180,3 +193,34 @@ def etcd_endpoints():
         salt db1 fanatico_plan.etcd_endpoints
     """
     return _ask(fanatico_plan.etcd_endpoints)
+
+
+def includes(stage):
+    """
+    Return the states that this node has in one of ``salt/roles/``.
+
+    stage
+        ``every``, ``prepared`` or ``certified``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.includes prepared
+    """
+    return fanatico_plan.includes(roles(), stage)
+
+
+def reserved():
+    """
+    Return what only the states of any component upgrade and restart, ``{"packages": [patterns], "services": [names]}``.
+
+    ``packages`` are as Unattended-Upgrade::Package-Blacklist takes them; a service with ``*`` is what a name begins with.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_plan.reserved
+    """
+    return fanatico_plan.reserved()

@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError
 import fanatico_guard
 import fanatico_plan
 import fanatico_systemd
+from fanatico_components import EVERY
 
 __virtualname__ = "fanatico_unit"
 
@@ -45,12 +46,10 @@ def expected():
         salt '*' fanatico_unit.expected
     """
 
-    def get(path, default=None):
-        return fanatico_plan.get(__pillar__, path, default)
-
-    # Values, not `get` itself: a callback that uses dunders must not pass the loader.
-    roles = fanatico_plan.roles(get("plan", {"nodes": {}}), __opts__["id"])
-    return fanatico_guard.units(roles, get("heal:units"), {"rpc": get("rpc", {})})
+    plan = fanatico_plan.get(__pillar__, "plan", {"nodes": {}})
+    roles = fanatico_plan.roles(plan, __opts__["id"])
+    promised = [*roles, EVERY] if __opts__["id"] in plan["nodes"] else roles
+    return fanatico_guard.units(promised, fanatico_plan.get(__pillar__, "heal:units"), __pillar__)
 
 
 def variable(value):

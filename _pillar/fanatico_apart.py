@@ -6,6 +6,8 @@ It runs on etcd's own nodes: losing both leaders at once must cost no more with 
 
 from collections.abc import Mapping
 
+import fanatico_plan
+
 JOB = {
     "function": "fanatico_etcd.stand_apart",
     "seconds": 30,
@@ -33,7 +35,7 @@ def ext_pillar(minion_id, pillar):
         return {
             name: node.get("failure_domain", name)
             for name, node in nodes.items()
-            if role in (node.get("roles") or [])
+            if fanatico_plan.held(node.get("roles") or [], role)
         }
 
     mine = domains("etcd").get(minion_id)

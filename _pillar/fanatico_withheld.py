@@ -4,8 +4,8 @@ What a node's roles do not need is taken out of its pillar: what ``pillar/site/i
 
 from collections.abc import Mapping, MutableMapping
 
-# Of which settings only nodes with that role are given these; people put tokens there.
-ONLY = {"rpc": {"role": "rpc", "keys": ("exec", "artifact")}}
+import fanatico_plan
+from fanatico_components import COMPONENTS
 
 
 def ext_pillar(minion_id, pillar):
@@ -21,8 +21,10 @@ def ext_pillar(minion_id, pillar):
     nodes = plan.get("nodes") if isinstance(plan, Mapping) else None
     node = nodes.get(minion_id) if isinstance(nodes, Mapping) else None
     roles = (node.get("roles") or []) if isinstance(node, Mapping) else []
-    for setting, rule in ONLY.items():
-        if rule["role"] not in roles and isinstance(pillar.get(setting), MutableMapping):
-            for key in rule["keys"]:
-                pillar[setting].pop(key, None)
+    for path in (
+        path for one in COMPONENTS if not fanatico_plan.held(roles, one.name) for path in one.private
+    ):
+        setting, key = path.split(":")
+        if isinstance(pillar.get(setting), MutableMapping):
+            pillar[setting].pop(key, None)
     return {}

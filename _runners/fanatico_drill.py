@@ -11,6 +11,7 @@ import fanatico_guard
 import fanatico_master
 import fanatico_plan
 import fanatico_sweep
+from fanatico_components import EVERY
 
 __virtualname__ = "fanatico"
 
@@ -103,11 +104,10 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
 
 def _units(plan, host):
     """Return {node: [the services it has to keep running]}, without nodes that have none; ``host``'s by its settings."""
-    get = fanatico_plan.get
     pillar = fanatico_master.compiled(__opts__, host)[0] if host in plan["nodes"] else {}
-    own = (get(pillar, "heal:units"), {"rpc": get(pillar, "rpc", {})})
+    own = (fanatico_plan.get(pillar, "heal:units"), pillar)
     units = {
-        node: fanatico_guard.units(fanatico_plan.roles(plan, node), *(own if node == host else ()))
+        node: fanatico_guard.units([*fanatico_plan.roles(plan, node), EVERY], *(own if node == host else ()))
         for node in plan["nodes"]
     }
     return {node: names for node, names in units.items() if names}

@@ -1,5 +1,5 @@
 """
-A role's certificates: made where they are missing, wrong or about to end; signed by the master, whose key never leaves it.
+A component's certificates: made where they are missing, wrong or about to end; signed by the master, whose key never leaves it.
 """
 
 import datetime
@@ -29,13 +29,13 @@ def _answer(name, result, comment, changes=None):
 
 def issued(name, timeout=90):
     """
-    Have the certificates of a role, with their keys and the authorities to trust, where its daemons read them.
+    Have the certificates of a component, with their keys and the authorities to trust, where its daemons read them.
 
     A key is made on this node and stays here; the master's minion signs (``x509.sign_remote_certificate``), by a policy
     that decides what the certificate says. Nothing is asked of the master while everything is right.
 
     name
-        The role.
+        The component.
     timeout
         Seconds to wait for the master to sign.
     """

@@ -9,18 +9,11 @@ in a module of its component, its row in docs/operations.md.
 
 import dataclasses
 
+import fanatico_components
+
 # Who can tell that a node has a fault: its beacon every few seconds, the node where it is asked (fanatico.reconcile), since its
 # probe is too much work for a beacon, or only the master, since no node can alone.
 BEACON, NODE, MASTER = "beacon", "node", "master"
-# Whose nodes have a component; one that is not named here is on every node.
-_ROLES = {
-    "etcd": "etcd",
-    "patroni": "patroni",
-    "postgresql": "patroni",
-    "haproxy": "haproxy",
-    "keepalived": "haproxy",
-    "rpc": "rpc",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +44,8 @@ class Fault:
     @property
     def role(self):
         """The role whose nodes can have it; None: all."""
-        return _ROLES.get(self.component)
+        role, *_ = next(one.roles for one in fanatico_components.COMPONENTS if one.name == self.component)
+        return None if role == fanatico_components.EVERY else role
 
     @property
     def runbook(self):

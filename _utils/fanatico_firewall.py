@@ -9,34 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import fanatico_plan
+from fanatico_components import COMPONENTS
+
 TABLE = "fanatico"
 VRRP = 112  # IP protocol number
-SALT_PORTS = (4505, 4506)
 ANYBODY = "0.0.0.0/0"
-
-# Port of the plan, the role that listens there, and the roles that may connect. "clients", "monitoring", "anybody" and
-# "following" are not roles: the first two are networks of the pillar, the plan's own networks being clients too; the last are
-# the chain nodes where they follow each other by JSON-RPC.
-_SERVICES = (
-    ("rpc_http", "haproxy", ("anybody",)),
-    ("rpc_ws", "haproxy", ("anybody",)),
-    ("postgres_primary", "haproxy", ("clients",)),
-    ("postgres_replica", "haproxy", ("clients",)),
-    ("rpc_https", "haproxy", ("anybody",)),
-    ("rpc_wss", "haproxy", ("anybody",)),
-    ("haproxy_stats", "haproxy", ("haproxy", "master", "monitoring")),
-    ("edge_stats", "haproxy", ("haproxy", "master", "monitoring")),
-    ("haproxy_peers", "haproxy", ("haproxy",)),
-    # What nobody may ask through the balancers, a node answers: another node is let in only as one that follows (rpc:follow).
-    ("rpc_http", "rpc", ("haproxy", "following")),
-    ("rpc_ws", "rpc", ("haproxy",)),
-    ("rpc_agent", "rpc", ("haproxy", "rpc")),
-    ("postgres", "patroni", ("haproxy", "patroni")),
-    ("patroni_rest", "patroni", ("haproxy", "master", "patroni", "monitoring")),
-    ("etcd_client", "etcd", ("etcd", "patroni")),
-    ("etcd_peer", "etcd", ("etcd",)),
-    ("etcd_metrics", "etcd", ("monitoring",)),
-)
 
 
 def settings(pillar):
@@ -59,17 +37,18 @@ def flows(plan, settings):
     ``to`` lists addresses, ``from`` addresses and networks; ``port`` is None where the protocol has none.
     """
     found = [
-        _flow(name, plan["ports"][name], _listening(plan, role), _senders(plan, settings, senders))
-        for name, role, senders in _SERVICES
-        if name in plan["ports"]  # not every plan has all of them
+        _flow(port.name, number, _listening(plan, one), _senders(plan, settings, port.senders))
+        for one in COMPONENTS
+        for port in one.ports
+        if (number := port.number or plan["ports"].get(port.name))  # not every plan has all of them
     ]
     everybody = _addresses(plan)
-    for port in SALT_PORTS:
-        found.append(_flow(f"salt_{port}", port, _addresses(plan, "master"), everybody))
     found.append(_flow("ssh", settings["ssh_port"], everybody, admins(plan, settings)))
-    found.append(_flow("vrrp", None, _addresses(plan, "haproxy"), _addresses(plan, "haproxy"), VRRP))
+    balancers = _addresses(plan, "keepalived")
+    found.append(_flow("vrrp", None, balancers, balancers, VRRP))
     for extra in settings["allow"]:
-        to = sorted({address for role in extra["roles"] for address in _listening(plan, role)})
+        listening = [one for one in COMPONENTS if one.name in extra["roles"]]
+        to = sorted({address for one in listening for address in _listening(plan, one)})
         found.append(_flow(extra["name"], extra["port"], to, extra["from"], extra.get("protocol", "tcp")))
     return [flow for flow in found if flow["to"] and flow["from"]]
 
@@ -164,20 +143,21 @@ def _flow(name, port, to, senders, protocol="tcp"):
     return {"name": name, "protocol": protocol, "port": port, "to": list(to), "from": list(senders)}
 
 
-def _addresses(plan, role=None):
-    return [node["address"] for node in plan["nodes"].values() if role is None or role in node["roles"]]
+def _addresses(plan, name=None):
+    return list(fanatico_plan.addresses(plan, name).values())
 
 
-def _listening(plan, role):
-    """Return the addresses at which a role is reached: the balancers also at the virtual one."""
-    own = _addresses(plan, role)
-    return [*own, plan["virtual_ip"]["address"]] if role == "haproxy" and own else own
+def _listening(plan, component):
+    """Return the addresses at which a component is reached: some also at the virtual one."""
+    own = _addresses(plan, component.name)
+    return [*own, plan["virtual_ip"]["address"]] if component.at_virtual_ip and own else own
 
 
 def _reached_at(plan, node):
     """Return the addresses at which one node is reached."""
     own = {plan["nodes"][node]["address"]}
-    return own | {plan["virtual_ip"]["address"]} if "haproxy" in plan["nodes"][node]["roles"] else own
+    shared = any(one.at_virtual_ip for one in fanatico_plan.components(plan["nodes"][node]["roles"]))
+    return own | {plan["virtual_ip"]["address"]} if shared else own
 
 
 def _networks(plan):

@@ -21,25 +21,8 @@ import dataclasses
 import re
 
 import fanatico_faults
-
-# The units each role promises to keep running; pillar `heal:units:<role>` replaces a role's.
-UNITS = {
-    "etcd": ["etcd.service"],
-    "patroni": ["patroni.service"],
-    "haproxy": ["haproxy.service", "haproxy-edge.service", "keepalived.service"],
-    "rpc": [
-        "fanatico-rpc.service",
-        "fanatico-rpc-agent.socket",
-        "fanatico-rpc-agent.service",
-        "fanatico-rpc-ws.service",
-        "fanatico-rpc-follow.service",
-    ],
-}
-# Units that exist only under a setting, {unit: (pillar key, setting, value)}; salt/rpc/configured.sls asks the same settings.
-OPTIONAL = {
-    "fanatico-rpc-ws.service": ("rpc", "ws", "proxy"),
-    "fanatico-rpc-follow.service": ("rpc", "follow", True),
-}
+import fanatico_plan
+from fanatico_components import COMPONENTS, EVERY
 
 # What a host that is built anew needs of the others, by its roles: who is to be joined has to be there.
 REST = {"etcd": "quorum", "patroni": "leader", "haproxy": "another", "rpc": "another"}
@@ -63,27 +46,30 @@ def units(roles, overrides=None, settings=None):
     Return the units that a node with ``roles`` promises to keep running.
 
     roles
-        The node's roles.
+        The node's roles, and ``fanatico_components.EVERY`` for the units of every node.
     overrides
         ``{role: [unit, ...]}``, replaces the built-in list of that role (pillar ``heal:units``).
     settings
-        ``{"rpc": the node's pillar of that key}``: units that it does not make exist are left out. Without ``settings`` they
-        are all in, since the node may have them.
+        The node's pillar: units that it does not make exist are left out. Without ``settings`` they are all in, since the node
+        may have them.
     """
-    there = {
-        role: [unit for unit in names if settings is None or _configured(unit, settings)]
-        for role, names in UNITS.items()
-    }
-    known = {**there, **(overrides or {})}
-    return list(dict.fromkeys(unit for role in roles for unit in known.get(role, [])))
+    known = {role: _units(role, settings) for role in roles} | (overrides or {})
+    return list(dict.fromkeys(unit for role in roles for unit in known[role]))
 
 
-def _configured(unit, settings):
-    """Tell whether the settings make ``unit`` exist."""
-    if unit not in OPTIONAL:
-        return True
-    key, name, value = OPTIONAL[unit]
-    return (settings.get(key) or {}).get(name) == value
+def _units(role, settings):
+    """Return the units of a role that are healed, as far as the settings make them exist."""
+    return [
+        unit.name
+        for one in COMPONENTS
+        if role in one.roles
+        for unit in one.units
+        if unit.healed and (settings is None or unit.when is None or _meets(settings, *unit.when))
+    ]
+
+
+def _meets(settings, path, value):
+    return fanatico_plan.get(settings, path) == value
 
 
 def believed(plan, host, answer):
@@ -104,7 +90,7 @@ def believed(plan, host, answer):
     roles = plan["nodes"].get(host, {}).get("roles", [])
     if not isinstance(answer, dict) or not roles:
         return {}
-    can_be = [*units(roles), *fanatico_faults.own(roles)]
+    can_be = [*units([*roles, EVERY]), *fanatico_faults.own(roles)]
     names = sorted(what for what in answer if isinstance(what, str))
     others = [what for what in names if what not in can_be and _UNIT.fullmatch(what)]
     return {
@@ -209,7 +195,7 @@ def _lacking_for_a_copy(host, seen, others):
 
 def unknown(host, what, roles, conf):
     """Return why ``what`` is nothing that could be healed on ``host`` at all, a ``Refusal``; None where it could."""
-    if roles and what in [*units(roles, conf["units"]), *fanatico_faults.possible(roles)]:
+    if roles and what in [*units([*roles, EVERY], conf["units"]), *fanatico_faults.possible(roles)]:
         return None
     text = f"{plain(what)} is neither a unit that {plain(host)} has to keep running nor a fault it can have"
     return Refusal("unknown-fault", text)

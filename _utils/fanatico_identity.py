@@ -6,26 +6,8 @@ were started with (``fanatico_identity.kept``), and no deploy or highstate goes 
 """
 
 import fanatico_plan
+from fanatico_components import COMPONENTS
 
-_PORTS = {
-    "etcd": ("etcd_client", "etcd_peer"),
-    "patroni": ("postgres", "patroni_rest"),
-    "haproxy": (
-        "rpc_http",
-        "rpc_ws",
-        "postgres_primary",
-        "postgres_replica",
-        "haproxy_peers",
-    ),
-    "rpc": ("rpc_http", "rpc_ws", "rpc_agent"),
-}
-# Pillar paths.
-_SETTINGS: dict[str, tuple[str, ...]] = {
-    "etcd": ("plan:name", "etcd:data_dir"),  # Patroni's keys stand under the name
-    "patroni": ("plan:name", "postgresql:version", "postgresql:data_dir"),
-    "haproxy": ("plan:virtual_ip:address", "plan:virtual_ip:router_id"),
-    "rpc": (),
-}
 _NEXT = (
     "A running cluster cannot change that in place, nothing was changed. Next: put the former value back; "
     'docs/operations.md, "What a running cluster keeps", has the way to another'
@@ -39,13 +21,12 @@ def facts(pillar, node, role):
     pillar
         After ``fanatico_plan.complete`` and ``fanatico_patroni_plan.completed``: what is written out is no change.
     """
-    get = fanatico_plan.get
-    plan = pillar["plan"]
-    found = {path: get(pillar, path) for path in _SETTINGS.get(role, ())}
-    found |= {f"plan:ports:{name}": get(pillar, f"plan:ports:{name}") for name in _PORTS.get(role, ())}
-    if role in _SETTINGS:
-        found[f"plan:nodes:{node}:address"] = plan["nodes"][node]["address"]
-    return found
+    mine = [one for one in COMPONENTS if role in one.roles]
+    paths = [path for one in mine for path in one.agreed]
+    paths += [f"plan:ports:{port.name}" for one in mine for port in one.ports if port.agreed]
+    if paths:
+        paths.append(f"plan:nodes:{node}:address")
+    return {path: fanatico_plan.get(pillar, path) for path in paths}
 
 
 def differences(node, kept, now):

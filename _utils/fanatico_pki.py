@@ -16,28 +16,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+import fanatico_plan
+from fanatico_components import CLIENT, SERVER
+
 AUTHORITIES = {
     "edge": "what HAProxy is known by: a balancer holds nothing that clients of PostgreSQL would believe",
     "etcd": "who may speak to etcd's client port",
     "etcd-peer": "who may be a member of etcd",
+    "monitor": "what speaks of hosts' metrics: it opens no door to data",
     "service": "what Patroni and PostgreSQL are known by",
 }
-
-SERVER, CLIENT = "serverAuth", "clientAuth"
-# role: {authority: what its certificate is good for}
-CERTIFICATES: dict[str, dict[str, tuple[str, ...]]] = {
-    "etcd": {"etcd": (SERVER, CLIENT), "etcd-peer": (SERVER, CLIENT)},
-    "patroni": {"etcd": (CLIENT,), "service": (SERVER, CLIENT)},
-    "haproxy": {"edge": (SERVER,)},
-}
-# role: authorities whose servers it has to know, and of which it holds no certificate itself.
-TRUSTS = {"haproxy": ("service",)}
-# role: {name: (authority, the user of etcd that it is)}. Such a certificate is all its user needs to be let in, so the user
-# may do next to nothing; its key is root's.
-USERS = {"etcd": {"etcd-health": ("etcd", "health")}}
-FOLDERS = {"etcd": "/etc/etcd/pki", "patroni": "/etc/patroni/pki", "haproxy": "/etc/haproxy/pki"}
-# Whoever reads the key. HAProxy does it as root, before it gives up being root.
-OWNERS = {"etcd": "etcd", "patroni": "postgres", "haproxy": "root"}
 
 _USES = {ExtendedKeyUsageOID.SERVER_AUTH: SERVER, ExtendedKeyUsageOID.CLIENT_AUTH: CLIENT}
 
@@ -58,62 +46,71 @@ def authorities(roles=None):
     """Return the names of the authorities that a node with ``roles`` has to do with; of all without roles."""
     if roles is None:
         return list(AUTHORITIES)
-    used = {authority for role in roles for authority in (*CERTIFICATES.get(role, {}), *TRUSTS.get(role, ()))}
+    held = [one.pki for one in fanatico_plan.components(roles) if one.pki]
+    used = {authority for pki in held for authority in (*pki.certificates, *pki.trusts)}
     return [authority for authority in AUTHORITIES if authority in used]
 
 
-def certificates(plan, node, role=None):
+def certificates(plan, node, component=None):
     """
     Return the certificates of ``node``, a list of dicts with what each has to be and where it lies.
 
     plan
         The dict under the pillar key ``plan``.
-    role
-        Only those of this role.
+    component
+        Only those of this component.
 
-    Each is ``{"name", "role", "authority", "policy", "uses", "subject", "names", "addresses", "owner", "daemon", "ca", "cert",
-    "key"}``; the last three are paths. ``owner`` reads the key, ``daemon`` enters its folder. ``name`` is ``role/authority``, or
-    ``role/`` and the name of a user's certificate; ``policy`` is that of the signing policy. Those of users come last.
+    Each is ``{"name", "component", "authority", "policy", "uses", "subject", "names", "addresses", "owner", "daemon", "ca",
+    "cert", "key"}``; the last three are paths. ``owner`` reads the key, ``daemon`` enters its folder. ``name`` is
+    ``component/authority``, or ``component/`` and the name of a user's certificate; ``policy`` is that of the signing policy.
+    Those of users come last.
     """
-    roles = [one for one in plan["nodes"].get(node, {}).get("roles", []) if role in (None, one)]
+    mine = _holding(plan, node, component)
     daemons = [
         _certificate(plan, node, one, authority, uses)
-        for one in roles
-        for authority, uses in CERTIFICATES.get(one, {}).items()
+        for one in mine
+        for authority, uses in one.pki.certificates.items()
     ]
     users = [
         _certificate(plan, node, one, authority, (CLIENT,)) | _of_user(node, one, name, user)
-        for one in roles
-        for name, (authority, user) in USERS.get(one, {}).items()
+        for one in mine
+        for name, (authority, user) in one.pki.users.items()
     ]
     return daemons + users
 
 
-def trusts(plan, node, role=None):
+def trusts(plan, node, component=None):
     """
     Return the authorities that ``node`` has to know without a certificate of theirs, a list of dicts.
 
-    Each is ``{"name", "role", "authority", "daemon", "ca"}``, as in ``certificates``, which has the arguments too.
+    Each is ``{"name", "component", "authority", "daemon", "ca"}``, as in ``certificates``, which has the arguments too.
     """
-    roles = [one for one in plan["nodes"].get(node, {}).get("roles", []) if role in (None, one)]
     return [
         {
-            "name": f"{one}/{authority}",
-            "role": one,
+            "name": f"{one.name}/{authority}",
+            "component": one.name,
             "authority": authority,
-            "daemon": OWNERS[one],
-            "ca": f"{FOLDERS[one]}/{authority}-ca.crt",
+            "daemon": one.pki.owner,
+            "ca": f"{one.pki.folder}/{authority}-ca.crt",
         }
-        for one in roles
-        for authority in TRUSTS.get(one, ())
+        for one in _holding(plan, node, component)
+        for authority in one.pki.trusts
     ]
 
 
-def _of_user(node, role, name, user):
-    stem = f"{FOLDERS[role]}/{name}"
+def _holding(plan, node, component):
+    """Return the records of the components of ``node`` that have certificates, or of one of them."""
+    if node not in plan["nodes"]:
+        return []
+    mine = fanatico_plan.components(plan["nodes"][node].get("roles", []))
+    return [one for one in mine if one.pki and component in (None, one.name)]
+
+
+def _of_user(node, component, name, user):
+    stem = f"{component.pki.folder}/{name}"
     return {
-        "name": f"{role}/{name}",
-        "policy": f"{node}.{role}.{name}",
+        "name": f"{component.name}/{name}",
+        "policy": f"{node}.{component.name}.{name}",
         "subject": f"CN={user}",
         "owner": "root",
         "cert": f"{stem}.crt",
@@ -121,20 +118,20 @@ def _of_user(node, role, name, user):
     }
 
 
-def _certificate(plan, node, role, authority, uses):
-    stem = f"{FOLDERS[role]}/{authority}"
+def _certificate(plan, node, component, authority, uses):
+    stem = f"{component.pki.folder}/{authority}"
     return {
-        "name": f"{role}/{authority}",
-        "role": role,
+        "name": f"{component.name}/{authority}",
+        "component": component.name,
         "authority": authority,
-        "policy": f"{node}.{role}.{authority}",
+        "policy": f"{node}.{component.name}.{authority}",
         "uses": list(uses),
         # etcd would take a common name for a user's, and refuse every call of its JSON gateway with one.
         "subject": f"{'OU' if authority == 'etcd' else 'CN'}={node}",
         "names": [node],
         "addresses": _addresses(plan, node, authority) if SERVER in uses else [],
-        "owner": OWNERS[role],
-        "daemon": OWNERS[role],
+        "owner": component.pki.owner,
+        "daemon": component.pki.owner,
         "ca": f"{stem}-ca.crt",
         "cert": f"{stem}.crt",
         "key": f"{stem}.key",

@@ -7,28 +7,19 @@ Questions about the plan, answered without I/O.
 import ipaddress
 from collections.abc import Mapping
 
-ROLES = ("master", "etcd", "patroni", "haproxy", "rpc")
+from fanatico_components import COMPONENTS, EVERY
+
+ROLES = tuple(dict.fromkeys(role for one in COMPONENTS for role in one.roles if role != EVERY))
 
 # The names each role's secrets file (pillar/secrets/<role>.sls) holds.
 SECRETS = {
-    "patroni": (
-        "PATRONI_REST_PASSWORD",
-        "POSTGRES_SUPERUSER_PASSWORD",
-        "POSTGRES_ADMIN_PASSWORD",
-        "POSTGRES_REPLICATOR_PASSWORD",
-        "POSTGRES_REWIND_PASSWORD",
-        "POSTGRES_FANATICO_PASSWORD",
-        "POSTGRES_PROOF_PASSWORD",
-        "ETCD_PATRONI_PASSWORD",
-    ),
-    "haproxy": ("HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"),
-    # Patroni's password is in both: etcd's nodes make the user that Patroni's log in as.
-    "etcd": ("ETCD_CLUSTER_TOKEN", "ETCD_ROOT_PASSWORD", "ETCD_PATRONI_PASSWORD", "ETCD_TOKEN_KEY"),
+    role: names
+    for role in ROLES
+    if (names := tuple(name for one in COMPONENTS if role in one.roles for name in one.secrets))
 }
 
-
 # Ports that a plan need not name.
-PORTS = {"rpc_agent": 8547, "haproxy_peers": 8405, "edge_stats": 8406}
+PORTS = {port.name: port.default for one in COMPONENTS for port in one.ports if port.default is not None}
 
 
 def port(plan, name):
@@ -90,9 +81,59 @@ def setting(pillar, path):
     return value
 
 
-def nodes(plan, role=None):
-    """Return the ids of the nodes that hold ``role`` (all nodes without one), in plan order."""
-    return [name for name, node in plan["nodes"].items() if role is None or role in node["roles"]]
+def held(roles, name):
+    """
+    Tell whether a node with ``roles`` has the role or component ``name``.
+
+    The one place that knows it. A role and a component of the same name are on the same nodes.
+    """
+    return name == EVERY or not {EVERY, *roles}.isdisjoint(_HOLDERS.get(name, (name,)))
+
+
+_HOLDERS = {one.name: one.roles for one in COMPONENTS}
+
+
+def components(roles):
+    """Return the records of the components of a node with ``roles``: those of every node first, then by its roles."""
+    return list(dict.fromkeys(one for role in (EVERY, *roles) for one in COMPONENTS if role in one.roles))
+
+
+def includes(roles, stage):
+    """
+    Return the states that a node with ``roles`` has in one of ``salt/roles/``.
+
+    stage
+        ``every``: the components of every node; ``prepared``: what needs no other machine; ``certified``: the certificates.
+    """
+    mine = components(roles)
+    if stage == "every":
+        return [one.name for one in components([])]
+    if stage == "prepared":
+        return [sls for one in mine for sls in one.prepared]
+    if stage == "certified":
+        return [f"{one.name}.certified" for one in mine if one.pki]
+    raise ValueError(f"{stage!r} is none of every, prepared, certified")
+
+
+def reserved():
+    """Return what only the states of any component upgrade and restart, ``{"packages": [...], "services": [...]}``."""
+    return {
+        kind: list(dict.fromkeys(name for one in COMPONENTS for name in getattr(one, kind)))
+        for kind in ("packages", "services")
+    }
+
+
+def nodes(plan, name=None):
+    """Return the ids of the nodes that have the role or component ``name`` (all nodes without one), in plan order."""
+    return [node for node, one in plan["nodes"].items() if name is None or held(one["roles"], name)]
+
+
+def senders(plan, component):
+    """Return the ids of the nodes that may connect to a port of ``component``, in plan order."""
+    words = {
+        word for one in COMPONENTS if one.name == component for port in one.ports for word in port.senders
+    }
+    return [node for node, one in plan["nodes"].items() if any(held(one["roles"], word) for word in words)]
 
 
 def evicted(plan):
@@ -117,9 +158,9 @@ def address(plan, node):
     return plan["nodes"][node]["address"]
 
 
-def addresses(plan, role=None):
-    """Return ``{id: address}`` of the nodes that hold ``role`` (all nodes without one), in plan order."""
-    return {name: plan["nodes"][name]["address"] for name in nodes(plan, role)}
+def addresses(plan, name=None):
+    """Return ``{id: address}`` of the nodes that have the role or component ``name`` (all nodes without one), in plan order."""
+    return {node: plan["nodes"][node]["address"] for node in nodes(plan, name)}
 
 
 def node_at(plan, ip):

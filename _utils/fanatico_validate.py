@@ -15,17 +15,6 @@ import fanatico_capacity
 import fanatico_plan
 import fanatico_version
 
-_ROLES = ("master", "etcd", "patroni", "haproxy", "rpc")
-# What listens on a node with a role: keys of plan:ports, and what has a port of its own.
-_PORTS = {
-    "etcd": ("etcd_client", "etcd_peer", "etcd_metrics"),
-    "patroni": ("postgres", "patroni_rest"),
-    "haproxy": (
-        *("rpc_http", "rpc_ws", "rpc_https", "rpc_wss", "haproxy_stats", "edge_stats", "haproxy_peers"),
-        *("postgres_primary", "postgres_replica"),
-    ),
-    "rpc": ("rpc_http", "rpc_ws", "rpc_agent"),
-}
 _PARAMETERS_ELSEWHERE = {
     "port": "the port is plan:ports:postgres",
     "listen_addresses": "PostgreSQL listens on the address in plan:nodes",
@@ -51,7 +40,6 @@ _OWN_DATABASES = ("fanatico_proof", "postgres", "template0", "template1")
 _NO = ("off", "false", "no", "0")
 _PARAMETERS_THAT_LOSE_WRITES = {"fsync": _NO, "full_page_writes": _NO, "synchronous_commit": (*_NO, "local")}
 _WATCHDOG_MARGIN = 5  # seconds by which the watchdog bites before the lease ends (Patroni's own default)
-_MASTER = {4505: "salt-master", 4506: "salt-master"}
 
 _TYPES = {
     "object": "a mapping",
@@ -217,9 +205,13 @@ def _get(pillar, path, default=None):
 
 
 def _nodes(pillar, role=None):
-    """Return ``{id: node}`` of the nodes that hold ``role``, of all nodes without one."""
+    """Return ``{id: node}`` of the nodes that have a role or component, of all nodes without one."""
     nodes = _get(pillar, "plan:nodes", {})
-    return {name: node for name, node in nodes.items() if role is None or role in node.get("roles", ())}
+    return {
+        name: node
+        for name, node in nodes.items()
+        if role is None or fanatico_plan.held(node.get("roles", ()), role)
+    }
 
 
 def _evicted(pillar):
@@ -308,7 +300,7 @@ def _role_faults(pillar):
     path = ["plan", "nodes"]
     if not all("roles" in node for node in _nodes(pillar).values()) or not _nodes(pillar):
         return  # who holds what cannot be told
-    for role in _ROLES:
+    for role in fanatico_plan.ROLES:
         if not _nodes(pillar, role):
             yield path, f"no node has the role {role}; give it to at least one"
     etcd, masters = _nodes(pillar, "etcd"), _nodes(pillar, "master")
@@ -362,8 +354,13 @@ def _port_faults(pillar):
         if {"haproxy", "rpc"} <= set(roles):
             text = "haproxy and rpc cannot share a node: both listen on plan:ports:rpc_http and rpc_ws"
             yield path, f"{text}; put one of them elsewhere"
-        taken = {_get(pillar, "firewall:ssh_port"): "sshd"} | (_MASTER if "master" in roles else {})
-        for key in dict.fromkeys(key for role in roles for key in _PORTS.get(role, ()) if key in ports):
+        mine = [(one, port) for one in fanatico_plan.components(roles) for port in one.ports]
+        taken = {_get(pillar, "firewall:ssh_port"): "sshd"}
+        taken |= {
+            port.number: one.units[0].name.removesuffix(".service") for one, port in mine if port.number
+        }
+        names = {port.name for _, port in mine}
+        for key in (key for key in ports if key in names):
             owner = taken.setdefault(ports[key], key)
             if owner != key and (key, owner) not in said:
                 said.add((key, owner))

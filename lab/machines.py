@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+import fanatico_plan
 from lab import cgroup, image, keys, network, salt_client, snapshot
 from lab import plan as plans
 from lab.errors import LabError
@@ -266,7 +267,7 @@ class Lab:
 
     def nodes(self, role=None):
         """Return the ids of the plan's nodes, of those with a role if one is named."""
-        return [name for name, node in self.plan["nodes"].items() if role is None or role in node["roles"]]
+        return fanatico_plan.nodes(self.plan, role)
 
     def virtual_ip_holders(self):
         """Return which balancers hold the virtual IP, asked of the machines themselves."""

@@ -47,5 +47,17 @@ Install the certificates of the balancers:
     - require:
       - step: Install the certificates of the databases
 
-{{ salt["fanatico_orch.refresh"]("Refresh the pillar of every host", after="Install the certificates of the balancers") }}
+# What every node holds; of what stands above nothing is left to do.
+Install the other certificates:
+  step.state:
+    - failhard: True
+    - tgt: {{ nodes() | json }}
+    - tgt_type: list
+    - sls: roles.certified
+    - queue: True
+    - timeout: {{ timeouts.rotate }}
+    - require:
+      - step: Install the certificates of the balancers
+
+{{ salt["fanatico_orch.refresh"]("Refresh the pillar of every host", after="Install the other certificates") }}
 {{ salt["fanatico_orch.end"](after="Refresh the pillar of every host") }}

@@ -14,4 +14,5 @@ heal:
   patience: 20                    # seconds to wait for another healing to end
   samples: 3                      # consecutive looks at the same process that prove a start
   timeout: 30                     # seconds for a unit to start and prove itself
-  units: {}                       # role: [unit, ...], in place of those that it has to keep running (_utils/fanatico_guard.py)
+  # role, or every for all nodes: [unit, ...], in place of those that it has to keep running (_utils/fanatico_components.py)
+  units: {}

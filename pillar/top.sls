@@ -18,6 +18,7 @@ base:
     - minion
     - heal
     - orch
+    - node_exporter
 {%- for role in roles %}
 {%-   for sls in settings.get(role, []) %}
     - {{ sls }}

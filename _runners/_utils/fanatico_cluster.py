@@ -4,6 +4,7 @@ The cluster as a whole, judged from what every node reports. Pure: reports go in
 ``reports`` is ``{id: what fanatico.report returned}``; a node that did not answer is not in it.
 """
 
+import fanatico_plan
 import fanatico_verdict
 
 CLOCKS = 2  # seconds a node's clock may be off before anyone should care
@@ -22,16 +23,16 @@ def judge(plan, reports, sent, received):
     """
     silent = [name for name in plan["nodes"] if name not in reports]
     checks = {"nodes": _nodes(reports, silent)}
-    if _with(plan, "etcd"):
+    if fanatico_plan.nodes(plan, "etcd"):
         checks["etcd"] = _etcd(plan, _facts(reports, "etcd"))
-    if _with(plan, "patroni"):
+    if fanatico_plan.nodes(plan, "patroni"):
         checks["primary"] = _primary(plan, reports, silent)
         checks["timeline"] = _timeline(_facts(reports, "patroni"))
         checks["replicas"] = _replicas(plan, _facts(reports, "patroni"))
-    if _with(plan, "haproxy"):
+    if fanatico_plan.nodes(plan, "haproxy"):
         checks["address"] = _address(plan, _facts(reports, "keepalived"), silent)
         checks["balancers"] = _balancers(plan, reports)
-    if _with(plan, "rpc"):
+    if fanatico_plan.nodes(plan, "rpc"):
         checks["chain"] = _chain(plan, _facts(reports, "rpc"))
     checks["clocks"] = _clocks(reports, sent, received)
     return checks
@@ -42,10 +43,6 @@ def leaders(reports):
     named = [_leader(facts) for facts in _facts(reports, "patroni").values()]
     named = [name for name in named if name]
     return sorted(set(named), key=lambda name: -named.count(name))
-
-
-def _with(plan, role):
-    return [name for name, node in plan["nodes"].items() if role in node["roles"]]
 
 
 def _facts(reports, component):
@@ -76,7 +73,7 @@ def _nodes(reports, silent):
 
 def _etcd(plan, facts):
     """A majority serves, and whoever answers names the same leader."""
-    total = len(_with(plan, "etcd"))
+    total = len(fanatico_plan.nodes(plan, "etcd"))
     serving = sorted(name for name, one in facts.items() if (one.get("health") or {}).get("healthy"))
     own = {name: one["status"].get(name, {}) for name, one in facts.items()}
     named = {one["leader_id"] for name, one in own.items() if name in serving and "leader_id" in one} - {"0"}
@@ -143,7 +140,7 @@ def _replicas(plan, facts):
         return fanatico_verdict.unknown([], "no Patroni shows its cluster", "salt 'db*' fanatico.health")
     members = max((view["members"] for view in views), key=len)
     streaming = sorted(one["name"] for one in members if one.get("state") == "streaming")
-    owed = len(_with(plan, "patroni")) - 1
+    owed = len(fanatico_plan.nodes(plan, "patroni")) - 1
     detail = f"{len(streaming)} of {owed} replicas stream" + (
         f": {', '.join(streaming)}" if streaming else ""
     )
@@ -166,7 +163,7 @@ def _address(plan, facts, silent):
         return fanatico_verdict.critical(
             holders, f"{holders[0]} holds {address}, and no HAProxy answers there", hint
         )
-    hidden = [name for name in _with(plan, "haproxy") if name in silent]
+    hidden = [name for name in fanatico_plan.nodes(plan, "haproxy") if name in silent]
     if answers and hidden:
         return fanatico_verdict.degraded(
             hidden, f"{address} answers; {' or '.join(hidden)} holds it, and is silent here", hint
@@ -220,7 +217,7 @@ def _chain(plan, facts):
     if forked is not None:
         sides = " against ".join(", ".join(sorted(names)) for names in hashes[forked].values())
         return fanatico_verdict.critical(forked, f"the chain has forked at block {forked}: {sides}", hint)
-    head, total = max(one["head"] for one in local.values()), len(_with(plan, "rpc"))
+    head, total = max(one["head"] for one in local.values()), len(fanatico_plan.nodes(plan, "rpc"))
     detail = f"block {head} of chain {ids.pop()}, {len(local)} of {total} nodes answer"
     return (
         fanatico_verdict.ok(head, detail)

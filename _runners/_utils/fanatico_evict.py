@@ -7,13 +7,11 @@ under ``plan:nodes``: everything that follows from the plan is so without it, an
 
 import json
 
-# The check of fanatico.health that says whether a node does what its role is there for.
-_SERVES = {
-    "etcd": "etcd.serving",
-    "patroni": "patroni.state",
-    "haproxy": "haproxy.serving",
-    "rpc": "rpc.http",
-}
+import fanatico_plan
+from fanatico_components import COMPONENTS
+
+# {role: the check of fanatico.health that says whether a node does what its role is there for}
+_SERVES = {role: one.serves for one in COMPONENTS if one.serves for role in one.roles}
 _NEXT = "Next, when that is done: salt-run state.orchestrate orch.evict pillar="
 
 
@@ -98,7 +96,7 @@ def still_there(plan, host, path):
 
 
 def _others(plan, host, role):
-    return [name for name, node in plan["nodes"].items() if role in node["roles"] and name != host]
+    return fanatico_plan.peers(plan, role, host)
 
 
 def _serves(answer, role):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import fanatico_client as client
 import fanatico_measure as measure
+import fanatico_plan
 from lab import health, network
 from lab import plan as plans
 from lab.drill import phases
@@ -83,8 +84,7 @@ def parts(nodes, master, leader, etcd_leader, holders):
         Who is Salt's master, leads Patroni, leads etcd, and holds the virtual IP.
     """
     databases, etcd, balancers = (
-        [name for name, node in nodes.items() if role in node["roles"]]
-        for role in ("patroni", "etcd", "haproxy")
+        fanatico_plan.nodes({"nodes": nodes}, role) for role in ("patroni", "etcd", "haproxy")
     )
     replicas = [node for node in databases if node != leader]
     followers = [node for node in etcd if node != etcd_leader]

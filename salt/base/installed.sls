@@ -3,17 +3,20 @@
 Packages do not start our services:
   file.managed:
     - name: /usr/sbin/policy-rc.d
-    - source: salt://base/files/policy-rc.d
+    - source: salt://base/files/policy-rc.d.jinja
+    - template: jinja
     - mode: "0755"
 
 # Two more that restart or upgrade by themselves, where the operator has them installed.
 needrestart does not restart our services:
   file.managed:
     - name: /etc/needrestart/conf.d/fanatico.conf
-    - source: salt://base/files/needrestart.conf
+    - source: salt://base/files/needrestart.conf.jinja
+    - template: jinja
     - makedirs: True
 
 Unattended upgrades leave our packages alone:
   file.managed:
     - name: /etc/apt/apt.conf.d/52fanatico
-    - source: salt://base/files/apt-unattended.conf
+    - source: salt://base/files/apt-unattended.conf.jinja
+    - template: jinja

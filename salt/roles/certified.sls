@@ -1,5 +1,2 @@
-# The certificates of this node's roles, taken up by the daemons that read them. Every night the minion does it by itself.
-include:
-{%- for role in salt["fanatico_plan.roles"]() if role in ("etcd", "patroni", "haproxy") %}
-  - {{ role }}.certified
-{%- endfor %}
+# The certificates of this node's components, taken up by the daemons that read them. Every night the minion does it by itself.
+include: {{ salt["fanatico_plan.includes"]("certified") | json }}

@@ -45,6 +45,7 @@ TABLE = {
     "postgres": {"patroni": REPLICATING, "haproxy": BALANCED},
     "statistics": {"haproxy": ASKED_FOR_NONE, "master": ASKED_FOR_NONE},
     "edge-statistics": {"haproxy": ASKED_FOR_NONE, "master": ASKED_FOR_NONE},
+    "metrics": {"master": INSIDE},
 }
 DOORS = {
     "etcd": ("etcd", 2379),
@@ -54,6 +55,7 @@ DOORS = {
     "postgres": ("patroni", 5432),
     "statistics": ("haproxy", 8404),
     "edge-statistics": ("haproxy", 8406),
+    "metrics": ("rpc", 9100),  # as on every host
 }
 # door -> (whose real certificate is the right one, which of another role is the wrong one)
 CLAIMS = {
@@ -64,12 +66,17 @@ CLAIMS = {
     "postgres": ("db1:/etc/patroni/pki/service", "haproxy1:/etc/haproxy/pki/edge"),
     "statistics": ("db1:/etc/patroni/pki/service", "etcd1:/etc/etcd/pki/etcd"),
     "edge-statistics": ("db1:/etc/patroni/pki/service", "etcd1:/etc/etcd/pki/etcd"),
+    "metrics": (
+        "salt:/etc/prometheus-node-exporter/pki/monitor",
+        "haproxy1:/etc/prometheus-node-exporter/pki/monitor",
+    ),
 }
 AUTHORITY = {
     "etcd": "etcd",
     "etcd-peer": "etcd-peer",
     "statistics": "edge",
     "edge-statistics": "edge",
+    "metrics": "monitor",
 }  # else "service"
 
 
@@ -247,7 +254,8 @@ def test_a_server_with_a_foreign_certificate_is_believed_by_nobody(healthy):
     ("door", "role"), [(door, role) for door, (role, _) in DOORS.items() if door != "patroni-change"]
 )
 def test_old_protocols_and_weak_ciphers_are_refused(lab, knocking, door, role):
-    source = {"etcd": "etcd2", "etcd-peer": "etcd2"}.get(door, "haproxy2" if role == "haproxy" else "db2")
+    known = {"etcd": "etcd2", "etcd-peer": "etcd2", "metrics": "salt"}
+    source = known.get(door, "haproxy2" if role == "haproxy" else "db2")
     target = next(name for name in labs.nodes(lab, role) if name != source)
     argv = [
         PYTHON,
@@ -259,8 +267,9 @@ def test_old_protocols_and_weak_ciphers_are_refused(lab, knocking, door, role):
         str(DOORS[door][1]),
     ]
     offers = json.loads(lab.exec(source, argv, timeout=120).stdout)
-    assert set(offers["protocols"]) == {"TLSv1.2", "TLSv1.3"}
-    assert offers["ciphers"], "the probe found none at all"
+    newest = door == "metrics"
+    assert set(offers["protocols"]) == ({"TLSv1.3"} if newest else {"TLSv1.2", "TLSv1.3"})
+    assert bool(offers["ciphers"]) is not newest, "those of TLS 1.2"
     weak = [
         name
         for name in offers["ciphers"]
@@ -353,12 +362,7 @@ def wait_renewed(lab, door, target, keys):
 
 def test_that_happens_every_night(lab):
     listed = lab.salt("*", "schedule.list", "return_yaml=False")
-    due = {
-        name
-        for name, node in lab.plan["nodes"].items()
-        if {"etcd", "patroni", "haproxy"} & set(node["roles"])
-    }
-    assert {name for name, jobs in listed.items() if "certificates" in jobs} == due
+    assert {name for name, jobs in listed.items() if "certificates" in jobs} == set(lab.plan["nodes"])
 
 
 # --- replacing them all

@@ -11,7 +11,10 @@ from tests.support import exposure, labs
 pytestmark = pytest.mark.reads_only
 
 UNITS = {
-    "master": ["salt-master", "salt-minion", "fanatico-firewall", "fanatico-boot"],
+    "master": [
+        *("salt-master", "salt-minion", "fanatico-firewall", "fanatico-boot"),
+        "prometheus-node-exporter",
+    ],
     "etcd": ["etcd"],
     "patroni": ["patroni"],
     "haproxy": ["haproxy", "haproxy-edge", "keepalived"],
@@ -22,6 +25,7 @@ SERVICE_USERS = {
     "patroni": ["postgres"],
     "haproxy": ["haproxy", "haproxy-edge", "keepalived_script"],
     "rpc": ["fanatico"],
+    "master": ["prometheus"],
 }
 
 

@@ -14,6 +14,7 @@ UNITS = [
     ("haproxy", "haproxy-edge"),
     ("haproxy", "keepalived"),
     ("rpc", "fanatico-rpc"),
+    ("rpc", "prometheus-node-exporter"),
 ]
 
 

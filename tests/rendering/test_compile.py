@@ -9,10 +9,12 @@ import json
 import re
 
 import pytest
+import salt.pillar
 import yaml
 
+import fanatico_plan
 from lab.image import SYSTEM_PACKAGES
-from tests.rendering.conftest import KINDS, NODES, SITE
+from tests.rendering.conftest import KINDS, NODES, PLANS, SITE
 from tests.support import REPO
 from tests.support.tree import sls_names
 
@@ -44,10 +46,29 @@ def sources(chunks):
 def test_highstate_compiles_and_its_templates_render(make_node, plan, node):
     minion = make_node(plan, node)
     names = minion.top()
-    assert {"base", "minion"} <= set(names)
-    for chunk in minion.compile(*names):
+    chunks = minion.compile(*names)
+    used = {chunk["__sls__"].split(".")[0] for chunk in chunks}
+    assert {one.name for one in fanatico_plan.components(minion.functions["fanatico_plan.roles"]())} == used
+    for chunk in chunks:
         if chunk["state"] == "file" and chunk.get("template"):
             well_formed(chunk["name"], minion.render(chunk))
+
+
+@pytest.mark.parametrize(("plan", "node"), KINDS)
+def test_a_node_is_given_the_settings_and_secrets_of_its_components(make_node, plan, node):
+    """pillar/top.sls is compiled before there are modules, so it says so by itself."""
+    minion = make_node(plan, node)
+    minion.highstate  # noqa: B018  Salt goes by the last one's options
+    roles = yaml.safe_load(PLANS[plan].read_text())["plan"]["nodes"][node]["roles"]
+    top, errors = salt.pillar.Pillar(minion.opts, minion.opts["grains"], node, "base").get_top()
+    assert errors == []
+    given = dict(top["base"])
+    wanted = {name for one in fanatico_plan.components(roles) for name in one.settings}
+    assert set(given.pop("*")) == wanted | {"site"}
+    secrets = [f"secrets.{role}" for role in roles if role in fanatico_plan.SECRETS]
+    assert [[name for name in one if isinstance(name, str)] for one in given.values()] == (
+        [secrets] if secrets else []
+    )
 
 
 @pytest.mark.parametrize(("plan", "node"), KINDS)

@@ -52,7 +52,7 @@ def scope(*roles, unsettled=False):
         "host": "db9",
         "roles": list(roles),
         "secrets": fanatico_plan.secret_names(roles),
-        "certificates": roles != ("rpc",),
+        "certificates": True,
         "unsettled": {"secrets": unsettled, "authorities": unsettled},
     }
 
@@ -201,7 +201,7 @@ BLOCK = "Block db9 in every firewall"
         (["etcd"], ["quorum", "forget", "secrets", "certs"]),
         (["etcd", "patroni"], ["quorum", "forget", "secrets", "certs"]),
         (["haproxy"], ["secrets", "certs"]),
-        (["rpc"], []),
+        (["rpc"], ["certs"]),
     ],
 )
 def test_who_is_evicted_loses_the_network_first(make_master, roles, added, unsettled):

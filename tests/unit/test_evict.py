@@ -266,7 +266,7 @@ def test_the_scope_is_what_its_roles_know(master, plan):
         "host": "rpc2",
         "roles": ["rpc"],
         "secrets": [],
-        "certificates": False,
+        "certificates": True,  # that of its metrics
     }
 
 

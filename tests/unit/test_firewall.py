@@ -42,6 +42,14 @@ def test_etcd_is_for_etcd_and_databases(plan):
     )
 
 
+def test_the_metrics_of_every_host_are_for_the_master_alone(plan):
+    plan = fanatico_plan.complete(plan)
+    for node in plan["nodes"].values():
+        assert senders(plan, "node_exporter", node["address"], {"monitoring": ["198.51.100.7"]}) == {
+            "10.0.0.5"
+        }
+
+
 @pytest.mark.parametrize("follow", [False, True])
 def test_no_chain_node_asks_another_one_unless_they_follow_each_other(plan, follow):
     balancers, others = {"10.0.0.10", "10.0.0.11"}, {"10.0.1.10", "10.0.1.11", "10.0.1.12"}

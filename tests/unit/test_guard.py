@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import fanatico_faults as faults
 import fanatico_guard as guard
+from fanatico_components import EVERY
 from tests.support.pillar import shipped
 
 CONF = shipped("heal")
@@ -47,6 +48,17 @@ def test_a_node_with_two_roles_keeps_the_units_of_both():
     ]
 
 
+def test_the_units_of_every_node_are_healed_on_each():
+    unit = "prometheus-node-exporter.service"
+    assert guard.units(["etcd", EVERY]) == ["etcd.service", unit]
+    assert refusal(unit=unit) == ""
+    assert guard.units(["etcd", EVERY], {EVERY: []}) == ["etcd.service"]
+    assert unit in refusal(unit=unit, units={EVERY: []})
+    assert guard.believed({"nodes": {"rpc1": {"roles": ["rpc"]}}}, "rpc1", {unit: "stopped"}) == {
+        unit: "stopped"
+    }
+
+
 def test_pillar_replaces_the_units_of_a_role():
     assert guard.units(["rpc"], {"rpc": ["geth.service"]}) == ["geth.service"]
     assert refusal(unit="geth.service", roles=["rpc"], units={"rpc": ["geth.service"]}) == ""
@@ -68,7 +80,7 @@ def test_a_chain_node_keeps_the_units_that_its_settings_make(settings, extra):
 
 
 def test_who_does_not_know_the_settings_takes_every_unit_for_possible():
-    assert set(guard.OPTIONAL) < set(guard.units(["rpc"]))
+    assert set(guard.units(["rpc"], settings={})) < set(guard.units(["rpc"]))
     assert refusal(unit="fanatico-rpc-ws.service", roles=["rpc"]) == ""
 
 

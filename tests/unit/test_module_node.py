@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError
 import fanatico_http
 import fanatico_verdict
 from _modules import fanatico, fanatico_node
+from fanatico_components import COMPONENTS
 from tests.support import pillar
 
 GIB = 1024**3
@@ -40,6 +41,9 @@ def firewall():
 
 @pytest.fixture
 def configure_loader_modules(plan, opts, units, looks, firewall, tmp_path, monkeypatch):
+    def nothing(timeout):
+        return {"facts": {}, "checks": {}}
+
     def states(*names):
         return {name: units.get(name, {"active": "active"}) for name in names}
 
@@ -54,8 +58,8 @@ def configure_loader_modules(plan, opts, units, looks, firewall, tmp_path, monke
         },
         "cmd.run_stdout": lambda command, **kwargs: " ".join(command),
     }
-    for name in ("etcd", "patroni", "postgres", "haproxy", "keepalived", "rpc"):
-        salt[f"fanatico_{name}.look"] = lambda timeout, name=name: looks[name](timeout)
+    for name in (name for one in COMPONENTS for name in one.looks if name != "node"):
+        salt[f"fanatico_{name}.look"] = lambda timeout, name=name: looks.get(name, nothing)(timeout)
     monkeypatch.setattr(fanatico_node, "MASTER_KEYS", str(tmp_path))
     shipped = {name: pillar.shipped(name) for name in ("base", "etcd", "postgresql")}
     own = {"plan": plan, "secrets": {"POSTGRES_PROOF_PASSWORD": "fan"}, **shipped}
@@ -99,6 +103,16 @@ def test_a_unit_that_does_not_run_is_critical(units):
     check = fanatico_node.checks()["node.units"]
     assert (check["status"], check["value"]) == ("critical", ["patroni.service"])
     assert "journalctl -u patroni.service" in check["hint"]
+
+
+def test_a_unit_without_which_the_host_serves_is_degraded(monkeypatch, units):
+    expected = ["patroni.service", "prometheus-node-exporter.service"]
+    monkeypatch.setitem(fanatico_node.__salt__, "fanatico_unit.expected", lambda: expected)
+    units["prometheus-node-exporter.service"] = {"active": "inactive"}
+    check = fanatico_node.checks()["node.units"]
+    assert (check["status"], check["value"]) == ("degraded", ["prometheus-node-exporter.service"])
+    units["patroni.service"] = {"active": "failed"}
+    assert fanatico_node.checks()["node.units"]["status"] == "critical"
 
 
 @pytest.mark.parametrize(

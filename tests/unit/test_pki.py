@@ -28,15 +28,15 @@ def test_who_has_no_business_with_an_authority_holds_nothing_of_it(plan):
         node: sorted(one["authority"] for one in fanatico_pki.certificates(plan, node))
         for node in plan["nodes"]
     }
-    assert held["etcd1"] == ["etcd", "etcd", "etcd-peer"]
-    assert held["db1"] == ["etcd", "service"]
-    assert held["haproxy1"] == ["edge"]
-    assert held["rpc1"] == held["salt"] == []
+    assert held["etcd1"] == ["etcd", "etcd", "etcd-peer", "monitor"]
+    assert held["db1"] == ["etcd", "monitor", "service"]
+    assert held["haproxy1"] == ["edge", "monitor"]
+    assert held["rpc1"] == held["salt"] == ["monitor"]
 
 
 def test_a_balancers_certificate_opens_no_door(plan):
     """Nor does it pass for PostgreSQL, whose clients trust `service` and ask for the virtual IP."""
-    (one,) = fanatico_pki.certificates(plan, "haproxy1")
+    (one,) = fanatico_pki.certificates(plan, "haproxy1", "haproxy")
     assert (one["authority"], one["uses"]) == ("edge", ["serverAuth"])
     assert fanatico_pki.paths(plan, "haproxy1", "service")["cert"] is None
 
@@ -56,7 +56,7 @@ def test_the_virtual_ip_is_named_by_what_answers_there_and_no_balancer_has_it_of
 def test_a_balancer_knows_patroni_without_a_certificate_of_its_authority(plan):
     (known,) = fanatico_pki.trusts(plan, "haproxy1")
     assert (known["name"], known["ca"]) == ("haproxy/service", "/etc/haproxy/pki/service-ca.crt")
-    assert fanatico_pki.authorities(["haproxy"]) == ["edge", "service"]
+    assert fanatico_pki.authorities(["haproxy"]) == ["edge", "monitor", "service"]
     assert fanatico_pki.trusts(plan, "db1") == []
     assert fanatico_pki.paths(plan, "haproxy1", "service")["ca"] == known["ca"]
 
@@ -81,7 +81,7 @@ def test_paths_are_those_of_the_role_that_may(plan):
 def test_a_policy_says_everything_that_could_be_asked_for(plan):
     now = datetime.datetime(2026, 11, 25, 17, 30, tzinfo=datetime.UTC)
     policies = fanatico_pki.policies(plan, "/ca", 90, now)
-    assert len(policies) == 3 * 3 + 3 * 2 + 2
+    assert len(policies) == 3 * 3 + 3 * 2 + 2 + len(plan["nodes"])
     db1 = policies["db1.patroni.service"]
     assert db1["minions"] == "db1"
     assert db1["subject"] == "CN=db1"

@@ -1,12 +1,9 @@
 """The plan answers the same whether asked as plain Python, through the module, or in another plan."""
 
-import json
-
 import pytest
 import yaml
 
 import fanatico_plan
-import fanatico_validate
 from _modules import fanatico_plan as module
 from tests.support import REPO
 
@@ -129,17 +126,6 @@ def test_module_without_a_plan_says_so(monkeypatch):
     monkeypatch.setattr(module, "__pillar__", {})
     with pytest.raises(ValueError, match=r"db1 has no plan in its pillar: see `salt-run fanatico\.validate`"):
         module.nodes("etcd")
-
-
-def test_names_agree():
-    """Roles and secrets are written down in more than one place: the same."""
-    schema = json.loads((REPO / "pillar" / "schema.json").read_text())
-    node = schema["$defs"]["node"]
-    assert tuple(node["properties"]["roles"]["items"]["enum"]) == fanatico_plan.ROLES
-    assert fanatico_validate._ROLES == fanatico_plan.ROLES
-    assert sorted(schema["properties"]["secrets"]["properties"]) == sorted(
-        fanatico_plan.secret_names(fanatico_plan.ROLES)
-    )
 
 
 def test_a_setting_has_no_default_but_the_shipped_one():

@@ -97,9 +97,9 @@ def test_faults_names_all_at_once():
     values["HAPROXY_STATS_PASSWORD"] = "short"
     values["POSTGRES_ADMIN_PASSWORD"] = values["POSTGRES_REWIND_PASSWORD"]
     assert fanatico_secrets.faults(values, NAMES) == [
+        "secrets:ETCD_CLUSTER_TOKEN: missing; run `salt-run fanatico.secrets_init`, or import your own",
         "secrets:POSTGRES_REWIND_PASSWORD: is the same as POSTGRES_ADMIN_PASSWORD; give each its own",
         "secrets:HAPROXY_STATS_PASSWORD: has 5 characters; use at least 16",
-        "secrets:ETCD_CLUSTER_TOKEN: missing; run `salt-run fanatico.secrets_init`, or import your own",
     ]
 
 
@@ -219,7 +219,7 @@ def test_a_node_is_told_what_is_wrong_with_its_pillar(master, tmp_path):
 
 def test_what_each_role_may_see_is_what_the_design_says():
     database = [name for name in NAMES if name.startswith(("PATRONI", "POSTGRES"))]
-    assert fanatico_plan.secret_names(["patroni"]) == [*database, "ETCD_PATRONI_PASSWORD"]
+    assert sorted(fanatico_plan.secret_names(["patroni"])) == sorted([*database, "ETCD_PATRONI_PASSWORD"])
     assert fanatico_plan.secret_names(["haproxy"]) == ["HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"]
     assert fanatico_plan.secret_names(["etcd"]) == sorted(
         (name for name in NAMES if name.startswith("ETCD")), key=list(fanatico_plan.SECRETS["etcd"]).index
@@ -481,10 +481,10 @@ def test_a_rotation_of_what_is_not_there_is_refused(master):
 def test_the_authorities_are_made_with_the_secrets_and_their_keys_stay(master):
     m = master()
     made = m.runners["fanatico.secrets_init"]()
-    assert made["authorities"] == ["edge", "etcd", "etcd-peer", "service"]
+    assert made["authorities"] == ["edge", "etcd", "etcd-peer", "monitor", "service"]
     assert m.runners["fanatico.secrets_init"]()["authorities"] == []
     keys = [path.read_text() for path in (m.directory.parent.parent / "ca").glob("*.key")]
-    assert len(keys) == 4
+    assert len(keys) == 5
     plan = yaml.safe_load((REPO / "pillar" / "plan.sls").read_text())["plan"]
     for node in plan["nodes"]:
         compiled = salt.pillar.Pillar(m.opts, {"id": "db1"}, node, "base").compile_pillar()
@@ -504,8 +504,8 @@ def test_an_authority_of_ones_own(master, tmp_path):
     assert "orch.rotate_certs" in said
     assert m.runners["fanatico.ca_status"]()["service"] == "next is trusted"
     assert own.certificate.strip() in m.runners["fanatico.ca_trust"]("service")
-    assert m.runners["fanatico.ca_prepare"]() == ["edge", "etcd", "etcd-peer"]
-    assert m.runners["fanatico.ca_switch"]() == ["edge", "etcd", "etcd-peer", "service"]
+    assert m.runners["fanatico.ca_prepare"]() == ["edge", "etcd", "etcd-peer", "monitor"]
+    assert m.runners["fanatico.ca_switch"]() == ["edge", "etcd", "etcd-peer", "monitor", "service"]
     assert m.runners["fanatico.ca_prepare"]() == [], "begun again, nobody changes hands twice"
     m.runners["fanatico.ca_retire"]()
     assert set(m.runners["fanatico.ca_status"]().values()) == {"signs"}

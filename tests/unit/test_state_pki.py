@@ -14,7 +14,7 @@ import fanatico_file
 import fanatico_pki
 from _modules import fanatico_pki as module
 from _states import fanatico_pki as state
-from tests.support import pki
+from tests.support import components, pki
 from tests.support.pillar import shipped
 
 NODE, ROLE = "db1", "patroni"
@@ -22,8 +22,8 @@ NODE, ROLE = "db1", "patroni"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setitem(fanatico_pki.FOLDERS, ROLE, str(tmp_path / "pki"))
-    monkeypatch.setitem(fanatico_pki.OWNERS, ROLE, getpass.getuser())
+    components.without(monkeypatch, "node_exporter")  # of which every node has a certificate
+    components.with_pki(monkeypatch, ROLE, folder=str(tmp_path / "pki"), owner=getpass.getuser())
     return tmp_path / "pki"
 
 
@@ -190,8 +190,7 @@ def test_one_that_has_ended_is_critical(folder, authorities):
 
 @pytest.fixture
 def balancer(tmp_path, monkeypatch, opts, pillar, authorities, master):
-    monkeypatch.setitem(fanatico_pki.FOLDERS, "haproxy", str(tmp_path / "balancer"))
-    monkeypatch.setitem(fanatico_pki.OWNERS, "haproxy", getpass.getuser())
+    components.with_pki(monkeypatch, "haproxy", folder=str(tmp_path / "balancer"), owner=getpass.getuser())
     opts["id"] = "haproxy1"
     authorities["edge"] = pki.Authority("edge")
     pillar["pki"]["trust"]["edge"] = authorities["edge"].certificate

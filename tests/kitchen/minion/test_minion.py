@@ -1,6 +1,10 @@
 """A node without a role is a minion, and nothing more."""
 
-from tests.kitchen.checks import test_converging_again_changes_nothing  # noqa: F401
+import pytest
+
+from tests.kitchen.checks import get, test_converging_again_changes_nothing  # noqa: F401
+
+METRICS = "https://10.0.1.220:9100/metrics"
 
 
 def test_the_minion_runs_and_starts_at_boot(host):
@@ -22,6 +26,17 @@ def test_its_configuration_is_for_root_alone(host):
     assert host.file("/etc/salt/pki/minion").mode == 0o700
 
 
-def test_nothing_of_the_components_is_there(host):
+def test_its_metrics_are_for_who_has_a_certificate(host):
+    assert host.service("prometheus-node-exporter").is_enabled
+    assert "node_load1 " in get(host, METRICS, "/etc/prometheus-node-exporter/pki", "monitor")
+    assert host.run(f"curl --silent --insecure --max-time 5 {METRICS}").rc != 0
+
+
+@pytest.mark.parametrize("place", ["127.0.0.1", "0.0.0.0"])
+def test_its_metrics_are_at_its_plan_address_alone(host, place):
+    assert not host.socket(f"tcp://{place}:9100").is_listening
+
+
+def test_nothing_of_the_roles_is_there(host):
     for package in ("etcd-server", "patroni", "haproxy", "keepalived"):
         assert not host.package(package).is_installed

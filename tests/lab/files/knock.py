@@ -56,6 +56,7 @@ def asked(door, connection):
         "patroni-change": ("PATCH", "/config"),
         "statistics": ("GET", "/"),
         "edge-statistics": ("GET", "/"),
+        "metrics": ("GET", "/"),
     }[door]
     body = "{}" if method == "PATCH" else ""
     words = f"{method} {path} HTTP/1.1\r\nHost: door\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}"

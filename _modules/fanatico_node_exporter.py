@@ -1,0 +1,63 @@
+"""
+The exporter of this host's metrics, asked with the host's own certificate.
+"""
+
+from salt.exceptions import CommandExecutionError
+
+import fanatico_http
+import fanatico_plan
+import fanatico_verdict
+
+
+def look(timeout=2):
+    """
+    Ask once whether it answers: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_node_exporter.look
+    """
+    try:
+        # Not /metrics: that has it read all of /proc and /sys.
+        status, _ = fanatico_http.get(_url(), timeout, __salt__["fanatico_pki.paths"]("monitor"))
+        facts = {"status": status}
+    except CommandExecutionError as exc:
+        facts = {"error": str(exc)}
+    return {"facts": facts, "checks": {"node_exporter.up": _judge(facts)}}
+
+
+def checks(timeout=2):
+    """
+    Return the check of this host's exporter, ``{name: check}``.
+
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' fanatico_node_exporter.checks
+    """
+    return look(timeout)["checks"]
+
+
+def _url():
+    plan = __pillar__["plan"]
+    address = fanatico_plan.address(plan, __opts__["id"])
+    return f"https://{address}:{fanatico_plan.port(plan, 'node_exporter')}/"
+
+
+def _judge(facts):
+    """The host serves without it; nobody sees how it is."""
+    hint = "journalctl -u prometheus-node-exporter -n 50"
+    if "error" in facts:
+        return fanatico_verdict.degraded(None, facts["error"], hint)
+    if facts["status"] != 200:
+        return fanatico_verdict.degraded(facts["status"], f"it answers HTTP {facts['status']}", hint)
+    return fanatico_verdict.ok(200, "the metrics of this host can be read")

@@ -1,0 +1,9 @@
+include:
+  - node_exporter.installed
+
+# It reads them anew for each connection.
+node_exporter has its certificate:
+  fanatico_pki.issued:
+    - name: node_exporter
+    - require:
+      - pkg: node_exporter is installed

@@ -1,0 +1,15 @@
+include:
+  - node_exporter.certified
+
+# Read anew for each connection, too. It has no checker of its own: tests/rendering/test_node_exporter.py.
+node_exporter knows who may read:
+  file.managed:
+    - name: /etc/prometheus-node-exporter/web.yml
+    - source: salt://node_exporter/files/web.yml.jinja
+    - template: jinja
+    - makedirs: True
+    - user: root
+    - group: prometheus
+    - mode: "0640"
+    - require:
+      - fanatico_pki: node_exporter has its certificate
