@@ -117,7 +117,7 @@ def trusted(authority):
     Return what is to be trusted as ``authority``, PEM; "" where the master has told nothing.
 
     authority
-        ``etcd``, ``etcd-peer``, ``service`` or ``edge``.
+        ``etcd``, ``etcd-peer``, ``service``, ``edge`` or ``monitor``.
 
     CLI Example:
 
@@ -136,7 +136,7 @@ def paths(authority):
     they have nothing to do with it.
 
     authority
-        ``etcd``, ``etcd-peer``, ``service`` or ``edge``.
+        ``etcd``, ``etcd-peer``, ``service``, ``edge`` or ``monitor``.
 
     CLI Example:
 

@@ -85,10 +85,8 @@ def _compiled(nodes):
 
 
 def _faults(plan, samples, pillars):
-    whole = {"plan": plan}
-    # The chain nodes last: what their program is started with is withheld from all others (_pillar/fanatico_withheld.py).
-    for node in sorted(pillars, key=lambda node: "rpc" in samples[node]):
-        whole |= pillars[node] | {"secrets": _secrets(whole) | _secrets(pillars[node])}
+    secrets = {name: value for pillar in pillars.values() for name, value in _secrets(pillar).items()}
+    whole = {"plan": plan} | _together(pillars) | {"secrets": secrets}
     schema = json.loads((fanatico_master.root(__opts__) / "schema.json").read_text())
     found = fanatico_validate.faults(fanatico_timing.completed(whole), schema)
     if not pillars:  # no node could be asked: nothing is known beyond the plan
@@ -108,7 +106,7 @@ def _faults(plan, samples, pillars):
 
 def _fixed(plan, pillars):
     """What the hosts that answer cannot change in place; a host that is new, or does not answer, has nothing to say to it."""
-    common = {key: value for pillar in pillars.values() for key, value in pillar.items()}
+    common = _together(pillars)
     whole = {
         **fanatico_patroni_plan.completed(common),
         "plan": fanatico_plan.complete(common.get("plan", plan)),
@@ -119,6 +117,22 @@ def _fixed(plan, pillars):
         now = {role: fanatico_identity.facts(whole, node, role) for role in plan["nodes"][node]["roles"]}
         faults += fanatico_identity.differences(node, kept, now)
     return faults
+
+
+def _together(pillars):
+    """
+    Return one pillar for all nodes.
+
+    Of a file of settings that a node is not given it has what site/ overrides, and of some what is withheld from it
+    (_pillar/fanatico_withheld.py): of each key the fullest counts.
+    """
+    keys = dict.fromkeys(key for pillar in pillars.values() for key in pillar)
+    return {key: max((pillar[key] for pillar in pillars.values() if key in pillar), key=_size) for key in keys}
+
+
+def _size(value):
+    """Return how many values there are in a value."""
+    return 1 + sum(map(_size, value.values())) if isinstance(value, dict) else 1
 
 
 def _secrets(pillar):

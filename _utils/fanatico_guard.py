@@ -142,7 +142,7 @@ def view(plan, role, answers):
     leader = named[0] if named and named.count(named[0]) == len(named) else None
     return {
         "role": role,
-        "nodes": [name for name, node in plan["nodes"].items() if role in node["roles"]],
+        "nodes": fanatico_plan.nodes(plan, role),
         "well": [name for name, one in checks.items() if one.get(proof, {}).get("status") == "ok"],
         "leader": leader,
     }

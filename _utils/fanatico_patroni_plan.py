@@ -129,9 +129,15 @@ def data_directory(own):
 
 
 def completed(pillar):
-    """Return ``pillar`` with the data directory in its ``postgresql`` that is in force, where there is that key."""
+    """
+    Return ``pillar`` with the data directory in its ``postgresql`` that is in force.
+
+    A node without PostgreSQL has nothing there, or what site/ overrides.
+    """
     own = pillar.get("postgresql")
-    return {**pillar, "postgresql": {**own, "data_dir": data_directory(own)}} if own else pillar
+    if not isinstance(own, dict) or not {"data_dir", "version"} <= own.keys():
+        return pillar
+    return {**pillar, "postgresql": {**own, "data_dir": data_directory(own)}}
 
 
 # What proves that data are of no use. A library, a configuration file, a tablespace's directory that is not there is no damage,

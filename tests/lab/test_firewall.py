@@ -18,9 +18,9 @@ TABLE = {
     "etcd": {2379: {"etcd", "patroni"}, 2380: {"etcd"}},
     "master": {4505: ALL, 4506: ALL},
 }
-SSH = 22  # from the master to every machine
+SSH, METRICS = 22, 9100  # from the master to every machine
 UNKNOWN = 9999
-PORTS = sorted({SSH, UNKNOWN, 2381, *(port for ports in TABLE.values() for port in ports)})
+PORTS = sorted({SSH, METRICS, UNKNOWN, 2381, *(port for ports in TABLE.values() for port in ports)})
 
 # Open or closed by the host itself: it was reached. Neither: something on the way, or the host's firewall, keeps quiet.
 PROBE = """
@@ -46,7 +46,7 @@ def expected(lab, source):
     for target, node in plan.items():
         (listening,) = node["roles"]
         if target != source:
-            found |= {(target, SSH)} if role == "master" else set()
+            found |= {(target, SSH), (target, METRICS)} if role == "master" else set()
             found |= {(target, port) for port, allowed in TABLE[listening].items() if role in allowed}
     return found
 
