@@ -24,13 +24,21 @@ def test_a_sound_pillar(salt_run):
     assert ret.data["secrets"] == 13
 
 
+def test_an_override_that_every_node_is_given(salt_run, site):
+    """The file of these settings is given to database nodes alone: the others have the override and nothing else of it."""
+    site({"postgresql": {"parameters": {"shared_buffers": "64MB"}}, "etcd": {"quota_backend_bytes": 2**30}})
+    ret = salt_run.run("fanatico.validate")
+    assert ret.returncode == 0, ret
+
+
 def test_an_unsound_pillar(salt_run, site):
-    site({"plan": {"timing": {"patroni": {"ttl": 15}}}, "haproxy": {"maxcon": 1}})
+    site({"plan": {"timing": {"patroni": {"ttl": 15}}}, "haproxy": {"maxcon": 1}, "postgresql": {"version": "x"}})
     ret = salt_run.run("fanatico.validate")
     said = ret.stdout + ret.stderr
     assert ret.returncode == 1
     assert "plan:timing:patroni:ttl: 15" in said
     assert "did you mean maxconn?" in said
+    assert "postgresql:version" in said
     assert "Traceback" not in said
 
 
