@@ -9,6 +9,7 @@ import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
 import fanatico_etcd_plan
+import fanatico_etcd_users
 import fanatico_plan
 import fanatico_wait
 
@@ -209,7 +210,7 @@ def _texts(steps):
 
 def _removed(steps):
     """Return the sentence about users and roles that went, or are to go, of ``[(what, path), ...]``; empty without any."""
-    gone = [what for what, path in steps if path in fanatico_etcd_plan.REMOVALS]
+    gone = [what for what, path in steps if path in fanatico_etcd_users.REMOVALS]
     return f"{'; '.join(gone)}: neither ours nor named in etcd:users of the pillar" if gone else ""
 
 
@@ -245,11 +246,11 @@ def _access_steps(name, keep):
     known = [user for user in _SECRET_OF if user in seen["users"]] if seen["enforced"] else []
     admitted = {user: admits(user, _SECRET_OF[user]) for user in known}
     renewing = bool(_get("secrets_former:ETCD_TOKEN_KEY"))
-    steps = fanatico_etcd_plan.access_steps(seen, name, admitted, renewing, keep)
+    steps = fanatico_etcd_users.access_steps(seen, name, admitted, renewing, keep)
     kinds = ("user", "role") if seen["enforced"] and not renewing else ()
-    strange = fanatico_etcd_plan.strangers(seen, keep)
+    strange = fanatico_etcd_users.strangers(seen, keep)
     return steps, [
-        f"{kind} {fanatico_etcd_plan.named([one])} is removed"
+        f"{kind} {fanatico_etcd_users.named([one])} is removed"
         for kind, found in zip(kinds, strange, strict=False)
         for one in found
     ]

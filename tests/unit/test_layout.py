@@ -176,6 +176,7 @@ DO_IO = {
     "fanatico_attend": "sends pings, reads /proc",
     "fanatico_authority": "keeps keys on the disk",
     "fanatico_client": "writes and reads a database",
+    "fanatico_etcd_gateway": "asks etcd",
     "fanatico_file": "replaces files",
     "fanatico_history": "writes and reads the log",
     "fanatico_http": "asks services",

@@ -10,7 +10,9 @@ import yaml
 from salt.exceptions import CommandExecutionError
 
 import fanatico_etcd_plan as decision
+import fanatico_etcd_users as users
 from _modules import fanatico_etcd as module
+from _modules import fanatico_etcd_members as membership
 from _states import fanatico_etcd
 
 URLS = {f"etcd{n}": f"https://10.0.3.{9 + n}:2380" for n in (1, 2, 3)}
@@ -196,15 +198,18 @@ def node(monkeypatch, tmp_path):
     monkeypatch.setattr(fanatico_etcd, "FIRST_START", str(machine.first))
     salt = {
         "fanatico_etcd.health": Mock(spec=module.health, side_effect=lambda timeout=1: machine.health),
-        "fanatico_etcd.members": Mock(spec=module.members, side_effect=lambda timeout=5: dict(machine.live)),
+        "fanatico_etcd.members": Mock(
+            spec=membership.members, side_effect=lambda timeout=5: dict(machine.live)
+        ),
         "fanatico_etcd.status": Mock(
             spec=module.status, side_effect=lambda timeout=1: {"etcd1": {"cluster_id": "a"}, "etcd2": SILENT}
         ),
-        "fanatico_etcd.member_add": Mock(spec=module.member_add, side_effect=machine.add),
-        "fanatico_etcd.member_remove": Mock(spec=module.member_remove, side_effect=machine.remove),
-        "fanatico_etcd.lock": Mock(spec=module.lock, side_effect=machine.lock),
+        "fanatico_etcd.member_add": Mock(spec=membership.member_add, side_effect=machine.add),
+        "fanatico_etcd.member_remove": Mock(spec=membership.member_remove, side_effect=machine.remove),
+        "fanatico_etcd.lock": Mock(spec=membership.lock, side_effect=machine.lock),
         "fanatico_etcd.unlock": Mock(
-            spec=module.unlock, side_effect=lambda lease, timeout=5: machine.told.append(("unlock", lease))
+            spec=membership.unlock,
+            side_effect=lambda lease, timeout=5: machine.told.append(("unlock", lease)),
         ),
         "fanatico.journal": lambda unit: "request cluster ID mismatch",
         "service.stop": lambda name: machine.systemctl.append("stop"),
@@ -426,7 +431,7 @@ class TestUsers:
         assert "etcd3: no etcd member answers" in answer["comment"]
 
     def steps(self, admitted=None, renewing=False, kept=(), **seen):
-        return decision.access_steps(self.DONE | seen, "fanatico", admitted or {}, renewing, kept)
+        return users.access_steps(self.DONE | seen, "fanatico", admitted or {}, renewing, kept)
 
     STRANGERS: typing.ClassVar = {"backdoor": ["root"], "backup": ["reader"]}
 
