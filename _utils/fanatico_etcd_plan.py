@@ -9,6 +9,10 @@ import hashlib
 import json
 from typing import Any
 
+CONFIGURATION = "/etc/etcd/etcd.conf.yml"
+# Where a start that founds the cluster or joins it has its configuration; gone with the next boot.
+FIRST_START = "/run/fanatico-etcd"
+
 # Signs in etcd's log, what they mean, and what to do.
 _SIGNS = (
     (
