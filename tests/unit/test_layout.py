@@ -182,6 +182,7 @@ DO_IO = {
     "fanatico_http": "asks services",
     "fanatico_lock": "holds a file",
     "fanatico_master": "reads the plan and compiles pillars",
+    "fanatico_patroni_rest": "asks Patroni",
     "fanatico_probe": "runs programs",
     "fanatico_sweep": "asks minions",
     "fanatico_wait": "waits, in threads too",

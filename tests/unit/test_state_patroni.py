@@ -12,7 +12,13 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_diff
 import fanatico_patroni_plan
-from _modules import fanatico_etcd, fanatico_etcd_members, fanatico_patroni, fanatico_postgres
+from _modules import (
+    fanatico_etcd,
+    fanatico_etcd_members,
+    fanatico_patroni,
+    fanatico_patroni_admin,
+    fanatico_postgres,
+)
 from _states import fanatico_patroni as state
 from tests.support import pillar
 
@@ -288,7 +294,7 @@ def cluster(monkeypatch, tmp_path):
         "fanatico_patroni.config": Mock(
             spec=fanatico_patroni.config, side_effect=lambda timeout=2: copy.deepcopy(it.stored)
         ),
-        "fanatico_patroni.patch_config": Mock(spec=fanatico_patroni.patch_config, side_effect=it.patch),
+        "fanatico_patroni.patch_config": Mock(spec=fanatico_patroni_admin.patch_config, side_effect=it.patch),
         "fanatico_etcd.status": Mock(
             spec=fanatico_etcd.status, side_effect=lambda timeout=1: {"etcd1": {"version": it.etcd}}
         ),
