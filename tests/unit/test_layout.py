@@ -180,10 +180,12 @@ DO_IO = {
     "fanatico_file": "replaces files",
     "fanatico_history": "writes and reads the log",
     "fanatico_http": "asks services",
+    "fanatico_jsonrpc": "asks chain nodes",
     "fanatico_lock": "holds a file",
     "fanatico_master": "reads the plan and compiles pillars",
     "fanatico_patroni_rest": "asks Patroni",
     "fanatico_probe": "runs programs",
+    "fanatico_rpc_agent": "asks agents",
     "fanatico_sweep": "asks minions",
     "fanatico_wait": "waits, in threads too",
 }
