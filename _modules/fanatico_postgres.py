@@ -13,7 +13,7 @@ from salt.exceptions import CommandExecutionError
 import fanatico_patroni_plan
 import fanatico_plan
 import fanatico_postgres_checks
-import fanatico_validate
+import fanatico_postgres_limits
 
 
 class _PasswordRefused(CommandExecutionError):
@@ -240,7 +240,7 @@ def application_connections():
 
         salt db1 fanatico_postgres.application_connections
     """
-    return fanatico_validate.application_connections(__pillar__)
+    return fanatico_postgres_limits.application_connections(__pillar__)
 
 
 def wanted():

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import fanatico_pki
 import fanatico_plan
+import fanatico_postgres_limits
 import fanatico_timing
 import fanatico_validate
 from tests.support import MODULES, REPO, pillar
@@ -480,7 +481,7 @@ def test_the_limits_that_validation_counts_with_are_those_of_the_states():
     rules = (REPO / "salt/edge/files/rpc.cfg.jinja").read_text()
     assert rules.count(" size 100k ") == 6  # _EDGE_TABLES
     template = (REPO / "salt/haproxy/files/haproxy.cfg.jinja").read_text()
-    assert f"port_maxconn = haproxy.maxconn // {fanatico_validate._PORT_SHARE}" in template
+    assert f"port_maxconn = haproxy.maxconn // {fanatico_postgres_limits._PORT_SHARE}" in template
 
 
 def test_a_parameter_that_is_left_to_postgresql_counts_with_its_own_default():
