@@ -83,7 +83,7 @@ def heal(host, what, why="", roles=(), settings=None):
         f"{host}/{what}",
         jid=_jid(),
         wait=conf["patience"],
-        yields_to=("deploy", "drill", "evict"),
+        behind="heal",  # what a person has asked for may take minutes
         owner=owner,
     )
     if not taken:
@@ -119,12 +119,12 @@ def heal(host, what, why="", roles=(), settings=None):
     raise CommandExecutionError(f"{what} on {host} could not be healed: {entry['reason']}")
 
 
-def lock(purpose="deploy", wait=60):
+def lock(purpose, wait=60):
     """
     Keep every other change of the cluster away until this process ends. The first step of an orchestration.
 
     purpose
-        What for, one word; it appears in the refusals of the others.
+        What for, one word: an orchestration's name. It appears in the history, and in the refusals of the others.
     wait
         Seconds to wait for the present holder, usually a healing that takes two.
 
@@ -165,14 +165,8 @@ def left_over():
     """
     left = fanatico_lock.abandoned(_home())
     if left:
-        what = f"{left['purpose']} {left['detail']}" if left.get("detail") else left["purpose"]
-        reason = (
-            f"its process (pid {left.get('pid')}) ended without a word: killed, or the master's host went down. "
-            f"Next: look at the hosts (salt-run fanatico.status), then run it again"
-        )
-        _note(
-            left["purpose"], "failed", reason=f"{what}: {reason}", took=round(time.time() - left["since"], 1)
-        )
+        reason = left.get("failed") or _without_a_word(left)
+        _note(left["purpose"], "failed", reason=reason, took=round(time.time() - left["since"], 1))
     return left
 
 
@@ -201,7 +195,7 @@ def unlock(force=False, reason="", host=""):
     return holder
 
 
-def broke_off(step, reason):
+def broke_off(step, reason, purpose=""):
     """
     Give the lock of an orchestration back that ends here, and write down why. Called by the step that failed.
 
@@ -209,6 +203,8 @@ def broke_off(step, reason):
         What it is called.
     reason
         Why it failed.
+    purpose
+        What the orchestration is called, where it has failed before it had the lock.
 
     Returns the holder, or None where this process has no lock.
 
@@ -218,10 +214,14 @@ def broke_off(step, reason):
 
         salt-run fanatico.broke_off 'Bring up etcd' 'etcd2: no quorum'
     """
+    words = fanatico_guard.plain(f"{step}: {reason}")
     holder = fanatico_lock.release(_home(), whole=True)
     if holder:
-        words = fanatico_guard.plain(f"{step}: {reason}")
         _note(holder["purpose"], "failed", reason=words, took=round(time.time() - holder["since"], 1))
+    elif purpose:
+        _note(purpose, "failed", reason=words)
+    else:
+        fanatico_lock.will_fail(_home(), words)
     return holder
 
 
@@ -280,6 +280,14 @@ def unfreeze():
     _change(fanatico_guard.thawed, afresh=True)
     _note("freeze", "thawed")
     return "Healing is on."
+
+
+def _without_a_word(left):
+    what = f"{left['purpose']} {left['detail']}" if left.get("detail") else left["purpose"]
+    return (
+        f"{what}: its process (pid {left.get('pid')}) ended without a word: killed, or the master's host went down. "
+        f"Next: look at the hosts (salt-run fanatico.status), then run it again"
+    )
 
 
 def _objection(host, what, roles, conf):

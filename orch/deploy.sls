@@ -2,58 +2,21 @@
 # there and changes only what differs. Order matters: etcd keeps Patroni's state, Patroni tells HAProxy who leads.
 #
 #   salt-run state.orchestrate orch.deploy          (in another terminal: salt-run fanatico.watch)
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"] %}
-
-Check the pillar:
-  step.runner:
-    - failhard: True
-    - name: fanatico.validate
-
-Keep other changes away:
-  step.runner:
-    - failhard: True
-    - name: fanatico.lock
-    - require:
-      - step: Check the pillar
-
-# A host that is new in the plan reaches the master only then.
-The master lets every machine in:
-  step.runner:
-    - failhard: True
-    - name: fanatico.admit
-    - require:
-      - step: Keep other changes away
-
-Every machine answers:
-  step.runner:
-    - failhard: True
-    - name: fanatico.wait_minions
-    - require:
-      - step: The master lets every machine in
-
-# A state run compiles a pillar of its own; everything else, the master's signing of certificates, health checks, beacons and
-# cures among it, goes by the one that a minion has had since it started.
-Every node knows the pillar as it is:
-  step.function:
-    - failhard: True
-    - name: saltutil.refresh_pillar
-    - tgt: {{ nodes() | json }}
-    - tgt_type: list
-    - kwarg: {wait: True}
-    - timeout: 60
-    - require:
-      - step: Every machine answers
+{{ salt["fanatico_orch.begin"]("deploy", admit=True) }}
 
 # Handing all of them out takes longer than the states of a deploy that changes nothing.
-Every node has our modules:
+Sync the modules of every host:
   step.runner:
     - failhard: True
     - name: fanatico.sync_modules
+    - timeout: {{ timeouts.modules }}
     - require:
-      - step: Every node knows the pillar as it is
+      - step: Refresh the pillar of every host
 
-# All machines at once: installing packages is most of the time of a first deploy.
-Prepare every machine:
+# All hosts at once: installing packages is most of the time of a first deploy.
+Prepare every host:
   step.function:
     - failhard: True
     - name: state.apply
@@ -61,16 +24,16 @@ Prepare every machine:
     - tgt_type: list
     - arg: [roles.prepared]
     - kwarg: {queue: True}
-    - timeout: 300
+    - timeout: {{ timeouts.prepare }}
     - require:
-      - step: Every node has our modules
+      - step: Sync the modules of every host
 
 Bring up etcd:
   step.orchestration:
     - failhard: True
     - name: orch.etcd
     - require:
-      - step: Prepare every machine
+      - step: Prepare every host
 
 # The RPC nodes need nobody, so they start beside etcd.
 Bring up the RPC nodes:
@@ -81,9 +44,9 @@ Bring up the RPC nodes:
     - sls: roles.rpc
     - queue: True
     - parallel: True
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
     - require:
-      - step: Prepare every machine
+      - step: Prepare every host
 
 Bring up PostgreSQL:
   step.orchestration:
@@ -101,37 +64,24 @@ Bring up {{ node }}:
     - tgt: {{ node }}
     - sls: roles.haproxy
     - queue: True
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
     - require:
 {%- if loop.first %}
       - step: Bring up PostgreSQL
       - step: Bring up the RPC nodes
 {%- else %}
-      - step: The virtual IP answers {{ loop.previtem }}
+      - step: Wait for the virtual IP to answer {{ loop.previtem }}
 {%- endif %}
 
-The virtual IP answers {{ node }}:
+Wait for the virtual IP to answer {{ node }}:
   step.function:
     - failhard: True
     - name: fanatico_keepalived.wait_address
     - tgt: {{ node }}
-    - timeout: 60
+    - timeout: {{ timeouts.ready }}
     - require:
       - step: Bring up {{ node }}
 {%- endfor %}
 
-Prove it end to end:
-  step.function:
-    - failhard: True
-    - name: fanatico.proof
-    - tgt: {{ nodes("patroni")[0] }}
-    - timeout: 60
-    - require:
-      - step: The virtual IP answers {{ nodes("haproxy")[-1] }}
-
-Let other changes in again:
-  step.runner:
-    - failhard: True
-    - name: fanatico.unlock
-    - require:
-      - step: Prove it end to end
+{{ salt["fanatico_orch.prove"](after="Wait for the virtual IP to answer " ~ nodes("haproxy")[-1]) }}
+{{ salt["fanatico_orch.end"](after="Prove the service end to end") }}

@@ -1,7 +1,9 @@
 # etcd on all its nodes together. Whether a first cluster is made is decided from what the nodes hold right now.
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"]("etcd") %}
 {%- set bootstrap = salt["saltutil.runner"]("fanatico.etcd_bootstrap") %}
 {%- if bootstrap is not boolean %}{{ raise(bootstrap) }}{% endif %}
+{{ salt["fanatico_orch.begin"]("etcd", roles=[]) }}
 
 Configure and start etcd:
   step.state:
@@ -13,13 +15,15 @@ Configure and start etcd:
     - pillar:
         etcd:
           bootstrap: {{ bootstrap | json }}
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
 
-etcd has a quorum:
+Wait for the quorum of etcd:
   step.function:
     - failhard: True
     - name: fanatico_etcd.wait_quorum
     - tgt: {{ nodes[0] }}
-    - timeout: 60
+    - timeout: {{ timeouts.ready }}
     - require:
       - step: Configure and start etcd
+
+{{ salt["fanatico_orch.end"](after="Wait for the quorum of etcd") }}

@@ -2,40 +2,31 @@
 # that it knew. Begun again after it broke off, it does what is left, and once more what cannot be seen to have been done.
 #
 #   salt-run state.orchestrate orch.evict pillar='{"host": "db2"}'
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 {%- set scope = salt["saltutil.runner"]("fanatico.evict_scope", arg=[pillar.get("host", "")]) %}
 {%- if scope is not mapping %}
-It can be shut out:
+Check whether the host can be evicted:
   step.runner:
     - failhard: True
     - name: fanatico.evict_refused
     - reason: {{ scope | string | json }}
 {%- else %}
 {%- set host = scope.host %}
-{%- set before = {"name": host ~ ": no packet of it is let in"} %}
-Check the pillar:
-  step.runner:
-    - failhard: True
-    - name: fanatico.validate
+{%- set before = {"name": "Block " ~ host ~ " in every firewall"} %}
+{#- Nothing waits before the network is cut: whoever does not answer stops it only after all others have done that. #}
+{{ salt["fanatico_orch.begin"]("evict", roles=[]) }}
 
-Keep other changes away:
-  step.runner:
-    - failhard: True
-    - name: fanatico.lock
-    - purpose: evict
-    - require:
-      - step: Check the pillar
-
-"{{ host }}: its minion key is refused":
+"Reject the minion key of {{ host }}":
   step.runner:
     - failhard: True
     - name: fanatico.evict_key
     - acts: True
     - host: {{ host | json }}
     - require:
-      - step: Keep other changes away
+      - step: Lock the cluster
 
-# All at once, and whoever does not answer stops it only after all others have done it.
+# All at once.
 "{{ before.name }}":
   step.state:
     - failhard: True
@@ -43,73 +34,64 @@ Keep other changes away:
     - tgt_type: list
     - sls: firewall
     - queue: True
-    - timeout: 60
+    - timeout: {{ timeouts.firewall }}
     - require:
-      - step: "{{ host }}: its minion key is refused"
+      - step: "Reject the minion key of {{ host }}"
 
-# What a minion does beside state runs goes by the pillar that it has had since it started.
-Every node knows the pillar as it is:
-  step.function:
-    - failhard: True
-    - name: saltutil.refresh_pillar
-    - tgt: {{ nodes() | json }}
-    - tgt_type: list
-    - kwarg: {wait: True}
-    - timeout: 60
-    - require:
-      - step: "{{ before.name }}"
+{{ salt["fanatico_orch.refresh"]("Refresh the pillar of every host", after=before.name) }}
 
-Every node has our modules:
+Sync the modules of every host:
   step.runner:
     - failhard: True
     - name: fanatico.sync_modules
+    - timeout: {{ timeouts.modules }}
     - require:
-      - step: Every node knows the pillar as it is
-{%- do before.update(name="Every node has our modules") %}
+      - step: Refresh the pillar of every host
+{%- do before.update(name="Sync the modules of every host") %}
 {%- if "etcd" in scope.roles or "patroni" in scope.roles %}
 
-etcd has a quorum without it:
+Wait for the quorum of etcd:
   step.function:
     - failhard: True
     - name: fanatico_etcd.wait_quorum
     - tgt: {{ nodes("etcd")[0] }}
-    - timeout: 60
+    - timeout: {{ timeouts.ready }}
     - require:
       - step: "{{ before.name }}"
 
 # A leader that is cut off cannot refuse: its key is taken away, and a standby leads.
-etcd and Patroni forget it:
+"Remove {{ host }} from etcd and Patroni":
   step.runner:
     - failhard: True
     - name: fanatico.evict_forget
     - acts: True
     - host: {{ host | json }}
     - require:
-      - step: etcd has a quorum without it
-{%- do before.update(name="etcd and Patroni forget it") %}
+      - step: Wait for the quorum of etcd
+{%- do before.update(name="Remove " ~ host ~ " from etcd and Patroni") %}
 {%- endif %}
 
-Every machine goes by the plan without it:
+"Deploy without {{ host }}":
   step.orchestration:
     - failhard: True
     - name: orch.deploy
     - require:
       - step: "{{ before.name }}"
-{%- do before.update(name="Every machine goes by the plan without it") %}
+{%- do before.update(name="Deploy without " ~ host) %}
 {%- if scope.secrets %}
 {#- New values that were made before it was shut out it may know. #}
 {%- if scope.unsettled.secrets %}
 
-A rotation of secrets that broke off comes to its end:
+Finish the interrupted rotation of secrets:
   step.orchestration:
     - failhard: True
     - name: orch.rotate_secrets
     - require:
       - step: "{{ before.name }}"
-{%- do before.update(name="A rotation of secrets that broke off comes to its end") %}
+{%- do before.update(name="Finish the interrupted rotation of secrets") %}
 {%- endif %}
 
-Every secret it knew has another value:
+"Replace every secret that {{ host }} knew":
   step.orchestration:
     - failhard: True
     - name: orch.rotate_secrets
@@ -117,31 +99,31 @@ Every secret it knew has another value:
         rotate: {{ scope.secrets | json }}
     - require:
       - step: "{{ before.name }}"
-{%- do before.update(name="Every secret it knew has another value") %}
+{%- do before.update(name="Replace every secret that " ~ host ~ " knew") %}
 {%- endif %}
 {%- if scope.certificates %}
 {#- As above: a successor may have signed for it. #}
 {%- if scope.unsettled.authorities %}
 
-A rotation of certificates that broke off comes to its end:
+Finish the interrupted rotation of certificates:
   step.orchestration:
     - failhard: True
     - name: orch.rotate_certs
     - require:
       - step: "{{ before.name }}"
-{%- do before.update(name="A rotation of certificates that broke off comes to its end") %}
+{%- do before.update(name="Finish the interrupted rotation of certificates") %}
 {%- endif %}
 
-Every certificate it had is refused:
+Replace every certificate and authority:
   step.orchestration:
     - failhard: True
     - name: orch.rotate_certs
     - require:
       - step: "{{ before.name }}"
-{%- do before.update(name="Every certificate it had is refused") %}
+{%- do before.update(name="Replace every certificate and authority") %}
 {%- endif %}
 
-"{{ host }}: it is shut out":
+"Prove that {{ host }} is evicted":
   step.runner:
     - failhard: True
     - name: fanatico.evicted
@@ -149,12 +131,6 @@ Every certificate it had is refused:
     - require:
       - step: "{{ before.name }}"
 
-Let other changes in again:
-  step.runner:
-    - failhard: True
-    - name: fanatico.unlock
-    - host: {{ host | json }}
-    - reason: {{ ("shut out, with " ~ (scope.secrets | length) ~ " secrets" ~ (" and all certificates" if scope.certificates else "") ~ " replaced") | json }}
-    - require:
-      - step: "{{ host }}: it is shut out"
+{% set reason = "shut out, with " ~ (scope.secrets | length) ~ " secrets" ~ (" and all certificates" if scope.certificates else "") ~ " replaced" %}
+{{ salt["fanatico_orch.end"](after="Prove that " ~ host ~ " is evicted", host=host, reason=reason) }}
 {%- endif %}

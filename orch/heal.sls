@@ -2,7 +2,7 @@
 # The runner guards, acts, verifies and writes down; what the plan promises for the host comes from the pillar.
 # What a minion has said stands here only through `| json`, as a value: as anything else it would be code.
 {%- set event = pillar.event %}
-Cure it:
+Cure the fault:
   step.runner:
     - name: fanatico.heal
     - host: {{ event.host | json }}

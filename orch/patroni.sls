@@ -1,60 +1,64 @@
 # PostgreSQL under Patroni: the nodes that hold data until one leads (on a first deploy one node alone), then the others,
 # which copy from the leader, until every replica streams. What only a leader can do, roles and settings, its own highstate does.
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"]("patroni") %}
 {%- set first = salt["saltutil.runner"]("fanatico.patroni_first") %}
 {%- if first is string %}{{ raise(first) }}{% endif %}
 {%- set others = nodes | reject("in", first) | list %}
+{{ salt["fanatico_orch.begin"]("patroni", roles=[]) }}
 
 # The leader gives new parameters to all: each is asked first whether it could start with them.
-Every database host can start with the parameters:
+Try the parameters on every database host:
   step.state:
     - failhard: True
     - tgt: {{ nodes | json }}
     - tgt_type: list
     - sls: postgresql.tried
     - queue: True
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
 
-Start Patroni where there is data, or on one node:
+Start Patroni where there is data, or on one host:
   step.state:
     - failhard: True
     - tgt: {{ first | json }}
     - tgt_type: list
     - sls: roles.patroni
     - queue: True
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
     - require:
-      - step: Every database host can start with the parameters
+      - step: Try the parameters on every database host
 
-There is a leader:
+Wait for a leader:
   step.function:
     - failhard: True
     - name: fanatico_patroni.wait_leader
     - tgt: {{ first[0] }}
-    - timeout: 60
+    - timeout: {{ timeouts.ready }}
     - require:
-      - step: Start Patroni where there is data, or on one node
+      - step: Start Patroni where there is data, or on one host
 {%- if others %}
 
-Start Patroni on the others:
+Start Patroni on the other hosts:
   step.state:
     - failhard: True
     - tgt: {{ others | json }}
     - tgt_type: list
     - sls: roles.patroni
     - queue: True
-    - timeout: 60
+    - timeout: {{ timeouts.apply }}
     - require:
-      - step: There is a leader
+      - step: Wait for a leader
 {%- endif %}
 
-Every replica streams:
+Wait until every replica streams:
   step.function:
     - failhard: True
     - name: fanatico_patroni.wait_streaming
     - tgt: {{ first[0] }}
     - kwarg:
         members: {{ nodes | json }}
-    - timeout: 60
+    - timeout: {{ timeouts.ready }}
     - require:
-      - step: {{ "Start Patroni on the others" if others else "There is a leader" }}
+      - step: {{ "Start Patroni on the other hosts" if others else "Wait for a leader" }}
+
+{{ salt["fanatico_orch.end"](after="Wait until every replica streams") }}

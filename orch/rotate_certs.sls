@@ -2,82 +2,52 @@
 # sign, and until the old have gone. Begun again after it broke off, it goes on where it was.
 #
 #   salt-run state.orchestrate orch.rotate_certs
-Check the pillar:
-  step.runner:
-    - failhard: True
-    - name: fanatico.validate
+{{ salt["fanatico_orch.begin"]("rotate_certs") }}
 
-Keep other changes away:
-  step.runner:
-    - failhard: True
-    - name: fanatico.lock
-    - require:
-      - step: Check the pillar
-
-Every machine answers:
-  step.runner:
-    - failhard: True
-    - name: fanatico.wait_minions
-    - require:
-      - step: Keep other changes away
-
-Successors of the authorities are ready:
+Prepare the successors of the authorities:
   step.runner:
     - failhard: True
     - name: fanatico.ca_prepare
     - acts: True
     - require:
-      - step: Every machine answers
+      - step: Refresh the pillar of every host
 
-Every node trusts both:
+Have every host trust the old and the new authorities:
   step.orchestration:
     - failhard: True
     - name: orch.certify
     - require:
-      - step: Successors of the authorities are ready
+      - step: Prepare the successors of the authorities
 
-The successors sign:
+Sign with the new authorities:
   step.runner:
     - failhard: True
     - name: fanatico.ca_switch
     - acts: True
     - require:
-      - step: Every node trusts both
+      - step: Have every host trust the old and the new authorities
 
-Every node has a new certificate:
+Install the new certificates:
   step.orchestration:
     - failhard: True
     - name: orch.certify
     - require:
-      - step: The successors sign
+      - step: Sign with the new authorities
 
-The old authorities go:
+Retire the old authorities:
   step.runner:
     - failhard: True
     - name: fanatico.ca_retire
     - acts: True
     - require:
-      - step: Every node has a new certificate
+      - step: Install the new certificates
 
-Every node trusts the new ones alone:
+Have every host trust the new authorities alone:
   step.orchestration:
     - failhard: True
     - name: orch.certify
     - require:
-      - step: The old authorities go
+      - step: Retire the old authorities
 
-Prove it end to end:
-  step.function:
-    - failhard: True
-    - name: fanatico.proof
-    - tgt: {{ salt["fanatico_plan.nodes"]("patroni")[0] }}
-    - timeout: 60
-    - require:
-      - step: Every node trusts the new ones alone
-
-Let other changes in again:
-  step.runner:
-    - failhard: True
-    - name: fanatico.unlock
-    - require:
-      - step: Prove it end to end
+{{ salt["fanatico_orch.prove"](after="Have every host trust the new authorities alone") }}
+{{ salt["fanatico_orch.end"](after="Prove the service end to end") }}

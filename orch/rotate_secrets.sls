@@ -4,47 +4,22 @@
 #
 #   salt-run state.orchestrate orch.rotate_secrets
 #   salt-run state.orchestrate orch.rotate_secrets pillar='{"rotate": ["HAPROXY_STATS_PASSWORD"]}'
+{%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"] %}
-Check the pillar:
-  step.runner:
-    - failhard: True
-    - name: fanatico.validate
+{{ salt["fanatico_orch.begin"]("rotate_secrets") }}
 
-Keep other changes away:
-  step.runner:
-    - failhard: True
-    - name: fanatico.lock
-    - require:
-      - step: Check the pillar
-
-Every machine answers:
-  step.runner:
-    - failhard: True
-    - name: fanatico.wait_minions
-    - require:
-      - step: Keep other changes away
-
-New values are made:
+Generate the new secrets:
   step.runner:
     - failhard: True
     - name: fanatico.secrets_rotate
     - acts: True
     - only: {{ pillar.get("rotate", []) | json }}
     - require:
-      - step: Every machine answers
+      - step: Refresh the pillar of every host
 
-Every node knows the pillar as it is:
-  step.function:
-    - failhard: True
-    - name: saltutil.refresh_pillar
-    - tgt: {{ nodes() | json }}
-    - tgt_type: list
-    - kwarg: {wait: True}
-    - timeout: 60
-    - require:
-      - step: New values are made
+{{ salt["fanatico_orch.refresh"]("Give every host the new secrets", after="Generate the new secrets") }}
 
-PostgreSQL has them:
+Set the new passwords in PostgreSQL:
   step.state:
     - failhard: True
     - tgt: {{ nodes("patroni") | json }}
@@ -54,86 +29,64 @@ PostgreSQL has them:
     - pillar:
         postgresql:
           replace_passwords: true
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
-      - step: Every node knows the pillar as it is
+      - step: Give every host the new secrets
 
 # Patroni before etcd: it has a token, and asks for the next one with the password that is true by then.
-Patroni has them:
+Configure Patroni with the new secrets:
   step.state:
     - failhard: True
     - tgt: {{ nodes("patroni") | json }}
     - tgt_type: list
     - sls: roles.patroni
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
-      - step: PostgreSQL has them
+      - step: Set the new passwords in PostgreSQL
 
 # One node for all. The others' restart for another token key comes after it: Patroni knows by that to log in again.
-etcd lets in by them:
+Set the new passwords in etcd:
   step.state:
     - failhard: True
     - tgt: {{ nodes("etcd")[0] }}
     - sls: etcd.users
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
-      - step: Patroni has them
+      - step: Configure Patroni with the new secrets
 
-etcd has them:
+Configure etcd with the new secrets:
   step.state:
     - failhard: True
     - tgt: {{ nodes("etcd") | json }}
     - tgt_type: list
     - sls: roles.etcd
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
-      - step: etcd lets in by them
+      - step: Set the new passwords in etcd
 
-The balancers have them:
+Configure the balancers with the new secrets:
   step.state:
     - failhard: True
     - tgt: {{ nodes("haproxy") | json }}
     - tgt_type: list
     - sls: roles.haproxy
     - queue: True
-    - timeout: 120
+    - timeout: {{ timeouts.rotate }}
     - require:
-      - step: etcd has them
+      - step: Configure etcd with the new secrets
 
-Prove it end to end:
-  step.function:
-    - failhard: True
-    - name: fanatico.proof
-    - tgt: {{ nodes("patroni")[0] }}
-    - timeout: 60
-    - require:
-      - step: The balancers have them
+{{ salt["fanatico_orch.prove"](after="Configure the balancers with the new secrets") }}
 
-The old values are forgotten:
+Delete the old secrets:
   step.runner:
     - failhard: True
     - name: fanatico.secrets_settle
     - acts: True
     - require:
-      - step: Prove it end to end
+      - step: Prove the service end to end
 
-Every node forgets them:
-  step.function:
-    - failhard: True
-    - name: saltutil.refresh_pillar
-    - tgt: {{ nodes() | json }}
-    - tgt_type: list
-    - kwarg: {wait: True}
-    - timeout: 60
-    - require:
-      - step: The old values are forgotten
-
-Let other changes in again:
-  step.runner:
-    - failhard: True
-    - name: fanatico.unlock
-    - require:
-      - step: Every node forgets them
+{{ salt["fanatico_orch.refresh"]("Remove the old secrets from every host", after="Delete the old secrets") }}
+{{ salt["fanatico_orch.end"](after="Remove the old secrets from every host") }}

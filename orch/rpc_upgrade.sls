@@ -3,21 +3,12 @@
 # Begun again after it broke off, it begins with the first node; one that is as it should be is not restarted.
 #
 #   salt-run state.orchestrate orch.rpc_upgrade
-Check the pillar:
-  step.runner:
-    - failhard: True
-    - name: fanatico.validate
-
-Keep other changes away:
-  step.runner:
-    - failhard: True
-    - name: fanatico.lock
-    - require:
-      - step: Check the pillar
-{%- set before = {"name": "Keep other changes away"} %}
+{%- set timeouts = pillar.orch.timeouts %}
+{%- set before = {"name": "Refresh the pillar of every host"} %}
+{{ salt["fanatico_orch.begin"]("rpc_upgrade", roles=["rpc", "haproxy"]) }}
 {%- for node in salt["fanatico_plan.nodes"]("rpc") %}
 
-{{ node }} is out of rotation:
+Drain {{ node }}:
   step.runner:
     - failhard: True
     - name: fanatico.drain
@@ -25,30 +16,25 @@ Keep other changes away:
     - require:
       - step: {{ before.name }}
 
-{{ node }} is as the pillar has it:
+Upgrade {{ node }}:
   step.state:
     - failhard: True
     - tgt: [{{ node }}]
     - tgt_type: list
     - sls: roles.rpc
     - queue: True
-    - timeout: 300
+    - timeout: {{ timeouts.upgrade }}
     - require:
-      - step: {{ node }} is out of rotation
+      - step: Drain {{ node }}
 
-{{ node }} is in rotation again:
+Return {{ node }} to rotation:
   step.runner:
     - failhard: True
     - name: fanatico.undrain
     - arg: [{{ node }}]
     - require:
-      - step: {{ node }} is as the pillar has it
-{%- do before.update(name=node ~ " is in rotation again") %}
+      - step: Upgrade {{ node }}
+{%- do before.update(name="Return " ~ node ~ " to rotation") %}
 {%- endfor %}
 
-Let other changes in again:
-  step.runner:
-    - failhard: True
-    - name: fanatico.unlock
-    - require:
-      - step: {{ before.name }}
+{{ salt["fanatico_orch.end"](after=before.name) }}

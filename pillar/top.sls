@@ -17,6 +17,7 @@ base:
     - pki
     - minion
     - heal
+    - orch
 {%- for role in roles %}
 {%-   for sls in settings.get(role, []) %}
     - {{ sls }}

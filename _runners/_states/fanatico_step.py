@@ -91,7 +91,7 @@ def function(name, tgt, expect_minions=True, **kwargs):
     return _noted(ret)
 
 
-def runner(name, acts=False, **kwargs):
+def runner(name, acts=False, begins="", **kwargs):
     """
     Run a runner, as ``salt.runner`` does.
 
@@ -99,6 +99,8 @@ def runner(name, acts=False, **kwargs):
         The runner.
     acts
         Whether what it returns, if it is not empty, is what it has changed.
+    begins
+        The orchestration that begins with this step, before it has the lock: it is what the history says has failed.
     kwargs
         The arguments of the runner.
     """
@@ -109,7 +111,7 @@ def runner(name, acts=False, **kwargs):
         ret["comment"] = fanatico_steps.message(returned)
     elif acts:
         ret["changes"] = fanatico_steps.acted(returned)
-    return _noted(ret)
+    return _noted(ret, begins)
 
 
 def orchestration(name, **kwargs):
@@ -150,10 +152,10 @@ def _attended(kind, name, tgt, **kwargs):
     return ret
 
 
-def _noted(ret):
+def _noted(ret, begins=""):
     """Write down a step that failed, and with it the orchestration: its lock is free before its process has ended."""
     if ret["result"] is False:
-        __salt__["saltutil.runner"]("fanatico.broke_off", arg=[__low__["__id__"], ret["comment"]])
+        __salt__["saltutil.runner"]("fanatico.broke_off", arg=[__low__["__id__"], ret["comment"], begins])
     return ret
 
 

@@ -17,20 +17,20 @@ _FILE = "lock.json"
 _YIELDS = "heal"  # to everybody else: what they do was asked for by a person
 
 
-def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=(), owner=""):
+def acquire(directory, purpose, detail="", jid="", wait=0, behind=None, owner=""):
     """
     Take the lock for this process. Taken again by the same owner it stays what it is, and is free after as many releases.
 
     purpose
-        Who takes it: ``deploy``, ``heal``, ``drill``.
+        Who takes it: ``heal``, ``drill``, or what an orchestration is called, ``deploy``.
     detail
         What exactly is being done, for people.
     jid
         The job it belongs to, for ``fanatico.watch``.
     wait
         Seconds to wait for the present holder.
-    yields_to
-        Purposes not worth waiting for: give up at once.
+    behind
+        The only purpose that is worth waiting for: give up at once where another one has it.
     owner
         Tells those apart that work side by side in one process.
 
@@ -57,9 +57,15 @@ def acquire(directory, purpose, detail="", jid="", wait=0, yields_to=(), owner="
                 return True, mine
             if present["purpose"] == _YIELDS != purpose and not present.get("asked"):
                 _write(directory, {**present, "asked": purpose})
-        if present["purpose"] in yields_to or time.monotonic() >= deadline:
+        if behind not in (None, present["purpose"]) or time.monotonic() >= deadline:
             return False, present
         time.sleep(0.2)
+
+
+def mine(directory):
+    """Tell whether this process has the lock."""
+    present = _read(directory)
+    return present is not None and _is_mine(present, "")
 
 
 def asked(directory, owner=""):
@@ -83,6 +89,21 @@ def release(directory, force=False, owner="", whole=False):
             return None
         Path(directory, _FILE).unlink()
         return present
+
+
+def will_fail(directory, reason):
+    """
+    Write into the lock why its holder is going to end, where that is the process which has started this one.
+
+    A step that runs beside others is such a process: what it is a step of goes on until those have ended, under the lock.
+    Returns whether it was.
+    """
+    with _exclusive(directory):
+        present = _read(directory)
+        if present is None or present["pid"] != os.getppid():
+            return False
+        _write(directory, {**present, "failed": reason})
+        return True
 
 
 def holder(directory):

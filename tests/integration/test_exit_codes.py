@@ -1,5 +1,7 @@
 """Programs and people read exit codes: they are right where a real master and a real minion meet."""
 
+import json
+
 import pytest
 import yaml
 
@@ -10,8 +12,9 @@ from tests.support.pillar import SITE
 def site(pillar_root):
     """Write other overrides of this installation, for one test."""
     path = pillar_root / "site" / "init.sls"
+    before = path.read_text()
     yield lambda settings: path.write_text(yaml.safe_dump({**SITE, **settings}))
-    path.write_text(yaml.safe_dump(SITE))
+    path.write_text(before)
 
 
 def test_a_sound_pillar(salt_run):
@@ -31,11 +34,14 @@ def test_an_unsound_pillar(salt_run, site):
     assert "Traceback" not in said
 
 
-def test_an_orchestration_over_an_unsound_pillar(salt_run, minion, site):
+def test_an_orchestration_over_an_unsound_pillar(salt_run, minion, site, home):
     site({"plan": {"timing": {"patroni": {"ttl": 15}}}})
     ret = salt_run.run("state.orchestrate", "orch.deploy")
     assert ret.returncode != 0
     assert "plan:timing:patroni:ttl" in ret.stdout + ret.stderr
+    newest = json.loads((home / "history.jsonl").read_text().splitlines()[-1])
+    assert (newest["kind"], newest["decision"]) == ("deploy", "failed")
+    assert "plan:timing:patroni:ttl" in newest["reason"]
 
 
 def test_a_minion_that_does_not_do_its_part(salt_cli, minion):

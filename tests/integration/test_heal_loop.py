@@ -136,7 +136,7 @@ def test_only_units_of_the_host(run):
 def test_a_deploy_is_kept_away_by_another(salt_run, run, home):
     assert fanatico_lock.acquire(home, "deploy")[0]
     try:
-        ret = salt_run.run("fanatico.lock", wait=0)
+        ret = salt_run.run("fanatico.lock", "deploy", wait=0)
         assert ret.returncode != 0
         assert "This deploy was not started: a deploy (pid " in ret.stdout + ret.stderr
         assert run("fanatico.locked")["pid"] == os.getpid()

@@ -82,7 +82,7 @@ def test_it_changes_nothing_and_ends_in_a_summary(lab, again):
 
 def test_watching_it_shows_the_steps_and_ends_with_it(again):
     assert "etcd" in again.watched
-    assert "Prove it end to end" in again.watched
+    assert "Prove the service end to end" in again.watched
     assert "did not end" not in again.watched
 
 
@@ -121,7 +121,7 @@ def test_json_has_everything(lab):
     assert code == data["retcode"] == 0
     assert labs.deployed_changes(data) == []
     steps = data["data"][f"{lab.master}_master"]
-    prepared = next(step for tag, step in steps.items() if "Prepare every machine" in tag)
+    prepared = next(step for tag, step in steps.items() if "Prepare every host" in tag)
     assert prepared["return"].keys() == lab.plan["nodes"].keys(), (
         "the states of every machine, changed or not"
     )

@@ -18,7 +18,7 @@ def test_another_orchestration_looks_the_same(healthy):
     done = orchestrate(healthy, "orch.rpc_upgrade")
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     said = summary(done.stdout.splitlines(), "orch.rpc_upgrade")
-    assert said["Machines"] == str(len(labs.nodes(healthy, "rpc")))
+    assert said["Machines"] == str(len([*labs.nodes(healthy, "rpc"), *labs.nodes(healthy, "haproxy")]))
     assert said["Succeeded"].endswith("(changed=0)")
 
 
@@ -52,7 +52,7 @@ def test_what_changed_and_what_failed(healthy, broken):
     assert len(lines) <= 80, done.stdout
     changed = [line for line in lines if "changed: " in line]
     assert [line.split()[:3] + line.split()[-3:-1] for line in changed] == [
-        ["Prepare", "every", "machine", "changed:", "rpc2"]
+        ["Prepare", "every", "host", "changed:", "rpc2"]
     ]
     assert summary(lines)["Changes"] == changed[0].split()[-1]
     at = lines.index("FAILED: Bring up haproxy1 on haproxy1")

@@ -9,10 +9,12 @@ import salt.loader
 import salt.state
 import salt.utils.templates
 import salt.utils.yaml
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 import fanatico_guard
+import fanatico_lock
 import fanatico_plan
 from tests.rendering.conftest import PLANS
 from tests.support import MODULES, REPO
@@ -80,13 +82,115 @@ def test_orchestration_compiles(make_master, plan, name, fresh):
     assert len(steps) == 1 or all(step.get("failhard") for step in steps), "what is printed last is the cause"
 
 
+GUARDED = [
+    name for name in orchestrations() if name != "orch.heal"
+]  # the runner that cures has a lock of its own
+# Whose steps begin where they are without those of another.
+PARTS = {"orch.certify": "saltutil.refresh_pillar", "orch.etcd": "Configure and start etcd"}
+PARTS |= {"orch.patroni": "Try the parameters on every database host"}
+# What a step does: its ID is read aloud in an incident.
+VERBS = {
+    *(
+        "Block",
+        "Bring",
+        "Check",
+        "Configure",
+        "Cure",
+        "Delete",
+        "Deploy",
+        "Drain",
+        "Finish",
+        "Generate",
+        "Give",
+    ),
+    *(
+        "Have",
+        "Install",
+        "Lock",
+        "Open",
+        "Prepare",
+        "Prove",
+        "Refresh",
+        "Reject",
+        "Remove",
+        "Replace",
+        "Retire",
+    ),
+    *("Return", "Set", "Sign", "Start", "Sync", "Try", "Unlock", "Upgrade", "Wait"),
+}
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_every_orchestration_has_one_beginning_and_one_end(make_master, name):
+    """The history has its beginning and its end, each under its name."""
+    steps = compiled(make_master("default", name if name in PILLAR else None), name)
+    assert [step["name"] for step in steps[:2]] == ["fanatico.validate", "fanatico.lock"]
+    assert steps[1]["purpose"] == name.removeprefix("orch.")
+    assert steps[-1]["name"] == "fanatico.unlock"
+    by_title = {step["__id__"]: step for step in steps}
+    unordered = {step["__id__"] for step in steps[2:-1]} - waited_for(by_title, steps[-1]["__id__"])
+    assert unordered == set(), "the end waits for every step"
+    assert all("fanatico.lock" != step["name"] != "fanatico.unlock" for step in steps[2:-1])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in GUARDED if name != "orch.evict"]
+)  # that is a step of no other one
+def test_within_another_one_it_leaves_both_to_that(make_master, monkeypatch, name):
+    monkeypatch.setattr(fanatico_lock, "mine", lambda _: True)
+    steps = compiled(make_master("default"), name)
+    names = [step["name"] for step in steps]
+    assert not {"fanatico.validate", "fanatico.lock", "fanatico.unlock"} & set(names)
+    first = PARTS.get(name) or ("fanatico.admit" if name == "orch.deploy" else "fanatico.wait_minions")
+    assert names[0] == first
+
+
+@pytest.mark.parametrize("name", orchestrations())
+def test_a_step_is_a_short_order(make_master, name):
+    for step in compiled(make_master("default", name if name in PILLAR else None), name):
+        title = step["__id__"]
+        assert title.split()[0] in VERBS, f"{title}: no verb that is known here"
+        assert len(title) <= 60
+        assert not re.search(r"[:;.]", title)
+
+
+@pytest.mark.parametrize("name", orchestrations())
+def test_a_host_that_does_not_answer_fails_every_step_for_it(make_master, name):
+    master = make_master("default", name if name in PILLAR else None)
+    nodes = set(master.functions["fanatico_plan.nodes"]())
+    for step in compiled(master, name):
+        assert step["state"] == "step", "of Salt's own a function takes silence for success"
+        assert step.get("expect_minions", True) is True
+        if "tgt" in step:
+            hosts = [step["tgt"]] if isinstance(step["tgt"], str) else step["tgt"]
+            assert set(hosts) <= nodes, "no pattern: a silent host would not be missed"
+
+
+def test_how_long_a_step_may_take_is_a_setting(pillars, salt_cache):
+    """Each has a number of its own here, so that a step which does not ask shows another one."""
+    shipped = yaml.safe_load((REPO / "pillar/orch.sls").read_text())["orch"]["timeouts"]
+    ours = dict(zip(shipped, itertools.count(1001), strict=False))
+    found = set()
+    for name in orchestrations():
+        override = {**PILLAR.get(name, {}), "orch": {"timeouts": ours}}
+        master = Node("salt_master", pillars["default"], salt_cache, override=override, modules=MODULES)
+        for step in compiled(master, name):
+            limits = {key: step[key] for key in ("timeout", "wait") if key in step}
+            assert limits or "tgt" not in step, f"{name}: {step['__id__']} has Salt's own timeout"
+            found |= set(limits.values())
+    assert found == set(ours.values()), "each setting is used, and nothing else is"
+
+
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_deploy_changes_one_balancer_after_the_other_is_proven(make_master, plan):
     master = make_master(plan)
     steps = {step["__id__"]: step for step in compiled(master, "orch.deploy")}
     for first, second in itertools.pairwise(master.functions["fanatico_plan.nodes"]("haproxy")):
         waits = waited_for(steps, f"Bring up {second}")
-        assert {f"Bring up {first}", f"The virtual IP answers {first}"} <= waits
+        assert {f"Bring up {first}", f"Wait for the virtual IP to answer {first}"} <= waits
+
+
+BLOCK = "Block db9 in every firewall"
 
 
 @pytest.mark.parametrize("unsettled", [False, True])
@@ -116,7 +220,7 @@ def test_who_is_evicted_loses_the_network_first(make_master, roles, added, unset
         "fanatico.validate",
         "fanatico.lock",
         "fanatico.evict_key",
-        "db9: no packet of it is let in",
+        BLOCK,
     ]
     before_all += ["saltutil.refresh_pillar", "fanatico.sync_modules"]
     leading = [name for word in ("quorum", "forget") if word in added for name in names[word]]
@@ -129,7 +233,7 @@ def test_who_is_evicted_loses_the_network_first(make_master, roles, added, unset
         "fanatico.evicted",
         "fanatico.unlock",
     ]
-    cut = steps["db9: no packet of it is let in"]
+    cut = steps[BLOCK]
     assert (cut["fun"], cut["sls"], cut["tgt"]) == (
         "state",
         "firewall",
@@ -218,18 +322,18 @@ def test_no_words_whatever_become_anything_but_one_call(host, what, why):
     """Whoever starts orch.heal has checked them; here they are no code even if nobody had."""
     high = healing({"host": host, "what": what, "why": why})
     if high is not None:
-        assert list(high) == ["Cure it"]
-        assert list(high["Cure it"]) == ["step.runner"]
-        names = [name for argument in high["Cure it"]["step.runner"] for name in argument]
+        assert list(high) == ["Cure the fault"]
+        assert list(high["Cure the fault"]) == ["step.runner"]
+        names = [name for argument in high["Cure the fault"]["step.runner"] for name in argument]
         assert names == ["name", "host", "what", "why", "roles", "settings"]
-        assert high["Cure it"]["step.runner"][0] == {"name": "fanatico.heal"}
+        assert high["Cure the fault"]["step.runner"][0] == {"name": "fanatico.heal"}
 
 
 @given(why=ANYTHING)
 def test_the_words_arrive_as_they_were_let_in(why):
     event = {"host": "db1", "what": "patroni-hung", "why": fanatico_guard.plain(why)}
     arguments = {}
-    for one in healing(event)["Cure it"]["step.runner"]:
+    for one in healing(event)["Cure the fault"]["step.runner"]:
         arguments.update(one)
     assert {name: arguments[name] for name in event} == event
 

@@ -124,6 +124,32 @@ def test_an_orchestration_that_breaks_off_is_written_down(fleet):
     assert len(fleet.history) == 1
 
 
+def test_an_orchestration_that_cannot_begin_is_written_down_too(fleet):
+    runner.broke_off("Check the pillar", "plan:nodes is empty", "rotate_certs")
+    newest = fleet.history[0]
+    assert (newest["kind"], newest["decision"]) == ("rotate_certs", "failed")
+    assert newest["reason"] == "Check the pillar: plan:nodes is empty"
+
+
+def test_a_step_that_fails_beside_others_leaves_them_the_lock(fleet):
+    """It is a process of its own. The reason is kept until the whole has ended, and somebody looks."""
+    home = str(fleet.home)
+    fanatico_lock.acquire(home, "deploy")
+    child = multiprocessing.get_context("fork").Process(
+        target=runner.broke_off, args=("Bring up the RPC nodes", "rpc1: no")
+    )
+    child.start()
+    child.join(10)
+    assert fanatico_lock.holder(home)["purpose"] == "deploy"
+    assert fleet.history == []
+    file = fleet.home / "lock.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "started": "ended"}))
+    runner.left_over()
+    newest = fleet.history[0]
+    assert (newest["kind"], newest["decision"]) == ("deploy", "failed")
+    assert newest["reason"] == "Bring up the RPC nodes: rpc1: no"
+
+
 def test_a_fault_that_is_a_persons_is_reported_with_its_cause_and_not_touched(fleet):
     said = runner.heal("db1", "postgres-failed", 'FATAL:  could not access file "pg_cron"', roles=["patroni"])
     assert (said["decision"], said["code"]) == ("refused", "left-to-a-person")

@@ -36,13 +36,13 @@ def test_a_deploy_that_failed_is_told_as_salt_run_tells_it():
     states = {"pkg_|-a_|-x_|-installed": result}
     step = {
         **result,
-        "__id__": "Prepare every machine",
+        "__id__": "Prepare every host",
         "changes": {"out": "highstate", "ret": {"db1": states}},
     }
     deployed = {"data": {"salt_master": {"step_|-a_|-state.apply_|-function": step}}, "retcode": 1}
     words = "  state: X is installed (pkg.installed)\n  E: no such package\n  E: x"
     log = "[ERROR   ] something\n"
-    assert deploy.failures(log + json.dumps(deployed)) == f"FAILED: Prepare every machine on db1\n{words}"
+    assert deploy.failures(log + json.dumps(deployed)) == f"FAILED: Prepare every host on db1\n{words}"
     assert deploy.failures(json.dumps({"local": states})) == f"FAILED on local\n{words}"
     assert deploy.failures("no data at all") == ""
 

@@ -86,6 +86,18 @@ def test_who_was_killed_with_it_is_known_once(tmp_path, elsewhere):
     assert lock.abandoned(tmp_path) is None, "it was given back"
 
 
+def test_whether_this_process_has_it(tmp_path, elsewhere):
+    assert not lock.mine(tmp_path)
+    lock.acquire(tmp_path, "heal", owner="a thread")
+    assert not lock.mine(tmp_path)
+    lock.release(tmp_path, owner="a thread")
+    lock.acquire(tmp_path, "deploy")
+    assert lock.mine(tmp_path)
+    lock.release(tmp_path)
+    elsewhere("deploy")
+    assert not lock.mine(tmp_path)
+
+
 def test_another_process_has_it(tmp_path, elsewhere):
     other = elsewhere("deploy")
     taken, holder = lock.acquire(tmp_path, "heal")
@@ -106,15 +118,16 @@ def test_a_killed_holder_frees_it_at_once(tmp_path, elsewhere):
     assert lock.acquire(tmp_path, "heal")[0]
 
 
-def test_waiting_for_a_healing_but_not_for_a_deploy(tmp_path, elsewhere):
+@pytest.mark.parametrize("purpose", ["deploy", "rotate_certs", "drill"])
+def test_waiting_for_a_healing_but_not_for_what_a_person_asked_for(tmp_path, elsewhere, purpose):
     elsewhere("heal")
     begun = time.monotonic()
-    assert not lock.acquire(tmp_path, "heal", wait=0.5, yields_to=("deploy",))[0]
+    assert not lock.acquire(tmp_path, "heal", wait=0.5, behind="heal")[0]
     assert 0.5 <= time.monotonic() - begun < 3
     lock.release(tmp_path, force=True)
-    elsewhere("deploy")
+    elsewhere(purpose)
     begun = time.monotonic()
-    assert not lock.acquire(tmp_path, "heal", wait=5, yields_to=("deploy",))[0]
+    assert not lock.acquire(tmp_path, "heal", wait=5, behind="heal")[0]
     assert time.monotonic() - begun < 1
 
 

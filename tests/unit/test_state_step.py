@@ -70,6 +70,13 @@ def test_a_step_that_fails_gives_the_lock_back_and_is_written_down(salt, run, re
     assert noted == ([("fanatico.broke_off", "Bring it up")] if result is False else [])
 
 
+def test_a_first_step_that_fails_says_what_it_was_the_beginning_of(salt):
+    salt.answer = {"result": False, "changes": {"return": "plan:nodes is empty"}}
+    step.runner("fanatico.validate", begins="deploy")
+    assert salt.noted == [("fanatico.broke_off", "Bring it up", "plan:nodes is empty", "deploy")]
+    assert salt.asked == [("fanatico.validate", (), {})]
+
+
 def test_a_function_changes_nothing(salt):
     salt.answer = {"changes": {"ret": {"db1": True, "db2": True}}}
     ret = step.function("saltutil.refresh_pillar", ["db1", "db2"], tgt_type="list", timeout=60)

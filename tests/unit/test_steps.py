@@ -15,7 +15,7 @@ FILES = REPO / "tests" / "unit" / "files"
 RECORDED = json.loads((FILES / "deploy_again.json").read_text())
 FIRST = json.loads((FILES / "deploy_first.json").read_text())
 BALANCER = "step_|-Bring up haproxy1_|-Bring up haproxy1_|-state"
-PREPARE = "step_|-Prepare every machine_|-state.apply_|-function"
+PREPARE = "step_|-Prepare every host_|-state.apply_|-function"
 ETCD = "step_|-Bring up etcd_|-orch.etcd_|-orchestration"
 
 
@@ -69,9 +69,9 @@ def test_a_deploy_without_changes_fits_a_screen(run):
     assert shown[0] == "orch.deploy:"
     titles = [line.split("  ")[1] for line in shown if line.endswith(" s") and line.startswith("  ")]
     assert titles[0] == "Check the pillar"
-    assert titles[-1] == "Let other changes in again"
+    assert titles[-1] == "Unlock the cluster"
     assert "  Bring up etcd" in "\n".join(shown)
-    assert "    etcd has a quorum" in "\n".join(shown), "the steps of an orchestration within it"
+    assert "    Wait for the quorum of etcd" in "\n".join(shown), "the steps of an orchestration within it"
 
 
 def test_it_ends_in_a_summary(run):
@@ -93,10 +93,10 @@ def test_a_first_deploy_says_what_changed_where(plan):
     (run,) = FIRST["data"].values()
     shown = steps.lines(run)
     assert len(shown) <= 80
-    prepared = "".join(shown).partition("Prepare every machine")[2].partition("Bring up etcd")[0]
+    prepared = "".join(shown).partition("Prepare every host")[2].partition("Bring up etcd")[0]
     assert "db1 20" in prepared
     assert sorted(part.split()[-2] for part in prepared.split(",")) == sorted(plan["nodes"])
-    (line,) = [line for line in shown if line.startswith("    Start Patroni on the others ")]
+    (line,) = [line for line in shown if line.startswith("    Start Patroni on the other hosts ")]
     assert line.endswith(" s  changed: db2 2, db3 2")
     assert {"Machines:  12", "Changes:   312", "Succeeded: 14 (changed=6)"} <= set(shown)
 
@@ -110,7 +110,7 @@ def test_what_changed_is_counted_per_machine(run):
     for machine in states:
         run[PREPARE]["return"].pop(machine, None)
     shown = steps.lines(run)
-    (line,) = [line for line in shown if line.startswith("  Prepare every machine")]
+    (line,) = [line for line in shown if line.startswith("  Prepare every host")]
     assert line.endswith(" s  changed: db2 1, db10 3")
     assert "Changes:   4" in shown
     assert "Succeeded: 14 (changed=1)" in shown
@@ -172,7 +172,7 @@ def test_a_failure_in_an_orchestration_within_it_is_shown_once(run):
         result=False, comment="orch.etcd failed.", changes={"out": "highstate", "ret": run[ETCD]["return"]}
     )
     shown = steps.lines(run)
-    assert [line for line in shown if line.startswith("FAILED")] == ["FAILED: etcd has a quorum"]
+    assert [line for line in shown if line.startswith("FAILED")] == ["FAILED: Wait for the quorum of etcd"]
     assert "  May 1 etcd[1]: panic" in shown
 
 

@@ -5,7 +5,7 @@ import pytest
 from _runners import fanatico_watch as watch
 
 JID = "20260101000000000001"
-TITLES = {"fanatico.validate": ["Check the pillar"], "saltutil.sync_all": ["Hand out our modules"]}
+TITLES = {"fanatico.validate": ["Check the pillar"], "saltutil.sync_all": ["Sync the modules of every host"]}
 
 
 class Bus:
@@ -50,8 +50,8 @@ def bus():
 
 def test_a_step_is_named_as_in_the_sls(bus):
     assert bus.step("runner", "fanatico.validate") == ["   1.0 s  Check the pillar"]
-    assert bus.step("function", "saltutil.sync_all", tgt="*") == ["   2.0 s  Hand out our modules"]
-    assert bus.step("state", "Prepare every machine", tgt="*") == ["   3.0 s  Prepare every machine"]
+    assert bus.step("function", "saltutil.sync_all", tgt="*") == ["   2.0 s  Sync the modules of every host"]
+    assert bus.step("state", "Prepare every host", tgt="*") == ["   3.0 s  Prepare every host"]
 
 
 def test_a_step_without_a_title_is_named_by_its_function(bus):
@@ -59,17 +59,17 @@ def test_a_step_without_a_title_is_named_by_its_function(bus):
 
 
 def test_minions_are_counted(bus):
-    bus.step("state", "Prepare every machine", tgt="*")
+    bus.step("state", "Prepare every host", tgt="*")
     bus.job("7", "state.sls", "*", ["db1", "db2"])
-    assert bus.story.waiting(bus.now + 3) == "Prepare every machine: waiting for db1, db2, 3 s"
+    assert bus.story.waiting(bus.now + 3) == "Prepare every host: waiting for db1, db2, 3 s"
     assert bus.returned("7", "db2", {}) == []
-    assert bus.story.waiting(bus.now + 3) == "Prepare every machine: waiting for db1, 4 s"
-    assert bus.returned("7", "db1", {}) == ["   4.0 s    Prepare every machine: 2 of 2 done in 2.0 s"]
+    assert bus.story.waiting(bus.now + 3) == "Prepare every host: waiting for db1, 4 s"
+    assert bus.returned("7", "db1", {}) == ["   4.0 s    Prepare every host: 2 of 2 done in 2.0 s"]
     assert bus.story.waiting(bus.now) == ""
 
 
 def test_what_changed_is_said_as_at_the_end(bus):
-    bus.step("state", "Prepare every machine", tgt="*")
+    bus.step("state", "Prepare every host", tgt="*")
     bus.job("7", "state.sls", "*", ["db1", "db2", "db10"])
     result = {
         "file_|-a_|-a_|-managed": {"result": True, "changes": {"diff": "New file"}},
@@ -79,12 +79,12 @@ def test_what_changed_is_said_as_at_the_end(bus):
     bus.returned("7", "db10", result)
     bus.returned("7", "db2", result)
     assert bus.returned("7", "db1", {}) == [
-        "   5.0 s    Prepare every machine: 3 of 3 done in 3.0 s, changed: db2 2, db10 2"
+        "   5.0 s    Prepare every host: 3 of 3 done in 3.0 s, changed: db2 2, db10 2"
     ]
 
 
 def test_failures_in_plain_words(bus):
-    bus.step("state", "Prepare every machine", tgt="*")
+    bus.step("state", "Prepare every host", tgt="*")
     bus.job("7", "state.sls", "*", ["db1", "db2"])
     result = {
         "pkg_|-x_|-x_|-installed": {
@@ -102,7 +102,7 @@ def test_failures_in_plain_words(bus):
     assert bus.returned("7", "db1", result, retcode=2) == [
         "   3.0 s    db1: PostgreSQL is installed: No space left on device"
     ]
-    assert bus.returned("7", "db2", {}) == ["   4.0 s    Prepare every machine: 1 of 2 done in 2.0 s"]
+    assert bus.returned("7", "db2", {}) == ["   4.0 s    Prepare every host: 1 of 2 done in 2.0 s"]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_runner_that_fails(bus):
 
 
 def test_what_others_do_meanwhile_is_not_told(bus):
-    bus.step("state", "Prepare every machine", tgt="*")
+    bus.step("state", "Prepare every host", tgt="*")
     assert bus.job("6", "test.ping", "*", ["db1"]) == []
     assert bus.returned("6", "db1", True, fun="test.ping") == []
     assert bus.job("5", "state.sls", "db1", ["db1"]) == [], "another target: not this step's"

@@ -1,0 +1,150 @@
+"""
+What every orchestration begins and ends with, as text for its SLS: written once, here.
+
+An orchestration that is a step of another one goes under the lock of that one: it does not check the pillar again, and takes
+and gives back nothing.
+"""
+
+import salt.utils.yaml
+
+import fanatico_lock
+
+__virtualname__ = "fanatico_orch"
+
+_CHECK = "Check the pillar"
+_LOCK = "Lock the cluster"
+_ADMIT = "Open the master's firewall to every host"
+_WAIT = "Wait for every host"
+_REFRESH = "Refresh the pillar of every host"
+_PROVE = "Prove the service end to end"
+_UNLOCK = "Unlock the cluster"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def begin(purpose, roles=None, admit=False):
+    """
+    Return the first steps: the pillar is sound, nobody else changes anything, the hosts answer and have the pillar as it is.
+
+    purpose
+        What the orchestration is called, without ``orch.``: in the history, and to those who wait for the lock.
+    roles
+        The roles whose hosts have to answer; all hosts of the plan without it, none for an empty list.
+    admit
+        Whether the master's firewall lets in a host that is new in the plan, which reaches the master only then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd fanatico_orch.begin deploy
+    """
+    steps = []
+    if not _is_nested():
+        steps.append((_CHECK, "runner", {"name": "fanatico.validate", "begins": purpose}))
+        steps.append(
+            (
+                _LOCK,
+                "runner",
+                {"name": "fanatico.lock", "purpose": purpose, "wait": _seconds("lock"), "begins": purpose},
+            )
+        )
+    if admit:
+        steps.append((_ADMIT, "runner", {"name": "fanatico.admit", "timeout": _seconds("firewall")}))
+    hosts = _hosts(roles)
+    if hosts:
+        only = {} if roles is None else {"ids": hosts}
+        steps.append((_WAIT, "runner", {"name": "fanatico.wait_minions", **only}))
+        steps.append(_refresh(_REFRESH, hosts))
+    return _text(steps)
+
+
+def refresh(title, after):
+    """
+    Return the step that has every host read the pillar again, where an orchestration has changed it.
+
+    title
+        What the step is called.
+    after
+        The step before.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd fanatico_orch.refresh 'Give every host the new secrets' 'Generate the new secrets'
+    """
+    return _text([_refresh(title, _hosts())], after)
+
+
+def prove(after):
+    """
+    Return the step that proves the whole service, as a client of the virtual IP sees it.
+
+    after
+        The step before.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd fanatico_orch.prove 'Bring up haproxy2'
+    """
+    arguments = {"name": "fanatico.proof", "tgt": _hosts(["patroni"])[0], "timeout": _seconds("ready")}
+    return _text([(_PROVE, "function", arguments)], after)
+
+
+def end(after, host="", reason=""):
+    """
+    Return the last step, which gives the lock back and writes ``finished`` to the history. A step that fails does that earlier.
+
+    after
+        The step before.
+    host, reason
+        Where, and what came of it, for the history.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd fanatico_orch.end 'Prove the service end to end'
+    """
+    if _is_nested():
+        return ""
+    facts = {name: value for name, value in (("host", host), ("reason", reason)) if value}
+    return _text([(_UNLOCK, "runner", {"name": "fanatico.unlock", **facts})], after)
+
+
+def _is_nested():
+    """Tell whether this is a step of an orchestration: all of it runs in one process, which has the lock then."""
+    return fanatico_lock.mine(__opts__.get("fanatico_home", "/var/lib/fanatico"))
+
+
+def _seconds(what):
+    return __pillar__["orch"]["timeouts"][what]
+
+
+def _hosts(roles=None):
+    nodes = __salt__["fanatico_plan.nodes"]
+    return nodes() if roles is None else list(dict.fromkeys(host for role in roles for host in nodes(role)))
+
+
+def _refresh(title, hosts):
+    # A state run compiles a pillar of its own; everything else, the master's signing of certificates, health checks, beacons
+    # and cures among it, goes by the one that a minion has had since it started.
+    arguments = {"name": "saltutil.refresh_pillar", "kwarg": {"wait": True}, "tgt_type": "list"}
+    return title, "function", {**arguments, "tgt": hosts, "timeout": _seconds("pillar")}
+
+
+def _text(steps, after=None):
+    """Return steps, ``(title, kind, arguments)``, as YAML, each waiting for the one before and the first for ``after``."""
+    high = {}
+    for title, kind, arguments in steps:
+        parts = [{"failhard": True}, *({name: value} for name, value in arguments.items())]
+        if after:
+            parts.append({"require": [{"step": after}]})
+        high[title] = {f"step.{kind}": parts}
+        after = title
+    return salt.utils.yaml.safe_dump(high, default_flow_style=False, sort_keys=False) if high else ""

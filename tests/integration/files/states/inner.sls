@@ -1,0 +1,12 @@
+{{ salt["fanatico_orch.begin"]("inner", roles=[]) }}
+
+Ask the hosts:
+  step.function:
+    - failhard: True
+    - name: {{ pillar.wanted.function }}
+    - tgt: {{ pillar.wanted.hosts | json }}
+    - tgt_type: list
+    - timeout: 5
+    - parallel: {{ pillar.wanted.get("parallel", False) | json }}
+
+{{ salt["fanatico_orch.end"](after="Ask the hosts") }}

@@ -1,0 +1,59 @@
+"""What the history says of an orchestration, however it ends, and that its lock is free afterwards."""
+
+import json
+
+import pytest
+
+from tests.integration.conftest import MINION
+
+
+@pytest.fixture
+def orchestrate(salt_run, minion, home, run):
+    """Return a function that runs one as a person does: ``(exit code, what is printed, [what the history says of it])``."""
+
+    def call(name, function="test.true", hosts=(MINION,), **wanted):
+        path = home / "history.jsonl"
+        path.write_text("")
+        wanted = {"function": function, "hosts": list(hosts), **wanted}
+        ret = salt_run.run("state.orchestrate", name, pillar={"wanted": wanted})
+        assert run("fanatico.locked") is None
+        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        return ret.returncode, ret.stdout, [entry for entry in entries if entry["kind"] in ("outer", "inner")]
+
+    return call
+
+
+def decisions(entries):
+    return [(entry["kind"], entry["decision"]) for entry in entries]
+
+
+@pytest.mark.parametrize("name", ["inner", "outer"])
+def test_one_that_ends_well(orchestrate, name):
+    code, printed, entries = orchestrate(name)
+    assert code == 0, printed
+    assert decisions(entries) == [(name, "started"), (name, "finished")]
+
+
+def test_one_with_a_step_that_fails(orchestrate):
+    """Within another one: it is the outer one that has failed, once."""
+    code, printed, entries = orchestrate("outer", function="test.false")
+    assert code != 0, printed
+    assert decisions(entries) == [("outer", "started"), ("outer", "failed")]
+    assert entries[1]["reason"].startswith("Ask the hosts: ")
+
+
+def test_one_with_a_host_that_does_not_answer(orchestrate):
+    code, printed, entries = orchestrate("inner", hosts=[MINION, "etcd2"])
+    assert code != 0, printed
+    assert decisions(entries) == [("inner", "started"), ("inner", "failed")]
+    assert "etcd2" in entries[1]["reason"]
+
+
+def test_one_whose_failed_step_runs_beside_others(orchestrate, run, home):
+    code, printed, entries = orchestrate("inner", function="test.false", parallel=True)
+    assert code != 0, printed
+    assert decisions(entries) == [("inner", "started")]
+    left = run("fanatico.left_over")
+    assert left["failed"].startswith("Ask the hosts: ")
+    newest = json.loads((home / "history.jsonl").read_text().splitlines()[-1])
+    assert (newest["kind"], newest["decision"], newest["reason"]) == ("inner", "failed", left["failed"])
