@@ -277,13 +277,10 @@ FILE, FUNCTION = 400, 50
 # What is longer, `file` or `file:function`, and why it is not split.
 TOO_LONG = {
     "_modules/fanatico_haproxy.py": "what the edge may hold and whom it lets in moves out of it, with the templates",
-    "lab/cli.py": "a command each",
-    "lab/cli.py:parser": "one option after the other",
     "lab/drill/faults.py": "a table, one entry for each fault",
     "lab/drill/run.py:drill": "the order of a drill",
     "lab/drill/steps.py": "a table, one function for each step",
     "lab/machines.py": "one class, which all of the lab goes through",
-    "lab/testing.py": "layers and their order",
     "bench/hostile.py:main": "an attack, from its beginning to its end",
     "tests/traffic/files/databases.py:main": "runs by itself on a machine without the tree",
     "tests/lab/test_certificates.py": "one lab, in the order of a certificate's life",
