@@ -142,10 +142,7 @@ def query(
         salt db1 fanatico_postgres.query 'SELECT pg_is_in_recovery()'
         salt db1 fanatico_postgres.query 'SELECT * FROM pg_roles WHERE rolname = %s' '[fanatico]'
     """
-    import psycopg
-    from psycopg import sql as compose
-    from psycopg.rows import dict_row
-
+    psycopg, compose, dict_row = _psycopg()
     statement = compose.SQL(sql)
     if identifiers or literals:
         parts = {name: compose.Identifier(value) for name, value in (identifiers or {}).items()}
@@ -175,6 +172,19 @@ def query(
         kind = _PasswordRefused if "password authentication failed" in said else CommandExecutionError
         raise kind(f"{__opts__['id']}: PostgreSQL at {where}, user {user}: {said}") from exc
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _psycopg():
+    """Return psycopg's parts; this module has functions that do without it, so that it loads in any case."""
+    try:
+        import psycopg
+        from psycopg import sql as compose
+        from psycopg.rows import dict_row
+    except ImportError as exc:
+        raise CommandExecutionError(
+            f"{__opts__['id']}: psycopg is not installed: {exc}. Next: salt-call state.apply minion"
+        ) from exc
+    return psycopg, compose, dict_row
 
 
 def _options(timeout, replicated, logged):
