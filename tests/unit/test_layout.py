@@ -279,7 +279,6 @@ TOO_LONG = {
     "_modules/fanatico_haproxy.py": "what the edge may hold and whom it lets in moves out of it, with the templates",
     "lab/drill/faults.py": "a table, one entry for each fault",
     "lab/drill/run.py:drill": "the order of a drill",
-    "lab/drill/steps.py": "a table, one function for each step",
     "lab/machines.py": "one class, which all of the lab goes through",
     "bench/hostile.py:main": "an attack, from its beginning to its end",
     "tests/traffic/files/databases.py:main": "runs by itself on a machine without the tree",
