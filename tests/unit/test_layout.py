@@ -278,9 +278,7 @@ FILE, FUNCTION = 400, 50
 TOO_LONG = {
     "_modules/fanatico_haproxy.py": "what the edge may hold and whom it lets in moves out of it, with the templates",
     "lab/drill/faults.py": "a table, one entry for each fault",
-    "lab/drill/run.py:drill": "the order of a drill",
     "lab/machines.py": "one class, which all of the lab goes through",
-    "bench/hostile.py:main": "an attack, from its beginning to its end",
     "tests/traffic/files/databases.py:main": "runs by itself on a machine without the tree",
     "tests/lab/test_certificates.py": "one lab, in the order of a certificate's life",
     "tests/lab/test_edge.py": "one lab, under one load",
