@@ -10,13 +10,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 from salt.exceptions import CommandExecutionError
 
-import fanatico_client
 import fanatico_measure
 import fanatico_plan
+
+try:
+    import fanatico_client
+
+    MISSING = ""
+except ImportError as exc:
+    MISSING = str(exc)
 
 WRITERS, READERS = 2, 1  # of 25 writes and 10 reads a second each: a fleet has other work to do
 _PROOF = "fanatico_proof"  # the cluster's own role and database, as fanatico_postgres.PROOF
 _HELD = "SELECT worker, seq FROM drill_ledger WHERE run = %s"
+
+
+def __virtual__():
+    if MISSING:
+        return False, f"psycopg is not installed: {MISSING}. Next: salt-call state.apply minion"
+    return True
 
 
 def load(seconds=20):

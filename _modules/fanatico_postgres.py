@@ -7,20 +7,13 @@ only when a query is made: it costs a tenth of a second that no other role shoul
 
 import datetime
 import decimal
-import os
-import pathlib
-import pwd
-import shutil
-import subprocess
-import tempfile
 
 from salt.exceptions import CommandExecutionError
 
 import fanatico_patroni_plan
 import fanatico_plan
-import fanatico_trial
-import fanatico_validate
-import fanatico_verdict
+import fanatico_postgres_checks
+import fanatico_postgres_limits
 
 
 class _PasswordRefused(CommandExecutionError):
@@ -149,10 +142,7 @@ def query(
         salt db1 fanatico_postgres.query 'SELECT pg_is_in_recovery()'
         salt db1 fanatico_postgres.query 'SELECT * FROM pg_roles WHERE rolname = %s' '[fanatico]'
     """
-    import psycopg
-    from psycopg import sql as compose
-    from psycopg.rows import dict_row
-
+    psycopg, compose, dict_row = _psycopg()
     statement = compose.SQL(sql)
     if identifiers or literals:
         parts = {name: compose.Identifier(value) for name, value in (identifiers or {}).items()}
@@ -182,6 +172,19 @@ def query(
         kind = _PasswordRefused if "password authentication failed" in said else CommandExecutionError
         raise kind(f"{__opts__['id']}: PostgreSQL at {where}, user {user}: {said}") from exc
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _psycopg():
+    """Return psycopg's parts; this module has functions that do without it, so that it loads in any case."""
+    try:
+        import psycopg
+        from psycopg import sql as compose
+        from psycopg.rows import dict_row
+    except ImportError as exc:
+        raise CommandExecutionError(
+            f"{__opts__['id']}: psycopg is not installed: {exc}. Next: salt-call state.apply minion"
+        ) from exc
+    return psycopg, compose, dict_row
 
 
 def _options(timeout, replicated, logged):
@@ -247,7 +250,7 @@ def application_connections():
 
         salt db1 fanatico_postgres.application_connections
     """
-    return fanatico_validate.application_connections(__pillar__)
+    return fanatico_postgres_limits.application_connections(__pillar__)
 
 
 def wanted():
@@ -335,88 +338,7 @@ def look(timeout=2):
         facts = status(timeout)
     except CommandExecutionError as exc:
         facts = {"error": str(exc)}
-    return {"facts": facts, "checks": _judge(facts)}
-
-
-def refuses(parameters, bin_dir, data_dir):
-    """
-    Return why PostgreSQL on this host could not start with these parameters; empty where it could, or is not installed yet.
-
-    Nothing that runs is touched: it is tried on an empty data directory.
-
-    parameters
-        ``{name: value}``, all that differ from PostgreSQL's defaults.
-    bin_dir
-        Where ``postgres`` is.
-    data_dir
-        The data, whose ``pg_control`` is copied: the size of a WAL segment stands there.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt db1 fanatico_postgres.refuses '{huge_pages: "on"}' /usr/lib/postgresql/17/bin /var/lib/postgresql/17/main
-    """
-    program = pathlib.Path(bin_dir, "postgres")
-    if not program.exists():
-        return ""
-    with tempfile.TemporaryDirectory(prefix="fanatico-trial-") as folder:
-        scratch = pathlib.Path(folder, "data")
-        fault = _empty_data(scratch, bin_dir, pathlib.Path(data_dir))
-        if fault:
-            return fault
-        pathlib.Path(scratch, "postgresql.conf").write_text(
-            fanatico_trial.configuration(parameters), encoding="utf-8"
-        )
-        _give_to_postgres(pathlib.Path(folder))
-        size, fault = _tried(program, scratch, "shared_memory_size")
-        fault = fault or fanatico_trial.too_much(size, _meminfo("MemTotal") // 1024)
-        if not fault and str(parameters.get("huge_pages")) in ("on", "True"):
-            pages, fault = _tried(program, scratch, "shared_memory_size_in_huge_pages")
-            fault = fault or fanatico_trial.too_few(pages, _meminfo("HugePages_Total"))
-        return fault
-
-
-def _empty_data(scratch, bin_dir, data_dir):
-    """Make a data directory that ``postgres -C`` takes. Returns why it could not be made, or an empty string."""
-    if (data_dir / "global/pg_control").is_file():
-        (scratch / "global").mkdir(parents=True)
-        shutil.copyfile(data_dir / "PG_VERSION", scratch / "PG_VERSION")
-        shutil.copyfile(data_dir / "global/pg_control", scratch / "global/pg_control")
-        (scratch / "postgresql.auto.conf").touch()
-        return ""
-    _give_to_postgres(scratch.parent)
-    done = _as_postgres(f"{bin_dir}/initdb", "-D", str(scratch), "--no-sync", "--no-instructions")
-    return "" if done.returncode == 0 else fanatico_trial.said(done.stderr)
-
-
-def _tried(program, scratch, name):
-    """Return ``(the number that a parameter comes to, why PostgreSQL does not start)``."""
-    done = _as_postgres(str(program), "-D", str(scratch), "-C", name)
-    if done.returncode == 0 and done.stdout.strip().isdecimal():
-        return int(done.stdout), ""
-    return 0, fanatico_trial.said(done.stderr)
-
-
-def _as_postgres(*command):
-    argv = ["runuser", "-u", SUPERUSER, "--", "timeout", "20", *command]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd="/")
-
-
-def _give_to_postgres(folder):
-    """Make a folder and what is in it the server's own, and nobody else's."""
-    owner = pwd.getpwnam(SUPERUSER)
-    for path in [folder, *folder.rglob("*")]:
-        os.chown(path, owner.pw_uid, owner.pw_gid)
-        path.chmod(0o700 if path.is_dir() else 0o600)
-
-
-def _meminfo(name):
-    """Return a line of /proc/meminfo: kB, or a number of pages."""
-    for line in pathlib.Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1])
-    return 0
+    return {"facts": facts, "checks": fanatico_postgres_checks.member(facts, __opts__["id"])}
 
 
 def checks(timeout=2):
@@ -433,38 +355,3 @@ def checks(timeout=2):
         salt 'db*' fanatico_postgres.checks
     """
     return look(timeout)["checks"]
-
-
-def _judge(facts):
-    """Return the checks for what ``status`` said."""
-    if "error" in facts:
-        hint = f"salt {__opts__['id']} fanatico_patroni.status; journalctl -u patroni -n 50"
-        return {"postgres.sql": fanatico_verdict.critical(None, facts["error"], hint)}
-    role = "replica" if facts["in_recovery"] else "primary"
-    found = {"postgres.sql": fanatico_verdict.ok(role, f"PostgreSQL {facts['version']} answers as {role}")}
-    if role == "primary":
-        if facts["read_only"]:
-            found["postgres.write"] = fanatico_verdict.critical(
-                False, "the primary is read-only", "SHOW default_transaction_read_only; free disk space"
-            )
-        elif facts["synchronous_standby_names"] and not facts["sync_standbys"]:
-            found["postgres.write"] = fanatico_verdict.critical(
-                False,
-                "every commit waits: no synchronous standby is connected",
-                "bring a replica back: salt 'db*' fanatico_patroni.status",
-            )
-        else:
-            found["postgres.write"] = fanatico_verdict.ok(
-                True, f"{facts['sync_standbys']} standbys can confirm a commit"
-            )
-    used, limit, full = facts["connections"], facts["max_connections"], facts["full_roles"]
-    said = [f"{used} of {limit} connections in use"]
-    said += [f"{name} has {held} of its {most}" for name, (held, most) in full.items()]
-    judge = fanatico_verdict.degraded if full or used > 0.9 * limit else fanatico_verdict.ok
-    hint = (
-        ""
-        if judge is fanatico_verdict.ok
-        else "close idle clients, or raise max_connections in pillar/postgresql.sls"
-    )
-    found["postgres.connections"] = judge(used, ", ".join(said), hint)
-    return found

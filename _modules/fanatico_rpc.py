@@ -6,20 +6,17 @@ import http.client
 import json
 import pathlib
 import select
-import socket
 import time
 
 from salt.exceptions import CommandExecutionError
 
-import fanatico_http
+import fanatico_jsonrpc
 import fanatico_plan
+import fanatico_rpc_agent
+import fanatico_rpc_checks
 import fanatico_rpc_plan
-import fanatico_verdict
 import fanatico_wait
 
-STALL = 15  # block times without a new block
-_ANSWER = 64 * 1024  # bytes of an agent's answer at most
-_WHY = 300  # characters of its reason that are kept
 AGENT = "/etc/fanatico/rpc-agent.json"  # what the agent of this node was given
 
 
@@ -52,23 +49,6 @@ def _address(node):
 
 def _url(address, scheme="http"):
     return f"{scheme}://{address}:{_get(f'plan:ports:rpc_{scheme}')}"
-
-
-def _request(number, method, params=None):
-    return {"jsonrpc": "2.0", "id": number, "method": method, "params": params or []}
-
-
-def _result(address, answer):
-    """Return the result in one JSON-RPC answer, or raise with the node's own words."""
-    if not isinstance(answer, dict) or "result" not in answer:
-        error = answer.get("error", {}) if isinstance(answer, dict) else {}
-        raise CommandExecutionError(f"{_url(address)}: {error.get('message') or 'no JSON-RPC in the answer'}")
-    return answer["result"]
-
-
-def _ask(address, method, params=None, timeout=1.0):
-    answer = fanatico_http.fetch("POST", _url(address), _request(1, method, params), timeout=timeout)
-    return _result(address, answer)
 
 
 def command(home):
@@ -137,7 +117,7 @@ def call(method, params=None, node=None, timeout=2):
 
         salt rpc1 fanatico_rpc.call eth_getBlockByNumber '[latest, false]'
     """
-    return _ask(_address(node), method, params, timeout)
+    return fanatico_jsonrpc.call(_url(_address(node)), method, params, timeout)
 
 
 _OWED = "fanatico_rpc.owed"
@@ -173,7 +153,7 @@ def owed():
 
 def _open_question():
     question = http.client.HTTPConnection(_address(None), _get("plan:ports:rpc_http"), timeout=1)
-    body = json.dumps(_request(1, "eth_blockNumber"))
+    body = json.dumps(fanatico_jsonrpc.request(1, "eth_blockNumber"))
     question.request("POST", "/", body, {"Content-Type": "application/json"})
     return question
 
@@ -241,7 +221,7 @@ def subscribe(count=1, timeout=10, node=None):
     except (OSError, websocket.WebSocketException) as exc:
         raise CommandExecutionError(f"{url}: no WebSocket: {exc}") from exc
     try:
-        connection.send(json.dumps(_request(1, "eth_subscribe", ["newHeads"])))
+        connection.send(json.dumps(fanatico_jsonrpc.request(1, "eth_subscribe", ["newHeads"])))
         while len(heads) < count:
             connection.settimeout(max(0.01, deadline - time.monotonic()))
             message = json.loads(connection.recv())
@@ -300,36 +280,12 @@ def heard(node, timeout=2):
     """
     place = (_address(node), fanatico_plan.port(__pillar__["plan"], "rpc_agent"))
     try:
-        line, _, own = _answer_of(place, timeout).partition("\n")
-        said = json.loads(own or "null") or {}
-        found = {name: _number(said.get(name)) for name in ("head", "peers")}
-        syncing = said.get("syncing")
+        return fanatico_rpc_agent.heard(place, timeout)
     except (OSError, ValueError, AttributeError, RecursionError) as exc:
         raise CommandExecutionError(
             f"{node}: the agent at port {place[1]} does not answer ({exc}): HAProxy goes by its last word. Next: "
             f"journalctl -u fanatico-rpc-agent -n 50 on {node}"
         ) from exc
-    word, _, why = line.strip().partition(" #")
-    syncing = syncing if isinstance(syncing, bool) else None
-    return {"ready": word.startswith("ready"), "why": why[:_WHY], "syncing": syncing, **found}
-
-
-def _answer_of(place, timeout):
-    """Return all that an agent sends until it closes; the host may be lost, so it has a time and a length."""
-    text = b""
-    with socket.create_connection(place, timeout) as connection:
-        ends = time.monotonic() + timeout
-        while piece := connection.recv(_ANSWER):
-            text += piece
-            if len(text) > _ANSWER:
-                raise ValueError(f"more than {_ANSWER} bytes")
-            connection.settimeout(max(ends - time.monotonic(), 0.001))
-    return text.decode()
-
-
-def _number(said):
-    """Return a number that a node says of itself, None where it is none."""
-    return said if type(said) is int and 0 <= said < 2**64 else None
 
 
 def _peer_head(node, timeout):
@@ -404,28 +360,6 @@ def sockets():
     )
 
 
-def _local(address, timeout):
-    """Return what this node says of its chain, in one batch."""
-    batch = [
-        _request(1, "eth_chainId"),
-        _request(2, "eth_syncing"),
-        _request(3, "eth_getBlockByNumber", ["latest", False]),
-    ]
-    answers = fanatico_http.fetch("POST", _url(address), batch, timeout=timeout)
-    if not isinstance(answers, list):
-        _result(address, answers)
-        raise CommandExecutionError(f"{_url(address)}: a batch was not answered with a list")
-    by_id = {answer.get("id"): answer for answer in answers}
-    block = _result(address, by_id.get(3)) or {"number": "0x0", "timestamp": "0x0"}
-    return {
-        "chain_id": int(_result(address, by_id.get(1)), 16),
-        "syncing": _result(address, by_id.get(2)),
-        "head": int(block["number"], 16),
-        "head_hash": block.get("hash"),
-        "head_time": int(block["timestamp"], 16),
-    }
-
-
 def _websocket(address, timeout):
     """Return whether the WebSocket port shakes hands; raises with the reason where not."""
     import websocket
@@ -454,7 +388,7 @@ def look(timeout=2):
     nodes = _nodes()
     mine = nodes.pop(_me())
     probes = {
-        "local": lambda: _local(mine, timeout),
+        "local": lambda: fanatico_jsonrpc.chain(_url(mine), timeout),
         "websocket": lambda: _websocket(mine, timeout),
         "rotation": lambda: rotation(timeout),
     }
@@ -473,7 +407,7 @@ def look(timeout=2):
         "block_time": _setting("rpc:chain:block_time"),
         "max_lag": _setting("rpc:health:max_lag"),
     }
-    return {"facts": facts, "checks": _judge(facts, settings, time.time())}
+    return {"facts": facts, "checks": fanatico_rpc_checks.member(facts, settings, _me(), time.time())}
 
 
 def checks(timeout=2):
@@ -490,70 +424,3 @@ def checks(timeout=2):
         salt 'rpc*' fanatico_rpc.checks
     """
     return look(timeout)["checks"]
-
-
-def _judge(facts, settings, now):
-    """Return the checks for what the node and its peers said; ``now`` is the time in seconds since 1970."""
-    found = {}
-    if facts.get("websocket"):
-        found["rpc.websocket"] = fanatico_verdict.ok(True, "the WebSocket port shakes hands")
-    else:
-        found["rpc.websocket"] = fanatico_verdict.critical(
-            False, facts["errors"]["websocket"], "journalctl -u fanatico-rpc -n 50"
-        )
-    found["rpc.rotation"] = _judge_rotation(facts)
-    local = facts.get("local")
-    if local is None:
-        found["rpc.http"] = fanatico_verdict.critical(
-            None, facts["errors"]["local"], "journalctl -u fanatico-rpc -n 50"
-        )
-        return found
-    wanted = settings["chain_id"]
-    if wanted is not None and local["chain_id"] != int(wanted):
-        found["rpc.http"] = fanatico_verdict.critical(
-            local["chain_id"],
-            f"this node is on chain {local['chain_id']}, the plan's is {wanted}",
-            "salt-call state.apply rpc",
-        )
-    else:
-        found["rpc.http"] = fanatico_verdict.ok(local["chain_id"], f"answers for chain {local['chain_id']}")
-    best = max(facts["peers"].values(), default=local["head"])
-    lag = max(0, best - local["head"])
-    if local["syncing"]:
-        found["rpc.sync"] = fanatico_verdict.critical(
-            lag, f"syncing: block {local['head']}, peers at {best}", "wait, or see its log"
-        )
-    elif lag > settings["max_lag"]:
-        found["rpc.sync"] = fanatico_verdict.degraded(
-            lag,
-            f"block {local['head']} is {lag} behind the best peer's {best}",
-            "journalctl -u fanatico-rpc -n 50",
-        )
-    else:
-        found["rpc.sync"] = fanatico_verdict.ok(lag, f"block {local['head']}, {lag} behind the best peer")
-    age = max(0, round(now - local["head_time"]))
-    if age > STALL * settings["block_time"]:
-        found["rpc.head"] = fanatico_verdict.degraded(
-            local["head"],
-            f"the newest block is {age} s old, one is due every {settings['block_time']} s",
-            "salt 'rpc*' fanatico_rpc.head; if no node moves, the chain itself halts",
-        )
-    else:
-        found["rpc.head"] = fanatico_verdict.ok(local["head"], f"the newest block is {age} s old")
-    return found
-
-
-def _judge_rotation(facts):
-    """Whether HAProxy sends this node requests; whatever keeps it out is a check of its own, so this one is never critical."""
-    told = facts.get("rotation")
-    if told is None:
-        return fanatico_verdict.degraded(
-            None, facts["errors"]["rotation"], "systemctl status fanatico-rpc-agent"
-        )
-    if told["drained"]:
-        return fanatico_verdict.degraded(False, told["why"], f"salt-run fanatico.undrain {_me()}")
-    if not told["ready"]:
-        return fanatico_verdict.degraded(
-            False, f"out of rotation: {told['why']}", "journalctl -u fanatico-rpc -n 50"
-        )
-    return fanatico_verdict.ok(True, "HAProxy sends it requests")

@@ -9,6 +9,7 @@ import salt.utils.event
 import fanatico_history
 import fanatico_master
 import fanatico_plan
+import fanatico_record
 import fanatico_sweep
 
 __virtualname__ = "fanatico"
@@ -87,7 +88,7 @@ def _note(seen, wanted):
     words = [f"{node}: {', '.join(one)}" for node, one in seen["drift"].items()]
     words += [f"{node} unknown" for node in seen["unknown"]]
     entry = fanatico_history.append(
-        __opts__.get("fanatico_history", "/var/log/fanatico/history.jsonl"),
+        fanatico_record.history(__opts__),
         "drift",
         "found" if words else "none",
         reason="; ".join(words)[:500] or f"{len(wanted)} hosts are what the tree says",

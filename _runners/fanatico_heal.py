@@ -1,12 +1,11 @@
 """
-Healing, its lock and its brake: the part of ``fanatico`` that acts by itself.
+Healing and its brake: the part of ``fanatico`` that acts by itself. Its lock is everybody's (`fanatico_lock.py`).
 """
 
 import time
 import uuid
 from pathlib import Path
 
-import salt.utils.event
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 import fanatico_duration
@@ -17,6 +16,7 @@ import fanatico_history
 import fanatico_lock
 import fanatico_master
 import fanatico_plan
+import fanatico_record
 import fanatico_sweep
 
 __virtualname__ = "fanatico"
@@ -76,9 +76,9 @@ def heal(host, what, why="", roles=(), settings=None):
     refusal = refusal or _left_to_a_person(facts)
     if refusal:
         return _refuse(facts, refusal, conf, begun)
-    left_over()
+    fanatico_record.left_over(__opts__)
     taken, holder = fanatico_lock.acquire(
-        _home(),
+        fanatico_record.home(__opts__),
         "heal",
         f"{host}/{what}",
         jid=_jid(),
@@ -90,20 +90,11 @@ def heal(host, what, why="", roles=(), settings=None):
         text = f"{fanatico_lock.describe(holder)}: one change at a time"
         return _refuse(facts, _Refusal(f"{holder['purpose']}-running", text), conf, begun)
     try:
-        # What spoke for it may have changed while another healing had the lock.
-        refusal = _objection(host, what, roles, conf) or _lacking(host, what, roles)
-        if conf["only_say"] and not refusal:
-            refusal = _Refusal("only-say", "it would be cured now, were heal:only_say not set")
+        refusal, outcome = _attempt(host, what, roles, conf, owner, begun)
         if refusal:
             return _refuse(facts, refusal, conf, begun)
-        outcome = _cure(host, what, conf, owner)
-        if outcome.get("acted") or not (outcome["running"] or outcome.get("instead")):
-            # Silence counts too: it has held the lock.
-            _change(fanatico_guard.attempted, host, what, begun, conf["window"])
-        elif outcome["running"]:
-            _change(fanatico_guard.mistaken, host, begun, conf["window"])
     finally:
-        fanatico_lock.release(_home(), owner=owner)
+        fanatico_lock.release(fanatico_record.home(__opts__), owner=owner)
     if outcome.get("instead"):
         # Its unit would not start, or start wrongly, with that.
         return heal(host, outcome["instead"], outcome["detail"], roles, conf)
@@ -117,125 +108,6 @@ def heal(host, what, why="", roles=(), settings=None):
         return _decide("left", facts, outcome["detail"], begun, code=outcome["code"])
     entry = _decide("failed", facts, outcome["detail"], begun, code=outcome.get("code", "not-gone"))
     raise CommandExecutionError(f"{what} on {host} could not be healed: {entry['reason']}")
-
-
-def lock(purpose, wait=60):
-    """
-    Keep every other change of the cluster away until this process ends. The first step of an orchestration.
-
-    purpose
-        What for, one word: an orchestration's name. It appears in the history, and in the refusals of the others.
-    wait
-        Seconds to wait for the present holder, usually a healing that takes two.
-
-    Returns the holder. Raises ``CommandExecutionError`` when another change is still running after ``wait``
-    seconds.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run fanatico.lock deploy
-    """
-    left_over()
-    taken, holder = fanatico_lock.acquire(_home(), purpose, jid=_jid(), wait=wait)
-    if not taken:
-        raise CommandExecutionError(
-            f"This {purpose} was not started: {fanatico_lock.describe(holder)}, and only one "
-            "change may be made at a time. Wait for it; if it hangs, end that process: the lock goes with it."
-        )
-    if not holder.get("depth"):  # else it is a step of what has the lock
-        _note(purpose, "started")
-    return holder
-
-
-def left_over():
-    """
-    Write down what was changing the cluster and ended without a word: its process was killed, or the master's host went down.
-
-    Done by whoever takes the lock next, by ``fanatico.reconcile``, and when the master starts.
-
-    Returns who it was, or None.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run fanatico.left_over
-    """
-    left = fanatico_lock.abandoned(_home())
-    if left:
-        reason = left.get("failed") or _without_a_word(left)
-        _note(left["purpose"], "failed", reason=reason, took=round(time.time() - left["since"], 1))
-    return left
-
-
-def unlock(force=False, reason="", host=""):
-    """
-    Give the lock back. The last step of an orchestration; one that fails earlier gives it back by ending.
-
-    force
-        Take it from whoever has it. Only for a holder that hangs and cannot be ended.
-    reason, host
-        What came of it, and where, for the history.
-
-    Returns the holder that lost it, or None.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run fanatico.unlock force=True
-    """
-    holder = fanatico_lock.release(_home(), force=force)
-    if holder:
-        facts = {name: value for name, value in (("host", host), ("reason", reason)) if value}
-        took = round(time.time() - holder["since"], 1)
-        _note(holder["purpose"], "forced" if force else "finished", **facts, took=took)
-    return holder
-
-
-def broke_off(step, reason, purpose=""):
-    """
-    Give the lock of an orchestration back that ends here, and write down why. Called by the step that failed.
-
-    step
-        What it is called.
-    reason
-        Why it failed.
-    purpose
-        What the orchestration is called, where it has failed before it had the lock.
-
-    Returns the holder, or None where this process has no lock.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run fanatico.broke_off 'Bring up etcd' 'etcd2: no quorum'
-    """
-    words = fanatico_guard.plain(f"{step}: {reason}")
-    holder = fanatico_lock.release(_home(), whole=True)
-    if holder:
-        _note(holder["purpose"], "failed", reason=words, took=round(time.time() - holder["since"], 1))
-    elif purpose:
-        _note(purpose, "failed", reason=words)
-    else:
-        fanatico_lock.will_fail(_home(), words)
-    return holder
-
-
-def locked():
-    """
-    Return what is changing the cluster right now, ``{"purpose", "detail", "pid", "since", "jid"}``, or None.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run fanatico.locked
-    """
-    return fanatico_lock.holder(_home())
 
 
 def freeze(reason, duration="2h"):
@@ -260,7 +132,7 @@ def freeze(reason, duration="2h"):
     except fanatico_duration.NoDuration as exc:
         raise SaltInvocationError(f"duration: {exc}") from exc
     _change(fanatico_guard.frozen, time.time(), seconds, str(reason), afresh=True)
-    _note("freeze", "frozen", reason=str(reason), seconds=seconds)
+    fanatico_record.note(__opts__, "freeze", "frozen", reason=str(reason), seconds=seconds)
     until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
     return f"Nothing is healed until {until}; `salt-run fanatico.unfreeze` ends that earlier."
 
@@ -278,16 +150,25 @@ def unfreeze():
         salt-run fanatico.unfreeze
     """
     _change(fanatico_guard.thawed, afresh=True)
-    _note("freeze", "thawed")
+    fanatico_record.note(__opts__, "freeze", "thawed")
     return "Healing is on."
 
 
-def _without_a_word(left):
-    what = f"{left['purpose']} {left['detail']}" if left.get("detail") else left["purpose"]
-    return (
-        f"{what}: its process (pid {left.get('pid')}) ended without a word: killed, or the master's host went down. "
-        f"Next: look at the hosts (salt-run fanatico.status), then run it again"
-    )
+def _attempt(host, what, roles, conf, owner, begun):
+    """Look again and cure, under the lock; return ``(refusal, None)`` or ``(None, outcome)``."""
+    # What spoke for it may have changed while another healing had the lock.
+    refusal = _objection(host, what, roles, conf) or _lacking(host, what, roles)
+    if conf["only_say"] and not refusal:
+        refusal = _Refusal("only-say", "it would be cured now, were heal:only_say not set")
+    if refusal:
+        return refusal, None
+    outcome = _cure(host, what, conf, owner)
+    if outcome.get("acted") or not (outcome["running"] or outcome.get("instead")):
+        # Silence counts too: it has held the lock.
+        _change(fanatico_guard.attempted, host, what, begun, conf["window"])
+    elif outcome["running"]:
+        _change(fanatico_guard.mistaken, host, begun, conf["window"])
+    return None, outcome
 
 
 def _objection(host, what, roles, conf):
@@ -360,7 +241,7 @@ def _cure(host, what, conf, owner):
     runner = fanatico_faults.runner(what)
     if runner:
         return __salt__[runner](host, timeout)
-    home = _home()
+    home = fanatico_record.home(__opts__)
     if what == "bare":
         # It does not know how to look yet.
         fanatico_sweep.ask(__opts__, [host], "saltutil.sync_all", timeout=_SYNC)
@@ -399,7 +280,7 @@ def _refuse_all(facts, fault, conf, begun):
     text = f"{fault}. Nothing is healed until a person says so. Next: salt-run fanatico.unfreeze"
     refusal = _Refusal("memory-damaged", text)
     since = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(begun - conf["window"]))
-    known = fanatico_history.newest(_history(), 20)
+    known = fanatico_history.newest(fanatico_record.history(__opts__), 20)
     if any(entry.get("code") == refusal.code and entry["time"] > since for entry in known):
         return _quietly(facts, refusal)
     return _decide("refused", facts, refusal.text, begun, code=refusal.code)
@@ -411,23 +292,9 @@ def _quietly(facts, refusal):
 
 
 def _decide(decision, facts, reason, begun, **code):
-    return _note("heal", decision, **facts, **code, reason=reason, took=round(time.time() - begun, 2))
-
-
-def _note(kind, decision, **facts):
-    """Write a decision to the history and say it on the event bus as ``fanatico/<kind>/<decision>``."""
-    entry = fanatico_history.append(_history(), kind, decision, **facts)
-    with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
-        bus.fire_event(entry, f"fanatico/{kind}/{decision}")
-    return entry
-
-
-def _home():
-    return __opts__.get("fanatico_home", "/var/lib/fanatico")
-
-
-def _history():
-    return __opts__.get("fanatico_history", "/var/log/fanatico/history.jsonl")
+    return fanatico_record.note(
+        __opts__, "heal", decision, **facts, **code, reason=reason, took=round(time.time() - begun, 2)
+    )
 
 
 def _jid():
@@ -435,7 +302,7 @@ def _jid():
 
 
 def _file():
-    return Path(_home(), "guard.json")
+    return Path(fanatico_record.home(__opts__), "guard.json")
 
 
 def _state():

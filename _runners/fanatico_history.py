@@ -4,6 +4,7 @@ What was healed, refused, deployed and frozen, read back.
 
 import fanatico_history
 import fanatico_master
+import fanatico_record
 
 __virtualname__ = "fanatico"
 
@@ -32,7 +33,7 @@ def history(limit=20, host=None):
         salt-run fanatico.history
         salt-run fanatico.history limit=5 host=db1 --out=json
     """
-    path = __opts__.get("fanatico_history", "/var/log/fanatico/history.jsonl")
+    path = fanatico_record.history(__opts__)
     entries = fanatico_history.newest(path, int(limit), host)
     if __opts__.get("output") in ("json", "yaml", "raw", "pprint"):
         return entries

@@ -11,6 +11,7 @@ import fanatico_file
 import fanatico_guard
 import fanatico_master
 import fanatico_plan
+import fanatico_record
 import fanatico_sweep
 
 log = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ def _treat(node, what, why):
 
 def _deployed():
     """Tell whether anything was ever deployed or healed here: there is a history, or an older one."""
-    path = Path(__opts__.get("fanatico_history", "/var/log/fanatico/history.jsonl"))
+    path = Path(fanatico_record.history(__opts__))
     return any(one.stat().st_size for one in path.parent.glob(f"{path.name}*"))
 
 
@@ -190,7 +191,7 @@ def _stalled(plan, timeout):
 
 
 def _home():
-    return Path(__opts__.get("fanatico_home", "/var/lib/fanatico"))
+    return Path(fanatico_record.home(__opts__))
 
 
 def _file():

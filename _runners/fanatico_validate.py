@@ -127,7 +127,9 @@ def _together(pillars):
     (_pillar/fanatico_withheld.py): of each key the fullest counts.
     """
     keys = dict.fromkeys(key for pillar in pillars.values() for key in pillar)
-    return {key: max((pillar[key] for pillar in pillars.values() if key in pillar), key=_size) for key in keys}
+    return {
+        key: max((pillar[key] for pillar in pillars.values() if key in pillar), key=_size) for key in keys
+    }
 
 
 def _size(value):

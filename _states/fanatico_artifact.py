@@ -45,6 +45,7 @@ def installed(name, source, sha256, program, strip=0, archive=True):
             if copy != source:
                 os.remove(copy)
         _turn(current, release)
+        _make_sure(current, release)
     except (SaltException, OSError) as exc:
         stays = f"; {Path(old).name} stays in use" if old else ""
         return {**ret, "result": False, "changes": {}, "comment": f"{__opts__['id']}: {exc}{stays}"}
@@ -100,6 +101,13 @@ def _turn(current, release):
     new.unlink(missing_ok=True)
     new.symlink_to(release)
     new.replace(current)
+
+
+def _make_sure(current, release):
+    """Raise where ``current`` is not the release after all."""
+    found = os.readlink(current)
+    if found != str(release):
+        raise CommandExecutionError(f"{current} was turned to {release} and leads to {found}")
 
 
 def _forget(releases, keep):

@@ -4,11 +4,8 @@ HAProxy with the certificates and authorities that are on disk, without a reload
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_state
 import fanatico_wait
-
-
-def _answer(name, result, comment, changes=None):
-    return {"name": name, "result": result, "comment": comment, "changes": changes or {}}
 
 
 def certified(name, timeout=10):
@@ -23,7 +20,9 @@ def certified(name, timeout=10):
         Seconds to wait for a reload to bring them.
     """
     if not __salt__["service.status"](name):
-        return _answer(name, True, f"{name} does not run: it reads its certificates when it starts")
+        return fanatico_state.answer(
+            name, True, f"{name} does not run: it reads its certificates when it starts"
+        )
     try:
         stale = _stale(name)
         missing = [path for path, one in stale.items() if one["disk"] is None]
@@ -34,16 +33,16 @@ def certified(name, timeout=10):
         }
         if __opts__["test"] or not stale:
             comment = f"{len(stale)} are others than on disk" if stale else "it uses them as they are on disk"
-            return _answer(name, None if stale else True, comment, changes)
+            return fanatico_state.answer(name, None if stale else True, comment, changes)
         return _take_up(name, timeout, changes)
     except CommandExecutionError as exc:
-        return _answer(name, False, str(exc))
+        return fanatico_state.answer(name, False, str(exc))
 
 
 def _take_up(name, timeout, changes):
     failed = {path: why for path, why in __salt__["fanatico_haproxy.take_up"](unit=name).items() if why}
     if not failed and not _stale(name):
-        return _answer(name, True, "taken up without a reload", changes)
+        return fanatico_state.answer(name, True, "taken up without a reload", changes)
     why = (
         "; ".join(f"{path}: {reason}" for path, reason in failed.items()) or "it did not use them afterwards"
     )
@@ -55,7 +54,7 @@ def _take_up(name, timeout, changes):
             f"{name} does not take up {', '.join(_stale(name))}, by a reload neither ({why})",
             f"journalctl -u {name} -n 50",
         )
-    return _answer(name, True, f"taken up by a reload ({why})", changes)
+    return fanatico_state.answer(name, True, f"taken up by a reload ({why})", changes)
 
 
 def _stale(unit):
@@ -68,4 +67,4 @@ def _stale(unit):
 
 
 def _fail(name, what, step):
-    return _answer(name, False, f"{__opts__['id']}: {what}. Next: {step}")
+    return fanatico_state.answer(name, False, f"{__opts__['id']}: {what}. Next: {step}")

@@ -2,6 +2,8 @@
 What the daemons of a role were started with stands beside them, so that nothing changes it in passing.
 """
 
+import fanatico_state
+
 
 def kept(name):
     """
@@ -10,20 +12,20 @@ def kept(name):
     name
         The role.
     """
-    wanted, before = (
-        __salt__["fanatico_identity.wanted"](name),
-        __salt__["fanatico_identity.kept"]().get(name),
-    )
-    answer = {"name": name, "result": True, "comment": f"what {name} runs with is known", "changes": {}}
+    wanted, before = __salt__["fanatico_identity.wanted"](name), _kept(name)
+    known = f"what {name} runs with is known"
     if before == wanted:
-        return answer
+        return fanatico_state.answer(name, True, known)
     changes = {name: {"old": before, "new": wanted}}
     if __opts__["test"]:
-        return {
-            **answer,
-            "result": None,
-            "comment": f"what {name} runs with would be written down",
-            "changes": changes,
-        }
+        return fanatico_state.answer(name, None, f"what {name} runs with would be written down", changes)
     __salt__["fanatico_identity.keep"](name)
-    return {**answer, "changes": changes}
+    now = _kept(name)
+    if now != wanted:
+        left = fanatico_state.shortfall({name: {"old": now, "new": wanted}})
+        return fanatico_state.answer(name, False, f"{__opts__['id']}: it was not written down: {left}")
+    return fanatico_state.answer(name, True, known, changes)
+
+
+def _kept(name):
+    return __salt__["fanatico_identity.kept"]().get(name)

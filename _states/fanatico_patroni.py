@@ -10,6 +10,7 @@ from salt.exceptions import CommandExecutionError
 import fanatico_diff
 import fanatico_patroni_plan
 import fanatico_plan
+import fanatico_state
 import fanatico_timing
 import fanatico_validate
 import fanatico_wait
@@ -30,10 +31,6 @@ def _get(path, default=None):
 
 def _me():
     return __opts__["id"]
-
-
-def _answer(name, result, comment, changes=None):
-    return {"name": name, "result": result, "comment": comment, "changes": changes or {}}
 
 
 def _try(function, *args, **kwargs):
@@ -66,24 +63,26 @@ def accepted(name, data_dir, bin_dir, timeout=30):
     missing = [ROLES[role] for role, value in wanted.items() if not value]
     if missing:
         names = ", ".join(missing)
-        return _answer(
+        return fanatico_state.answer(
             name, False, f"{_me()} has no {names} in its pillar. Next: salt-run fanatico.secrets_init"
         )
     known = _broken_pair()
     if known:
-        return _answer(
+        return fanatico_state.answer(
             name, False, f"{_me()}: {known}. Next: pin the version of one under etcd or patroni in the pillar"
         )
     state = (_try("fanatico_patroni.status") or {}).get("state")
     if state in ("running", "streaming", "in archive recovery") and _in_use() == wanted:
-        return _answer(name, True, f"{_me()} is a member")
+        return fanatico_state.answer(name, True, f"{_me()} is a member")
     try:
         leader = _kin(name, data_dir, bin_dir, 0 if __opts__["test"] else timeout)
         if leader:
             _log_in(leader)
     except CommandExecutionError as exc:
-        return _answer(name, False, str(exc))
-    return _answer(name, True, f"{leader or 'nobody'} leads, and nothing speaks against {_me()}")
+        return fanatico_state.answer(name, False, str(exc))
+    return fanatico_state.answer(
+        name, True, f"{leader or 'nobody'} leads, and nothing speaks against {_me()}"
+    )
 
 
 def _broken_pair():
@@ -162,12 +161,12 @@ def watchdog_usable(name):
     """
     why = __salt__["fanatico_patroni.watchdog"](name)["why"]
     if not why:
-        return _answer(name, True, "Patroni can arm it")
+        return fanatico_state.answer(name, True, "Patroni can arm it")
     comment = (
         f"{_me()}: patroni:watchdog is required, and {why}. patroni.yml was left as it is. Next: name the driver in "
         "patroni:watchdog_module (softdog where the hardware has none), or set patroni:watchdog to automatic"
     )
-    return _answer(name, False, comment)
+    return fanatico_state.answer(name, False, comment)
 
 
 # --- the settings in etcd
@@ -189,21 +188,25 @@ def settings_present(name, settings, timeout=30):
     try:
         leader = _leader(0 if __opts__["test"] else timeout)
         if leader != _me():
-            return _answer(name, True, f"{leader} leads and keeps the settings")
+            return fanatico_state.answer(name, True, f"{leader} leads and keeps the settings")
         changes, patch = fanatico_diff.patroni(settings, __salt__["fanatico_patroni.config"]())
         if not changes:
-            return _answer(name, True, "the settings in etcd are as wanted")
+            return fanatico_state.answer(name, True, "the settings in etcd are as wanted")
         if __opts__["test"]:
-            return _answer(name, None, "the settings in etcd would be changed", changes)
+            return fanatico_state.answer(name, None, "the settings in etcd would be changed", changes)
         before = _members()
         # Its answer is what was written; a question right after would be answered from the last loop's memory.
         left, _ = fanatico_diff.patroni(settings, __salt__["fanatico_patroni.patch_config"](patch))
         if left:
             taken = {key: one for key, one in changes.items() if key not in left}
-            return _answer(name, False, f"{_me()}: Patroni did not take {', '.join(left)}", taken)
-        return _answer(name, True, f"the settings in etcd were changed. {_restarts(before)}", changes)
+            return fanatico_state.answer(
+                name, False, f"{_me()}: Patroni did not take {', '.join(left)}", taken
+            )
+        return fanatico_state.answer(
+            name, True, f"the settings in etcd were changed. {_restarts(before)}", changes
+        )
     except CommandExecutionError as exc:
-        return _answer(name, False, str(exc))
+        return fanatico_state.answer(name, False, str(exc))
 
 
 def _leader(timeout):

@@ -11,6 +11,7 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_plan
 import fanatico_scram
+import fanatico_state
 import fanatico_wait
 
 _ATTRIBUTES = ("superuser", "createrole", "createdb", "replication")
@@ -23,10 +24,6 @@ _ROLE = """
                  WHERE m.member = a.oid) AS member_of
     FROM pg_authid a WHERE rolname = %s
 """
-
-
-def _answer(name, result, comment, changes=None):
-    return {"name": name, "result": result, "comment": comment, "changes": changes or {}}
 
 
 def _query(sql, args=None, **options):
@@ -78,12 +75,12 @@ def startable(name, parameters, bin_dir, data_dir):
     except (OSError, KeyError, subprocess.SubprocessError) as exc:
         why = f"it could not be tried ({exc})"  # nobody knows: the cluster keeps what it has
     if not why:
-        return _answer(name, True, "PostgreSQL starts with these parameters")
+        return fanatico_state.answer(name, True, "PostgreSQL starts with these parameters")
     comment = (
         f"{__opts__['id']}: PostgreSQL would not start with the pillar's parameters: {why}. Nothing was changed. "
         "Next: put postgresql:parameters right, or install on this host what they name"
     )
-    return _answer(name, False, comment)
+    return fanatico_state.answer(name, False, comment)
 
 
 def role_present(
@@ -121,14 +118,20 @@ def role_present(
     """
     password = fanatico_plan.get(__pillar__, f"secrets:{secret}")
     if not password:
-        return _answer(
+        return fanatico_state.answer(
             name, False, f"{__opts__['id']} has no {secret} in its pillar: salt-run fanatico.secrets_init"
         )
     wanted = {"login": True, **{one: bool((attributes or {}).get(one)) for one in _ATTRIBUTES}}
     if connections is not None:
         wanted["connections"] = connections
-    rest = member_of or [], functions or [], settings or {}, replace_password
-    return _on_primary(name, "role", timeout, lambda: _keep_role(name, password, wanted, *rest))
+    wanted = {
+        "attributes": wanted,
+        "password": password,
+        "member_of": member_of or [],
+        "functions": functions or [],
+        "settings": {key: str(one) for key, one in (settings or {}).items() if one is not None},
+    }
+    return _on_primary(name, "role", timeout, lambda: _keep_role(name, wanted, replace_password))
 
 
 def _on_primary(name, kind, timeout, keep):
@@ -136,52 +139,133 @@ def _on_primary(name, kind, timeout, keep):
     try:
         elsewhere = _elsewhere(timeout)
         if elsewhere:
-            return _answer(name, True, f"{elsewhere} is the primary and keeps the {kind} {name}")
+            return fanatico_state.answer(
+                name, True, f"{elsewhere} is the primary and keeps the {kind} {name}"
+            )
         return keep()
     except CommandExecutionError as exc:
-        return _answer(name, False, str(exc))
+        return fanatico_state.answer(name, False, str(exc))
 
 
-def _keep_role(name, password, wanted, member_of, functions, settings, replace_password):
+def _keep_role(name, wanted, replace_password):
+    role = _role(name, wanted)
+    verifier = role["verifier"]
+    if verifier and not replace_password and not fanatico_scram.matches(wanted["password"], verifier):
+        return fanatico_state.answer(name, False, _other_password(name))
+    changes = _differences(role, wanted)
+    if not changes:
+        return fanatico_state.answer(name, True, f"the role {name} is right")
+    if __opts__["test"]:
+        return fanatico_state.answer(name, None, f"the role {name} would be changed", changes)
+    done = f"the role {name} was {'changed' if role['there'] else 'made'}"
+    return _change(
+        name,
+        changes,
+        lambda: _write_role(name, role, wanted, changes),
+        lambda: _differences(_role(name, wanted), wanted),
+        done,
+    )
+
+
+def _role(name, wanted):
+    """Return the role as it is; where it is not ``there``, as it would be without anything."""
     found = _query(_ROLE, [name])
     role = found[0] if found else {"member_of": [], "verifier": None}
-    known = bool(role["verifier"]) and fanatico_scram.matches(password, role["verifier"])
-    if role["verifier"] and not known and not replace_password:
-        return _answer(name, False, _other_password(name))
-    changes = {
-        key: {"old": role.get(key), "new": value} for key, value in wanted.items() if role.get(key) != value
+    return {
+        **role,
+        "there": bool(found),
+        "settings": dict(one.split("=", 1) for one in role.get("settings") or []),
+        "denied": [one for one in wanted["functions"] if not (found and _may_execute(name, one))],
     }
-    if not known:
-        changes["password"] = "set" if not role["verifier"] else "replaced"
-    missing = [one for one in member_of if one not in role["member_of"]]
+
+
+def _differences(role, wanted):
+    """Return what there is to change about a role; of the password only whether, since this is shown."""
+    changes = {
+        key: {"old": role.get(key), "new": value}
+        for key, value in wanted["attributes"].items()
+        if role.get(key) != value
+    }
+    verifier = role["verifier"]
+    if not (verifier and fanatico_scram.matches(wanted["password"], verifier)):
+        changes["password"] = "replaced" if verifier else "set"
+    missing = [one for one in wanted["member_of"] if one not in role["member_of"]]
     if missing:
         changes["member_of"] = {"old": role["member_of"], "new": sorted({*role["member_of"], *missing})}
-    denied = [one for one in functions if not (found and _may_execute(name, one))]
-    if denied:
-        changes["functions"] = {"old": None, "new": denied}
-    held = dict(one.split("=", 1) for one in role.get("settings") or [])
-    other = {key: str(one) for key, one in settings.items() if one is not None and held.get(key) != str(one)}
+    if role["denied"]:
+        changes["functions"] = {"old": None, "new": role["denied"]}
+    held = role["settings"]
+    other = {key: one for key, one in wanted["settings"].items() if held.get(key) != one}
     if other:
         changes["settings"] = {"old": {key: held.get(key) for key in other}, "new": other}
-    if not changes:
-        return _answer(name, True, f"the role {name} is right")
-    if __opts__["test"]:
-        return _answer(name, None, f"the role {name} would be changed", changes)
-    words = " ".join(_word(one, value) for one, value in wanted.items())
+    return changes
+
+
+def _write_role(name, role, wanted, changes):
+    """Make or change the role, what matters most first."""
+    words = " ".join(_word(one, value) for one, value in wanted["attributes"].items())
     literals = {}
-    if not known:
+    if "password" in changes:
         words += " PASSWORD {verifier}"
-        literals["verifier"] = fanatico_scram.verifier(password)
-    verb = "ALTER" if found else "CREATE"
+        literals["verifier"] = fanatico_scram.verifier(wanted["password"])
+    verb = "ALTER" if role["there"] else "CREATE"
     _query(f"{verb} ROLE {{role}} WITH {words}", identifiers={"role": name}, literals=literals, logged=False)
-    for one in missing:
-        _query("GRANT {one} TO {role}", identifiers={"one": one, "role": name})
-    for one, value in other.items():
+    for one in wanted["member_of"]:
+        if one not in role["member_of"]:
+            _query("GRANT {one} TO {role}", identifiers={"one": one, "role": name})
+    for one, value in changes.get("settings", {"new": {}})["new"].items():
         sql = "ALTER ROLE {role} SET {setting} TO {value}"
         _query(sql, identifiers={"role": name, "setting": one}, literals={"value": value})
-    for one in denied:
+    for one in role["denied"]:
         _query(f"GRANT EXECUTE ON FUNCTION pg_catalog.{one} TO {{role}}", identifiers={"role": name})
-    return _answer(name, True, f"the role {name} was {'changed' if found else 'made'}", changes)
+
+
+def _change(name, changes, write, look, done):
+    """
+    Write, read again, and answer: what took is in the changes, also where the rest was refused.
+
+    write
+        Changes the server; raises ``CommandExecutionError`` where that refuses.
+    look
+        Returns what there is to change, as ``changes``.
+    done
+        The comment where all of it took.
+    """
+    why = ""
+    try:
+        write()
+    except CommandExecutionError as exc:
+        why = str(exc)
+    try:
+        left = look()
+    except CommandExecutionError as exc:
+        comment = f"{why}; " if why else ""
+        return fanatico_state.answer(name, False, f"{comment}what is there now could not be read: {exc}")
+    if left and not why:
+        why = (
+            f"{__opts__['id']}: PostgreSQL took the change of {name}, and it is not there: "
+            f"{fanatico_state.shortfall(left)}. Next: salt {__opts__['id']} fanatico_postgres.status"
+        )
+    if why:
+        return fanatico_state.answer(name, False, why, _taken(changes, left))
+    return fanatico_state.answer(name, True, done, changes)
+
+
+def _taken(changes, left):
+    """Return the changes that are made, and of several memberships, functions or settings those that are."""
+    made = fanatico_state.taken(changes, left)
+    for key in changes.keys() & left.keys() & {"member_of", "functions", "settings", "connect"}:
+        old, new = changes[key]["old"], changes[key]["new"]
+        if key == "settings":
+            part = {one: value for one, value in new.items() if one not in left[key]["new"]}
+            old = {one: old[one] for one in part}
+        elif key == "member_of":
+            part = left[key]["old"] if left[key]["old"] != old else []
+        else:
+            part = [one for one in new if one not in left[key]["new"]]
+        if part:
+            made[key] = {"old": old, "new": part}
+    return made
 
 
 def _word(attribute, value):
@@ -222,20 +306,31 @@ def database_present(name, owner, timeout=30):
 
 
 def _keep_database(name, owner):
-    found = _query("SELECT pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = %s", [name])
-    old = found[0]["owner"] if found else None
-    if old == owner:
-        return _answer(name, True, f"the database {name} belongs to {owner}")
-    changes = {"owner": {"old": old, "new": owner}}
+    old = _owner(name)
+    changes = _other_owner(old, owner)
+    if not changes:
+        return fanatico_state.answer(name, True, f"the database {name} belongs to {owner}")
     if __opts__["test"]:
-        return _answer(
-            name, None, f"the database {name} would be {'given away' if found else 'made'}", changes
-        )
-    sql = (
-        "ALTER DATABASE {database} OWNER TO {owner}" if found else "CREATE DATABASE {database} OWNER {owner}"
+        comment = f"the database {name} would be {'given away' if old else 'made'}"
+        return fanatico_state.answer(name, None, comment, changes)
+    verb = "ALTER DATABASE {database} OWNER TO" if old else "CREATE DATABASE {database} OWNER"
+    names = {"database": name, "owner": owner}
+    return _change(
+        name,
+        changes,
+        lambda: _query(f"{verb} {{owner}}", identifiers=names, timeout=30),
+        lambda: _other_owner(_owner(name), owner),
+        f"the database {name} belongs to {owner} now",
     )
-    _query(sql, identifiers={"database": name, "owner": owner}, timeout=30)
-    return _answer(name, True, f"the database {name} belongs to {owner} now", changes)
+
+
+def _owner(name):
+    found = _query("SELECT pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = %s", [name])
+    return found[0]["owner"] if found else None
+
+
+def _other_owner(old, owner):
+    return {} if old == owner else {"owner": {"old": old, "new": owner}}
 
 
 def database_closed(name, roles=(), timeout=30):
@@ -253,19 +348,38 @@ def database_closed(name, roles=(), timeout=30):
 
 
 def _close_database(name, roles):
-    lacking = [one for one in roles if not _granted(name, one)]
-    public = _granted(name, None)
-    if not public and not lacking:
-        return _answer(name, True, f"the database {name} is closed")
-    changes = {"connect": {"old": ["public"] if public else [], "new": list(roles)}}
+    changes = _open_to_others(name, roles)
+    if not changes:
+        return fanatico_state.answer(name, True, f"the database {name} is closed")
     if __opts__["test"]:
-        return _answer(name, None, f"the database {name} would be closed", changes)
+        return fanatico_state.answer(name, None, f"the database {name} would be closed", changes)
+    return _change(
+        name,
+        changes,
+        lambda: _close(name, changes),
+        lambda: _open_to_others(name, roles),
+        f"the database {name} is closed now",
+    )
+
+
+def _open_to_others(name, roles):
+    """Return what there is to change until these roles, and not everybody, may connect."""
+    changes = {}
+    lacking = [one for one in roles if not _granted(name, one)]
+    if lacking:
+        changes["connect"] = {"old": None, "new": lacking}
+    if _granted(name, None):
+        changes["public"] = {"old": "connect", "new": None}
+    return changes
+
+
+def _close(name, changes):
     # Those that may first: nobody of them is kept out in between.
-    for one in lacking:
-        _query("GRANT CONNECT ON DATABASE {database} TO {role}", identifiers={"database": name, "role": one})
-    if public:
+    for one in changes.get("connect", {"new": []})["new"]:
+        names = {"database": name, "role": one}
+        _query("GRANT CONNECT ON DATABASE {database} TO {role}", identifiers=names)
+    if "public" in changes:
         _query("REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC", identifiers={"database": name})
-    return _answer(name, True, f"the database {name} is closed now", changes)
 
 
 def _granted(database, role):

@@ -5,10 +5,13 @@ What an etcd node is to do about its membership, decided from what is seen. No I
 URLs there.
 """
 
-import base64
 import hashlib
 import json
 from typing import Any
+
+CONFIGURATION = "/etc/etcd/etcd.conf.yml"
+# Where a start that founds the cluster or joins it has its configuration; gone with the next boot.
+FIRST_START = "/run/fanatico-etcd"
 
 # Signs in etcd's log, what they mean, and what to do.
 _SIGNS = (
@@ -116,6 +119,34 @@ def _alone(me, plan, bootstrap):
 
 def _answer(action, why):
     return {"action": action, "why": why}
+
+
+def by_name(listed, peer_urls):
+    """
+    Return a member list by node, as ``live``: a member that was added and has not started goes by its node in the plan.
+
+    listed
+        ``[{"id", "name", "peer_urls", ...}, ...]``; what else an entry has is kept.
+    peer_urls
+        ``{node: URL}`` of the plan.
+    """
+    planned = {url: node for node, url in peer_urls.items()}
+    found = {}
+    for one in listed:
+        urls = one["peer_urls"]
+        name = one["name"] or next((planned[url] for url in urls if url in planned), ",".join(urls))
+        rest = {key: value for key, value in one.items() if key != "name"}
+        found[name] = {**rest, "started": bool(one["name"])}
+    return found
+
+
+def leader_of(statuses):
+    """Return the node that a member of the same term, and the newest one, calls leader; None where they disagree."""
+    answers = {name: one for name, one in statuses.items() if "error" not in one}
+    ids = {one["member_id"]: name for name, one in answers.items()}
+    newest = max((one["term"] for one in answers.values()), default=0)
+    leaders = {one["leader_id"] for one in answers.values() if one["term"] == newest} - {"0"}
+    return ids.get(leaders.pop()) if len(leaders) == 1 else None
 
 
 def leaving(plan, members):
@@ -252,118 +283,6 @@ def damaged(journal):
     """Return the line in which etcd says that its data cannot be read, or an empty string."""
     lines = [line for line in journal.splitlines() if any(sign in line for sign in _DAMAGED)]
     return lines[-1][-300:] if lines else ""
-
-
-# Users of etcd, and whether each has a password. `health` is who shows its certificate (_utils/fanatico_pki.py): it may read
-# the one key that `etcdctl endpoint health` asks for, and that nobody writes.
-USERS = {"root": True, "patroni": True, "health": False}
-
-
-def _grants(scope):
-    """Return {role: [type, first key, key after the last or ""]}; root may do everything, by its name alone."""
-    start = f"/service/{scope}/"
-    return {
-        "patroni": ["READWRITE", start, start[:-1] + chr(ord(start[-1]) + 1)],
-        "health": ["READ", "health", ""],
-    }
-
-
-def strangers(seen, kept=()):
-    """
-    Return ``(users, roles)`` that etcd has and that nobody here made: names, sorted.
-
-    seen
-        As ``fanatico_etcd.access`` returns it; of ``roles`` only the names are looked at.
-    kept
-        Users that a person has made on purpose (pillar ``etcd:users``); the roles they hold are kept with them.
-    """
-    ours = {*USERS, *kept}
-    held = {role for user in kept for role in seen["users"].get(user, ())}
-    users = sorted(user for user in seen["users"] if user not in ours)
-    return users, sorted(role for role in seen["roles"] if role not in {*USERS, *held})
-
-
-def named(names):
-    """Return names that somebody else has chosen as text for people: printable, and not too long."""
-    shown = ["".join(c if c.isprintable() else "?" for c in name[:64]) for name in list(names)[:10]]
-    return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
-_REMOVE_USER, _REMOVE_ROLE = "/v3/auth/user/delete", "/v3/auth/role/delete"
-REMOVALS = (_REMOVE_USER, _REMOVE_ROLE)  # steps by which somebody loses access
-
-
-def access_steps(seen, scope, admitted, renewing=False, kept=()):
-    """
-    Return what is left to do until etcd lets in its users alone, as ``[(what, gateway path, payload), ...]``, in order.
-
-    seen
-        As ``fanatico_etcd.access`` returns it.
-    scope
-        The name of Patroni's cluster; its user may touch the keys under ``/service/<scope>/`` and no other.
-    admitted
-        ``{user: bool}``: who is let in with the password in the pillar; left out where that cannot be asked yet.
-    renewing
-        Whether the key of etcd's tokens is being replaced, so that Patroni logs in again in any case.
-    kept
-        As in ``strangers``.
-
-    A payload without its ``password`` is completed by whoever knows it. A cluster whose users are in force gets the user
-    ``health``, and loses strangers, only while ``renewing``: with every change here etcd refuses the tokens it gave out before,
-    and Patroni 4.0 asks for another one only when its own has ended, after five minutes. Until then no standby could take over.
-    """
-    users = [
-        user
-        for user in USERS
-        if user != "health" or renewing or not seen["enforced"] or user in seen["users"]
-    ]
-    strange_users, strange_roles = strangers(seen, kept) if renewing or not seen["enforced"] else ([], [])
-    steps: list[tuple[str, str, dict]] = [
-        *((f"user {named([user])} is removed", _REMOVE_USER, {"name": user}) for user in strange_users),
-        *((f"role {named([role])} is removed", _REMOVE_ROLE, {"role": role}) for role in strange_roles),
-    ]
-    for user in users:
-        if user not in seen["users"]:
-            options = {} if USERS[user] else {"options": {"no_password": True}}
-            steps.append((f"user {user} is made", "/v3/auth/user/add", {"name": user, **options}))
-        elif admitted.get(user) is False:
-            steps.append(
-                (f"user {user} gets the password in the pillar", "/v3/auth/user/changepw", {"name": user})
-            )
-    for role, grant in _grants(scope).items():
-        if role in users:
-            steps += _role_steps(role, grant, seen["roles"])
-    for user in users:
-        if user not in seen["users"].get(user, []):
-            steps.append((f"user {user} gets its role", "/v3/auth/user/grant", {"user": user, "role": user}))
-    steps += [
-        (f"user {user} loses the role {named([role])}", "/v3/auth/user/revoke", {"name": user, "role": role})
-        for user in users
-        for role in sorted(seen["users"].get(user, []))
-        if role != user and role not in strange_roles
-    ]
-    if not seen["enforced"]:
-        steps.append(("users come into force", "/v3/auth/enable", {}))
-    return steps
-
-
-def _role_steps(role, grant, roles):
-    """Return the steps until a role may do what ``grant`` says and nothing else."""
-    steps = [] if role in roles else [(f"role {role} is made", "/v3/auth/role/add", {"name": role})]
-    held = roles.get(role, [])
-    for kind, key, end in held:
-        if [kind, key, end] != grant:
-            revoked = {"role": role, "key": _base64(key), "range_end": _base64(end)}
-            steps.append((f"role {role} loses {named([key])}", "/v3/auth/role/revoke", revoked))
-    if grant not in held:
-        permission = {"permType": grant[0], "key": _base64(grant[1]), "range_end": _base64(grant[2])}
-        given = {"name": role, "perm": permission}
-        steps.append((f"role {role} gets {grant[1]}", "/v3/auth/role/grant", given))
-    return steps
-
-
-def _base64(text):
-    return base64.b64encode(text.encode()).decode()
 
 
 def stand_apart(plan, leader, primary, statuses):

@@ -88,6 +88,26 @@ def fetch(method, url, payload=None, auth=None, timeout=1.0, tls=None, headers=N
     return body
 
 
+def first(places, ask):
+    """
+    Return ``(name, ask(place))`` of the first place that answers.
+
+    places
+        ``{name: place}``, in the order to ask them.
+    ask
+        Called with a place; what it raises as ``CommandExecutionError`` sends the question to the next.
+
+    Raises ``CommandExecutionError`` with what each said where none answers.
+    """
+    failures = []
+    for name, place in places.items():
+        try:
+            return name, ask(place)
+        except CommandExecutionError as exc:
+            failures.append(f"{name}: {exc}")
+    raise CommandExecutionError("; ".join(failures))
+
+
 def reason(exc, timeout):
     """Return in a few words why a request had no answer: requests' own messages are nested three deep."""
     if isinstance(exc, requests.Timeout):

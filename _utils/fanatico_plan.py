@@ -58,6 +58,12 @@ def get(data, path, default=None):
     return data
 
 
+def present(data, path, default=None):
+    """Return what ``get`` does, and ``default`` also where there is nothing (``null``) at the path."""
+    value = get(data, path)
+    return default if value is None else value
+
+
 _ABSENT = object()
 
 

@@ -1,54 +1,23 @@
 """
 What is wrong with a pillar, all of it at once.
 
-Structure is checked against ``pillar/schema.json``, meaning in Python. A fault is one line: the pillar path, what
+Structure is checked against ``pillar/schema.json``, meaning in Python
+(`fanatico_schema`, `fanatico_postgres_limits`). A fault is one line: the pillar path, what
 is wrong, what would be right. Of secrets only the names are looked at here, the rest in ``fanatico_secrets``.
 """
 
-import copy
-import difflib
 import ipaddress
 import itertools
 from typing import Any
 
 import fanatico_capacity
 import fanatico_plan
+import fanatico_postgres_limits
+import fanatico_schema
 import fanatico_version
 
-_PARAMETERS_ELSEWHERE = {
-    "port": "the port is plan:ports:postgres",
-    "listen_addresses": "PostgreSQL listens on the address in plan:nodes",
-    "cluster_name": "Patroni sets it",
-    "data_directory": "the place is postgresql:data_dir",
-    "hba_file": "the rules come from the plan's networks",
-    "hot_standby": "Patroni keeps it on",
-    "primary_conninfo": "Patroni sets it",
-    "synchronous_standby_names": "Patroni sets it, see patroni:dynamic:synchronous_mode",
-}
-# PostgreSQL's own, where the pillar leaves a parameter to it.
-_LIMITS = {
-    "max_connections": 100,
-    "superuser_reserved_connections": 3,
-    "reserved_connections": 0,
-    "max_wal_senders": 10,
-    "max_replication_slots": 10,
-}
-# Beside the reserved connections, for roles of the cluster's own: canaries of the database hosts, a proof, a drill, people.
-_OWN_CONNECTIONS = 14
 _EDGE_FILES = 262144  # LimitNOFILE of haproxy-edge.service
-_OWN_DATABASES = ("fanatico_proof", "postgres", "template0", "template1")
-_NO = ("off", "false", "no", "0")
-_PARAMETERS_THAT_LOSE_WRITES = {"fsync": _NO, "full_page_writes": _NO, "synchronous_commit": (*_NO, "local")}
 _WATCHDOG_MARGIN = 5  # seconds by which the watchdog bites before the lease ends (Patroni's own default)
-
-_TYPES = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-}
 
 
 def faults(pillar, schema):
@@ -60,148 +29,17 @@ def faults(pillar, schema):
     schema
         The JSON Schema of it.
     """
-    malformed = list(_structural(pillar, schema))
+    malformed = list(fanatico_schema.faults(pillar, schema))
     wrong = [path for path, _ in malformed]
-    sound = _without(pillar, wrong)
+    sound = fanatico_schema.without(pillar, wrong)
     found = [(path, text) for check in _CHECKS for path, text in check(sound) if path not in wrong]
     return [f"{':'.join(map(str, path))}: {text}" for path, text in malformed + found]
-
-
-# structure
-
-
-def _structural(pillar, schema):
-    import jsonschema  # a tenth of a second, and minions never need it
-
-    formats = jsonschema.FormatChecker(["ipv4"])
-    formats.checks("ipv4-network", raises=ValueError)(_is_network)
-    validator = jsonschema.Draft202012Validator(schema, format_checker=formats)
-    for error in validator.iter_errors(pillar):
-        path = list(error.absolute_path)
-        if path[:1] == ["secrets"] and path[1:]:
-            continue  # fanatico_secrets.faults says it without the value
-        yield from _explain(error, path, schema)
-
-
-def _is_network(value):
-    return not isinstance(value, str) or bool(ipaddress.IPv4Network(value))
-
-
-def _explain(error, path, schema):
-    right = _description(schema, path)
-    if error.validator == "required":
-        for name in error.validator_value:
-            if name not in error.instance:
-                yield [*path, name], f"missing; {_description(schema, [*path, name])}"
-    elif error.validator == "additionalProperties":
-        known = error.schema.get("properties", {})
-        for name in error.instance:
-            if name not in known:
-                yield [*path, name], f"unknown; {_nearest(name, known, path, schema)}"
-    elif "propertyNames" in error.absolute_schema_path:
-        # Here the instance is the key itself, and the path that of the mapping it is in.
-        yield [*path, error.instance], _sentence("not a valid name", error.schema.get("description"))
-    elif error.validator == "enum":
-        near = difflib.get_close_matches(str(error.instance), [str(x) for x in error.validator_value], 1)
-        wrong = f"{_shown(error.instance)} is not known"
-        yield path, f"{wrong}; did you mean {near[0]}?" if near else _sentence(wrong, right)
-    elif error.validator == "type":
-        types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-        wanted = " or ".join(_TYPES[name] for name in types if name != "null")
-        yield path, _sentence(f"{_shown(error.instance)} is not {wanted}", right)
-    elif error.validator == "uniqueItems":
-        yield path, "the same entry stands there twice; once is enough"
-    elif error.validator in ("minItems", "minProperties", "minLength"):
-        yield path, _sentence("empty", right)
-    else:
-        wrong = {"minimum": "too small", "maximum": "too large"}.get(error.validator, "not valid")
-        yield path, _sentence(f"{_shown(error.instance)} is {wrong}", right)
-
-
-def _sentence(wrong, right):
-    return f"{wrong}; should be {right}" if right else wrong
-
-
-def _shown(value):
-    text = "nothing" if value is None else "a mapping" if isinstance(value, dict) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _at(schema, path):
-    """Return the sub-schema for a pillar path, its ``$ref`` followed and what stands beside it laid over."""
-    here = schema
-    for key in path:
-        here = _resolved(schema, here)
-        if isinstance(key, int):
-            here = here.get("items", {})
-        else:
-            here = here.get("properties", {}).get(key, here.get("additionalProperties"))
-        if not isinstance(here, dict):
-            return {}
-    return _resolved(schema, here)
-
-
-def _resolved(schema, here):
-    if "$ref" not in here:
-        return here
-    return {**schema["$defs"][here["$ref"].removeprefix("#/$defs/")], **here}
-
-
-def _description(schema, path):
-    return _at(schema, path).get("description")
-
-
-def _nearest(name, known, path, schema):
-    """Say which known key comes next to an unknown one: in the same place, else elsewhere in the pillar."""
-    near = difflib.get_close_matches(str(name), known, 1, 0.6)
-    if near:
-        return f"did you mean {near[0]}?"
-    elsewhere = [
-        ":".join(other) for other in _paths(schema, schema) if other[-1] == name and other[:-1] != path
-    ]
-    if elsewhere:
-        return f"its place is {' or '.join(elsewhere)}"
-    return f"known here: {', '.join(known) or 'nothing'}"
-
-
-def _paths(schema, here, path=()):
-    for name, below in _resolved(schema, here).get("properties", {}).items():
-        yield (*path, name)
-        yield from _paths(schema, below, (*path, name))
-
-
-def _without(pillar, paths):
-    """Return a copy without what is structurally wrong, so that the rest can still be looked at."""
-    sound = copy.deepcopy(dict(pillar))
-    for path in paths:
-        if path[:2] == ["plan", "networks"]:
-            whole = path[:2]  # with one network unknown, nothing can be said about being outside of all
-        elif path[:2] == ["plan", "nodes"]:
-            whole = path[:4]  # a list of roles with a wrong one in it is none
-        else:
-            whole = path
-        above = _reached(sound, whole[:-1])
-        if isinstance(above, dict):
-            above.pop(whole[-1], None)
-    return sound
-
-
-def _reached(data, path):
-    """Return what stands at a list of keys, None where it leads nowhere: an earlier fault may have taken it away."""
-    try:
-        for key in path:
-            data = data[key]
-    except (KeyError, IndexError, TypeError):
-        return None
-    return data
 
 
 # meaning: each check takes a pillar without structural faults, in which anything may be missing
 
 
-def _get(pillar, path, default=None):
-    value = fanatico_plan.get(pillar, path, default)
-    return default if value is None else value
+_get = fanatico_plan.present
 
 
 def _nodes(pillar, role=None):
@@ -408,81 +246,6 @@ def _timing_faults(pillar):
             yield ["plan", "timing", "haproxy", key], f"{text}; use at most {haproxy['inter_ms']}"
 
 
-def _postgresql_faults(pillar):
-    for name, value in _get(pillar, "postgresql:parameters", {}).items():
-        path = ["postgresql", "parameters", name]
-        if name in _PARAMETERS_ELSEWHERE:
-            yield path, f"has no effect here; {_PARAMETERS_ELSEWHERE[name]}"
-        elif str(value).lower() in _PARAMETERS_THAT_LOSE_WRITES.get(name, ()):
-            yield path, f"{value} would lose acknowledged writes in a crash; leave it out"
-
-
-def application_connections(pillar):
-    """
-    Return how many connections the application's role may have: what the pillar says, or what is left of max_connections.
-
-    pillar
-        With ``postgresql:application:connections`` and ``postgresql:parameters``, as far as they are there.
-    """
-    wanted = _get(pillar, "postgresql:application:connections")
-    return wanted if wanted is not None else max(1, _limits(pillar)["max_connections"] - _kept(pillar))
-
-
-def _limits(pillar):
-    """Return the numbers that PostgreSQL will start with; one that is no number counts as PostgreSQL's own."""
-    given = _get(pillar, "postgresql:parameters", {})
-    return {
-        name: int(given[name]) if str(given.get(name)).isdecimal() else own for name, own in _LIMITS.items()
-    }
-
-
-def _kept(pillar):
-    """Return the connections that are not the application's."""
-    limits = _limits(pillar)
-    return limits["superuser_reserved_connections"] + limits["reserved_connections"] + _OWN_CONNECTIONS
-
-
-def _connection_faults(pillar):
-    """Limits that cannot hold together: somebody of the cluster's own would be kept out."""
-    if _get(pillar, "postgresql") is None:
-        return
-    limits, kept, wanted = _limits(pillar), _kept(pillar), application_connections(pillar)
-    parameters, where = ["postgresql", "parameters"], ["postgresql", "application", "connections"]
-    if limits["max_connections"] <= kept:
-        text = f"{limits['max_connections']} leaves the application none: {kept} are the cluster's own roles'"
-        yield [*parameters, "max_connections"], f"{text}; use at least {kept + 1}"
-    elif wanted + kept > limits["max_connections"]:
-        text = f"{wanted} and the {kept} of the cluster's own roles are more than max_connections ({limits['max_connections']})"
-        most = limits["max_connections"] - kept
-        yield (
-            where,
-            f"{text}; use at most {most}, null for that, or raise postgresql:parameters:max_connections",
-        )
-    # A database node's own pillar knows nothing of the balancers.
-    maxconn = _get(pillar, "haproxy:maxconn", 1 << 20)
-    port = fanatico_capacity.databases(maxconn)["port"]
-    needed = wanted + _OWN_CONNECTIONS
-    if port < needed:
-        text = (
-            f"{maxconn} leaves each port of the databases {port} connections, less than the application's {wanted} "
-            f"and {_OWN_CONNECTIONS} of the cluster's own: proofs would be kept out"
-        )
-        yield (
-            ["haproxy", "maxconn"],
-            f"{text}; use at least {needed * fanatico_capacity.PORTS}, or lower {':'.join(where)}",
-        )
-    members = len(_nodes(pillar, "patroni"))
-    for name, least, why in (
-        ("max_wal_senders", members + 1, "the other members stream, and a copy takes two"),
-        ("max_replication_slots", members, "each member has one"),
-    ):
-        if limits[name] < least:
-            yield (
-                [*parameters, name],
-                f"{limits[name]} is too few for {members} members: {why}; use at least {least}",
-            )
-
-
 def _edge_faults(pillar):
     """Limits of the edge that cannot hold together: it would be ended, or a single client could have all of it."""
     needed = ("haproxy:edge:maxconn", "haproxy:edge:memory", "rpc:edge:body_limit")
@@ -511,12 +274,6 @@ def _edge_faults(pillar):
         if wanted > port:
             text = f"{wanted} {what} of one address are more than a port has for all ({port} of haproxy:edge:maxconn)"
             yield ["rpc", "edge", name], f"{text}; use at most {port}, or raise haproxy:edge:maxconn"
-
-
-def _database_faults(pillar):
-    name = _get(pillar, "postgresql:database")
-    if name in _OWN_DATABASES:
-        yield ["postgresql", "database"], f"{name} is the cluster's own; give the application another name"
 
 
 def _certificate_faults(pillar):
@@ -595,9 +352,7 @@ _CHECKS = (
     _evicted_faults,
     _port_faults,
     _timing_faults,
-    _postgresql_faults,
-    _database_faults,
-    _connection_faults,
+    *fanatico_postgres_limits.CHECKS,
     _edge_faults,
     _certificate_faults,
     _version_faults,

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 import fanatico_measure as measure
-from lab import cgroup, health, network, preflight, report, testing
+from lab import cgroup, health, lint, network, preflight, report
 from lab.errors import LabError
 from lab.machines import Lab
 
@@ -126,7 +126,7 @@ def main(arguments=None):
     options.add_argument("--name", default="default", help="which lab (default: default)")
     chosen = options.parse_args(arguments)
     preflight.check_root()
-    testing.install("wrk")
+    lint.install("wrk")
     lab = Lab(chosen.name)
     with lab.locked():
         lab.require_deployed()

@@ -182,6 +182,21 @@ def heal_one(lab, node):
         return None
 
 
+def judged(counted, took, memory, before, seen):
+    """Return ``[(what, measured, must be, well), ...]``."""
+    healed = [one for one in took if one is not None]
+    worst = max(healed, default=0.0)
+    return [
+        ("messages taken / refused", f"{counted['taken']} / {counted['refused']}", "", True),
+        ("true faults healed", f"{len(healed)} of {len(took)}", "all", len(healed) == len(took)),
+        ("p50, worst s", f"{measure.percentile(healed or [0.0], 0.5):.1f}, {worst:.1f}", f"worst {WITHIN}", worst <= WITHIN),
+        ("master's memory MiB", f"{before:.0f} -> {max(memory):.0f}", f"x {GROWS}", max(memory) <= GROWS * before),
+        ("tracebacks", str(len(seen["tracebacks"])), "0", not seen["tracebacks"]),
+        ("jobs that are not ours", str(len(seen["foreign"])), "0", not seen["foreign"]),
+        ("carried out on the master", "yes" if seen["owned"] else "nothing", "nothing", not seen["owned"]),
+    ]  # fmt: skip
+
+
 def main(arguments=None):
     """Send, break, watch; print a table and keep the raw numbers. Returns 1 where something is not as it must be."""
     options = argparse.ArgumentParser(prog="./fanatico bench hostile", description=__doc__)
@@ -218,7 +233,6 @@ def main(arguments=None):
         counted = json.loads(said[0])
         health.wait(lab)
         seen = master.end()
-    healed = [one for one in took if one is not None]
     found = {
         "messages": counted, "seconds": round(seconds, 1), "quiet": quiet, "healed": took,
         "memory MiB": {"before": round(before), "most": round(max(master.memory)), "after": round(master.memory[-1])},
@@ -226,16 +240,7 @@ def main(arguments=None):
     }  # fmt: skip
     path = RESULTS / f"hostile-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")
-    worst = max(healed, default=0.0)
-    checks = [
-        ("messages taken / refused", f"{counted['taken']} / {counted['refused']}", "", True),
-        ("true faults healed", f"{len(healed)} of {len(took)}", "all", len(healed) == len(took)),
-        ("p50, worst s", f"{measure.percentile(healed or [0.0], 0.5):.1f}, {worst:.1f}", f"worst {WITHIN}", worst <= WITHIN),
-        ("master's memory MiB", f"{before:.0f} -> {max(master.memory):.0f}", f"x {GROWS}", max(master.memory) <= GROWS * before),
-        ("tracebacks", str(len(seen["tracebacks"])), "0", not seen["tracebacks"]),
-        ("jobs that are not ours", str(len(seen["foreign"])), "0", not seen["foreign"]),
-        ("carried out on the master", "yes" if seen["owned"] else "nothing", "nothing", not seen["owned"]),
-    ]  # fmt: skip
+    checks = judged(counted, took, master.memory, before, seen)
     rows = [(name, got, wanted + ("" if well else ": missed")) for name, got, wanted, well in checks]
     print("\n".join(report.table(rows, ["what", "measured", "must be"])))
     print(f"raw numbers: {path.relative_to(RESULTS.parent.parent)}")

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import deploy, machines, snapshot
+from lab import deploy, lint, machines, snapshot
 from lab.errors import LabError
 from lab.machines import Lab
 from lab.paths import REPO
@@ -42,10 +41,10 @@ class Result:
     tests: list = field(default_factory=list)  # of _test
 
 
-def lint(extra_args, lab_name):
+def lint_layer(extra_args, lab_name):
     """Run the linters and formatters over every file git knows or would take; each counts as one test."""
     result = Result("lint")
-    for argv in lint_commands():
+    for argv in lint.commands():
         print(f"$ {' '.join(map(str, argv))[:110]}", flush=True)
         if subprocess.run(argv, cwd=REPO, check=False).returncode == 0:
             result.passed += 1
@@ -54,64 +53,12 @@ def lint(extra_args, lab_name):
     return result
 
 
-def lint_commands():
-    """Return the command lines of the lint layer.
-
-    Raises LabError when shellcheck, the only one that is not in the venv, is missing and cannot be installed.
-    """
-    states = _files("*.sls")
-    scripts = [path for path in _files() if path.is_file() and _is_shell(path)]
-    if not shutil.which("shellcheck"):
-        install("shellcheck")
-    return [
-        [BIN / "ruff", "check", "."],
-        [BIN / "ruff", "format", "--check", "."],
-        [BIN / "yamllint", "--strict", "."],
-        [BIN / "salt-lint", *states],
-        ["shellcheck", *scripts],
-    ]
-
-
 def types(extra_args, lab_name):
     """Run the type checker over what pyproject.toml names for it; it keeps what it has read in .venv/mypy."""
     result = Result("types")
     ended = subprocess.run([BIN / "mypy"], cwd=REPO, check=False)
     result.passed, result.failed = (1, 0) if ended.returncode == 0 else (0, 1)
     return result
-
-
-def _files(*patterns):
-    argv = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
-    names = subprocess.run(argv, cwd=REPO, check=True, capture_output=True, text=True).stdout.splitlines()
-    return [REPO / name for name in names if (REPO / name).exists()]
-
-
-def _is_shell(path):
-    with open(path, "rb") as file:
-        return file.readline().rstrip() in (b"#!/bin/bash", b"#!/bin/sh", b"#!/usr/bin/env bash")
-
-
-def install(package):
-    """Install a Debian package on this machine whose program has the same name.
-
-    :raises LabError: when we are not root, or it cannot be had.
-    """
-    if os.geteuid() != 0:
-        raise LabError(
-            f"{package} is not installed: run `sudo ./fanatico test`, or `apt-get install {package}`."
-        )
-    for argv in (
-        ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-qq", "-y", "--no-install-recommends", package],
-    ):
-        subprocess.run(
-            argv,
-            check=False,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        )
-    if not shutil.which(package):
-        raise LabError(f"{package} could not be installed: `apt-get install {package}` says why.")
 
 
 def pytest_layer(name, *options):
@@ -233,7 +180,7 @@ def _test(case):
 
 
 LAYERS = {
-    "lint": lint,
+    "lint": lint_layer,
     "types": types,
     "unit": pytest_layer("unit", "-n", "2"),
     # Tests of one node go to one worker, which keeps what Salt has gathered for it.

@@ -8,6 +8,7 @@ and gives back nothing.
 import salt.utils.yaml
 
 import fanatico_lock
+import fanatico_record
 
 __virtualname__ = "fanatico_orch"
 
@@ -119,7 +120,7 @@ def end(after, host="", reason=""):
 
 def _is_nested():
     """Tell whether this is a step of an orchestration: all of it runs in one process, which has the lock then."""
-    return fanatico_lock.mine(__opts__.get("fanatico_home", "/var/lib/fanatico"))
+    return fanatico_lock.mine(fanatico_record.home(__opts__))
 
 
 def _seconds(what):

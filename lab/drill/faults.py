@@ -1,8 +1,9 @@
-"""What can be broken: how, how it is undone, and what must come of it. A table; what its rows are made of is in steps.py."""
+"""What can be broken: how, how it is undone, and what must come of it. A table, whose rows steps.py and sessions.py make."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lab.drill.sessions import crowd, patient, waited
 from lab.drill.steps import (
     BIG_DISK,
     DROP_SLOT,
@@ -15,7 +16,6 @@ from lab.drill.steps import (
     busy,
     cable,
     clock,
-    crowd,
     cut,
     fast,
     filtered,
@@ -25,7 +25,6 @@ from lab.drill.steps import (
     led_by_prepared,
     lossy,
     mend,
-    patient,
     pause,
     postgres,
     power,
@@ -39,7 +38,6 @@ from lab.drill.steps import (
     switchover,
     unit,
     wait,
-    waited,
 )
 
 

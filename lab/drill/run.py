@@ -132,9 +132,8 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
 
     Raises LabError where the lab is not healthy again afterwards.
     """
-    folder.mkdir(parents=True)
     lab = scene.lab
-    pause = rng.uniform(0, loop_wait * 2)  # a lease has any age when a fault strikes
+    folder.mkdir(parents=True)
     progress(f"{scene.leader} leads, {' and '.join(scene.struck['holder'])} holds the virtual IP")
     name = f"{folder.name}-{secrets.token_hex(3)}"  # one that was broken off may have left rows behind
     written = history(lab).stat().st_size if history(lab).exists() else 0
@@ -148,7 +147,8 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
             if fault.prepare:
                 fault.prepare(scene)
             load = stack.enter_context(loading(scene, name, folder))
-            sleep_until(load.start + BEFORE + pause)
+            # A lease has any age when a fault strikes.
+            sleep_until(load.start + BEFORE + rng.uniform(0, loop_wait * 2))
             struck = time.monotonic()
             fault.strike(scene)
             progress("struck")
@@ -165,12 +165,8 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
         sleep_until(time.monotonic() + AFTER)
         load.stop()
     health.wait(lab)
-    whole = time.monotonic()
-    now_leading = leader(lab)
-    lines = load.lines()
-    answers = [answer for probe in probes for answer in probe.answers()]
-    held = [ledger(lab, node, name) for node in scene.databases]
-    figures = measure.run(lines, answers, struck, min(held, key=len), RATE)
+    whole, now_leading = time.monotonic(), leader(lab)
+    figures = measured(scene, load, probes, struck, name)
     lab.sql(now_leading, f"DELETE FROM drill_ledger WHERE run = '{name}'", "fanatico")
     return {
         "run": name,
@@ -185,6 +181,13 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
         "noted": scene.noted,
         **figures,
     }
+
+
+def measured(scene, load, probes, struck, name):
+    """Return what the client and the probes saw, and what the databases hold of it, as ``fanatico_measure.run`` judges it."""
+    answers = [answer for probe in probes for answer in probe.answers()]
+    held = [ledger(scene.lab, node, name) for node in scene.databases]
+    return measure.run(load.lines(), answers, struck, min(held, key=len), RATE)
 
 
 def journals(lab, since):

@@ -32,7 +32,13 @@ def test_an_override_that_every_node_is_given(salt_run, site):
 
 
 def test_an_unsound_pillar(salt_run, site):
-    site({"plan": {"timing": {"patroni": {"ttl": 15}}}, "haproxy": {"maxcon": 1}, "postgresql": {"version": "x"}})
+    site(
+        {
+            "plan": {"timing": {"patroni": {"ttl": 15}}},
+            "haproxy": {"maxcon": 1},
+            "postgresql": {"version": "x"},
+        }
+    )
     ret = salt_run.run("fanatico.validate")
     said = ret.stdout + ret.stderr
     assert ret.returncode == 1

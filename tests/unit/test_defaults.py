@@ -35,9 +35,10 @@ MEANT = {
     # The lab's client runs by itself, without the tree.
     ("_utils/fanatico_client.py", "postgresql:database"),
     # PostgreSQL's own, where the pillar leaves a parameter to it.
-    ("_utils/fanatico_validate.py", "postgresql:parameters:max_wal_senders"),
-    ("_utils/fanatico_validate.py", "postgresql:parameters:max_replication_slots"),
+    ("_utils/fanatico_postgres_limits.py", "postgresql:parameters:max_wal_senders"),
+    ("_utils/fanatico_postgres_limits.py", "postgresql:parameters:max_replication_slots"),
 }
+VALIDATION = ("_utils/fanatico_validate.py", "_utils/fanatico_postgres_limits.py")
 COUNTED = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Pow: operator.pow}
 
 
@@ -142,7 +143,7 @@ def test_a_component_has_one_file_of_settings_and_that_is_in_the_pillar():
 def test_no_program_has_a_default_of_its_own(path):
     text, name = path.read_text(), str(path.relative_to(REPO))
     # Validation is given pillars in which anything may be missing.
-    found = [*repeated(text), *(() if name == "_utils/fanatico_validate.py" else replaced(text))]
+    found = [*repeated(text), *(() if name in VALIDATION else replaced(text))]
     assert [one for one in found if (name, one[1]) not in MEANT] == []
 
 

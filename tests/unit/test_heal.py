@@ -8,8 +8,10 @@ import pytest
 import fanatico_history
 import fanatico_lock
 import fanatico_master
+import fanatico_record
 import fanatico_sweep
 from _runners import fanatico_heal as runner
+from _runners import fanatico_lock as locks
 from tests.support.pillar import shipped
 
 
@@ -47,11 +49,12 @@ def fleet(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: ({"heal": made.settings}, []))
     monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
     opts = {"fanatico_home": str(tmp_path), "fanatico_history": str(tmp_path / "history.jsonl")}
-    monkeypatch.setattr(runner, "__opts__", opts, raising=False)
+    for one in (runner, locks):
+        monkeypatch.setattr(one, "__opts__", opts, raising=False)
     monkeypatch.setattr(
-        runner,
-        "_note",
-        lambda kind, decision, **facts: fanatico_history.append(
+        fanatico_record,
+        "note",
+        lambda opts, kind, decision, **facts: fanatico_history.append(
             tmp_path / "history.jsonl", kind, decision, **facts
         ),
     )
@@ -115,17 +118,17 @@ def test_another_cure_does_not(fleet):
 
 def test_an_orchestration_that_breaks_off_is_written_down(fleet):
     fanatico_lock.acquire(str(fleet.home), "deploy")
-    runner.broke_off("Bring up etcd", "etcd2: no quorum\x1b[2J")
+    locks.broke_off("Bring up etcd", "etcd2: no quorum\x1b[2J")
     assert fanatico_lock.holder(str(fleet.home)) is None
     newest = fleet.history[0]
     assert (newest["kind"], newest["decision"]) == ("deploy", "failed")
     assert newest["reason"] == "Bring up etcd: etcd2: no quorum [2J"
-    assert runner.broke_off("An outer step", "it failed too") is None
+    assert locks.broke_off("An outer step", "it failed too") is None
     assert len(fleet.history) == 1
 
 
 def test_an_orchestration_that_cannot_begin_is_written_down_too(fleet):
-    runner.broke_off("Check the pillar", "plan:nodes is empty", "rotate_certs")
+    locks.broke_off("Check the pillar", "plan:nodes is empty", "rotate_certs")
     newest = fleet.history[0]
     assert (newest["kind"], newest["decision"]) == ("rotate_certs", "failed")
     assert newest["reason"] == "Check the pillar: plan:nodes is empty"
@@ -136,7 +139,7 @@ def test_a_step_that_fails_beside_others_leaves_them_the_lock(fleet):
     home = str(fleet.home)
     fanatico_lock.acquire(home, "deploy")
     child = multiprocessing.get_context("fork").Process(
-        target=runner.broke_off, args=("Bring up the RPC nodes", "rpc1: no")
+        target=locks.broke_off, args=("Bring up the RPC nodes", "rpc1: no")
     )
     child.start()
     child.join(10)
@@ -144,7 +147,7 @@ def test_a_step_that_fails_beside_others_leaves_them_the_lock(fleet):
     assert fleet.history == []
     file = fleet.home / "lock.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "started": "ended"}))
-    runner.left_over()
+    locks.left_over()
     newest = fleet.history[0]
     assert (newest["kind"], newest["decision"]) == ("deploy", "failed")
     assert newest["reason"] == "Bring up the RPC nodes: rpc1: no"

@@ -50,6 +50,13 @@ def test_it_is_kept_once_and_then_it_is_no_change():
     assert fanatico_identity.changed() == []
 
 
+def test_what_was_not_written_down_is_a_failure():
+    state.__salt__["fanatico_identity.keep"] = lambda role: True
+    answer = state.kept("patroni")
+    assert (answer["result"], answer["changes"]) == (False, {})
+    assert "found nothing" in answer["comment"]
+
+
 def test_a_test_run_keeps_nothing():
     state.__opts__["test"] = True
     assert state.kept("patroni")["result"] is None

@@ -176,12 +176,17 @@ DO_IO = {
     "fanatico_attend": "sends pings, reads /proc",
     "fanatico_authority": "keeps keys on the disk",
     "fanatico_client": "writes and reads a database",
+    "fanatico_etcd_gateway": "asks etcd",
     "fanatico_file": "replaces files",
     "fanatico_history": "writes and reads the log",
     "fanatico_http": "asks services",
+    "fanatico_jsonrpc": "asks chain nodes",
     "fanatico_lock": "holds a file",
     "fanatico_master": "reads the plan and compiles pillars",
+    "fanatico_patroni_rest": "asks Patroni",
     "fanatico_probe": "runs programs",
+    "fanatico_record": "writes the log, speaks on the event bus",
+    "fanatico_rpc_agent": "asks agents",
     "fanatico_sweep": "asks minions",
     "fanatico_wait": "waits, in threads too",
 }
@@ -265,3 +270,52 @@ def test_no_name_is_in_both():
     """They are on one path."""
     both = [path.name for path in tracked(":(glob)_utils/*.py", ":(glob)_runners/_utils/*.py")]
     assert sorted(both) == sorted(set(both))
+
+
+# Lines that a file may have, and a function without its docstring.
+FILE, FUNCTION = 400, 50
+# What is longer, `file` or `file:function`, and why it is not split.
+TOO_LONG = {
+    "_modules/fanatico_haproxy.py": "what the edge may hold and whom it lets in moves out of it, with the templates",
+    "lab/drill/faults.py": "a table, one entry for each fault",
+    "lab/machines.py": "one class, which all of the lab goes through",
+    "tests/traffic/files/databases.py:main": "runs by itself on a machine without the tree",
+    "tests/lab/test_certificates.py": "one lab, in the order of a certificate's life",
+    "tests/lab/test_edge.py": "one lab, under one load",
+    "tests/unit/test_cure.py": "one fake node for all faults",
+    "tests/unit/test_evict.py": "one fake master for all steps",
+    "tests/unit/test_module_etcd.py": "one fake cluster for the three files of fanatico_etcd",
+    "tests/unit/test_secrets.py": "one life of a secret, from its making to its rotation",
+    "tests/unit/test_state_etcd.py": "one fake node for the three files of states of etcd",
+    "tests/unit/test_state_etcd.py:node": "a fake node",
+    "tests/unit/test_state_patroni.py": "one fake cluster for all states of Patroni",
+    "tests/unit/test_state_patroni.py:cluster": "a fake cluster",
+    "tests/unit/test_state_postgres.py:server": "a fake server",
+    "tests/unit/test_validate.py": "a table, one entry for each fault of a pillar",
+}
+
+
+def lengths():
+    """Yield ``(name, lines, lines allowed)`` of every Python file and every function in one."""
+    for path in tracked("*.py"):
+        name, text = str(path.relative_to(REPO)), path.read_text()
+        yield name, len(text.splitlines()), FILE
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{name}:{node.name}", without_docstring(node), FUNCTION
+
+
+def without_docstring(node):
+    """Return how many lines of a function are not its docstring, which Salt shows to operators and may be long."""
+    lines = node.end_lineno - node.lineno + 1
+    if ast.get_docstring(node) is None:
+        return lines
+    return lines - (node.body[0].end_lineno - node.body[0].lineno + 1)
+
+
+def test_nothing_is_too_long_without_a_reason():
+    assert {name: lines for name, lines, most in lengths() if lines > most and name not in TOO_LONG} == {}
+
+
+def test_no_reason_is_kept_for_what_is_short_enough():
+    assert TOO_LONG.keys() - {name for name, lines, most in lengths() if lines > most} == set()

@@ -1,4 +1,4 @@
-"""fanatico_etcd against fake gateways, and its members and keys against a fake python-etcd3."""
+"""fanatico_etcd, in its three files, against fake gateways, and its members and keys against a fake python-etcd3."""
 
 import base64
 import copy
@@ -10,6 +10,8 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_etcd
+from _modules import fanatico_etcd_admin as admin
+from _modules import fanatico_etcd_members as membership
 from tests.support import pillar
 from tests.support.peers import peers, tls
 
@@ -75,17 +77,16 @@ def configure_loader_modules(plan, cluster, units, tmp_path):
         "fanatico_pki.paths": lambda authority: tls(),
         "fanatico.journal": lambda unit: f"last line of {unit}",
     }
-    return {
-        fanatico_etcd: {
-            "__pillar__": {
-                "plan": plan,
-                "etcd": {**pillar.shipped("etcd"), "data_dir": str(tmp_path)},
-                "secrets": {"ETCD_ROOT_PASSWORD": "root's own"},
-            },
-            "__opts__": {"id": "etcd1"},
-            "__salt__": salt,
-        }
+    dunders = {
+        "__pillar__": {
+            "plan": plan,
+            "etcd": {**pillar.shipped("etcd"), "data_dir": str(tmp_path)},
+            "secrets": {"ETCD_ROOT_PASSWORD": "root's own"},
+        },
+        "__opts__": {"id": "etcd1"},
+        "__salt__": salt,
     }
+    return dict.fromkeys((fanatico_etcd, admin, membership), dunders)
 
 
 def statuses(checks):
@@ -307,35 +308,35 @@ def etcd3(cluster, monkeypatch):
 
 
 def test_members(etcd3):
-    assert {name: one["id"] for name, one in fanatico_etcd.members().items()} == HEX
+    assert {name: one["id"] for name, one in membership.members().items()} == HEX
     assert all(client.closed for client in etcd3.clients)
 
 
 def test_keys_and_values(etcd3):
-    assert fanatico_etcd.keys("/service/") == ["/service/a", "/service/b"]
-    assert fanatico_etcd.get("/service/a") == "1"
-    assert fanatico_etcd.get("/nothing") is None
+    assert membership.keys("/service/") == ["/service/a", "/service/b"]
+    assert membership.get("/service/a") == "1"
+    assert membership.get("/nothing") is None
 
 
 def test_the_next_member_is_asked_where_one_is_dead(etcd3, cluster):
     etcd3.dead.add(cluster["etcd1"].address)
-    assert fanatico_etcd.get("/service/a") == "1"
+    assert membership.get("/service/a") == "1"
     assert [client.host for client in etcd3.clients] == [cluster["etcd1"].address, cluster["etcd2"].address]
     assert all(client.closed for client in etcd3.clients)
 
 
 def test_no_member_answers(etcd3, cluster):
     etcd3.dead.update(peer.address for peer in cluster.values())
-    with pytest.raises(CommandExecutionError, match="no etcd member answers.*etcd1 ConnectionFailedError"):
-        fanatico_etcd.members()
+    with pytest.raises(CommandExecutionError, match="no etcd member answers.*etcd1: ConnectionFailedError"):
+        membership.members()
 
 
 def test_remove_and_add_again(etcd3):
-    assert "etcd3" not in fanatico_etcd.member_remove("etcd3")
-    assert "etcd3" not in fanatico_etcd.member_remove("etcd3")
-    added = fanatico_etcd.member_add("etcd3")["etcd3"]
+    assert "etcd3" not in membership.member_remove("etcd3")
+    assert "etcd3" not in membership.member_remove("etcd3")
+    added = membership.member_add("etcd3")["etcd3"]
     assert added["started"] is False
-    assert len(fanatico_etcd.member_add("etcd3")) == 3
+    assert len(membership.member_add("etcd3")) == 3
 
 
 @pytest.fixture
@@ -360,7 +361,7 @@ def without_three(etcd3):
 
 def test_a_host_that_is_evicted_is_forgotten_and_nothing_else(without_three):
     prefix = f"/service/{fanatico_etcd.__pillar__['plan']['name']}/"
-    assert fanatico_etcd.evict("db3") == {
+    assert membership.evict("db3") == {
         "members": ["etcd3"],
         "keys": [
             *(f"{prefix}members/{name}" for name in ("db3", "etcd1")),
@@ -374,7 +375,7 @@ def test_a_host_that_is_evicted_is_forgotten_and_nothing_else(without_three):
         f"{prefix}sync",
         "/other",
     ]
-    assert fanatico_etcd.evict("db3") == {"members": [], "keys": []}
+    assert membership.evict("db3") == {"members": [], "keys": []}
 
 
 def test_what_members_of_the_plan_hold_stays(without_three):
@@ -385,7 +386,7 @@ def test_what_members_of_the_plan_hold_stays(without_three):
         "/fanatico/lock/restart-etcd": b"etcd2",
     }
     without_three["keys"], without_three["leases"] = dict(kept), {"/fanatico/lock/restart-etcd": 7}
-    assert fanatico_etcd.evict("db3")["keys"] == []
+    assert membership.evict("db3")["keys"] == []
     assert without_three["keys"] == kept
 
 
@@ -394,7 +395,7 @@ def test_a_member_under_another_ones_name_is_removed_by_where_it_stands(without_
     without_three["members"].append(
         types.SimpleNamespace(id=9, name="", peer_urls=["https://10.9.9.9:2380"], client_urls=[])
     )
-    assert fanatico_etcd.evict("db3")["members"] == ["etcd1", "9"]
+    assert membership.evict("db3")["members"] == ["etcd1", "9"]
     assert [one.id for one in without_three["members"]] == [int(IDS["etcd1"]), int(IDS["etcd2"])]
 
 
@@ -404,27 +405,27 @@ def test_no_member_is_removed_where_all_would_be(without_three):
     with pytest.raises(
         CommandExecutionError, match="none of etcd's members is in the plan: nothing was removed"
     ):
-        fanatico_etcd.evict("db3")
+        membership.evict("db3")
     assert len(without_three["members"]) == 3
 
 
 def test_a_node_of_the_plan_is_not_forgotten(etcd3):
     with pytest.raises(CommandExecutionError, match="db3 is a node of the plan"):
-        fanatico_etcd.evict("db3")
+        membership.evict("db3")
     assert len(etcd3.store["members"]) == 3
 
 
 def test_only_nodes_of_the_plan_are_added(etcd3):
     with pytest.raises(CommandExecutionError, match="db1 is not an etcd node"):
-        fanatico_etcd.member_add("db1")
+        membership.member_add("db1")
 
 
 def test_a_learner_is_added_and_promoted_through_the_gateway(etcd3, cluster):
     asked = cluster["etcd1"].answers
     asked["POST /v3/cluster/member/add"] = asked["POST /v3/cluster/member/promote"] = (200, {})
-    fanatico_etcd.member_remove("etcd3")
-    fanatico_etcd.member_add("etcd3", learner=True)
-    fanatico_etcd.member_promote("etcd2")
+    membership.member_remove("etcd3")
+    membership.member_add("etcd3", learner=True)
+    membership.member_promote("etcd2")
     payloads = {path: payload for _, path, payload, _ in cluster["etcd1"].seen if payload}
     assert payloads["/v3/cluster/member/add"]["isLearner"] is True
     assert payloads["/v3/cluster/member/promote"] == {"ID": IDS["etcd2"]}
@@ -439,13 +440,13 @@ def test_an_etcd3_that_cannot_be_imported_is_said(monkeypatch):
     monkeypatch.delitem(sys.modules, "etcd3", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     with pytest.raises(CommandExecutionError, match="python-etcd3 cannot be used: TypeError: Descriptors"):
-        fanatico_etcd.members()
+        membership.members()
 
 
 def test_the_other_etcd3_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "etcd3", types.SimpleNamespace(Client=object))
     with pytest.raises(CommandExecutionError, match="etcd3-py"):
-        fanatico_etcd.members()
+        membership.members()
 
 
 @pytest.fixture
@@ -471,17 +472,65 @@ def transfers(cluster):
 
 def test_a_leader_beside_patronis_hands_over(together, cluster):
     fanatico_etcd.__opts__["id"] = "etcd2"
-    assert fanatico_etcd.stand_apart() == {"moved": "etcd1", "why": "both lead in the failure domain room"}
+    assert admin.stand_apart() == {"moved": "etcd1", "why": "both lead in the failure domain room"}
     assert transfers(cluster) == [("etcd2", {"targetID": IDS["etcd1"]})]
 
 
 def test_a_member_that_does_not_lead_leaves_it_alone(together, cluster):
-    assert fanatico_etcd.stand_apart() == {"moved": None, "why": "etcd2 leads etcd, not etcd1"}
+    assert admin.stand_apart() == {"moved": None, "why": "etcd2 leads etcd, not etcd1"}
     assert transfers(cluster) == []
 
 
 def test_leaders_that_stand_apart_stay(together, cluster):
     fanatico_etcd.__opts__["id"] = "etcd2"
     del together["db1"]["failure_domain"]
-    assert fanatico_etcd.stand_apart()["moved"] is None
+    assert admin.stand_apart()["moved"] is None
     assert transfers(cluster) == []
+
+
+def test_an_order_goes_to_the_next_member_where_one_is_silent(cluster):
+    cluster["etcd1"].stop()
+    for name in ("etcd2", "etcd3"):
+        cluster[name].answers["POST /v3/auth/user/list"] = (200, {"users": [name]})
+    assert admin.order("/v3/auth/user/list") == {"users": ["etcd2"]}
+
+
+def test_what_a_member_refuses_is_sent_to_no_other(cluster):
+    for peer in cluster.values():
+        peer.answers["POST /v3/auth/user/add"] = (400, {"message": "user name already exists"})
+    with pytest.raises(CommandExecutionError, match="already exists"):
+        admin.order("/v3/auth/user/add", {"name": "root"})
+    asked = [name for name, peer in cluster.items() for _, path, *_ in peer.seen if path.endswith("user/add")]
+    assert asked == ["etcd1"]
+
+
+def test_whether_a_password_is_right(cluster):
+    admin.__pillar__["secrets"]["ETCD_PATRONI_PASSWORD"] = "patroni's own"
+    assert admin.admits("patroni", "ETCD_PATRONI_PASSWORD") is True
+    refused = (400, {"message": "etcdserver: authentication failed, invalid user ID or password"})
+    cluster["etcd1"].answers["POST /v3/auth/authenticate"] = refused
+    assert admin.admits("patroni", "ETCD_PATRONI_PASSWORD") is False
+    cluster["etcd1"].stop()
+    assert admin.admits("patroni", "ETCD_PATRONI_PASSWORD") is True, "the first member that answers says it"
+    off = (400, {"message": "etcdserver: authentication is not enabled"})
+    cluster["etcd2"].answers["POST /v3/auth/authenticate"] = off
+    with pytest.raises(CommandExecutionError, match="nobody for a password"):
+        admin.admits("patroni", "ETCD_PATRONI_PASSWORD")
+
+
+def test_who_may_do_what(cluster):
+    def text(value):
+        return base64.b64encode(value).decode()
+
+    permission = {"key": text(b"/service/"), "range_end": text(b"/service0")}
+    cluster["etcd1"].answers |= {
+        "POST /v3/auth/user/list": (200, {"users": ["root"]}),
+        "POST /v3/auth/user/get": (200, {"roles": ["root"]}),
+        "POST /v3/auth/role/list": (200, {"roles": ["patroni", "root"]}),
+        "POST /v3/auth/role/get": (200, {"perm": [permission]}),
+    }
+    assert admin.access() == {
+        "enforced": True,
+        "users": {"root": ["root"]},
+        "roles": {"patroni": [["READ", "/service/", "/service0"]]},
+    }

@@ -9,6 +9,8 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from _modules import fanatico_patroni
+from _modules import fanatico_patroni_admin as admin
+from _modules import fanatico_patroni_host as host
 from tests.support import pillar
 from tests.support.peers import peers, tls
 
@@ -82,18 +84,22 @@ def configure_loader_modules(plan, cluster, opts, tmp_path):
         "fanatico_pki.paths": lambda authority: tls(),
         "fanatico_unit.states": lambda *units: {unit: {"active": "active"} for unit in units},
     }
-    return {
-        fanatico_patroni: {
-            "__pillar__": {
-                "plan": plan,
-                "secrets": {"PATRONI_REST_PASSWORD": "rest"},
-                "patroni": pillar.shipped("patroni"),
-                "postgresql": {**pillar.shipped("postgresql"), "data_dir": str(tmp_path)},
-            },
-            "__opts__": opts,
-            "__salt__": salt,
-        }
+    salt |= {
+        "fanatico_patroni.leader": fanatico_patroni.leader,
+        "fanatico_patroni.complaint": host.complaint,
+        "fanatico_patroni.watchdog": host.watchdog,
     }
+    dunders = {
+        "__pillar__": {
+            "plan": plan,
+            "secrets": {"PATRONI_REST_PASSWORD": "rest"},
+            "patroni": pillar.shipped("patroni"),
+            "postgresql": {**pillar.shipped("postgresql"), "data_dir": str(tmp_path)},
+        },
+        "__opts__": opts,
+        "__salt__": salt,
+    }
+    return dict.fromkeys((fanatico_patroni, admin, host), dunders)
 
 
 def statuses(checks):
@@ -220,7 +226,7 @@ def test_status_of_another_node_and_of_none():
 
 
 def test_orders_carry_the_password(cluster):
-    assert fanatico_patroni.patch_config({"loop_wait": None}) == {"ttl": 20, "loop_wait": None}
+    assert admin.patch_config({"loop_wait": None}) == {"ttl": 20, "loop_wait": None}
     method, path, payload, headers = cluster["db1"].seen[-1]
     assert (method, path, payload) == ("PATCH", "/config", {"loop_wait": None})
     assert headers["Authorization"].startswith("Basic ")
@@ -229,20 +235,20 @@ def test_orders_carry_the_password(cluster):
 def test_without_the_password_no_order_is_sent(cluster):
     fanatico_patroni.__pillar__["secrets"].clear()
     with pytest.raises(CommandExecutionError, match="db1 has no PATRONI_REST_PASSWORD"):
-        fanatico_patroni.reload()
+        admin.reload()
 
 
 def test_orders_to_this_node(cluster):
-    assert fanatico_patroni.reload() == "reload scheduled"
-    assert fanatico_patroni.restart(pending=True) == "restarted successfully"
-    assert fanatico_patroni.reinitialize() == "reinitialize started"
+    assert admin.reload() == "reload scheduled"
+    assert admin.restart(pending=True) == "restarted successfully"
+    assert admin.reinitialize() == "reinitialize started"
     assert {"/reload", "/restart", "/reinitialize"} <= {path for _, path, _, _ in cluster["db1"].seen}
 
 
 def test_a_refused_order_is_raised_with_the_reason(cluster):
     cluster["db1"].answers["POST /reinitialize"] = (503, "I am the leader, can not reinitialize")
     with pytest.raises(CommandExecutionError, match="HTTP 503 I am the leader"):
-        fanatico_patroni.reinitialize()
+        admin.reinitialize()
 
 
 def lead(view, name):
@@ -255,19 +261,19 @@ def test_switchover_waits_for_the_new_leader(cluster, view):
         return 200, "Successfully switched over"
 
     cluster["db1"].answers["POST /switchover"] = order
-    assert fanatico_patroni.switchover("db3", timeout=2) == "db3"
-    assert fanatico_patroni.switchover("db3") == "db3"
+    assert admin.switchover("db3", timeout=2) == "db3"
+    assert admin.switchover("db3") == "db3"
 
 
 def test_a_switchover_that_does_not_happen(cluster):
     cluster["db1"].answers["POST /switchover"] = (200, "Switchover scheduled")
     with pytest.raises(CommandExecutionError, match=r"from db1 to db2.*the leader is db1"):
-        fanatico_patroni.switchover("db2", timeout=0.3)
+        admin.switchover("db2", timeout=0.3)
 
 
 def test_pause_and_resume(cluster):
-    assert fanatico_patroni.pause() is True
-    assert fanatico_patroni.resume() is True
+    assert admin.pause() is True
+    assert admin.resume() is True
     assert cluster["db1"].seen[-1][2] == {"pause": None}
 
 
@@ -315,7 +321,7 @@ def test_local_state(cluster, tmp_path):
 )
 def test_a_watchdog_that_is_required_shows_in_health(cluster, monkeypatch, seen, role, failed, status, word):
     fanatico_patroni.__pillar__["patroni"]["watchdog"] = "required"
-    monkeypatch.setattr(fanatico_patroni, "watchdog", lambda: seen)
+    monkeypatch.setitem(fanatico_patroni.__salt__, "fanatico_patroni.watchdog", lambda: seen)
     more = {"watchdog_failed": True} if failed else {}
     cluster["db1"].answers["GET /patroni"] = (200, own("db1", role, **more))
     check = fanatico_patroni.checks()["patroni.watchdog"]
@@ -328,10 +334,10 @@ def test_one_that_is_not_required_is_not_looked_at():
 
 
 def test_which_watchdog_patroni_could_arm(tmp_path, monkeypatch):
-    monkeypatch.setattr(fanatico_patroni.pwd, "getpwnam", lambda _: types.SimpleNamespace(pw_uid=os.getuid()))
+    monkeypatch.setattr(host.pwd, "getpwnam", lambda _: types.SimpleNamespace(pw_uid=os.getuid()))
 
     def why(path):
-        return fanatico_patroni.watchdog(str(path))["why"]
+        return host.watchdog(str(path))["why"]
 
     assert "there is no" in why(tmp_path / "nothing")
     (tmp_path / "file").touch()
@@ -340,7 +346,7 @@ def test_which_watchdog_patroni_could_arm(tmp_path, monkeypatch):
     assert "is no device" in why(tmp_path / "fifo")
     assert why("/dev/null") == ""
     if os.path.exists("/dev/mem"):
-        monkeypatch.setattr(fanatico_patroni.pwd, "getpwnam", lambda _: types.SimpleNamespace(pw_uid=12345))
+        monkeypatch.setattr(host.pwd, "getpwnam", lambda _: types.SimpleNamespace(pw_uid=12345))
         assert "may not write" in why("/dev/mem")
 
 
@@ -348,6 +354,6 @@ def test_armed_is_what_patroni_has_open(tmp_path):
     fanatico_patroni.__salt__["fanatico_unit.states"] = lambda unit: {unit: {"pid": os.getpid()}}
     device = tmp_path / "watchdog"
     device.touch()
-    assert fanatico_patroni.watchdog(str(device))["armed"] is False
+    assert host.watchdog(str(device))["armed"] is False
     with device.open():
-        assert fanatico_patroni.watchdog(str(device)) == {"armed": True, "why": ""}
+        assert host.watchdog(str(device)) == {"armed": True, "why": ""}

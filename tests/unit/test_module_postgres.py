@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import decimal
+import sys
 import types
 
 import psycopg
@@ -255,3 +256,10 @@ def test_ping_and_recovery(server):
     assert fanatico_postgres.ping() is False
     with pytest.raises(CommandExecutionError, match="refused"):
         fanatico_postgres.is_in_recovery()
+
+
+def test_without_psycopg_it_says_so_and_health_goes_on(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    check = fanatico_postgres.checks()["postgres.sql"]
+    assert check["status"] == "critical"
+    assert "psycopg is not installed" in check["detail"]

@@ -3,6 +3,7 @@
 import pytest
 
 import fanatico_master
+import fanatico_record
 import fanatico_sweep
 from _runners import fanatico_heal as runner
 from tests.support.pillar import shipped
@@ -43,9 +44,9 @@ def fleet(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
     monkeypatch.setattr(runner, "__opts__", {"fanatico_home": str(tmp_path)}, raising=False)
     monkeypatch.setattr(
-        runner,
-        "_note",
-        lambda kind, decision, **facts: made.noted.append(decision) or {"decision": decision, **facts},
+        fanatico_record,
+        "note",
+        lambda opts, kind, decision, **facts: made.noted.append(decision) or {"decision": decision, **facts},
     )
     return made
 

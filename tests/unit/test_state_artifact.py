@@ -171,3 +171,13 @@ def test_test_mode_only_says_so(archive, install, home, monkeypatch):
     assert done["result"] is None
     assert done["changes"] == {"release": {"old": None, "new": sha256(source)[:16]}}
     assert not home.exists()
+
+
+def test_a_link_that_was_not_turned_is_a_failure(install, archive, monkeypatch, tmp_path):
+    first = archive()
+    assert install(first)["result"] is True
+    other = archive("other.tgz", **{"package/bin/node": ("#!/bin/sh\nexit 1\n", 0o755)})
+    monkeypatch.setattr(fanatico_artifact, "_turn", lambda current, release: None)
+    answer = install(other)
+    assert (answer["result"], answer["changes"]) == (False, {})
+    assert "leads to" in answer["comment"]

@@ -10,8 +10,12 @@ import yaml
 from salt.exceptions import CommandExecutionError
 
 import fanatico_etcd_plan as decision
+import fanatico_etcd_users as users
 from _modules import fanatico_etcd as module
+from _modules import fanatico_etcd_members as membership
 from _states import fanatico_etcd
+from _states import fanatico_etcd_members as members
+from _states import fanatico_etcd_users as access
 
 URLS = {f"etcd{n}": f"https://10.0.3.{9 + n}:2380" for n in (1, 2, 3)}
 STEADY = {"name": "etcd3", "initial-cluster-state": "existing", "heartbeat-interval": 100}
@@ -126,7 +130,7 @@ def configure_loader_modules(plan):
         "__opts__": {"id": "etcd3", "test": False},
         "__pillar__": {"plan": plan, "secrets": {"ETCD_CLUSTER_TOKEN": "t" * 32}},
     }
-    return {fanatico_etcd: dunders}
+    return dict.fromkeys((fanatico_etcd, members, access), dunders)
 
 
 HEALTHY = {"healthy": True, "reason": ""}
@@ -152,6 +156,7 @@ def node(monkeypatch, tmp_path):
             self.data = tmp_path / "data"
             self.first = tmp_path / "run"
             self.holder = None
+            self.enabled = "enabled"  # what enabling it comes to
 
         def remove(self, name, timeout=5):
             self.told.append(("remove", name))
@@ -174,12 +179,16 @@ def node(monkeypatch, tmp_path):
                 self.health["etcd3"] = HEALTHY
             return {"retcode": 0, "stderr": ""}
 
+        def enable(self, name):
+            self.systemctl.append("enable")
+            self.unit["UnitFileState"] = self.enabled
+
         def lock(self, name, ttl=60, timeout=5):
             self.told.append(("lock", name))
             return {"lease": None if self.holder else 7, "holder": self.holder or "etcd3"}
 
         def present(self, **kwargs):
-            return fanatico_etcd.member_present("etcd3", str(self.data), timeout=0, **kwargs)
+            return members.member_present("etcd3", str(self.data), timeout=0, **kwargs)
 
         def running(self):
             return fanatico_etcd.running("etcd", timeout=0)
@@ -191,31 +200,35 @@ def node(monkeypatch, tmp_path):
     machine = Machine()
     steady = tmp_path / "etcd.conf.yml"
     steady.write_text(yaml.safe_dump(STEADY))
-    monkeypatch.setattr(fanatico_etcd, "CONFIGURATION", str(steady))
+    monkeypatch.setattr(decision, "CONFIGURATION", str(steady))
     monkeypatch.setattr(fanatico_etcd, "READ_AT_START", (str(steady),))
-    monkeypatch.setattr(fanatico_etcd, "FIRST_START", str(machine.first))
+    monkeypatch.setattr(decision, "FIRST_START", str(machine.first))
     salt = {
         "fanatico_etcd.health": Mock(spec=module.health, side_effect=lambda timeout=1: machine.health),
-        "fanatico_etcd.members": Mock(spec=module.members, side_effect=lambda timeout=5: dict(machine.live)),
+        "fanatico_etcd.members": Mock(
+            spec=membership.members, side_effect=lambda timeout=5: dict(machine.live)
+        ),
         "fanatico_etcd.status": Mock(
             spec=module.status, side_effect=lambda timeout=1: {"etcd1": {"cluster_id": "a"}, "etcd2": SILENT}
         ),
-        "fanatico_etcd.member_add": Mock(spec=module.member_add, side_effect=machine.add),
-        "fanatico_etcd.member_remove": Mock(spec=module.member_remove, side_effect=machine.remove),
-        "fanatico_etcd.lock": Mock(spec=module.lock, side_effect=machine.lock),
+        "fanatico_etcd.member_add": Mock(spec=membership.member_add, side_effect=machine.add),
+        "fanatico_etcd.member_remove": Mock(spec=membership.member_remove, side_effect=machine.remove),
+        "fanatico_etcd.lock": Mock(spec=membership.lock, side_effect=machine.lock),
         "fanatico_etcd.unlock": Mock(
-            spec=module.unlock, side_effect=lambda lease, timeout=5: machine.told.append(("unlock", lease))
+            spec=membership.unlock,
+            side_effect=lambda lease, timeout=5: machine.told.append(("unlock", lease)),
         ),
         "fanatico.journal": lambda unit: "request cluster ID mismatch",
         "service.stop": lambda name: machine.systemctl.append("stop"),
-        "service.enable": lambda name: machine.systemctl.append("enable"),
+        "service.enable": machine.enable,
         "service.systemctl_reload": lambda: machine.systemctl.append("daemon-reload"),
         "cmd.run_stdout": machine.stdout,
         "cmd.run_all": machine.run_all,
         "file.mkdir": lambda path, **_: machine.first.mkdir(exist_ok=True),
         "file.chown": lambda *_: None,
     }
-    monkeypatch.setattr(fanatico_etcd, "__salt__", salt, raising=False)
+    for one in (fanatico_etcd, members, access):
+        monkeypatch.setattr(one, "__salt__", salt, raising=False)
     return machine
 
 
@@ -287,6 +300,15 @@ class TestMemberPresent:
         answer = node.present()
         assert answer["result"] is False
         assert "unhealthy cluster" in answer["comment"]
+        assert answer["changes"] == {"etcd3": {"old": None, "new": "removed"}}, "what was done is said"
+
+    def test_a_list_without_it_after_all_is_a_failure(self, node):
+        add = members.__salt__["fanatico_etcd.member_add"]
+        add.side_effect = lambda name, learner=False, timeout=5: dict(node.live)
+        answer = node.present()
+        assert answer["result"] is False
+        assert f"expected {URLS['etcd3']}, found {URLS['etcd1']}, {URLS['etcd2']}" in answer["comment"]
+        assert not node.first.exists()
 
 
 class TestRunning:
@@ -306,6 +328,14 @@ class TestRunning:
         assert set(answer["changes"]) == {"enabled", "running"}
         assert node.systemctl == ["enable", "daemon-reload", "start"]
         assert list(node.first.iterdir()) == []
+
+    def test_what_did_not_take_is_a_failure_and_what_did_is_said(self, node):
+        node.unit.update(ActiveState="inactive", UnitFileState="disabled")
+        node.enabled = "masked"
+        answer = node.running()
+        assert answer["result"] is False
+        assert set(answer["changes"]) == {"running"}
+        assert "enabled: expected True, found False" in answer["comment"]
 
     def test_a_boot_that_is_still_under_way_is_no_change(self, node):
         node.unit["ActiveState"] = "activating"
@@ -333,7 +363,7 @@ class TestRunning:
         node.unit["ExecMainStartTimestamp"] = "@1"
         answer = node.running()
         assert answer["result"] is True
-        assert answer["changes"] == {"restarted for": [fanatico_etcd.CONFIGURATION]}
+        assert answer["changes"] == {"restarted for": [decision.CONFIGURATION]}
         assert node.systemctl == ["restart"]
         assert node.told == [("lock", "restart-etcd"), ("unlock", 7)]
 
@@ -375,7 +405,7 @@ class TestRunning:
         node.unit["ExecMainStartTimestamp"] = "@1"
         answer = node.running()
         assert answer["result"] is None
-        assert answer["changes"] == {"restarted for": [fanatico_etcd.CONFIGURATION]}
+        assert answer["changes"] == {"restarted for": [decision.CONFIGURATION]}
         assert node.systemctl == []
 
 
@@ -391,7 +421,7 @@ class TestUsers:
 
     def test_one_node_keeps_them(self, node, monkeypatch):
         """etcd1 answers: etcd3, where this runs, orders nothing."""
-        answer = fanatico_etcd.users_present("fanatico", timeout=0)
+        answer = access.users_present("fanatico", timeout=0)
         assert (answer["result"], answer["changes"]) == (True, {})
         assert answer["comment"] == "etcd1 keeps the users"
 
@@ -415,18 +445,18 @@ class TestUsers:
                 "fanatico_etcd.order": order,
             }
         )
-        answer = fanatico_etcd.users_present("fanatico", timeout=1)
+        answer = access.users_present("fanatico", timeout=1)
         assert answer["result"] is True, answer
         assert ordered == ["/v3/auth/role/grant", "/v3/auth/enable"]
 
     def test_no_member_answers(self, node):
         fanatico_etcd.__salt__["fanatico_etcd.status"] = lambda timeout=1: {"etcd1": SILENT, "etcd2": SILENT}
-        answer = fanatico_etcd.users_present("fanatico", timeout=0)
+        answer = access.users_present("fanatico", timeout=0)
         assert answer["result"] is False
         assert "etcd3: no etcd member answers" in answer["comment"]
 
     def steps(self, admitted=None, renewing=False, kept=(), **seen):
-        return decision.access_steps(self.DONE | seen, "fanatico", admitted or {}, renewing, kept)
+        return users.access_steps(self.DONE | seen, "fanatico", admitted or {}, renewing, kept)
 
     STRANGERS: typing.ClassVar = {"backdoor": ["root"], "backup": ["reader"]}
 
@@ -489,7 +519,7 @@ class TestUsers:
 
     def test_the_state_names_who_is_removed_by_a_rotation(self, invaded):
         fanatico_etcd.__pillar__["secrets_former"] = {"ETCD_TOKEN_KEY": "the old one"}
-        answer = fanatico_etcd.users_present("fanatico", keep=["backup"], timeout=1)
+        answer = access.users_present("fanatico", keep=["backup"], timeout=1)
         assert answer["result"] is True, answer
         assert answer["comment"].startswith("user backdoor is removed: neither ours nor")
         assert set(invaded["users"]) == {*self.DONE["users"], "backup"}
@@ -497,7 +527,7 @@ class TestUsers:
     @pytest.mark.parametrize("test", [True, False])
     def test_and_at_any_other_time_that_one_has_to_remove_them(self, invaded, test):
         fanatico_etcd.__opts__["test"] = test
-        answer = fanatico_etcd.users_present("fanatico", keep=["backup"], timeout=1)
+        answer = access.users_present("fanatico", keep=["backup"], timeout=1)
         assert answer["result"] is (None if test else True)
         assert bool(answer["changes"]) is test, "the drift of every night shows it"
         assert "user backdoor is removed with the next orch.rotate_secrets" in answer["comment"]
@@ -551,7 +581,7 @@ class TestUsers:
 
     def test_the_health_user_is_made_without_a_password(self, node):
         fanatico_etcd.__pillar__.setdefault("secrets", {})["ETCD_ROOT_PASSWORD"] = "a password of root"
-        complete = fanatico_etcd._with_password
+        complete = access._with_password
         assert complete("/v3/auth/user/add", {"name": "root"})["password"] == "a password of root"
         without = {"name": "health", "options": {"no_password": True}}
         assert complete("/v3/auth/user/add", without) == without

@@ -12,7 +12,13 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_diff
 import fanatico_patroni_plan
-from _modules import fanatico_etcd, fanatico_patroni, fanatico_postgres
+from _modules import (
+    fanatico_etcd,
+    fanatico_etcd_members,
+    fanatico_patroni,
+    fanatico_patroni_admin,
+    fanatico_postgres,
+)
 from _states import fanatico_patroni as state
 from tests.support import pillar
 
@@ -288,12 +294,12 @@ def cluster(monkeypatch, tmp_path):
         "fanatico_patroni.config": Mock(
             spec=fanatico_patroni.config, side_effect=lambda timeout=2: copy.deepcopy(it.stored)
         ),
-        "fanatico_patroni.patch_config": Mock(spec=fanatico_patroni.patch_config, side_effect=it.patch),
+        "fanatico_patroni.patch_config": Mock(spec=fanatico_patroni_admin.patch_config, side_effect=it.patch),
         "fanatico_etcd.status": Mock(
             spec=fanatico_etcd.status, side_effect=lambda timeout=1: {"etcd1": {"version": it.etcd}}
         ),
         "pkg.version": lambda name: "4.0.5-1",
-        "fanatico_etcd.get": Mock(spec=fanatico_etcd.get, side_effect=it.get),
+        "fanatico_etcd.get": Mock(spec=fanatico_etcd_members.get, side_effect=it.get),
         "fanatico_postgres.query": Mock(spec=fanatico_postgres.query, side_effect=it.query),
         "cmd.run_stdout": lambda command, **_: "Database system identifier:  8\n",
     }

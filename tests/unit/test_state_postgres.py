@@ -76,6 +76,7 @@ def server(monkeypatch):
             self.owner = "fanatico"
             self.executable = True
             self.orders = []
+            self.forgets = False  # says yes to an order, and does nothing
 
         def query(
             self,
@@ -99,7 +100,40 @@ def server(monkeypatch):
             if "pg_database" in sql:
                 return [{"owner": self.owner}] if self.owner else []
             self.orders.append((" ".join(sql.split()), identifiers, literals))
+            if not self.forgets:
+                self.take(sql, identifiers or {}, literals or {})
             return []
+
+        def take(self, sql, names, literals):
+            """Be as the order says."""
+            words = sql.split()
+            if "ROLE {role} WITH" in sql:
+                self.role = self.role or {
+                    "member_of": [],
+                    "settings": None,
+                    "verifier": None,
+                    "connections": -1,
+                }
+                for one in ("login", "superuser", "createrole", "createdb", "replication"):
+                    self.role[one] = one.upper() in words
+                self.role["verifier"] = literals.get("verifier", self.role["verifier"])
+                if "LIMIT" in words:
+                    self.role["connections"] = int(words[words.index("LIMIT") + 1])
+            elif "SET {setting}" in sql:
+                self.role["settings"] = [
+                    *(self.role["settings"] or []),
+                    f"{names['setting']}={literals['value']}",
+                ]
+            elif sql.startswith("GRANT EXECUTE"):
+                self.executable = True
+            elif sql.startswith("GRANT CONNECT"):
+                self.connect.add(names["role"])
+            elif sql.startswith("GRANT"):
+                self.role["member_of"] = [*self.role["member_of"], names["one"]]
+            elif sql.startswith("REVOKE CONNECT"):
+                self.connect.discard(None)
+            elif "DATABASE" in sql:
+                self.owner = names["owner"]
 
         def keep(self, **options):
             return state.role_present("fanatico", "THE_SECRET", timeout=0, **options)
@@ -220,6 +254,41 @@ class TestRole:
         assert (answer["result"], answer["changes"]) == (False, {})
         assert "disk full" in answer["comment"]
 
+    def test_what_was_done_before_the_server_refused_is_said(self, server):
+        server.role = None
+
+        def refuse(sql, *args, identifiers=None, **options):
+            if sql.startswith("GRANT {one}") and identifiers["one"] == "second":
+                raise CommandExecutionError("db1: PostgreSQL: no such role")
+            return server.query(sql, *args, identifiers=identifiers, **options)
+
+        state.__salt__["fanatico_postgres.query"].side_effect = refuse
+        answer = server.keep(member_of=["first", "second"], settings={"statement_timeout": "30s"})
+        assert answer["result"] is False
+        assert answer["comment"] == "db1: PostgreSQL: no such role"
+        assert answer["changes"]["password"] == "set"
+        assert answer["changes"]["member_of"] == {"old": [], "new": ["first"]}
+        assert "settings" not in answer["changes"]
+
+    def test_what_is_not_there_afterwards_is_a_failure(self, server):
+        server.role["superuser"], server.forgets = True, True
+        answer = server.keep()
+        assert (answer["result"], answer["changes"]) == (False, {})
+        assert "superuser: expected False, found True" in answer["comment"]
+
+    def test_a_server_that_cannot_be_read_again_is_said(self, server):
+        server.role["superuser"] = True
+
+        def vanish(sql, *args, **options):
+            if server.orders:
+                raise CommandExecutionError("db1: PostgreSQL: connection refused")
+            return server.query(sql, *args, **options)
+
+        state.__salt__["fanatico_postgres.query"].side_effect = vanish
+        answer = server.keep()
+        assert answer["result"] is False
+        assert "could not be read: db1: PostgreSQL: connection refused" in answer["comment"]
+
     def test_limits_and_settings_are_kept_where_the_pillar_names_them(self, server):
         limits = {"connections": 180, "settings": {"statement_timeout": "30s", "temp_file_limit": None}}
         answer = server.keep(**limits)
@@ -251,11 +320,34 @@ class TestClosed:
 
     def test_those_that_may_come_first(self, server):
         answer = self.close("rewind")
-        assert answer["changes"] == {"connect": {"old": ["public"], "new": ["rewind"]}}
+        assert answer["changes"] == {
+            "connect": {"old": None, "new": ["rewind"]},
+            "public": {"old": "connect", "new": None},
+        }
         assert [order[0] for order in server.orders] == [
             "GRANT CONNECT ON DATABASE {database} TO {role}",
             "REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC",
         ]
+
+    def test_grants_before_a_refusal_are_said(self, server):
+        def refuse(sql, *args, **options):
+            if sql.startswith("REVOKE"):
+                raise CommandExecutionError("db1: PostgreSQL: must be owner")
+            return server.query(sql, *args, **options)
+
+        state.__salt__["fanatico_postgres.query"].side_effect = refuse
+        answer = self.close("rewind")
+        assert (answer["result"], answer["comment"]) == (False, "db1: PostgreSQL: must be owner")
+        assert answer["changes"] == {"connect": {"old": None, "new": ["rewind"]}}
+
+    def test_one_that_stays_open_is_a_failure(self, server):
+        server.forgets = True
+        answer = self.close("rewind")
+        assert (answer["result"], answer["changes"]) == (False, {})
+        assert (
+            "connect: expected rewind, found nothing; public: expected nothing, found connect"
+            in answer["comment"]
+        )
 
     def test_nothing_to_do(self, server):
         server.connect = {"rewind"}
@@ -288,6 +380,12 @@ class TestDatabase:
         answer = server.keep_database()
         assert answer["changes"] == {"owner": {"old": owner, "new": "fanatico"}}
         assert server.orders[0][0] == order
+
+    def test_what_is_not_there_afterwards_is_a_failure(self, server):
+        server.owner, server.forgets = "postgres", True
+        answer = server.keep_database()
+        assert (answer["result"], answer["changes"]) == (False, {})
+        assert "owner: expected fanatico, found postgres" in answer["comment"]
 
     def test_a_dry_run(self, server):
         server.owner = None
