@@ -14,7 +14,6 @@ import fanatico_jsonrpc
 import fanatico_plan
 import fanatico_rpc_agent
 import fanatico_rpc_checks
-import fanatico_rpc_plan
 import fanatico_wait
 
 AGENT = "/etc/fanatico/rpc-agent.json"  # what the agent of this node was given
@@ -49,51 +48,6 @@ def _address(node):
 
 def _url(address, scheme="http"):
     return f"{scheme}://{address}:{_get(f'plan:ports:rpc_{scheme}')}"
-
-
-def command(home):
-    """
-    Return the command line of this node's program as its unit has it.
-
-    home
-        Where artefacts are installed.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt rpc1 fanatico_rpc.command /opt/fanatico/rpc
-    """
-    return fanatico_rpc_plan.command(__pillar__, _me(), home)
-
-
-def agent_settings(drained):
-    """
-    Return the settings of this node's agent, by its plan and pillar.
-
-    drained
-        The file that says that a person has taken the node out.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt rpc1 fanatico_rpc.agent_settings /var/lib/fanatico-rpc-agent/drained
-    """
-    return fanatico_rpc_plan.agent(__pillar__, _me(), drained)
-
-
-def door_settings():
-    """
-    Return the settings of what stands before this node's WebSocket, by its plan and pillar.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt rpc1 fanatico_rpc.door_settings
-    """
-    return fanatico_rpc_plan.door(__pillar__, _me())
 
 
 def call(method, params=None, node=None, timeout=2):

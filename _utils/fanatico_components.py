@@ -109,7 +109,7 @@ COMPONENTS = (
     Component(
         name="base",
         roles=(EVERY,),
-        settings=("plan", "base", "pki", "heal"),
+        settings=("plan", "base", "pki", "heal", "orch"),
         prepared=("base",),
         looks=("node",),
     ),

@@ -277,6 +277,7 @@ FILE, FUNCTION = 400, 50
 # What is longer, `file` or `file:function`, and why it is not split.
 TOO_LONG = {
     "_modules/fanatico_haproxy.py": "what the edge may hold and whom it lets in moves out of it, with the templates",
+    "_utils/fanatico_edge.py": "the rules of one frontend, in the order in which HAProxy asks them",
     "lab/drill/faults.py": "a table, one entry for each fault",
     "lab/machines.py": "one class, which all of the lab goes through",
     "tests/traffic/files/databases.py:main": "runs by itself on a machine without the tree",
@@ -284,6 +285,8 @@ TOO_LONG = {
     "tests/lab/test_edge.py": "one lab, under one load",
     "tests/unit/test_cure.py": "one fake node for all faults",
     "tests/unit/test_evict.py": "one fake master for all steps",
+    "tests/unit/test_firewall.py": "a table, who reaches whom",
+    "tests/unit/test_guard.py": "one fake cluster for all refusals",
     "tests/unit/test_module_etcd.py": "one fake cluster for the three files of fanatico_etcd",
     "tests/unit/test_secrets.py": "one life of a secret, from its making to its rotation",
     "tests/unit/test_state_etcd.py": "one fake node for the three files of states of etcd",
