@@ -135,7 +135,7 @@ def apply(what, samples=None, timeout=60):
 
     Returns ``{"acted": bool, "running": bool, "took": seconds, "did": str, "detail": str}``. ``running`` is whether all is well
     with it now; ``detail`` says what is not. ``instead`` is there where a unit must not be started before another fault is
-    cured, and names that; nothing was done then.
+    cured, and names that; nothing was done then. Raises where ``what`` is neither a fault nor a unit of this host.
 
     CLI Example:
 
@@ -146,6 +146,7 @@ def apply(what, samples=None, timeout=60):
     samples = fanatico_plan.setting(__pillar__, "heal:samples") if samples is None else samples
     fault = fanatico_faults.FAULTS.get(what)
     if fault is None:
+        _refuse_unknown(what)
         return _start(what, samples, timeout)
     begun = time.monotonic()
     seen = _seen(fault)
@@ -160,6 +161,16 @@ def apply(what, samples=None, timeout=60):
     took = round(time.monotonic() - begun, 2)
     detail = "" if gone else f"{what} after {took} s, {did}: {last}"
     return {"acted": True, "running": gone, "took": took, "did": did, "detail": detail}
+
+
+def _refuse_unknown(unit):
+    """Raise where nothing here is promised to keep running under that name: there is nothing to start, and nothing to prove."""
+    units = __salt__["fanatico_unit.expected"]()
+    if unit not in units:
+        known = ", ".join([*units, *fanatico_faults.FAULTS])
+        raise CommandExecutionError(
+            f"{__opts__['id']}: {unit} is neither a unit that this host keeps running nor a fault. Known: {known}"
+        )
 
 
 def _start(unit, samples, timeout):

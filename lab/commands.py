@@ -186,18 +186,20 @@ def down(options):
     """Remove a lab, and with --purge everything the lab ever kept."""
     preflight.check_root()
     lab = Lab(options.name)
+    gone = f"The lab {lab.name!r} is gone" if lab.state else f"There was no lab {lab.name!r}"
     with lab.locked():
         lab.destroy()
         if options.purge:
             others = machines.names()
             if others:
                 raise LabError(
-                    f"The lab {lab.name!r} is gone; the image stays because the lab {others[0]!r} still stands on it."
+                    f"{gone}; the image stays, since the lab {others[0]!r} uses it. "
+                    f"Next: `./fanatico down --purge --name {others[0]}`"
                 )
             machines.purge_cache()
         lab.forget()
     print(
-        f"The lab {lab.name!r} is gone"
+        gone
         + (
             ", its snapshots, the image and the packages too."
             if options.purge
@@ -227,6 +229,11 @@ def execute(options):
     argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
     if not argv:
         raise LabError("exec needs a command: `./fanatico exec MACHINE -- CMD...`.")
+    if argv[0].startswith("--"):  # of another lab's machine, perhaps: nothing is run
+        raise LabError(
+            f"{argv[0]} comes after the machine, so it is taken for the command; put it before: "
+            f"`./fanatico exec {argv[0]} ... {options.machine} -- CMD...`."
+        )
     enter(Lab(options.name).machine(options.machine), argv)
 
 

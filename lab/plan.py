@@ -37,9 +37,13 @@ def network_of(plan: Mapping[str, Any], node: str) -> tuple[str, Interface]:
 
 def network_for(plan: Mapping[str, Any], address: str) -> tuple[str, Interface]:
     """Return (network name, ip_interface) for any address inside the plan's networks."""
+    try:
+        wanted = ipaddress.ip_address(address)
+    except ValueError as error:
+        raise LabError(f"{address} is no IP address: {error}. Write it as 10.0.1.13.") from error
     for name, network in plan["networks"].items():
         cidr = ipaddress.ip_network(network["cidr"])
-        if ipaddress.ip_address(address) in cidr:
+        if wanted in cidr:
             return name, ipaddress.ip_interface(f"{address}/{cidr.prefixlen}")
     raise LabError(f"The address {address} is in none of the plan's networks.")
 

@@ -147,6 +147,7 @@ def configure_loader_modules(node, plan, tmp_path, monkeypatch):
     monkeypatch.setattr(fanatico_pki, "look", lambda: node.certificates)
     salt = named() | {
         "fanatico_unit.states": node.states,
+        "fanatico_unit.expected": lambda: ["etcd.service", "patroni.service"],
         "fanatico_unit.start": lambda what, *_: {"acted": True, "running": True, "took": 1.0, "detail": ""},
         "fanatico_unit.kill": node.act("kill", lambda: setattr(node, "patroni", {"state": "running"}), 42),
         "fanatico_patroni.status": node.status,
@@ -473,6 +474,11 @@ def test_the_beacon_does_not_wait_for_a_chain_node(node, owed, hung):
 def test_a_unit_is_started_as_ever():
     told = cure.apply("patroni.service", timeout=5)
     assert (told["acted"], told["running"], told["did"]) == (True, True, "started again")
+
+
+def test_what_nobody_keeps_running_here_is_not_started():
+    with pytest.raises(CommandExecutionError, match=r"nonsense is neither .*etcd-full"):
+        cure.apply("nonsense")
 
 
 def test_a_member_without_its_data_is_not_simply_started(node):

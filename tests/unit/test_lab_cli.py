@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from lab import deploy
+from lab import commands, deploy
 from lab import plan as plans
-from lab.cli import split
+from lab.cli import parser, split
 from lab.errors import LabError
 
 
@@ -24,6 +24,16 @@ from lab.errors import LabError
 )
 def test_split(words, ours, others):
     assert split(words) == (ours, others)
+
+
+def test_a_lab_that_is_named_after_the_machine_is_no_command(monkeypatch):
+    """It would be run on the machine of that name in the lab `default`."""
+    ran = []
+    monkeypatch.setattr(commands.preflight, "check_root", lambda: None)
+    monkeypatch.setattr(commands, "enter", lambda *words: ran.append(words))
+    with pytest.raises(LabError, match="exec --name"):
+        commands.execute(parser().parse_args(["exec", "db1", "--name", "new", "--", "true"]))
+    assert ran == []
 
 
 def test_a_deploy_that_failed_is_told_as_salt_run_tells_it():
@@ -63,6 +73,7 @@ class TestPlan:
             ("rpc4", "10.0.1.12", ["rpc"], "that of rpc3"),
             ("rpc4", "10.0.0.100", ["rpc"], "that of the virtual IP"),
             ("rpc4", "192.0.2.1", ["rpc"], "in none of the plan's networks"),
+            ("rpc4", "10.0.1.300", ["rpc"], "is no IP address"),
             ("rpc4", "10.0.1.13", [], "none does not fit"),
             ("rpc4", "10.0.1.13", ["master"], "master does not fit"),
         ],
