@@ -5,15 +5,13 @@ import json
 import pytest
 import yaml
 
-from tests.support.pillar import SITE
-
 
 @pytest.fixture
 def site(pillar_root):
     """Write other overrides of this installation, for one test."""
     path = pillar_root / "site" / "init.sls"
     before = path.read_text()
-    yield lambda settings: path.write_text(yaml.safe_dump({**SITE, **settings}))
+    yield lambda settings: path.write_text(yaml.safe_dump({**yaml.safe_load(before), **settings}))
     path.write_text(before)
 
 

@@ -18,7 +18,8 @@ def exchanged(machine, with_site):
     def run(*steps):
         minion = with_site("haproxy1", SITE)
         put_beside(machine, minion)
-        machine.put("/root/fanatico_haproxy.py", (REPO / "_modules/fanatico_haproxy.py").read_text())
+        for path in [REPO / "_modules/fanatico_haproxy.py", *(REPO / "_utils").glob("*.py")]:
+            machine.put(f"/root/{path.name}", path.read_text())
         machine.put("/root/certificates.py", (REPO / "tests/traffic/files/certificates.py").read_text())
         plan = minion.pillar["plan"]
         told = {
