@@ -7,20 +7,19 @@ moment, and an application writes all the while: a write that fails is the cure'
 
 import argparse
 import collections
-import datetime
 import json
 import tempfile
 import time
 from pathlib import Path
 
 import fanatico_measure as measure
+from bench import outcome
 from lab import health, preflight, report
 from lab.deploy import reimage
 from lab.drill.run import Scene, history, leader, loading, password
 from lab.errors import LabError
 from lab.machines import Lab
 
-RESULTS = Path(__file__).parent / "results"
 UNITS = (
     ("etcd", "etcd"),
     ("patroni", "patroni"),
@@ -34,7 +33,7 @@ TARGETS = {
     "service stopped": (4, 8),
     "etcd data deleted": (None, 30),
     "replica data deleted": (None, 40),
-    "database host made anew": (None, 90),
+    "database host reinstalled": (None, 90),
 }  # p50, worst
 
 
@@ -64,10 +63,6 @@ def main(arguments=None):
         writes = [line for line in load.lines() if line["kind"] == "write"]
     seen = collections.Counter(line["outcome"] for line in writes)
     missing = lacking(writes, begun)
-    path = RESULTS / f"cures-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
-    path.write_text(
-        json.dumps({"seconds": raw, "writes": seen, "not acknowledged": missing}, indent=1) + "\n"
-    )
     rows, missed = table(raw)
     print("\n".join(report.table(rows, ["fault", "runs", "p50 s", "worst s", "target"])))
     failed = len(writes) - seen["ok"]
@@ -78,7 +73,7 @@ def main(arguments=None):
         print(
             f"  not acknowledged in {fault}: {found['writes']}, {found['from']} to {found['to']} s after the fault"
         )
-    print(f"raw numbers: {path.relative_to(RESULTS.parent.parent)}")
+    outcome.keep("cures", {"seconds": raw, "writes": seen, "not acknowledged": missing})
     return 1 if missed or failed else 0
 
 
@@ -158,7 +153,7 @@ def replica_data_deleted(lab, number):
     return wait(streams, begun, f"{node} to stream again")
 
 
-def host_made_anew(lab, number):
+def host_reinstalled(lab, number):
     """A replica's host replaced by one with nothing but its minion, and that one's key: until it streams, from its power on."""
     node, streams = a_replica(lab, number)
     begun = time.monotonic()
@@ -180,7 +175,7 @@ CURES = {
     "service stopped": stopped,
     "etcd data deleted": etcd_data_deleted,
     "replica data deleted": replica_data_deleted,
-    "database host made anew": host_made_anew,
+    "database host reinstalled": host_reinstalled,
 }
 
 

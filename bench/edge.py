@@ -6,7 +6,6 @@ network. Raw numbers are kept in bench/results/.
 
 import argparse
 import contextlib
-import datetime
 import itertools
 import json
 import os
@@ -21,9 +20,9 @@ from typing import Any
 import yaml
 
 import fanatico_measure as measure
+from bench import outcome
 from lab import cgroup, health, lint, network, preflight, report
 from lab.errors import LabError
-from lab.machines import Lab
 
 REPO = Path(__file__).parent.parent
 CONFIG, UNIT = "/etc/haproxy/edge.cfg", "haproxy-edge"
@@ -127,24 +126,18 @@ def main(arguments=None):
     chosen = options.parse_args(arguments)
     preflight.check_root()
     lint.install("wrk")
-    lab = Lab(chosen.name)
-    with lab.locked():
-        lab.require_deployed()
-        health.wait(lab)
-        with limits_lifted(lab):
-            edge = Edge(lab)
-            block_time = yaml.safe_load((REPO / "lab/site.sls").read_text())["rpc"]["chain"]["block_time"]
-            raw = {
-                "requests a second": throughput(edge, chosen.runs),
-                "latency": latency(edge, chosen.runs),
-                "killed": [killed(edge) for _ in range(chosen.runs)],
-                "lag": [lag(edge, number) for number in range(chosen.runs)],
-            }
-    path = REPO / f"bench/results/edge-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps(raw, indent=1) + "\n")
+    with outcome.deployed(chosen.name) as lab, limits_lifted(lab):
+        edge = Edge(lab)
+        block_time = yaml.safe_load((REPO / "lab/site.sls").read_text())["rpc"]["chain"]["block_time"]
+        raw = {
+            "requests a second": throughput(edge, chosen.runs),
+            "latency": latency(edge, chosen.runs),
+            "killed": [killed(edge) for _ in range(chosen.runs)],
+            "lag": [lag(edge, number) for number in range(chosen.runs)],
+        }
     rows, missed = table(raw, block_time)
     print("\n".join(report.table(rows, ["what", "measured", "target"])))
-    print(f"raw numbers: {path.relative_to(REPO)}")
+    outcome.keep("edge", raw)
     return 1 if missed else 0
 
 

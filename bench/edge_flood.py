@@ -7,18 +7,16 @@ and the kernel ends its processes; then all of its processes are killed, several
 
 import argparse
 import contextlib
-import datetime
-import json
 import tempfile
 import time
 from pathlib import Path
 
 import fanatico_measure as measure
-from bench.clients import REPO, SOURCES, Client
-from lab import cgroup, health, preflight, report
+from bench import outcome
+from bench.clients import SOURCES, Client
+from lab import cgroup
 from lab.drill.run import Scene, free_address, loading, password
 from lab.errors import LabError
-from lab.machines import Lab
 
 UNIT = "haproxy-edge"
 LOW = 16  # MiB that the edge may take beyond what it has: the flood takes more
@@ -35,19 +33,11 @@ def main(arguments=None):
     options.add_argument("--seconds", type=int, default=20, help="of each part (default: 20)")
     options.add_argument("--name", default="default", help="which lab (default: default)")
     chosen = options.parse_args(arguments)
-    preflight.check_root()
-    lab = Lab(chosen.name)
-    with lab.locked(), tempfile.TemporaryDirectory() as folder:
-        lab.require_deployed()
-        health.wait(lab)
+    with outcome.deployed(chosen.name) as lab, tempfile.TemporaryDirectory() as folder:
         raw = measured(lab, Path(folder), chosen.seconds)
-        health.wait(lab)
-    path = REPO / f"bench/results/edge-flood-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps(raw, indent=1) + "\n")
-    rows, missed = table(raw)
-    print("\n".join(report.table(rows, ["what", "measured", "target"])))
-    print(f"raw numbers: {path.relative_to(REPO)}")
-    return 1 if missed else 0
+    code = outcome.show(judged(raw))
+    outcome.keep("edge-flood", raw)
+    return code
 
 
 def measured(lab, folder, seconds):
@@ -207,8 +197,8 @@ def counted(path):
     return int(words[words.index("oom_kill") + 1])
 
 
-def table(raw):
-    """Return (rows of the table, whether a target is missed)."""
+def judged(raw):
+    """Return [(what, measured, target, whether it holds)]."""
     quiet, rows = raw["parts"]["quiet"], []
     for name, one in raw["parts"].items():
         times, lost = one["p99"] / quiet["p99"], one["not acknowledged"]
@@ -237,5 +227,4 @@ def table(raw):
     )
     reached = edge["ended for memory"] + edge["restarts by the limit"] > 0
     rows.append(("processes ended at the memory limit", str(edge["ended for memory"]), "> 0", reached))
-    shown = [(what, found, target + ("" if held else ": missed")) for what, found, target, held in rows]
-    return shown, not all(held for *_, held in rows)
+    return rows

@@ -8,8 +8,6 @@ kept in bench/results/.
 
 import argparse
 import contextlib
-import datetime
-import json
 import tempfile
 import threading
 import time
@@ -17,18 +15,15 @@ from pathlib import Path
 
 import fanatico_measure as measure
 from bench import edge_flood as flood
-from bench.clients import AHEAD, REPO, SOURCES, Client
-from lab import health, preflight, report
+from bench import outcome
+from bench.clients import AHEAD, SOURCES, Client
 from lab.drill.run import Scene, loading, password
-from lab.machines import Lab
 
 TRUSTED = [f"173.245.48.{number}" for number in range(1, 11)]  # of cloudflare:ranges
 RATE, QUIET = 40, 60  # questions a second of the good client; seconds without an attack
 MINUTES, EVERY = 60, 5  # seconds between two looks at the edge's memory
-ANSWERED, GROWS = (
-    0.95,
-    1.25,
-)  # of the good client's questions; memory at the end, times that of the first half
+ANSWERED = 0.95  # of the good client's questions
+GROWS = 1.25  # the most memory in the second half, times that in the first
 
 
 def main(arguments=None):
@@ -40,20 +35,11 @@ def main(arguments=None):
     options.add_argument("--seed", type=int, default=1, help="of what is sent (default: 1)")
     options.add_argument("--name", default="default", help="which lab (default: default)")
     chosen = options.parse_args(arguments)
-    preflight.check_root()
-    lab = Lab(chosen.name)
-    with lab.locked(), tempfile.TemporaryDirectory() as folder:
-        lab.require_deployed()
-        health.wait(lab)
+    with outcome.deployed(chosen.name) as lab, tempfile.TemporaryDirectory() as folder:
         raw = measured(lab, Path(folder), round(chosen.minutes * 60), chosen.seed)
-        health.wait(lab)
-    path = REPO / f"bench/results/edge-hostile-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps(raw, indent=1) + "\n")
-    checks = judged(raw)
-    rows = [(what, found, target + ("" if well else ": missed")) for what, found, target, well in checks]
-    print("\n".join(report.table(rows, ["what", "measured", "must be"])))
-    print(f"raw numbers: {path.relative_to(REPO)}")
-    return 0 if all(well for *_, well in checks) else 1
+    code = outcome.show(judged(raw))
+    outcome.keep("edge-hostile", raw)
+    return code
 
 
 def measured(lab, folder, seconds, seed):

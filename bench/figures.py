@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import outcome
+
 REPO = Path(__file__).resolve().parent.parent
 NAME = "bench"
 TARGETS = {  # seconds, from the issue
@@ -244,10 +246,7 @@ def keep(raw, facts):
         "seconds": raw,
         **facts,
     }
-    path = REPO / "bench" / "results" / f"figures-{now:%Y%m%d-%H%M%S}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"raw numbers: {path.relative_to(REPO)}")
+    outcome.keep("figures", content)
 
 
 def report(raw):

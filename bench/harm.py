@@ -6,7 +6,6 @@ clients of other IPv6 networks. Bounded: so many threads, a pause after each att
 """
 
 import collections
-import contextlib
 import json
 import random
 import socket
@@ -160,8 +159,7 @@ class Harm:
     def keep(self, way, draw, pause):
         """Attack in one way again and again."""
         while time.monotonic() < self.until:
-            with contextlib.suppress(UnicodeError):
-                way(draw)
+            way(draw)
             time.sleep(pause)
 
     def all(self):

@@ -6,7 +6,6 @@ kept in bench/results/.
 """
 
 import argparse
-import datetime
 import json
 import random
 import re
@@ -16,13 +15,12 @@ import time
 from pathlib import Path
 
 import fanatico_measure as measure
-from bench import cures
-from lab import health, preflight, report
+from bench import cures, outcome
+from lab import health, preflight
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
 from lab.machines import Lab
 
-RESULTS = Path(__file__).parent / "results"
 SENDER = (Path(__file__).parent / "files" / "send_loads.py").read_text()
 LOST = "rpc1"  # the host that somebody has taken over
 OWNED = "/root/owned"  # what the master would have if it had carried out anything
@@ -238,10 +236,6 @@ def main(arguments=None):
         "memory MiB": {"before": round(before), "most": round(max(master.memory)), "after": round(master.memory[-1])},
         **seen,
     }  # fmt: skip
-    path = RESULTS / f"hostile-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps(found, indent=1) + "\n")
-    checks = judged(counted, took, master.memory, before, seen)
-    rows = [(name, got, wanted + ("" if well else ": missed")) for name, got, wanted, well in checks]
-    print("\n".join(report.table(rows, ["what", "measured", "must be"])))
-    print(f"raw numbers: {path.relative_to(RESULTS.parent.parent)}")
-    return 0 if all(well for *_, well in checks) else 1
+    code = outcome.show(judged(counted, took, master.memory, before, seen))
+    outcome.keep("hostile", found)
+    return code

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import yaml
 
+from bench import outcome
 from lab import health, preflight, report
 from lab.drill import command
 from lab.drill import report as reports
 from lab.drill.faults import FAULTS
 from lab.machines import Lab
 
-RESULTS = Path(__file__).parent / "results"
 DRILLS = ("postgres-crash", "switchover", "primary-power", "balancer-power")
 
 # As their own templates and defaults have it (autobase 2.6: vars/main.yml; Pigsty 4.5: roles/pgsql/defaults/main.yml and
@@ -71,10 +71,8 @@ def main(arguments=None):
             drills = {drill: FAULTS[drill] for drill in chosen.drills.split(",")}
             command.carry_out(lab, drills, chosen.runs, place)
             told[name] = json.loads((place / "report.json").read_text())
-    path = RESULTS / f"peers-{now:%Y%m%d-%H%M%S}.json"
-    path.write_text(json.dumps({name: reports.kept(one) for name, one in told.items()}, indent=1) + "\n")
     print("\n".join(table(told)))
-    print(f"raw numbers: {path.relative_to(RESULTS.parent.parent)}")
+    outcome.keep("peers", {name: reports.kept(one) for name, one in told.items()})
     return (
         1
         if any(one["counts"]["lost"] for report_ in told.values() for one in report_["faults"].values())

@@ -21,7 +21,7 @@ LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 
 
 class Connection:
-    """One connection, which is made anew after it failed."""
+    """One connection, which is made again after it failed."""
 
     def __init__(self, address: str, port: int) -> None:
         self.place = (address, port)
