@@ -33,7 +33,7 @@ DEFAULTS = {
     "loops": 5,  # restarts by systemd within `repeat` seconds after which a unit is said not to stay up
     "look": 5,  # seconds between two looks for other faults
     "sure": 2,  # looks in a row that must find one
-    "hang": 60,  # seconds without a turn of this file after which systemd starts the minion anew
+    "hang": 60,  # seconds without a turn of this file after which systemd restarts the minion
 }
 _SALTS_OWN = {"_beacon_name", "interval", "enabled", "disable_during_state_run", "beacon_module", "run_once"}
 

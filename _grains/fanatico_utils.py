@@ -9,8 +9,8 @@ import pathlib
 import sys
 
 
-def imported_anew():
-    """Have the files of ``_utils`` imported anew by whatever is loaded from now on. Returns no grains."""
+def imported_again():
+    """Have the files of ``_utils`` imported again by whatever is loaded from now on. Returns no grains."""
     folder = pathlib.Path(__opts__["extension_modules"], "utils")
     for name, module in list(sys.modules.items()):
         path = getattr(module, "__file__", None)

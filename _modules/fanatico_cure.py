@@ -103,7 +103,7 @@ _FRESH = 150  # seconds; the beacon repeats itself every minute
 
 def bare():
     """
-    Return why this host is not what its roles make of it, as one that was made anew is not; empty where it is.
+    Return why this host is not what its roles make of it, as one that was reinstalled is not; empty where it is.
 
     CLI Example:
 

@@ -27,7 +27,7 @@ def unconfigured():
 
 def configure(timeout=90):
     """
-    Write HAProxy's configuration anew from the tree, start it, and return what was done.
+    Write HAProxy's configuration again from the tree, start it, and return what was done.
 
     timeout
         Seconds; the states have their own.

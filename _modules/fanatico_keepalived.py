@@ -295,7 +295,7 @@ def address_unsettled():
     return "" if held["answers"] and held["running"] else f"nobody answers at {held['address']}"
 
 
-def elect_anew(timeout=30):
+def force_election(timeout=30):
     """
     Restart Keepalived, which settles who holds the virtual IP, and return what was done.
 
@@ -306,7 +306,7 @@ def elect_anew(timeout=30):
 
     .. code-block:: bash
 
-        salt haproxy1 fanatico_keepalived.elect_anew
+        salt haproxy1 fanatico_keepalived.force_election
     """
     fanatico_probe.run("systemctl", "restart", "keepalived", timeout=timeout)
     return "Keepalived restarted, which settles who holds it"

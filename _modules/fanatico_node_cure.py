@@ -1,5 +1,5 @@
 """
-What can be wrong with any node whose units run, told and cured: it was made anew, it has drifted, its disk is full.
+What can be wrong with any node whose units run, told and cured: it was reinstalled, it has drifted, its disk is full.
 
 ``fanatico_cure.apply`` calls the cures: it looks first and proves afterwards. Here each does what it is called for at once.
 """
@@ -25,7 +25,7 @@ def _apply(sls=None):
     return fanatico_probe.apply_states(__salt__["state.apply"], __opts__["id"], sls)
 
 
-# --- a host that was made anew; fanatico_cure.bare tells it
+# --- a host that was reinstalled; fanatico_cure.bare tells it
 
 
 def build(timeout=600):
@@ -46,7 +46,7 @@ def build(timeout=600):
 
 def unwell():
     """
-    Return what is not yet well with a host that was built anew; empty where all is.
+    Return what is not yet well with a host that was rebuilt; empty where all is.
 
     CLI Example:
 

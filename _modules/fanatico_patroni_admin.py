@@ -104,7 +104,7 @@ def restart(pending=False, timeout=120):
 
 def reinitialize(force=False, timeout=30):
     """
-    Throw away this replica's data and have Patroni copy it anew from the cluster. The leader refuses.
+    Throw away this replica's data and have Patroni clone it again from the cluster. The leader refuses.
 
     force
         Also while a copy is already under way.

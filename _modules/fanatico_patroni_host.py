@@ -8,6 +8,7 @@ import stat
 import subprocess
 
 import fanatico_patroni_plan
+import fanatico_probe
 
 __virtualname__ = "fanatico_patroni"
 
@@ -56,7 +57,7 @@ def said_by_postgresql(since="-10min"):
     words = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
     argv = ["journalctl", *words, f"--grep={fanatico_patroni_plan.own_lines()}"]
     try:
-        said = subprocess.run(argv, capture_output=True, text=True, timeout=5, check=False).stdout
+        said = fanatico_probe.run(*argv, timeout=5).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
     # With --grep, -n gives the newest first.

@@ -41,7 +41,7 @@ def look(component=None):
     """
     Return how each certificate of this node is, ``{"component/authority": {"path", "ends", "days", "reasons", "trust"}}``.
 
-    ``ends`` is a date, ``days`` how many are left, ``reasons`` why it has to be made anew: none while it is right.
+    ``ends`` is a date, ``days`` how many are left, ``reasons`` why it has to be replaced: none while it is right.
     ``trust`` tells whether the file of authorities beside it is the master's. Of an authority that this node has to know, and
     holds no certificate of, ``path`` is that file, ``ends`` and ``days`` are None.
 
@@ -207,7 +207,7 @@ def ending():
 
 def renew(timeout=180):
     """
-    Have this node's certificates signed anew where they end, and taken up by the daemons. Returns what was done.
+    Have this node's certificates signed again where they end, and taken up by the daemons. Returns what was done.
 
     timeout
         Seconds; the states have their own.

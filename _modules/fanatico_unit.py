@@ -4,13 +4,13 @@ The systemd units this node has to keep running: which they are, how they are, a
 
 import os
 import signal
-import subprocess
 import time
 
 from salt.exceptions import CommandExecutionError
 
 import fanatico_guard
 import fanatico_plan
+import fanatico_probe
 import fanatico_systemd
 from fanatico_components import EVERY
 
@@ -176,7 +176,7 @@ def shutting_down():
 
         salt '*' fanatico_unit.shutting_down
     """
-    return _run("systemctl", "is-system-running").stdout.strip() == "stopping"
+    return fanatico_probe.run("systemctl", "is-system-running").stdout.strip() == "stopping"
 
 
 def _parse(text, units):
@@ -215,7 +215,7 @@ def _stable(unit, samples, deadline):
 
 
 def _complaint(unit, state, took):
-    said = _run("journalctl", "--unit", unit, "--lines=5", "--no-pager", "--output=cat").stdout
+    said = fanatico_probe.run("journalctl", "--unit", unit, "--lines=5", "--no-pager", "--output=cat").stdout
     lines = " / ".join(said.splitlines()) or "(nothing)"
     return (
         f"{unit} should be active and is {state['active']} ({state['sub']}, {state['result']}) "
@@ -224,12 +224,8 @@ def _complaint(unit, state, took):
 
 
 def _systemctl(*arguments):
-    done = _run("systemctl", *arguments)
+    done = fanatico_probe.run("systemctl", *arguments)
     if done.returncode:
         said = done.stderr.strip() or f"exit code {done.returncode}"
         raise CommandExecutionError(f"{__opts__['id']}: `systemctl {' '.join(arguments)}` failed: {said}")
     return done.stdout
-
-
-def _run(*command):
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)

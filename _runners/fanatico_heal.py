@@ -194,7 +194,7 @@ def _bare_objection(host):
 
 def _never_deployed(host):
     """
-    Return why ``host`` is a person's to deploy and not one that was made anew, a refusal; None where it was deployed before.
+    Return why ``host`` is a person's to deploy and not one that was reinstalled, a refusal; None where it was deployed before.
 
     The hosts of the last deploy have one another in /etc/hosts, and in their firewalls. What they do not know cannot be
     built by a highstate of its own, and trying would hold the lock against the deploy that can.
@@ -206,7 +206,7 @@ def _never_deployed(host):
     )
     strangers = sorted(node for node, knows in others.items() if knows is False)
     if 2 * len(strangers) <= len(others):
-        return None  # one that lacks it may have been made anew itself
+        return None  # one that lacks it may have been reinstalled itself
     return _Refusal(
         "never-deployed",
         f"{host} is new in the plan: {len(strangers)} of {len(others)} other hosts do not know it at {address} yet. "

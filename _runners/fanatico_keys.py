@@ -83,8 +83,8 @@ def renew_key(host, timeout=60):
     """
     Take a host's new key in place of the accepted one, if the host itself, asked over SSH, has that new one.
 
-    As with ``accept_keys`` it is SSH that vouches: a host that was made anew is believed where its SSH host key is still the
-    known one, put back by whatever made it anew or signed by an authority in known_hosts. Otherwise a person has to look.
+    As with ``accept_keys`` it is SSH that vouches: a host that was reinstalled is believed where its SSH host key is still the
+    known one, put back by whatever reinstalled it or signed by an authority in known_hosts. Otherwise a person has to look.
 
     host
         A minion of the plan.
@@ -125,7 +125,7 @@ def renew_key(host, timeout=60):
             return told(False, True, "gone", "nobody has sent another key in its name")
         own, why = _own_fingers([host], masters)[host]
         if not own:
-            next_step = "Next: docs/fleet.md, 'A host made anew'"
+            next_step = "Next: docs/fleet.md, 'A reinstalled host'"
             detail = f"it could not be asked for its own key over SSH: {why}. {next_step}"
             return told(False, False, "key-not-vouched", detail)
         if own == _finger(held["minions"][host]):
@@ -244,7 +244,7 @@ def _verdict(name, held, own, why):
     if "minions" in held:
         return (
             f"the host's own key is {own}, but {fingers['minions']} is accepted: "
-            f"if the host was made anew, forget the old key and accept the new: {again}"
+            f"if the host was reinstalled, forget the old key and accept the new: {again}"
         )
     if "minions_pre" in held:
         return (

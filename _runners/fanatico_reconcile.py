@@ -115,14 +115,14 @@ def _distrusted(host):
 
 def started(host, timeout=20):
     """
-    See whether the host of a minion that has just started was made anew, and have it built if so. Called by the reactor.
+    See whether the host of a minion that has just started was reinstalled, and have it built if so. Called by the reactor.
 
     host
         The minion.
     timeout
         Seconds for it to answer.
 
-    Returns why it counts as made anew; empty where it does not.
+    Returns why it counts as reinstalled; empty where it does not.
 
     CLI Example:
 
@@ -142,7 +142,7 @@ def started(host, timeout=20):
     return why
 
 
-_BARE = "its minion has none of our modules: the host was made anew"
+_BARE = "its minion has none of our modules: the host was reinstalled"
 
 
 def _knows_nothing(answer):

@@ -74,14 +74,14 @@ def issued(name, timeout=90):
     if left:
         comment = f"{__opts__['id']}: signed, and not as the plan asks: {', '.join(left)}. Next: salt-call fanatico_pki.look"
         return _answer(name, False, comment, done)
-    return _answer(name, True, f"{len(done)} of {len(seen)} were made anew", done)
+    return _answer(name, True, f"{len(done)} of {len(seen)} were replaced", done)
 
 
 def _due(one):
     """Return what there is to do about a certificate as changes; empty where nothing is."""
     found = {}
     if one["reasons"]:
-        found["certificate"] = {"old": one["ends"], "new": f"signed anew: {'; '.join(one['reasons'])}"}
+        found["certificate"] = {"old": one["ends"], "new": f"signed again: {'; '.join(one['reasons'])}"}
     if not one["trust"]:
         found["authorities"] = {"old": "", "new": "the master's"}
     return found

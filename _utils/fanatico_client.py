@@ -36,7 +36,7 @@ READ = (
 
 
 class Session:
-    """One connection at a time, made anew where it broke."""
+    """One connection at a time, made again where it broke."""
 
     def __init__(self, settings):
         self.settings = settings

@@ -96,6 +96,8 @@ class Component:
     looks: tuple[str, ...] = ()
     # The check of fanatico.health that says whether it does what its role is there for.
     serves: str = ""
+    # What of the others a host needs while it is rebuilt into its role, as ``fanatico_guard.lacking`` knows it.
+    joins: str = ""
     # Pillar paths that its hosts agreed on when they met, beside ports: a running cluster cannot change them in place.
     agreed: tuple[str, ...] = ()
     backends: tuple[Backend, ...] = ()
@@ -179,6 +181,7 @@ COMPONENTS = (
         data=("etcd:data_dir",),
         looks=("etcd",),
         serves="etcd.serving",
+        joins="quorum",
         agreed=("plan:name", "etcd:data_dir"),  # Patroni's keys stand under the name
         packages=("etcd-",),
         services=("etcd",),
@@ -198,6 +201,7 @@ COMPONENTS = (
         ),
         looks=("patroni",),
         serves="patroni.state",
+        joins="leader",
         agreed=("plan:name",),
         packages=("patroni$", "python3-etcd$"),
         services=("patroni",),
@@ -241,6 +245,7 @@ COMPONENTS = (
         ),
         looks=("haproxy",),
         serves="haproxy.serving",
+        joins="another",
         backends=(
             Backend("postgres_primary", of="patroni", up="one"),
             Backend("postgres_replica", of="patroni", up="others"),
@@ -297,6 +302,7 @@ COMPONENTS = (
         ),
         looks=("rpc",),
         serves="rpc.http",
+        joins="another",
         services=("fanatico-*",),
     ),
 )

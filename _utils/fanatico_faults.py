@@ -31,7 +31,7 @@ class Fault:
     looks: int | None = None  # so many in a row prove it; pillar heal:samples without it
     hopeless: str = ""  # a probe: what it finds is the cause, and this cure can do no more about it
     replaces: str = (
-        ""  # returns the path of the data that the cure puts aside, and lets go of once the end is proven
+        ""  # returns the path of the data that the cure puts aside, and removes once the end is proven
     )
     units: tuple[str, ...] = ()  # that would not start, or not rightly, before this is cured
     needs: str = ""  # what has to be left standing, see ``fanatico_guard.lacking``; empty: nobody is taken out of service
@@ -173,14 +173,14 @@ _ALL = (
         name="keepalived-hung",
         component="keepalived",
         probe="fanatico_keepalived.hung",
-        cure="fanatico_keepalived.elect_anew",
+        cure="fanatico_keepalived.force_election",
         timeout=30,
     ),
     Fault(
         name="address-missing",
         component="keepalived",
         probe="fanatico_keepalived.address_missing",
-        cure="fanatico_keepalived.elect_anew",
+        cure="fanatico_keepalived.force_election",
         timeout=30,
     ),
     Fault(
@@ -188,7 +188,7 @@ _ALL = (
         component="keepalived",
         probe="fanatico_keepalived.address_doubled",
         told_by=MASTER,
-        cure="fanatico_keepalived.elect_anew",
+        cure="fanatico_keepalived.force_election",
         proof="fanatico_keepalived.address_unsettled",
         timeout=30,
     ),
@@ -221,6 +221,7 @@ _ALL = (
     ),
 )
 FAULTS = {fault.name: fault for fault in _ALL}
+_UNIT_DOWN = Fault(name="", component="")  # a unit is started, and takes nobody out of service
 
 
 def possible(roles):
@@ -243,6 +244,10 @@ def is_unit(what):
     return what not in FAULTS
 
 
+def _of(what):
+    return FAULTS.get(what, _UNIT_DOWN)
+
+
 def cause(unit):
     """Return the fault that has to be cured before ``unit`` is started, if the node has it; None without any."""
     return next((fault for fault in FAULTS.values() if unit in fault.units), None)
@@ -250,29 +255,30 @@ def cause(unit):
 
 def needs(what):
     """Return what a cure has to leave standing; empty where nobody is taken out of service, as by the start of a unit."""
-    return "" if is_unit(what) else FAULTS[what].needs
+    return _of(what).needs
 
 
 def opt_in(what):
     """Return the setting under ``heal`` that allows the cure at all; empty where none has to."""
-    return "" if is_unit(what) else FAULTS[what].opt_in
+    return _of(what).opt_in
 
 
 def next_step(what, host):
     """Return what a person does about a fault that is reported and never cured; empty for one that is cured."""
-    return "" if is_unit(what) else FAULTS[what].next_step.replace("HOST", host)
+    return _of(what).next_step.replace("HOST", host)
 
 
 def runner(what):
     """Return the runner by which the master cures it; empty where the host does."""
-    return "" if is_unit(what) else FAULTS[what].runner
+    return _of(what).runner
 
 
 def timeout(what, conf):
     """Return the seconds that curing ``what`` may take; ``conf`` is the pillar's ``heal``."""
-    return conf["timeout"] if is_unit(what) else FAULTS[what].timeout or conf["timeout"]
+    return _of(what).timeout or conf["timeout"]
 
 
 def min_age(what, conf):
     """Return how many seconds ``what`` has to last before it is one for us to cure."""
-    return 0 if is_unit(what) or not FAULTS[what].min_age else conf[FAULTS[what].min_age]
+    setting = _of(what).min_age
+    return conf[setting] if setting else 0

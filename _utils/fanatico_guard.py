@@ -24,8 +24,8 @@ import fanatico_faults
 import fanatico_plan
 from fanatico_components import COMPONENTS, EVERY
 
-# What a host that is built anew needs of the others, by its roles: who is to be joined has to be there.
-REST = {"etcd": "quorum", "patroni": "leader", "haproxy": "another", "rpc": "another"}
+# What a host that is rebuilt needs of the others, by its roles: who is to be joined has to be there.
+_JOINS = {role: one.joins for one in COMPONENTS if one.joins for role in one.roles}
 
 HOUR = 3600
 SHARE = 1 / 3  # of the budget, for one host: it must not use up what the others may need
@@ -112,7 +112,7 @@ def peers(what, roles):
     """Return the roles whose nodes have to be looked at before ``what`` is cured on a node with ``roles``."""
     needs = fanatico_faults.needs(what)
     if needs == "rest":
-        return [role for role in roles if role in REST]
+        return [role for role in roles if role in _JOINS]
     return [fanatico_faults.FAULTS[what].role] if needs else []
 
 
@@ -127,16 +127,10 @@ def view(plan, role, answers):
     answers
         ``{node: what its fanatico.health returned}``; a node that did not answer is not in it.
     """
-    proofs = {
-        "etcd": "etcd.serving",
-        "patroni": "patroni.state",
-        "haproxy": "haproxy.serving",
-        "rpc": "rpc.http",
-    }
     checks = {
         name: one["checks"] for name, one in answers.items() if isinstance(one, dict) and "checks" in one
     }
-    proof = proofs[role]
+    proof = next(one.serves for one in COMPONENTS if one.serves and role in one.roles)
     named = [one["patroni.leader"]["value"] for one in checks.values() if "patroni.leader" in one]
     # Who leads has to be beyond doubt: a leader's data is never thrown away.
     leader = named[0] if named and named.count(named[0]) == len(named) else None
@@ -158,7 +152,7 @@ def lacking(what, host, seen):
     others = [node for node in seen["well"] if node != host]
     leader = seen["leader"]
     needs = fanatico_faults.needs(what)
-    owed = REST[seen["role"]] if needs == "rest" else needs
+    owed = _JOINS[seen["role"]] if needs == "rest" else needs
     if owed == "quorum":
         majority = len(seen["nodes"]) // 2 + 1
         if len(others) < majority:
@@ -168,7 +162,7 @@ def lacking(what, host, seen):
         return _lacking_for_a_copy(host, seen, others)
     elif owed == "leader":
         if leader in (None, host):
-            return Refusal("leader-in-doubt", "it is not beyond doubt who leads")
+            return Refusal("leader-in-doubt", "the leader is ambiguous: nodes name none, or different ones")
         if leader not in others:
             return Refusal("leader-unwell", f"{leader} leads and is not well: nobody could be followed")
     elif owed == "successor":
@@ -183,7 +177,7 @@ def _lacking_for_a_copy(host, seen, others):
     """Return what forbids to throw the data of ``host`` away and to copy the leader's, a ``Refusal`` or None."""
     leader, needed = seen["leader"], f"what {host} holds may be needed"
     if leader is None:
-        return Refusal("leader-in-doubt", "it is not beyond doubt who leads")
+        return Refusal("leader-in-doubt", "the leader is ambiguous: nodes name none, or different ones")
     if leader == host:
         return Refusal("leads-itself", f"{host} leads: its data is never thrown away")
     if leader not in others:

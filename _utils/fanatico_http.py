@@ -21,7 +21,7 @@ def unanswered(exc):
     """
     Tell whether an exception says that a service did not answer in time.
 
-    By its code, not by its class: a minion imports this file anew when it was handed out, and modules loaded before that still
+    By its code, not by its class: a minion imports this file again when it was handed out, and modules loaded before that still
     raise the class that this file had then.
     """
     return getattr(exc, "code", "") == NoAnswer.code

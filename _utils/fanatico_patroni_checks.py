@@ -104,7 +104,7 @@ def _state(own, complaint):
         return fanatico_verdict.degraded(
             f"replica {replication or 'not streaming'}",
             f"this replica does not stream ({replication or 'no connection to the primary'})",
-            "journalctl -u patroni -n 50; salt-call fanatico_patroni.reinitialize copies it anew",
+            "journalctl -u patroni -n 50; salt-call fanatico_patroni.reinitialize clones it again",
         )
     return fanatico_verdict.ok(f"{role} {replication or state}", f"{role}, {replication or state}")
 
@@ -159,6 +159,6 @@ def _cluster(view, expected):
         found["patroni.timeline"] = fanatico_verdict.degraded(
             newest,
             f"{', '.join(old)} not on timeline {newest}",
-            f"wait a moment; then salt {old[0]} fanatico_patroni.reinitialize copies it anew",
+            f"wait a moment; then salt {old[0]} fanatico_patroni.reinitialize clones it again",
         )
     return found

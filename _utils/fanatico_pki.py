@@ -334,7 +334,7 @@ def signed(pem, trust):
 
 def reasons(wanted, found, key, issuer, now, renew_days, proven=True):
     """
-    Return why a certificate has to be made anew, as short texts; empty while it is right.
+    Return why a certificate has to be replaced, as short texts; empty while it is right.
 
     wanted
         One of ``certificates``.

@@ -329,7 +329,7 @@ class Lab:
         """Replace a machine by a new one of the same name and address, boot that and return it.
 
         :param bare: what a fresh real host is: no Salt, a running sshd.
-        :param keep: paths below / that whoever makes hosts anew puts back: etc/salt/pki/minion; etc/ssh, with an sshd that runs.
+        :param keep: paths below / that whoever reinstalls hosts puts back: etc/salt/pki/minion; etc/ssh, with an sshd that runs.
         """
         machine = self.machine(name)
         with tempfile.TemporaryDirectory(dir=self.folder) as kept:

@@ -1,4 +1,4 @@
-# Every certificate and key anew, the authorities included, while everything serves: both are trusted before the new ones
+# Replaces every certificate and key, the authorities included, while everything serves: both are trusted before the new ones
 # sign, and until the old have gone. Begun again after it broke off, it goes on where it was.
 #
 #   salt-run state.orchestrate orch.rotate_certs

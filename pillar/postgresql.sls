@@ -34,7 +34,7 @@ postgresql:
     wal_keep_size: 256MB
     max_wal_senders: 10
     max_replication_slots: 10
-    max_slot_wal_keep_size: 8GB           # a replica that stays away longer is copied anew; the primary's disk comes first
+    max_slot_wal_keep_size: 8GB           # a replica that stays away longer is cloned again; the primary's disk comes first
     wal_log_hints: "on"                   # pg_rewind needs it, or checksums; both is safer
     wal_sender_timeout: 10s               # a replica that hangs is noticed
     wal_receiver_timeout: 10s

@@ -128,7 +128,7 @@ def _timeline(facts):
     if newest is None:
         return fanatico_verdict.unknown(None, "no node says on which timeline it is")
     if behind:
-        hint = f"wait a moment; then salt {behind[0]} fanatico_patroni.reinitialize copies it anew"
+        hint = f"wait a moment; then salt {behind[0]} fanatico_patroni.reinitialize clones it again"
         return fanatico_verdict.degraded(newest, f"{', '.join(behind)} not on timeline {newest}", hint)
     return fanatico_verdict.ok(newest, f"one timeline, {newest}")
 

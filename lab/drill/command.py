@@ -85,7 +85,7 @@ def facts(lab):
 
 
 def carry_out(lab, faults, runs, folder):
-    """Run everything, one after the other; the report is written anew after each run, so that nothing measured is lost."""
+    """Run everything, one after the other; the report is written again after each run, so that nothing measured is lost."""
     known, secret = facts(lab), password(lab)
     records, drawn, bad = {}, {}, 0
     for name, fault in faults.items():

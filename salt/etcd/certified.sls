@@ -1,7 +1,7 @@
 include:
   - etcd.installed
 
-# Read anew for each connection, but for whom to trust: etcd.running restarts for that.
+# Read again for each connection, but for whom to trust: etcd.running restarts for that.
 etcd has its certificates:
   fanatico_pki.issued:
     - name: etcd

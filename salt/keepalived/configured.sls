@@ -32,7 +32,7 @@ Keepalived can ask where the edge is:
     - require:
       - pkg: Keepalived is installed
 
-# Each check writes it anew: an old one tells of a Keepalived that hangs. The checks' user has no right to make it.
+# Each check writes it again: an old one tells of a Keepalived that hangs. The checks' user has no right to make it.
 The checks of Keepalived have a file to write:
   file.managed:
     - name: /etc/tmpfiles.d/fanatico-keepalived.conf

@@ -1,7 +1,7 @@
 include:
   - node_exporter.installed
 
-# It reads them anew for each connection.
+# It reads them again for each connection.
 node_exporter has its certificate:
   fanatico_pki.issued:
     - name: node_exporter

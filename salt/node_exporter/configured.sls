@@ -1,7 +1,7 @@
 include:
   - node_exporter.certified
 
-# Read anew for each connection, too. It has no checker of its own: tests/rendering/test_node_exporter.py.
+# Read again for each connection, too. It has no checker of its own: tests/rendering/test_node_exporter.py.
 node_exporter knows who may read:
   file.managed:
     - name: /etc/prometheus-node-exporter/web.yml

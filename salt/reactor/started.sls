@@ -1,4 +1,4 @@
-# A minion has started: its host may be one that was made anew and that nobody has built yet (fanatico.started).
+# A minion has started: its host may be one that was reinstalled and that nobody has built yet (fanatico.started).
 {%- if salt["fanatico_event.counts"](data.get("id"), "start") %}
 Look whether it is bare:
   runner.fanatico.started:

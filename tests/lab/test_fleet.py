@@ -1,4 +1,4 @@
-"""A real host: a node made anew with nothing but sshd comes back by the procedure of docs/fleet.md."""
+"""A real host: a reinstalled node with nothing but sshd comes back by the procedure of docs/fleet.md."""
 
 import json
 

@@ -302,7 +302,7 @@ def test_before_its_pillar_has_the_settings_a_node_has_no_fault_and_the_beacon_g
 
 
 def test_the_data_are_looked_for_where_the_pillar_has_them(node):
-    """A fault of lost data ends with a copy made anew: the place must be the one that the daemons were given."""
+    """A fault of lost data ends with a new copy: the place must be the one that the daemons were given."""
     assert fanatico_etcd_cure.member_directory() == str(node.folder / "etcd/member")
     assert fanatico_patroni_cure.data_directory() == str(node.folder / "pg")
     cure.__pillar__["postgresql"] = {"version": 18, "data_dir": ""}

@@ -23,17 +23,17 @@ def write(path, text, stamp):
     importlib.invalidate_caches()  # as Salt's loader does after each file
 
 
-def test_files_that_were_handed_out_are_imported_anew(tmp_path):
+def test_files_that_were_handed_out_are_imported_again(tmp_path):
     path = tmp_path / "utils" / "handed_out.py"
     write(path, "told = 1", 1)
     before = importlib.import_module("handed_out")
     write(path, "told = 2", 2)
-    assert fanatico_utils.imported_anew() == {}
+    assert fanatico_utils.imported_again() == {}
     after = importlib.import_module("handed_out")
     assert (before.told, after.told) == (1, 2)
 
 
 def test_all_else_stays_as_it_is(tmp_path):
     before = dict(sys.modules)
-    fanatico_utils.imported_anew()
+    fanatico_utils.imported_again()
     assert sys.modules == before

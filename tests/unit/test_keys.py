@@ -138,11 +138,11 @@ def test_a_strangers_key_is_refused_with_both_fingerprints(world):
     assert found["retcode"] == 1
 
 
-def test_a_host_made_anew_is_told_from_a_stranger(world):
+def test_a_host_reinstalled_is_told_from_a_stranger(world):
     world.keys.held["rpc1"] = {"minions": key("old"), "minions_denied": [key("rpc1's")]}
     refused = fanatico_keys.accept_keys()["refused"]
     assert "salt-key -d rpc1" in refused["rpc1"]
-    assert "made anew" in refused["rpc1"]
+    assert "was reinstalled" in refused["rpc1"]
     assert world.keys.accepted == ["rpc2"]
 
 
@@ -152,7 +152,7 @@ def test_a_stranger_beside_the_accepted_key_is_nothing_to_do(world):
 
 
 class TestRenewKey:
-    """A host that was made anew, vouched for by its SSH host key."""
+    """A host that was reinstalled, vouched for by its SSH host key."""
 
     def test_its_new_key_takes_the_old_ones_place(self, world):
         world.keys.held["rpc1"] = {"minions": key("old"), "minions_denied": key("rpc1's")}

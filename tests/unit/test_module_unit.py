@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_probe
 from _modules import fanatico_unit
 from tests.support.pillar import shipped
 
@@ -58,7 +59,7 @@ def configure_loader_modules():
 def systemd(monkeypatch):
     def install(*looks):
         fake = Systemd(*looks)
-        monkeypatch.setattr(fanatico_unit.subprocess, "run", fake)
+        monkeypatch.setattr(fanatico_probe.subprocess, "run", fake)
         monkeypatch.setattr(fanatico_unit.time, "sleep", lambda seconds: None)
         return fake
 
@@ -175,7 +176,7 @@ def test_it_is_never_ready(systemd):
 
 def test_systemctl_fails(monkeypatch):
     monkeypatch.setattr(
-        fanatico_unit.subprocess,
+        fanatico_probe.subprocess,
         "run",
         lambda command, **_: subprocess.CompletedProcess(command, 1, "", "Failed to connect to bus\n"),
     )
@@ -190,7 +191,7 @@ def test_systemctl_fails(monkeypatch):
 )
 def test_shutting_down(monkeypatch, said, down):
     monkeypatch.setattr(
-        fanatico_unit.subprocess,
+        fanatico_probe.subprocess,
         "run",
         lambda command, **_: subprocess.CompletedProcess(command, 1, said, ""),
     )

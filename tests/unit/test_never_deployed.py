@@ -63,7 +63,7 @@ def test_a_new_host_is_refused_without_the_lock_and_nothing_is_done_there(fleet,
     "knows",
     [
         dict.fromkeys(("rpc1", "db1", "etcd1"), True),
-        # One of the others was made anew as well, and one does not have the function.
+        # One of the others was reinstalled as well, and one does not have the function.
         {"rpc1": True, "db1": True, "etcd1": False, "etcd2": "'hosts.has_pair' is not available."},
         {},
     ],

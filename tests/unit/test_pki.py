@@ -1,4 +1,4 @@
-"""Who holds which certificate, and when one has to be made anew; the authorities on the master's disk."""
+"""Who holds which certificate, and when one has to be replaced; the authorities on the master's disk."""
 
 import datetime
 import ssl
@@ -97,7 +97,7 @@ def test_a_policy_says_everything_that_could_be_asked_for(plan):
     assert {policy["not_before"] for policy in policies.values()} == {"2026-11-24 00:00:00"}
 
 
-# --- when one is made anew
+# --- when one is replaced
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ class TestTree:
         os.utime(path, (stamp, stamp))
         importlib.invalidate_caches()  # as Salt's loader does after each file
 
-    def test_what_has_changed_and_what_imports_it_is_imported_anew(self, folder):
+    def test_what_has_changed_and_what_imports_it_is_imported_again(self, folder):
         self.write(folder / "tree_one.py", "import tree_two", 1)
         self.write(folder / "tree_two.py", "told = 1", 1)
         tree = module.Tree()

@@ -51,7 +51,7 @@ class TestJudgement:
         ("initialize", "local", "leader", "verdict"),
         [
             (None, None, None, "ok"),  # nothing anywhere: a first deploy
-            (None, "7", None, "ok"),  # etcd was made anew: the data comes back into it
+            (None, "7", None, "ok"),  # etcd was rebuilt: the data comes back into it
             ("7", "7", None, "ok"),  # everything was off
             ("7", None, "db1", "ok"),  # a wiped replica
             ("", None, "db1", "ok"),

@@ -158,7 +158,7 @@ def guard(handlers):
 
 class Tree:
     """
-    What the tree's modules import (``_utils``, ``_runners/_utils``): on the path, and imported anew where a file has changed.
+    What the tree's modules import (``_utils``, ``_runners/_utils``): on the path, and imported again where a file has changed.
 
     Salt loads a module from disk whenever it makes a loader, for each pillar that it compiles for example. What such a module
     imports Python has once and for all, so a new module would get the old one, and only in processes that live long. And Salt
@@ -169,7 +169,7 @@ class Tree:
         self._known, self._lock = {}, threading.Lock()
 
     def follow(self, folders):
-        """Put folders on the path; where their files are not those of the last call, have all of them imported anew."""
+        """Put folders on the path; where their files are not those of the last call, have all of them imported again."""
         with self._lock:
             sys.path.extend(folder for folder in folders if folder not in sys.path)
             now = {path: stamp for folder in folders for path, stamp in self._stamps(folder)}

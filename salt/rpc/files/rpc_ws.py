@@ -4,7 +4,7 @@
 Usage: rpc_ws.py SETTINGS   (a JSON file, see `Settings` below)
 
 HAProxy cannot look into a WebSocket, so what it refuses on the HTTP port has to be refused here. Each connection of a client is
-led to the node over one of its own. What a client sends is read and written anew: no spelling means one thing here and another
+led to the node over one of its own. What a client sends is read and written again: no spelling means one thing here and another
 to the node.
 """
 
