@@ -112,7 +112,7 @@ def bare():
         salt db3 fanatico_cure.bare
     """
     overrides = fanatico_plan.get(__pillar__, "heal:units")
-    first = [fanatico_guard.units([role], overrides)[:1] for role in _roles()]
+    first = [fanatico_guard.units_of(role, overrides)[:1] for role in _roles()]
     units = [unit for one in first for unit in one]
     missing = (
         [unit for unit, one in __salt__["fanatico_unit.states"](*units).items() if one["load"] == "not-found"]

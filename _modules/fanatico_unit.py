@@ -12,7 +12,6 @@ import fanatico_guard
 import fanatico_plan
 import fanatico_probe
 import fanatico_systemd
-from fanatico_components import EVERY
 
 __virtualname__ = "fanatico_unit"
 
@@ -47,9 +46,10 @@ def expected():
     """
 
     plan = fanatico_plan.get(__pillar__, "plan", {"nodes": {}})
+    if __opts__["id"] not in plan["nodes"]:
+        return []
     roles = fanatico_plan.roles(plan, __opts__["id"])
-    promised = [*roles, EVERY] if __opts__["id"] in plan["nodes"] else roles
-    return fanatico_guard.units(promised, fanatico_plan.get(__pillar__, "heal:units"), __pillar__)
+    return fanatico_guard.units(roles, fanatico_plan.get(__pillar__, "heal:units"), __pillar__)
 
 
 def variable(value):

@@ -11,7 +11,6 @@ import fanatico_guard
 import fanatico_master
 import fanatico_plan
 import fanatico_sweep
-from fanatico_components import EVERY
 
 __virtualname__ = "fanatico"
 
@@ -107,7 +106,7 @@ def _units(plan, host):
     pillar = fanatico_master.compiled(__opts__, host)[0] if host in plan["nodes"] else {}
     own = (fanatico_plan.get(pillar, "heal:units"), pillar)
     units = {
-        node: fanatico_guard.units([*fanatico_plan.roles(plan, node), EVERY], *(own if node == host else ()))
+        node: fanatico_guard.units(fanatico_plan.roles(plan, node), *(own if node == host else ()))
         for node in plan["nodes"]
     }
     return {node: names for node, names in units.items() if names}

@@ -37,9 +37,7 @@ class Gateway:
 
     def __init__(self, pillar, me, tls):
         self.pillar, self.me, self.tls = pillar, me, tls
-        addresses = fanatico_plan.addresses(pillar["plan"], "etcd")
-        # {id: address} of the etcd nodes, this one first where it is one.
-        self.nodes = dict(sorted(addresses.items(), key=lambda item: item[0] != me))
+        self.nodes = fanatico_plan.own_first(pillar["plan"], "etcd", me)
 
     def url(self, address, path=""):
         """Return the URL of a path at one member."""

@@ -43,22 +43,24 @@ class Refusal:
 
 def units(roles, overrides=None, settings=None):
     """
-    Return the units that a node with ``roles`` promises to keep running.
+    Return the units that a node with ``roles`` promises to keep running, those of every node among them.
 
     roles
-        The node's roles, and ``fanatico_components.EVERY`` for the units of every node.
+        The node's roles.
     overrides
         ``{role: [unit, ...]}``, replaces the built-in list of that role (pillar ``heal:units``).
     settings
         The node's pillar: units that it does not make exist are left out. Without ``settings`` they are all in, since the node
         may have them.
     """
-    known = {role: _units(role, settings) for role in roles} | (overrides or {})
-    return list(dict.fromkeys(unit for role in roles for unit in known[role]))
+    found = (unit for role in [*roles, EVERY] for unit in units_of(role, overrides, settings))
+    return list(dict.fromkeys(found))
 
 
-def _units(role, settings):
-    """Return the units of a role that are healed, as far as the settings make them exist."""
+def units_of(role, overrides=None, settings=None):
+    """Return the units of one role alone, or of every node (``fanatico_components.EVERY``); the rest as for ``units``."""
+    if role in (overrides or {}):
+        return overrides[role]
     return [
         unit.name
         for one in COMPONENTS
@@ -90,7 +92,7 @@ def believed(plan, host, answer):
     roles = plan["nodes"].get(host, {}).get("roles", [])
     if not isinstance(answer, dict) or not roles:
         return {}
-    can_be = [*units([*roles, EVERY]), *fanatico_faults.own(roles)]
+    can_be = [*units(roles), *fanatico_faults.own(roles)]
     names = sorted(what for what in answer if isinstance(what, str))
     others = [what for what in names if what not in can_be and _UNIT.fullmatch(what)]
     return {
@@ -189,7 +191,7 @@ def _lacking_for_a_copy(host, seen, others):
 
 def unknown(host, what, roles, conf):
     """Return why ``what`` is nothing that could be healed on ``host`` at all, a ``Refusal``; None where it could."""
-    if roles and what in [*units([*roles, EVERY], conf["units"]), *fanatico_faults.possible(roles)]:
+    if roles and what in [*units(roles, conf["units"]), *fanatico_faults.possible(roles)]:
         return None
     text = f"{plain(what)} is neither a unit that {plain(host)} has to keep running nor a fault it can have"
     return Refusal("unknown-fault", text)

@@ -27,9 +27,7 @@ class Rest:
 
     def __init__(self, pillar, me, tls):
         self.pillar, self.me, self.tls = pillar, me, tls
-        addresses = fanatico_plan.addresses(pillar["plan"], "patroni")
-        # {id: address} of the Patroni nodes, this one first where it is one.
-        self.nodes = dict(sorted(addresses.items(), key=lambda item: item[0] != me))
+        self.nodes = fanatico_plan.own_first(pillar["plan"], "patroni", me)
 
     def address(self, node):
         """Return the address of a Patroni node; raises for a node that is none."""

@@ -169,6 +169,11 @@ def addresses(plan, name=None):
     return {node: plan["nodes"][node]["address"] for node in nodes(plan, name)}
 
 
+def own_first(plan, name, me):
+    """Return what ``addresses`` does, with the node ``me`` first where it is one of them: it is asked before the others."""
+    return dict(sorted(addresses(plan, name).items(), key=lambda item: item[0] != me))
+
+
 def node_at(plan, ip):
     """Return the id of the node with address ``ip``, or None."""
     return next((name for name, node in plan["nodes"].items() if node["address"] == ip), None)

@@ -22,8 +22,8 @@ def test_promised_and_configured_are_the_same(tmp_path, ws, follow):
         if chunk["name"].startswith(UNITS) and chunk["fun"] == "managed"
     }
     promised = set(node.functions["fanatico_unit.expected"]())
-    assert written == promised - set(fanatico_guard.units([EVERY]))
-    assert promised >= set(fanatico_guard.units([EVERY]))
+    assert written == promised - set(fanatico_guard.units_of(EVERY))
+    assert promised >= set(fanatico_guard.units_of(EVERY))
 
 
 @pytest.mark.parametrize(

@@ -44,15 +44,16 @@ def test_an_unknown_host_has_no_roles_and_gets_nothing():
 
 def test_a_node_with_two_roles_keeps_the_units_of_both():
     assert guard.units(["etcd", "haproxy"]) == [
-        *("etcd.service", "haproxy.service", "haproxy-edge.service", "keepalived.service")
+        *("etcd.service", "haproxy.service", "haproxy-edge.service", "keepalived.service"),
+        *guard.units_of(EVERY),
     ]
 
 
 def test_the_units_of_every_node_are_healed_on_each():
     unit = "prometheus-node-exporter.service"
-    assert guard.units(["etcd", EVERY]) == ["etcd.service", unit]
+    assert guard.units(["etcd"]) == ["etcd.service", unit]
     assert refusal(unit=unit) == ""
-    assert guard.units(["etcd", EVERY], {EVERY: []}) == ["etcd.service"]
+    assert guard.units(["etcd"], {EVERY: []}) == ["etcd.service"]
     assert refusal(unit=unit, units={EVERY: []}) == "unknown-fault"
     assert guard.believed({"nodes": {"rpc1": {"roles": ["rpc"]}}}, "rpc1", {unit: "stopped"}) == {
         unit: "stopped"
@@ -60,7 +61,7 @@ def test_the_units_of_every_node_are_healed_on_each():
 
 
 def test_pillar_replaces_the_units_of_a_role():
-    assert guard.units(["rpc"], {"rpc": ["geth.service"]}) == ["geth.service"]
+    assert guard.units(["rpc"], {"rpc": ["geth.service"]}) == ["geth.service", *guard.units_of(EVERY)]
     assert refusal(unit="geth.service", roles=["rpc"], units={"rpc": ["geth.service"]}) == ""
 
 
@@ -76,7 +77,7 @@ def test_pillar_replaces_the_units_of_a_role():
 )
 def test_a_chain_node_keeps_the_units_that_its_settings_make(settings, extra):
     always = ["fanatico-rpc.service", "fanatico-rpc-agent.socket", "fanatico-rpc-agent.service"]
-    assert guard.units(["rpc"], settings=settings) == [*always, *extra]
+    assert guard.units(["rpc"], settings=settings) == [*always, *extra, *guard.units_of(EVERY)]
 
 
 def test_who_does_not_know_the_settings_takes_every_unit_for_possible():
