@@ -122,7 +122,7 @@ def _components(mine, timeout):
     """Have the modules of all components look side by side; return their checks and their facts."""
     names = [name for one in fanatico_plan.components(mine) for name in one.looks]
     # Loaded here, and called past the loader: it is not made for several threads at once.
-    looks = {name: inspect.unwrap(__salt__[f"fanatico_{name}.look"]) for name in names}
+    looks = {name: inspect.unwrap(__salt__[f"fanatico_{name}.probe"]) for name in names}
     probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}
     checks, facts = {}, {}
     for name, (found, error) in fanatico_wait.gather(probes, timeout * 2).items():
@@ -130,8 +130,8 @@ def _components(mine, timeout):
             checks.update(found["checks"])
             facts[name] = found["facts"]
         else:
-            checks[f"{name}.look"] = fanatico_verdict.unknown(
-                None, f"{type(error).__name__}: {error}", f"salt {__opts__['id']} fanatico_{name}.look"
+            checks[f"{name}.probe"] = fanatico_verdict.unknown(
+                None, f"{type(error).__name__}: {error}", f"salt {__opts__['id']} fanatico_{name}.probe"
             )
     return checks, facts
 

@@ -101,7 +101,7 @@ _REPORTED = "fanatico-reported.json"  # as in the beacon, which writes it
 _FRESH = 150  # seconds; the beacon repeats itself every minute
 
 
-def bare():
+def unprovisioned():
     """
     Return why this host is not what its roles make of it, as one that was reinstalled is not; empty where it is.
 
@@ -109,7 +109,7 @@ def bare():
 
     .. code-block:: bash
 
-        salt db3 fanatico_cure.bare
+        salt db3 fanatico_cure.unprovisioned
     """
     overrides = fanatico_plan.get(__pillar__, "heal:units")
     first = [fanatico_guard.units_of(role, overrides)[:1] for role in _roles()]
@@ -203,13 +203,13 @@ def forget(what):
     Remove what a cure of this node has put aside, now that its replacement is proven. Returns the bytes that were removed.
 
     what
-        The fault that was cured: ``replica-lost``, ``etcd-data-lost``.
+        The fault that was cured: ``replica-unusable``, ``etcd-data-lost``.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt db3 fanatico_cure.forget replica-lost
+        salt db3 fanatico_cure.forget replica-unusable
     """
     fault = fanatico_faults.FAULTS.get(what)
     if fault is None or not fault.replaces:

@@ -111,7 +111,7 @@ def _listed(timeout=1):
     return any(_me() in one for one in views) if views else None
 
 
-def own_errors(timeout=1):
+def alarms(timeout=1):
     """
     Return what this node's member itself calls wrong, a list of texts, such as alarms; empty where all is well.
 
@@ -122,7 +122,7 @@ def own_errors(timeout=1):
 
     .. code-block:: bash
 
-        salt 'etcd*' fanatico_etcd.own_errors
+        salt 'etcd*' fanatico_etcd.alarms
     """
     gateway = _gateway()
     return gateway.status(gateway.nodes[_me()], timeout)["errors"]
@@ -162,7 +162,7 @@ def wait_quorum(timeout=60):
     raise CommandExecutionError(fanatico_wait.ran_out(_me(), "etcd's quorum", timeout, seen, unit, journal))
 
 
-def look(timeout=2):
+def probe(timeout=2):
     """
     Look at etcd on this node and at its peers once: ``{"facts": {...}, "checks": {name: check}}``. Never
     raises.
@@ -174,7 +174,7 @@ def look(timeout=2):
 
     .. code-block:: bash
 
-        salt 'etcd*' fanatico_etcd.look
+        salt 'etcd*' fanatico_etcd.probe
     """
     facts = _facts(_gateway(), timeout)
     checks = fanatico_etcd_checks.member(facts, _me(), _setting("etcd:quota_backend_bytes"))
@@ -219,4 +219,4 @@ def checks(timeout=2):
 
         salt 'etcd*' fanatico_etcd.checks
     """
-    return look(timeout)["checks"]
+    return probe(timeout)["checks"]

@@ -26,7 +26,7 @@ def _gateway():
     return fanatico_etcd_gateway.Gateway(__pillar__, _me(), __salt__["fanatico_pki.paths"]("etcd"))
 
 
-def order(path, payload=None, timeout=5):
+def gateway_call(path, payload=None, timeout=5):
     """
     Call the JSON gateway of the first member that answers, as the user this node is, and return the answer.
 
@@ -41,7 +41,7 @@ def order(path, payload=None, timeout=5):
 
     .. code-block:: bash
 
-        salt etcd1 fanatico_etcd.order /v3/auth/user/list
+        salt etcd1 fanatico_etcd.gateway_call /v3/auth/user/list
     """
     return _gateway().order(path, payload, timeout)
 
@@ -89,7 +89,7 @@ def access(timeout=5):
     }
 
 
-def admits(user, secret, timeout=5):
+def password_valid(user, secret, timeout=5):
     """
     Tell whether etcd lets ``user`` in with the password that is the secret of this name in the pillar.
 
@@ -106,7 +106,7 @@ def admits(user, secret, timeout=5):
 
     .. code-block:: bash
 
-        salt etcd1 fanatico_etcd.admits patroni ETCD_PATRONI_PASSWORD
+        salt etcd1 fanatico_etcd.password_valid patroni ETCD_PATRONI_PASSWORD
     """
     gateway = _gateway()
     known = (user, [fanatico_plan.get(__pillar__, f"secrets:{secret}")])
@@ -163,7 +163,7 @@ def make_room(timeout=15):
     return f"compacted at revision {revision}, {len(answering)} members defragmented: {sizes[0]:.1f} MiB, now {sizes[1]:.1f}"
 
 
-def stand_apart(timeout=5):
+def enforce_leader_separation(timeout=5):
     """
     Hand etcd's lead over where this node leads it and Patroni's leader shares its host or failure domain.
 
@@ -178,7 +178,7 @@ def stand_apart(timeout=5):
 
     .. code-block:: bash
 
-        salt etcd1 fanatico_etcd.stand_apart
+        salt etcd1 fanatico_etcd.enforce_leader_separation
     """
     plan, gateway = __pillar__["plan"], _gateway()
     statuses = gateway.everywhere(gateway.status, timeout)
@@ -188,7 +188,7 @@ def stand_apart(timeout=5):
     key = f"/service/{plan['name']}/leader"
     held = gateway.order("/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()}, timeout).get("kvs")
     primary = base64.b64decode(held[0]["value"]).decode() if held else None
-    successor, why = fanatico_etcd_plan.stand_apart(plan, leader, primary, statuses)
+    successor, why = fanatico_etcd_plan.enforce_leader_separation(plan, leader, primary, statuses)
     if successor:
         member = str(int(statuses[successor]["member_id"], 16))
         address = gateway.nodes[leader]  # only the leader takes this order

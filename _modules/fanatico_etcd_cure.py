@@ -87,7 +87,7 @@ def unable_to_vote():
 
         salt 'etcd*' fanatico_etcd_cure.unable_to_vote
     """
-    health = __salt__["fanatico_etcd.look"](fanatico_probe.ASK)["checks"]
+    health = __salt__["fanatico_etcd.probe"](fanatico_probe.ASK)["checks"]
     bad = [
         one["detail"]
         for name, one in health.items()
@@ -106,7 +106,7 @@ def full():
 
         salt 'etcd*' fanatico_etcd_cure.full
     """
-    errors = __salt__["fanatico_etcd.own_errors"](fanatico_probe.ASK)
+    errors = __salt__["fanatico_etcd.alarms"](fanatico_probe.ASK)
     return next((error for error in errors if "NOSPACE" in error), "")
 
 

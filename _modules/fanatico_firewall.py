@@ -334,5 +334,5 @@ def _through():
     connected = {peer for _, _, peer in fanatico_firewall.sessions_of(told, [PUBLISH_PORT])}
     ids = [name for name, node in plan["nodes"].items() if name != _me() and node["address"] in connected]
     opts = salt.config.client_config(MASTER_CONFIG)
-    answers = fanatico_sweep.ask(opts, ids, "network.connect", [address, MASTER_PORT], timeout=ASKED)
+    answers = fanatico_sweep.fanout(opts, ids, "network.connect", [address, MASTER_PORT], timeout=ASKED)
     return {name for name, told in answers.items() if isinstance(told, dict) and told.get("result") is True}

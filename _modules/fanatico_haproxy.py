@@ -376,7 +376,7 @@ def _with_key(path):
     return f"{text}\n{pathlib.Path(path.removesuffix('.crt') + '.key').read_text(encoding='utf-8')}"
 
 
-def look(timeout=2):
+def probe(timeout=2):
     """
     Look at HAProxy once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -389,7 +389,7 @@ def look(timeout=2):
 
     .. code-block:: bash
 
-        salt 'haproxy*' fanatico_haproxy.look
+        salt 'haproxy*' fanatico_haproxy.probe
     """
     plan, checks = __pillar__["plan"], {}
     facts = {unit: _look(unit, timeout) for unit in CONFIGURATION}
@@ -476,7 +476,7 @@ def checks(timeout=2):
 
         salt 'haproxy*' fanatico_haproxy.checks
     """
-    return look(timeout)["checks"]
+    return probe(timeout)["checks"]
 
 
 def _judge(unit, facts, owed):

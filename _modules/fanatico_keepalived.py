@@ -163,7 +163,7 @@ def wait_address(timeout=30):
     )
 
 
-def look(timeout=2):
+def probe(timeout=2):
     """
     Look at Keepalived once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -174,7 +174,7 @@ def look(timeout=2):
 
     .. code-block:: bash
 
-        salt 'haproxy*' fanatico_keepalived.look
+        salt 'haproxy*' fanatico_keepalived.probe
     """
     facts = state(timeout)
     return {"facts": facts, "checks": {"keepalived.address": _judge(facts)}}
@@ -193,7 +193,7 @@ def checks(timeout=2):
 
         salt 'haproxy*' fanatico_keepalived.checks
     """
-    return look(timeout)["checks"]
+    return probe(timeout)["checks"]
 
 
 def _judge(facts):
@@ -248,7 +248,7 @@ def hung():
     return f"Keepalived has not asked HAProxy for {seconds:.0f} s, which it does twice a second"
 
 
-def address_missing():
+def vip_down():
     """
     Return that nobody answers at the virtual IP although this balancer could; else empty.
 
@@ -256,7 +256,7 @@ def address_missing():
 
     .. code-block:: bash
 
-        salt 'haproxy*' fanatico_keepalived.address_missing
+        salt 'haproxy*' fanatico_keepalived.vip_down
     """
     held = _seen()
     mine = _active("haproxy.service") and _active("keepalived.service")
@@ -265,7 +265,7 @@ def address_missing():
     return ""
 
 
-def address_doubled():
+def vip_duplicate():
     """
     Return that the virtual IP is held here; whether another holds it as well, whoever asks for the cure has seen.
 
@@ -273,7 +273,7 @@ def address_doubled():
 
     .. code-block:: bash
 
-        salt 'haproxy*' fanatico_keepalived.address_doubled
+        salt 'haproxy*' fanatico_keepalived.vip_duplicate
     """
     held = _seen()
     return (

@@ -47,7 +47,7 @@ def _setting(path):
     return fanatico_plan.setting(__pillar__, path)
 
 
-def look(timeout=2):
+def probe(timeout=2):
     """
     Look at this node once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -58,7 +58,7 @@ def look(timeout=2):
 
     .. code-block:: bash
 
-        salt '*' fanatico_node.look
+        salt '*' fanatico_node.probe
     """
     roles = _roles()
     units = [*_kept_by_systemd(), *__salt__["fanatico_unit.expected"]()]
@@ -113,7 +113,7 @@ def checks(timeout=2):
 
         salt '*' fanatico_node.checks
     """
-    return look(timeout)["checks"]
+    return probe(timeout)["checks"]
 
 
 def disk():
@@ -269,7 +269,7 @@ def _judge_disk(facts):
     worst = min(percent, key=percent.get)
     share, free = percent[worst], facts["disk"][worst]["free"]
     detail = f"{worst} has {free / 1024**3:.1f} GiB free ({share:.0f} %)"
-    for status, limit in (("critical", "full"), ("degraded", "tight")):
+    for status, limit in (("critical", "critical"), ("degraded", "warning")):
         least = _setting(f"base:disk:{limit}")
         if share < least["percent"] and free < least["gib"] * 1024**3:
             return fanatico_verdict.check(status, round(share), detail, f"du -xh {worst} | sort -h | tail")

@@ -25,7 +25,7 @@ def _apply(sls=None):
     return fanatico_probe.apply_states(__salt__["state.apply"], __opts__["id"], sls)
 
 
-# --- a host that was reinstalled; fanatico_cure.bare tells it
+# --- a host that was reinstalled; fanatico_cure.unprovisioned tells it
 
 
 def build(timeout=600):
@@ -66,7 +66,7 @@ def unwell():
 
 def drifted():
     """
-    Return what has drifted here and may be put right without a person, by pillar ``heal:correct``; empty without any.
+    Return what has drifted here and pillar ``heal:auto_remediate_drift`` allows to correct; empty without any.
 
     CLI Example:
 
@@ -74,14 +74,14 @@ def drifted():
 
         salt db1 fanatico_node_cure.drifted
     """
-    kinds = _setting("heal:correct")
+    kinds = _setting("heal:auto_remediate_drift")
     components = __salt__["fanatico_node.correctable"](kinds) if kinds else {}
     return f"drifted: {', '.join(components)}" if components else ""
 
 
 def correct(timeout=300):
     """
-    Apply the states of the components that have drifted, as far as pillar ``heal:correct`` allows, and return which.
+    Apply the states of the components that have drifted, as far as pillar ``heal:auto_remediate_drift`` allows, and return which.
 
     timeout
         Seconds; the states have their own.
@@ -92,7 +92,7 @@ def correct(timeout=300):
 
         salt db1 fanatico_node_cure.correct
     """
-    components = __salt__["fanatico_node.correctable"](_setting("heal:correct"))
+    components = __salt__["fanatico_node.correctable"](_setting("heal:auto_remediate_drift"))
     _apply([sls for one in components.values() for sls in one])
     return f"{', '.join(components)} put right"
 

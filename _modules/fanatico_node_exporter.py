@@ -9,7 +9,7 @@ import fanatico_plan
 import fanatico_verdict
 
 
-def look(timeout=2):
+def probe(timeout=2):
     """
     Ask once whether it answers: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -20,7 +20,7 @@ def look(timeout=2):
 
     .. code-block:: bash
 
-        salt '*' fanatico_node_exporter.look
+        salt '*' fanatico_node_exporter.probe
     """
     try:
         # Not /metrics: that has it read all of /proc and /sys.
@@ -44,7 +44,7 @@ def checks(timeout=2):
 
         salt '*' fanatico_node_exporter.checks
     """
-    return look(timeout)["checks"]
+    return probe(timeout)["checks"]
 
 
 def _url():

@@ -220,7 +220,7 @@ def _wait(look, timeout, awaited):
     raise CommandExecutionError(fanatico_wait.ran_out(_me(), awaited, timeout, seen, "patroni", journal))
 
 
-def look(timeout=2):
+def probe(timeout=2):
     """
     Look at Patroni once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -231,7 +231,7 @@ def look(timeout=2):
 
     .. code-block:: bash
 
-        salt 'db*' fanatico_patroni.look
+        salt 'db*' fanatico_patroni.probe
     """
     rest = _rest()
     address = rest.nodes[_me()]
@@ -268,4 +268,4 @@ def checks(timeout=2):
 
         salt 'db*' fanatico_patroni.checks
     """
-    return look(timeout)["checks"]
+    return probe(timeout)["checks"]

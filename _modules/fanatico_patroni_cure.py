@@ -118,7 +118,7 @@ def resume(timeout=30):
 # --- PostgreSQL
 
 
-def replica_lost():
+def replica_unusable():
     """
     Return what proves the data of this replica to be of no use; empty where nothing does, and on a leader.
 
@@ -126,7 +126,7 @@ def replica_lost():
 
     .. code-block:: bash
 
-        salt 'db*' fanatico_patroni_cure.replica_lost
+        salt 'db*' fanatico_patroni_cure.replica_unusable
     """
     if not _active():
         return ""
@@ -183,7 +183,7 @@ def _said_by_postgresql(since="-30s"):
     return fanatico_patroni_plan.unusable(said)
 
 
-def replica_astray():
+def replica_not_streaming():
     """
     Return what a replica says that runs and follows nobody, and does not prove its data unusable; empty where it follows.
 
@@ -193,7 +193,7 @@ def replica_astray():
 
     .. code-block:: bash
 
-        salt 'db*' fanatico_patroni_cure.replica_astray
+        salt 'db*' fanatico_patroni_cure.replica_not_streaming
     """
     if not _active():
         return ""
@@ -279,7 +279,7 @@ def not_streaming():
     return f"{own.get('state')}, {own.get('replication_state') or 'not streaming'}"
 
 
-def writes_stall():
+def writes_stalled():
     """
     Return why no write goes through the virtual IP; empty where one does, or where that cannot be told.
 
@@ -287,7 +287,7 @@ def writes_stall():
 
     .. code-block:: bash
 
-        salt db1 fanatico_patroni_cure.writes_stall
+        salt db1 fanatico_patroni_cure.writes_stalled
     """
     seen = __salt__["fanatico.canary"]()
     return seen["why"] if seen["ok"] is False else ""

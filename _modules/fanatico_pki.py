@@ -37,7 +37,7 @@ def wanted(component=None):
     return fanatico_pki.certificates(__pillar__["plan"], __opts__["id"], component)
 
 
-def look(component=None):
+def probe(component=None):
     """
     Return how each certificate of this node is, ``{"component/authority": {"path", "ends", "days", "reasons", "trust"}}``.
 
@@ -52,7 +52,7 @@ def look(component=None):
 
     .. code-block:: bash
 
-        salt '*' fanatico_pki.look
+        salt '*' fanatico_pki.probe
     """
     now = time.time()
     known = fanatico_pki.trusts(__pillar__["plan"], __opts__["id"], component)
@@ -179,7 +179,7 @@ def checks():
 
         salt '*' fanatico_pki.checks
     """
-    return _judge(look(), __opts__["id"])
+    return _judge(probe(), __opts__["id"])
 
 
 def ending():
@@ -195,7 +195,7 @@ def ending():
     owed = _setting("pki:renew_days") / 2
     found = {
         name: one["days"]
-        for name, one in look().items()
+        for name, one in probe().items()
         if one["reasons"] and (one["days"] is None or one["days"] < owed)
     }
     told = ", ".join(

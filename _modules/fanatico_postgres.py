@@ -321,7 +321,7 @@ def is_in_recovery(timeout=2):
     return query("SELECT pg_is_in_recovery() AS answer", timeout=timeout)[0]["answer"]
 
 
-def look(timeout=2):
+def probe(timeout=2):
     """
     Look at PostgreSQL once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -332,7 +332,7 @@ def look(timeout=2):
 
     .. code-block:: bash
 
-        salt 'db*' fanatico_postgres.look
+        salt 'db*' fanatico_postgres.probe
     """
     try:
         facts = status(timeout)
@@ -354,4 +354,4 @@ def checks(timeout=2):
 
         salt 'db*' fanatico_postgres.checks
     """
-    return look(timeout)["checks"]
+    return probe(timeout)["checks"]

@@ -326,7 +326,7 @@ def _websocket(address, timeout):
     return True
 
 
-def look(timeout=2):
+def probe(timeout=2):
     """
     Look at this node's RPC and its peers' heads once: ``{"facts": {...}, "checks": {name: check}}``.
 
@@ -337,7 +337,7 @@ def look(timeout=2):
 
     .. code-block:: bash
 
-        salt 'rpc*' fanatico_rpc.look
+        salt 'rpc*' fanatico_rpc.probe
     """
     nodes = _nodes()
     mine = nodes.pop(_me())
@@ -377,4 +377,4 @@ def checks(timeout=2):
 
         salt 'rpc*' fanatico_rpc.checks
     """
-    return look(timeout)["checks"]
+    return probe(timeout)["checks"]

@@ -93,7 +93,7 @@ def behind():
     if not _active():
         return ""
     block = __salt__["fanatico_rpc.call"]("eth_getBlockByNumber", ["latest", False], timeout=_ASK)
-    if time.time() - int(block["timestamp"], 16) < _setting("heal:behind"):
+    if time.time() - int(block["timestamp"], 16) < _setting("heal:rpc_stalled_after"):
         return ""
     # One after the other: the beacon's process is no place for threads.
     heads = []

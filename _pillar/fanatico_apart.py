@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import fanatico_plan
 
 JOB = {
-    "function": "fanatico_etcd.stand_apart",
+    "function": "fanatico_etcd.enforce_leader_separation",
     "seconds": 30,
     "splay": 10,
     "maxrunning": 1,

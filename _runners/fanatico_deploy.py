@@ -56,7 +56,7 @@ def patroni_first():
 def _ask(role, function, timeout=20):
     """Return {node: answer} of a function on every node of a role, in the plan's order."""
     nodes = fanatico_plan.nodes(fanatico_master.plan(__opts__), role)
-    answers = fanatico_sweep.ask(__opts__, nodes, function, (), timeout)
+    answers = fanatico_sweep.fanout(__opts__, nodes, function, (), timeout)
     for node in nodes:
         if not isinstance(answers.get(node), dict):
             said = str(answers.get(node, "no answer"))[-300:]

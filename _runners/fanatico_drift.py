@@ -27,7 +27,7 @@ def drift(nodes=None, at_once=4, timeout=180):
     """
     Compare hosts with what a highstate would make of them: files, packages, units, firewall, the settings in etcd.
 
-    Nothing is changed, unless pillar ``heal:correct`` names kinds of drift that may be put right without a person: that goes
+    Nothing is changed, unless pillar ``heal:auto_remediate_drift`` names kinds of drift to correct: that goes
     through the guard, as every healing does. Else `salt NODE state.highstate` puts it right. Runs every night by the master's
     schedule, too.
 
@@ -55,7 +55,7 @@ def drift(nodes=None, at_once=4, timeout=180):
     wanted, answers = [node for node in known if node in nodes], {}
     for first in range(0, len(wanted), int(at_once)):
         group = wanted[first : first + int(at_once)]
-        answers |= fanatico_sweep.ask(__opts__, group, "fanatico_node.drift", timeout=float(timeout))
+        answers |= fanatico_sweep.fanout(__opts__, group, "fanatico_node.drift", timeout=float(timeout))
     told = {node: one for node, one in answers.items() if isinstance(one, dict)}
     seen = {
         "drift": {node: one for node, one in told.items() if one},
@@ -81,7 +81,7 @@ def _may_correct():
     pillar, _ = fanatico_master.compiled(
         __opts__, fanatico_plan.nodes(fanatico_master.plan(__opts__), "master")[0]
     )
-    return bool(fanatico_plan.get(pillar, "heal:correct"))
+    return bool(fanatico_plan.get(pillar, "heal:auto_remediate_drift"))
 
 
 def _note(seen, wanted):

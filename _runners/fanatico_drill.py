@@ -26,7 +26,7 @@ def __virtual__():
     return __virtualname__
 
 
-def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
+def drill(fault, host=None, unit=None, seconds=5, force=False):
     """
     Break one thing under a light load through the virtual IP, mend it, and tell what a client saw.
 
@@ -34,14 +34,14 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
 
     fault
         ``switchover``; ``stop``, with ``host`` and ``unit``; or ``kill``, the same with a SIGKILL, for which
-        ``yes_really=True`` is needed. Harder ones are the lab's: ``./fanatico drill list``.
+        ``force=True`` is needed. Harder ones are the lab's: ``./fanatico drill list``.
     host
         The node.
     unit
         The service, for example ``haproxy.service``.
     seconds
         How long it stays stopped.
-    yes_really
+    force
         For what a fleet does not do every week.
 
     Returns ``{"fault", "host", "unit", "figures", "said", "whole_after"}``: what ``fanatico_drill.load`` measured, the same as
@@ -54,12 +54,12 @@ def drill(fault, host=None, unit=None, seconds=5, yes_really=False):
 
         salt-run fanatico.drill switchover
         salt-run fanatico.drill stop host=haproxy1 unit=haproxy.service
-        salt-run fanatico.drill kill host=rpc1 unit=fanatico-rpc.service yes_really=True
+        salt-run fanatico.drill kill host=rpc1 unit=fanatico-rpc.service force=True
     """
     plan = fanatico_master.plan(__opts__)
     unit = f"{unit}.service" if unit and "." not in unit else unit
     status = __salt__["fanatico.status"]()["status"]
-    reason = fanatico_drill.refusal(fault, host, unit, _units(plan, host), status, yes_really)
+    reason = fanatico_drill.refusal(fault, host, unit, _units(plan, host), status, force)
     if reason:
         fanatico_master.refuse(f"Not drilled, nothing was changed: {reason}.")
     databases = fanatico_plan.nodes(plan, "patroni")
@@ -128,7 +128,7 @@ def _strike(fault, host, unit, seconds, databases):
 
 def _ask(node, function, arguments, timeout, holds):
     """Call a function on one node and return its answer; refuses with what it said where that does not hold."""
-    answer = fanatico_sweep.ask(__opts__, [node], function, arguments, timeout).get(node)
+    answer = fanatico_sweep.fanout(__opts__, [node], function, arguments, timeout).get(node)
     if not holds(answer):
         said = "did not answer" if answer is None else f"said: {str(answer)[-300:]}"
         fanatico_master.refuse(

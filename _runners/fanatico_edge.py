@@ -143,7 +143,7 @@ def _plan(node):
 
 def _one(node, function, args=()):
     """Return what one minion answered; raises with its own words where that is an error."""
-    answers = fanatico_sweep.ask(__opts__, [node], function, list(args), _ASK)
+    answers = fanatico_sweep.fanout(__opts__, [node], function, list(args), _ASK)
     if node not in answers:
         raise CommandExecutionError(f"{node} did not answer {function} within {_ASK} s")
     if isinstance(answers[node], str):
@@ -154,14 +154,14 @@ def _one(node, function, args=()):
 def _ready(plan):
     """Return the RPC nodes whose agents let them take requests."""
     nodes = fanatico_plan.nodes(plan, "rpc")
-    told = fanatico_sweep.ask(__opts__, nodes, "fanatico_rpc.rotation", timeout=_ASK)
+    told = fanatico_sweep.fanout(__opts__, nodes, "fanatico_rpc.rotation", timeout=_ASK)
     return [node for node in nodes if isinstance(told.get(node), dict) and told[node]["ready"]]
 
 
 def _sending(plan, node):
     """Return the balancers that send requests to a node; one that does not answer counts as one that does."""
     balancers = fanatico_plan.nodes(plan, "haproxy")
-    told = fanatico_sweep.ask(__opts__, balancers, "fanatico_haproxy.backends", timeout=_ASK)
+    told = fanatico_sweep.fanout(__opts__, balancers, "fanatico_haproxy.backends", timeout=_ASK)
     return [
         one
         for one in balancers

@@ -50,7 +50,7 @@ def evict_scope(host=""):
     plan = fanatico_master.plan(__opts__)
     _refuse_for(fanatico_evict.objection(plan, host))
     asked = fanatico_evict.asked(plan, host)
-    answers = fanatico_sweep.ask(__opts__, asked, "fanatico.health", timeout=_LOOK)
+    answers = fanatico_sweep.fanout(__opts__, asked, "fanatico.health", timeout=_LOOK)
     path = fanatico_master.root(__opts__) / "plan.sls"
     _refuse_for(
         fanatico_evict.shortage(plan, host, answers) or fanatico_evict.still_there(plan, host, str(path))
@@ -289,7 +289,7 @@ def _evicted(host):
 
 
 def _ask(nodes, function, arguments, timeout):
-    return fanatico_sweep.ask(__opts__, nodes, function, arguments, timeout)
+    return fanatico_sweep.fanout(__opts__, nodes, function, arguments, timeout)
 
 
 def _refuse_for(reason):

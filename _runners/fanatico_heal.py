@@ -69,10 +69,12 @@ def heal(host, what, why="", roles=(), settings=None):
     if refusal:  # not even worth a line: whoever asks has made it up
         return _quietly(facts, refusal)
     try:
-        _change(fanatico_guard.told, host, what, begun)
+        _change(fanatico_guard.record_seen, host, what, begun)
     except ValueError as exc:
         return _refuse_all(facts, exc, conf, begun)
-    refusal = _objection(host, what, roles, conf) or (_bare_objection(host) if what == "bare" else None)
+    refusal = _objection(host, what, roles, conf) or (
+        _bare_objection(host) if what == "unprovisioned" else None
+    )
     refusal = refusal or _left_to_a_person(facts)
     if refusal:
         return _refuse(facts, refusal, conf, begun)
@@ -82,7 +84,7 @@ def heal(host, what, why="", roles=(), settings=None):
         "heal",
         f"{host}/{what}",
         jid=_jid(),
-        wait=conf["patience"],
+        wait=conf["lock_timeout"],
         behind="heal",  # what a person has asked for may take minutes
         owner=owner,
     )
@@ -158,8 +160,8 @@ def _attempt(host, what, roles, conf, owner, begun):
     """Look again and cure, under the lock; return ``(refusal, None)`` or ``(None, outcome)``."""
     # What spoke for it may have changed while another healing had the lock.
     refusal = _objection(host, what, roles, conf) or _lacking(host, what, roles)
-    if conf["only_say"] and not refusal:
-        refusal = _Refusal("only-say", "it would be cured now, were heal:only_say not set")
+    if conf["dry_run"] and not refusal:
+        refusal = _Refusal("dry-run", "dry run (heal:dry_run): it would be cured now")
     if refusal:
         return refusal, None
     outcome = _cure(host, what, conf, owner)
@@ -186,7 +188,7 @@ def _left_to_a_person(facts):
 
 def _bare_objection(host):
     """Return why a host that seems to be reinstalled is not built now, a refusal; None where it may be."""
-    if fanatico_sweep.ask(__opts__, [host], "test.ping", timeout=_LOOK).get(host) is not True:
+    if fanatico_sweep.fanout(__opts__, [host], "test.ping", timeout=_LOOK).get(host) is not True:
         text = f"{host} does not answer: nothing can be built there. Next: look at its salt-minion"
         return _Refusal("no-answer", text)
     return _never_deployed(host)
@@ -201,7 +203,7 @@ def _never_deployed(host):
     """
     plan = fanatico_master.plan(__opts__)
     address = fanatico_plan.address(plan, host)
-    others = fanatico_sweep.ask(
+    others = fanatico_sweep.fanout(
         __opts__, [node for node in plan["nodes"] if node != host], "hosts.has_pair", [address, host], _LOOK
     )
     strangers = sorted(node for node, knows in others.items() if knows is False)
@@ -227,9 +229,9 @@ def _lacking(host, what, roles):
     plan = fanatico_master.plan(__opts__)
     for role in fanatico_guard.peers(what, list(roles)):
         nodes = fanatico_plan.nodes(plan, role)
-        answers = fanatico_sweep.ask(__opts__, nodes, "fanatico.health", timeout=_LOOK)
+        answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico.health", timeout=_LOOK)
         seen = fanatico_guard.view(plan, role, answers)
-        refusal = fanatico_guard.lacking(what, host, seen)
+        refusal = fanatico_guard.missing_redundancy(what, host, seen)
         if refusal:
             return refusal
     return None
@@ -242,10 +244,10 @@ def _cure(host, what, conf, owner):
     if runner:
         return __salt__[runner](host, timeout)
     home = fanatico_record.home(__opts__)
-    if what == "bare":
+    if what == "unprovisioned":
         # It does not know how to look yet.
-        fanatico_sweep.ask(__opts__, [host], "saltutil.sync_all", timeout=_SYNC)
-    answers = fanatico_sweep.ask(
+        fanatico_sweep.fanout(__opts__, [host], "saltutil.sync_all", timeout=_SYNC)
+    answers = fanatico_sweep.fanout(
         __opts__,
         [host],
         "fanatico_cure.apply",

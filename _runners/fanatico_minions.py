@@ -56,7 +56,7 @@ def admit(timeout=60):
     if path.read_text(encoding="utf-8") == _rules(master):
         return {"firewall": "in force"}
     __salt__["fanatico.validate"]()
-    answers = fanatico_sweep.ask(__opts__, [master], "state.apply", ["firewall"], timeout)
+    answers = fanatico_sweep.fanout(__opts__, [master], "state.apply", ["firewall"], timeout)
     fault = _fault(answers.get(master))
     if fault:
         fanatico_master.refuse(
@@ -110,7 +110,7 @@ def wait_minions(timeout=None, ids=None):
         began = time.monotonic()
         # Salt prints a complaint for a target without a single accepted key.
         known = [name for name in missing if _key("minions", name).exists()]
-        answers = fanatico_sweep.ask(
+        answers = fanatico_sweep.fanout(
             __opts__, known, "test.ping", (), max(1.0, min(_SWEEP, deadline - began))
         )
         missing = [name for name in missing if answers.get(name) is not True]
@@ -154,7 +154,7 @@ def sync_modules(timeout=120):
     later = [{"__kwarg__": True, "refresh": False}]
     arguments = [later if kind != "beacons" else [] for kind in _KINDS]
     arguments.append([{"__kwarg__": True, "asynchronous": False}])
-    fanatico_sweep.ask(__opts__, outdated, functions, arguments, timeout)
+    fanatico_sweep.fanout(__opts__, outdated, functions, arguments, timeout)
     still = _outdated(outdated, wanted)
     if still:
         fanatico_master.refuse(
@@ -176,7 +176,7 @@ def _modules():
 
 
 def _outdated(nodes, wanted):
-    answers = fanatico_sweep.ask(__opts__, nodes, "fanatico_node.modules", timeout=15)
+    answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico_node.modules", timeout=15)
     return [node for node in nodes if _ours(answers.get(node)) != wanted]
 
 

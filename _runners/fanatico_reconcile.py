@@ -47,14 +47,14 @@ def reconcile(timeout=20):
     plan = fanatico_master.plan(__opts__)
     nodes = fanatico_plan.nodes(plan)
     __salt__["fanatico.left_over"]()
-    answers = fanatico_sweep.ask(__opts__, nodes, "fanatico_cure.found", timeout=timeout)
+    answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico_cure.found", timeout=timeout)
     believed = {node: fanatico_guard.believed(plan, node, one) for node, one in answers.items()}
     found = {node: one for node, one in believed.items() if one}
     if any(isinstance(one, dict) for one in answers.values()):  # else this is no cluster yet
-        found |= {node: {"bare": _BARE} for node in nodes if _knows_nothing(answers.get(node))}
+        found |= {node: {"unprovisioned": _BARE} for node in nodes if _knows_nothing(answers.get(node))}
     for fault, seen in (
-        ("writes-stall", _stalled(plan, timeout)),
-        ("address-doubled", _doubled(plan, timeout)),
+        ("writes-stalled", _stalled(plan, timeout)),
+        ("vip-duplicate", _doubled(plan, timeout)),
     ):
         for node, why in seen.items():
             found.setdefault(node, {})[fault] = why
@@ -65,7 +65,7 @@ def reconcile(timeout=20):
     for key in due:
         node, _, what = key.partition("/")
         tried = any(one.endswith(f"/{what}") for one in treated)
-        if what == "address-doubled" and tried and not _still_doubled(node, plan, timeout):
+        if what == "vip-duplicate" and tried and not _still_doubled(node, plan, timeout):
             continue
         _treat(node, what, found[node][what])
         treated.append(key)
@@ -97,7 +97,7 @@ def look(host, timeout=5):
             "%s reports faults that are not there: for ten minutes only fanatico.reconcile looks at it", host
         )
         return {}
-    answer = fanatico_sweep.ask(__opts__, [host], "fanatico_cure.reported", timeout=timeout)
+    answer = fanatico_sweep.fanout(__opts__, [host], "fanatico_cure.reported", timeout=timeout)
     found = fanatico_guard.believed(plan, host, answer.get(host))
     for what, why in found.items():
         _treat(host, what, why)
@@ -135,10 +135,12 @@ def started(host, timeout=20):
     # A deploy that is running, or that there never was, is what makes the others.
     if not roles - {"master"} or __salt__["fanatico.locked"]() or not _deployed():
         return ""
-    answer = fanatico_sweep.ask(__opts__, [host], "fanatico_cure.bare", timeout=timeout).get(host, "")
+    answer = fanatico_sweep.fanout(__opts__, [host], "fanatico_cure.unprovisioned", timeout=timeout).get(
+        host, ""
+    )
     why = _BARE if _knows_nothing(answer) else str(answer)
     if why:
-        _treat(host, "bare", why)
+        _treat(host, "unprovisioned", why)
     return why
 
 
@@ -163,7 +165,7 @@ def _deployed():
 def _doubled(plan, timeout):
     """Return ``{balancer: why}`` where two hold the virtual IP: one after the other elects again, until one has it."""
     nodes = fanatico_plan.nodes(plan, "haproxy")
-    answers = fanatico_sweep.ask(__opts__, nodes, "fanatico_keepalived.holds_address", timeout=timeout)
+    answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico_keepalived.holds_address", timeout=timeout)
     holders = [node for node in nodes if answers.get(node) is True]
     why = f"{' and '.join(holders)} hold {plan['virtual_ip']['address']} at the same time"
     return dict.fromkeys(holders, why) if len(holders) > 1 else {}
@@ -182,11 +184,11 @@ def _stalled(plan, timeout):
     Seen by at least two nodes, all that answer; what Patroni itself can see is its own to mend.
     """
     nodes = fanatico_plan.nodes(plan, "patroni")
-    answers = fanatico_sweep.ask(__opts__, nodes, "fanatico.canary", timeout=timeout)
+    answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico.canary", timeout=timeout)
     seen = [one for one in answers.values() if isinstance(one, dict) and one.get("ok") is not None]
     if len(seen) < 2 or any(one["ok"] for one in seen):
         return {}
-    named = set(fanatico_sweep.ask(__opts__, nodes, "fanatico_patroni.leader", timeout=timeout).values())
+    named = set(fanatico_sweep.fanout(__opts__, nodes, "fanatico_patroni.leader", timeout=timeout).values())
     return dict.fromkeys(named, seen[0]["why"]) if len(named) == 1 and named <= set(nodes) else {}
 
 

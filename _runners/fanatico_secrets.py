@@ -139,7 +139,7 @@ def secrets_rotate(only=None):
         return {"rotated": wanted}
 
 
-def secrets_settle():
+def secrets_finish_rotation():
     """
     Forget the values before a rotation; the last step of ``orch.rotate_secrets``. Returns ``{"forgotten": [names]}``.
 
@@ -147,7 +147,7 @@ def secrets_settle():
 
     .. code-block:: bash
 
-        salt-run fanatico.secrets_settle
+        salt-run fanatico.secrets_finish_rotation
     """
     with _writable_directory() as directory:
         former = _former(directory)

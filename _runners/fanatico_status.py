@@ -44,7 +44,7 @@ def status(timeout=5):
     """
     begun, sent = time.monotonic(), time.time()
     plan = fanatico_master.plan(__opts__)
-    answers = fanatico_sweep.ask(__opts__, list(plan["nodes"]), "fanatico.report", (), timeout)
+    answers = fanatico_sweep.fanout(__opts__, list(plan["nodes"]), "fanatico.report", (), timeout)
     reports = {name: one for name, one in answers.items() if isinstance(one, dict) and "health" in one}
     checks = fanatico_cluster.judge(plan, reports, sent, time.time())
     seen = {

@@ -111,7 +111,7 @@ def _fixed(plan, pillars):
         **fanatico_patroni_plan.completed(common),
         "plan": fanatico_plan.complete(common.get("plan", plan)),
     }
-    answers = fanatico_sweep.ask(__opts__, list(plan["nodes"]), "fanatico_identity.kept", timeout=_ASK)
+    answers = fanatico_sweep.fanout(__opts__, list(plan["nodes"]), "fanatico_identity.kept", timeout=_ASK)
     faults = []
     for node, kept in answers.items():
         now = {role: fanatico_identity.facts(whole, node, role) for role in plan["nodes"][node]["roles"]}

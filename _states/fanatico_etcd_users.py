@@ -53,7 +53,7 @@ def users_present(name, keep=(), timeout=30):
         if steps and __opts__["test"]:
             return True, [(what, path) for what, path, _ in steps]
         for what, path, payload in steps:
-            __salt__["fanatico_etcd.order"](path, _with_password(path, payload))
+            __salt__["fanatico_etcd.gateway_call"](path, _with_password(path, payload))
             done.append((what, path))
         return not steps, []
 
@@ -118,9 +118,9 @@ def _said(steps):
 def _access_steps(name, keep):
     """Return ``(steps, what is left for a rotation)``."""
     seen = __salt__["fanatico_etcd.access"]()
-    admits = __salt__["fanatico_etcd.admits"]
+    password_valid = __salt__["fanatico_etcd.password_valid"]
     known = [user for user in _SECRET_OF if user in seen["users"]] if seen["enforced"] else []
-    admitted = {user: admits(user, _SECRET_OF[user]) for user in known}
+    admitted = {user: password_valid(user, _SECRET_OF[user]) for user in known}
     renewing = bool(_get("secrets_former:ETCD_TOKEN_KEY"))
     steps = fanatico_etcd_users.access_steps(seen, name, admitted, renewing, keep)
     kinds = ("user", "role") if seen["enforced"] and not renewing else ()

@@ -39,7 +39,7 @@ def issued(name, timeout=90):
     timeout
         Seconds to wait for the master to sign.
     """
-    seen = __salt__["fanatico_pki.look"](name)
+    seen = __salt__["fanatico_pki.probe"](name)
     changes = {path: found for path, one in seen.items() if (found := _due(one))}
     if __opts__["test"] or not changes:
         return _answer(
@@ -70,9 +70,9 @@ def issued(name, timeout=90):
                 name, False, f"{comment} Next: make room there, then a highstate of this node", done
             )
         done[path] = changes[path]
-    left = [path for path, one in __salt__["fanatico_pki.look"](name).items() if _due(one)]
+    left = [path for path, one in __salt__["fanatico_pki.probe"](name).items() if _due(one)]
     if left:
-        comment = f"{__opts__['id']}: signed, and not as the plan asks: {', '.join(left)}. Next: salt-call fanatico_pki.look"
+        comment = f"{__opts__['id']}: signed, and not as the plan asks: {', '.join(left)}. Next: salt-call fanatico_pki.probe"
         return _answer(name, False, comment, done)
     return _answer(name, True, f"{len(done)} of {len(seen)} were replaced", done)
 

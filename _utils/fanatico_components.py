@@ -96,7 +96,7 @@ class Component:
     looks: tuple[str, ...] = ()
     # The check of fanatico.health that says whether it does what its role is there for.
     serves: str = ""
-    # What of the others a host needs while it is rebuilt into its role, as ``fanatico_guard.lacking`` knows it.
+    # What of the others a host needs while it is rebuilt into its role, as ``fanatico_guard.missing_redundancy`` knows it.
     joins: str = ""
     # Pillar paths that its hosts agreed on when they met, beside ports: a running cluster cannot change them in place.
     agreed: tuple[str, ...] = ()

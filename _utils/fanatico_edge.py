@@ -73,13 +73,13 @@ def policy(pillar, node):
     capacity = fanatico_capacity.edge(haproxy["edge"]["maxconn"], edge["body_limit"])
     return {
         "guard": guard(edge),
-        "keep_alive": keep_alive(cloudflare["only"]),
+        "keep_alive": keep_alive(cloudflare["require_cloudflare"]),
         "errors": errors(),
         "balancers": balancers(plan, node),
         "public_http": public(plan, haproxy["public"], "rpc_https", "h2,http/1.1"),
         "public_ws": public(plan, haproxy["public"], "rpc_wss", "http/1.1"),
         "clients": clients(
-            edge["connections"], capacity["port"], own_networks if cloudflare["only"] else None
+            edge["connections"], capacity["port"], own_networks if cloudflare["require_cloudflare"] else None
         ),
         "browsers": browsers(edge["origins"]),
         "refused_often": refused_often(edge["refused"]),
@@ -87,7 +87,7 @@ def policy(pillar, node):
         "health": health(len(nodes)),
         "preflight": preflight(edge["origins"]),
         "shape": shape(edge, ports["rpc_ws"]),
-        "large": large_requests(edge["large"], capacity["large"]),
+        "large": large_requests(edge["max_large_requests"], capacity["large"]),
         "whole": whole(edge["limits"]),
         "judged": judged(edge["limits"]),
         "anonymous": anonymous(),
@@ -481,7 +481,7 @@ def servers(nodes, port, agent_port):
 def websocket(edge):
     """Return which handshakes are led to a node, and how many WebSockets one client may have."""
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
-    sockets = edge["sockets"]
+    sockets = edge["max_websockets_per_client"]
     return [
         "# All of it: with one header missing HAProxy hands on an ordinary request, which some nodes answer on this port too. "
         "(Where",

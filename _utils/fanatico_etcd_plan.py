@@ -285,7 +285,7 @@ def damaged(journal):
     return lines[-1][-300:] if lines else ""
 
 
-def stand_apart(plan, leader, primary, statuses):
+def enforce_leader_separation(plan, leader, primary, statuses):
     """
     Return ``(member, why)``: who should lead etcd instead of ``leader``, or ``(None, why)`` where all is well or nobody can.
 

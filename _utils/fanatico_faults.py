@@ -34,7 +34,7 @@ class Fault:
         ""  # returns the path of the data that the cure puts aside, and removes once the end is proven
     )
     units: tuple[str, ...] = ()  # that would not start, or not rightly, before this is cured
-    needs: str = ""  # what has to be left standing, see ``fanatico_guard.lacking``; empty: nobody is taken out of service
+    needs: str = ""  # what must stay up, see ``fanatico_guard.missing_redundancy``; empty: no node is taken out of service
     timeout: int | None = None  # seconds to cure and prove it; pillar heal:timeout without it
     min_age: str = ""  # the setting under `heal` with the seconds that it has to last first
     opt_in: str = ""  # the setting under `heal` that allows the cure at all
@@ -55,9 +55,9 @@ class Fault:
 
 _ALL = (
     Fault(
-        name="bare",
+        name="unprovisioned",
         component="base",
-        probe="fanatico_cure.bare",
+        probe="fanatico_cure.unprovisioned",
         told_by=MASTER,
         cure="fanatico_node_cure.build",
         proof="fanatico_node_cure.unwell",
@@ -72,7 +72,7 @@ _ALL = (
         cure="fanatico_node_cure.correct",
         looks=1,  # one costs as much as the cure, and nothing comes and goes
         timeout=300,
-        opt_in="correct",
+        opt_in="auto_remediate_drift",
     ),
     Fault(
         name="key-denied",
@@ -135,12 +135,12 @@ _ALL = (
         probe="fanatico_patroni_cure.paused",
         cure="fanatico_patroni_cure.resume",
         timeout=30,
-        min_age="paused",
+        min_age="max_pause",
     ),
     Fault(
-        name="replica-lost",
+        name="replica-unusable",
         component="postgresql",
-        probe="fanatico_patroni_cure.replica_lost",
+        probe="fanatico_patroni_cure.replica_unusable",
         cure="fanatico_patroni_cure.copy_again",
         proof="fanatico_patroni_cure.not_streaming",
         hopeless="fanatico_patroni_cure.postgres_failed",
@@ -149,10 +149,10 @@ _ALL = (
         timeout=600,
     ),
     Fault(
-        name="replica-astray",
+        name="replica-not-streaming",
         component="postgresql",
-        probe="fanatico_patroni_cure.replica_astray",
-        min_age="astray",
+        probe="fanatico_patroni_cure.replica_not_streaming",
+        min_age="replica_detached_after",
         next_step="put right what keeps it from following; `salt HOST fanatico_patroni.reinitialize` copies it again",
     ),
     Fault(
@@ -177,25 +177,25 @@ _ALL = (
         timeout=30,
     ),
     Fault(
-        name="address-missing",
+        name="vip-down",
         component="keepalived",
-        probe="fanatico_keepalived.address_missing",
+        probe="fanatico_keepalived.vip_down",
         cure="fanatico_keepalived.force_election",
         timeout=30,
     ),
     Fault(
-        name="address-doubled",
+        name="vip-duplicate",
         component="keepalived",
-        probe="fanatico_keepalived.address_doubled",
+        probe="fanatico_keepalived.vip_duplicate",
         told_by=MASTER,
         cure="fanatico_keepalived.force_election",
         proof="fanatico_keepalived.address_unsettled",
         timeout=30,
     ),
     Fault(
-        name="writes-stall",
+        name="writes-stalled",
         component="postgresql",
-        probe="fanatico_patroni_cure.writes_stall",
+        probe="fanatico_patroni_cure.writes_stalled",
         told_by=MASTER,
         cure="fanatico_patroni_cure.hand_over",
         needs="successor",

@@ -144,7 +144,7 @@ def view(plan, role, answers):
     }
 
 
-def lacking(what, host, seen):
+def missing_redundancy(what, host, seen):
     """
     Return what would be missing with ``host`` out of service, a ``Refusal``; None where it can be spared.
 
@@ -262,25 +262,25 @@ def _over_budget(now, host, state, conf):
         key: sum(now - when < HOUR for when in moments) for key, moments in state.get("attempts", {}).items()
     }
     of_host = sum(count for key, count in hour.items() if key.startswith(f"{host}/"))
-    if of_host >= conf["budget"] * SHARE:
-        text = f"{of_host} actions on {host} in an hour, its share of heal:budget: look at {host}, the others are healed"
+    if of_host >= conf["max_actions_per_hour"] * SHARE:
+        text = f"{host} has used its share of actions an hour ({of_host}, heal:max_actions_per_hour); check {host}"
         return Refusal("share-spent", text)
     spent = sum(hour.values())
-    if spent >= conf["budget"]:
-        text = f"{spent} actions in an hour are all there may be (heal:budget): somebody has to look at the whole"
+    if spent >= conf["max_actions_per_hour"]:
+        text = f"hourly action budget exhausted ({spent}, heal:max_actions_per_hour); check the whole cluster"
         return Refusal("budget-spent", text)
     return None
 
 
 def _too_soon(now, what, state, conf):
-    when, last = state.get("disturbed", (now - conf["calm"], ""))
-    if not fanatico_faults.needs(what) or now - when >= conf["calm"]:
+    when, last = state.get("disturbed", (now - conf["cooldown"], ""))
+    if not fanatico_faults.needs(what) or now - when >= conf["cooldown"]:
         return None
-    text = f"one node at a time: {last} was {round(now - when)} s ago, and {conf['calm']} s have to pass"
+    text = f"one node at a time: {last} was {round(now - when)} s ago, and {conf['cooldown']} s have to pass"
     return Refusal("one-at-a-time", text)
 
 
-def told(state, host, what, now):
+def record_seen(state, host, what, now):
     """Return ``state`` in which ``what`` was told of now; it counts as lasting where the last time is not long ago."""
     first, last = state.get("seen", {}).get(f"{host}/{what}", (now, now))
     recent = {key: one for key, one in state.get("seen", {}).items() if now - one[1] < FORGOTTEN}

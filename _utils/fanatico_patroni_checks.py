@@ -71,7 +71,7 @@ def member(facts, me, expected, now, ttl):
         found["patroni.watchdog"] = _watchdog(own, facts["watchdog"])
     if facts.get("aside"):
         detail = f"{', '.join(facts['aside'])}: what a cure replaced, whose end was not proven"
-        hint = f"once {me} streams: salt {me} fanatico_cure.forget replica-lost"
+        hint = f"once {me} streams: salt {me} fanatico_cure.forget replica-unusable"
         found["patroni.aside"] = fanatico_verdict.degraded(facts["aside"], detail, hint)
     return found
 

@@ -13,7 +13,7 @@ import salt.exceptions
 import salt.utils.user
 
 
-def ask(opts, ids, function, args=(), timeout=5, enough=None):
+def fanout(opts, ids, function, args=(), timeout=5, enough=None):
     """
     Call one function on the minions named and wait for all of them, or for the time to be over.
 

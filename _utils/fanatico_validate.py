@@ -269,7 +269,7 @@ def _edge_faults(pillar):
             f"{text}; use at most {_EDGE_FILES // 2 - fanatico_capacity.OWN - shares['large']}",
         )
     port = shares["port"]
-    for name, what in (("connections", "connections"), ("sockets", "WebSockets")):
+    for name, what in (("connections", "connections"), ("max_websockets_per_client", "WebSockets")):
         wanted = _get(pillar, f"rpc:edge:{name}", 0)
         if wanted > port:
             text = f"{wanted} {what} of one address are more than a port has for all ({port} of haproxy:edge:maxconn)"

@@ -118,7 +118,7 @@ def loads(count, seed, plan):
     draw = random.Random(seed)
     hosts = list(plan["nodes"])
     names = [
-        "bare", "drift", "replica-lost", "address-doubled", "etcd-full", "rpc-hung", "disk-full", "key-denied",
+        "unprovisioned", "drift", "replica-unusable", "vip-duplicate", "etcd-full", "rpc-hung", "disk-full", "key-denied",
         "patroni.service", "etcd.service", "haproxy.service", "haproxy-edge.service", f"{UNIT}.service", "salt-minion.service",
     ]  # fmt: skip
     return [load(draw, names, hosts) for _ in range(count)]

@@ -83,7 +83,7 @@ Configure the balancers with the new secrets:
 Delete the old secrets:
   step.runner:
     - failhard: True
-    - name: fanatico.secrets_settle
+    - name: fanatico.secrets_finish_rotation
     - acts: True
     - require:
       - step: Prove the service end to end

@@ -25,5 +25,5 @@ base:
     # 1 on a host that is to have its IPv6 address and route from a router's advertisements; the plan is all IPv4.
     net.ipv6.conf.*.accept_ra: 0
   disk:                           # too little is free where both are undercut
-    tight: {percent: 10, gib: 5}  # degraded
-    full: {percent: 3, gib: 1}    # critical: packages' archives, old journals and core dumps go
+    warning: {percent: 10, gib: 5}   # degraded
+    critical: {percent: 3, gib: 1}   # critical: packages' archives, old journals and core dumps go

@@ -2,7 +2,7 @@
 # CloudFlare in front of the balancers. From these networks, and from nowhere else, CF-Connecting-IP is believed.
 # Compare them now and then with what CloudFlare publishes: `salt-run fanatico.cloudflare_ranges FILE`.
 cloudflare:
-  only: false                     # true: the RPC ports take nobody but CloudFlare, the plan's own networks and rpc:edge:unlimited
+  require_cloudflare: false       # true: the RPC ports take nobody but CloudFlare, the plan's own networks and rpc:edge:unlimited
   checked: "2026-02-11"
   ranges:
     - 173.245.48.0/20

@@ -32,9 +32,9 @@ rpc:
     timeouts: {read: 15, heavy: 60, write: 30}     # seconds for the node to answer
     body_limit: 120000            # bytes: the largest contract that may be deployed fits in
     batch_limit: 20               # calls in one request; each counts as one
-    large: 20                     # requests of one client at once that fit into no buffer (some 15 KiB), or are chunked
-    at_once: 500                  # requests that one node works on at the same time, and as many that wait for it
-    sockets: 50                   # WebSockets of one client address at once
+    max_large_requests: 20        # requests of one client at once that fit into no buffer (some 15 KiB), or are chunked
+    max_concurrent_per_node: 500  # requests that one node works on at the same time, and as many that wait for it
+    max_websockets_per_client: 50 # WebSockets of one client address at once
     connections: 200              # connections of one address at once, to both ports; CloudFlare's are not counted
     refused: 200                  # requests of one client in 10 seconds that are refused one by one; then all of its are
     unlimited: []                 # networks without such limits: your own

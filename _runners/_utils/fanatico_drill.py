@@ -10,7 +10,7 @@ FAULTS = {
 }
 
 
-def refusal(fault, host, unit, units, status, yes_really):
+def refusal(fault, host, unit, units, status, force):
     """
     Return why a drill must not begin, as a sentence; empty when it may.
 
@@ -20,7 +20,7 @@ def refusal(fault, host, unit, units, status, yes_really):
         ``{host: [unit, ...]}``: what each node of the plan has to keep running.
     status
         What ``fanatico.status`` says, ``ok`` to ``critical``.
-    yes_really
+    force
         Whether somebody insists.
     """
     if fault not in FAULTS:
@@ -32,8 +32,8 @@ def refusal(fault, host, unit, units, status, yes_really):
         return f"{host} is no node of the plan with a service of ours; those are {', '.join(units)}"
     if one["unit"] and unit not in units[host]:
         return f"{unit} is none of the services of {host}: {', '.join(units[host])}"
-    if not one["safe"] and not yes_really:
-        return f"{fault} is harder than what a fleet does every week; add yes_really=True where that is meant"
+    if not one["safe"] and not force:
+        return f"{fault} is harder than what a fleet does every week; add force=True where that is meant"
     if status != "ok":
         return f"the cluster is {status}, and a drill begins on one that is ok; `salt-run fanatico.status` says why"
     return ""

@@ -264,7 +264,9 @@ def alarm(action):
     def step(scene):
         (node,) = scene.struck["etcd_leader"]
         order = {"action": action, "memberID": 0, "alarm": "NOSPACE"}
-        scene.lab.salt(node, "fanatico_etcd.order", "/v3/maintenance/alarm", f"payload={json.dumps(order)}")
+        scene.lab.salt(
+            node, "fanatico_etcd.gateway_call", "/v3/maintenance/alarm", f"payload={json.dumps(order)}"
+        )
 
     return step
 

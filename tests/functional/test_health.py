@@ -50,7 +50,7 @@ def test_every_role_looks_without_an_error_of_its_own(functions, name):
     assert seen["status"] == "critical" if name != "salt" else seen["status"] in ("critical", "degraded")
     assert seen["roles"] == loaded["fanatico.roles"]()
     text = str(seen)
-    for sign in ("LazyLoader", "Traceback", "Error:", ".look"):
+    for sign in ("LazyLoader", "Traceback", "Error:", ".probe"):
         assert sign not in text
 
 

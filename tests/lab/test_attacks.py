@@ -115,9 +115,9 @@ def test_a_forged_fault_of_another_host_moves_no_address(healthy):
     news = labs.News(healthy)
     fire(
         healthy,
-        event(holder, "address-doubled"),
+        event(holder, "vip-duplicate"),
         event(holder, "keepalived-hung"),
-        event("db2", "replica-astray"),
+        event("db2", "replica-not-streaming"),
     )
     heal_a_true_fault(healthy)
     assert {entry["host"] for entry in news.decided("healed")} == {"rpc2"}
@@ -130,7 +130,7 @@ def test_a_host_that_calls_itself_bare_and_is_silent_holds_no_lock(healthy):
         # From another host that is lost as well: the first one cannot fire any more.
         fire(
             healthy,
-            event(LOST, "bare"),
+            event(LOST, "unprovisioned"),
             {"tag": f"salt/minion/{LOST}/start", "data": {"id": LOST}},
             source="rpc3",
         )

@@ -499,7 +499,7 @@ def only_cloudflare(public, lab):
 
     for address in (CLOUDFLARE, STRANGER):
         public.also(address)
-    settings = {"haproxy": {"public": tls}, "cloudflare": {"only": True}}
+    settings = {"haproxy": {"public": tls}, "cloudflare": {"require_cloudflare": True}}
     try:
         with (
             labs.site(lab, settings),

@@ -181,7 +181,7 @@ def wider(fleet):
     for line in lines:
         operator.types(line)
     # Its minion starts, and healing looks at it before a person comes to type the next line.
-    seen["healing"] = news.wait("refused", NEW, "bare", 120)
+    seen["healing"] = news.wait("refused", NEW, "unprovisioned", 120)
     operator.types(deploy)
     seen["healed"] = [one for one in news.decided("healed") if one["host"] == NEW]
     return operator, seen

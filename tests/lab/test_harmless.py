@@ -77,7 +77,7 @@ def test_damaged_data_are_kept_until_the_copy_streams(healthy):
     node, news = faults.replica_of(healthy), labs.News(healthy)
     script = f"cd {DATA}; rm global/pg_filenode.map; kill -KILL $(head -1 postmaster.pid)"
     healthy.exec(node, ["sh", "-ec", script])
-    entry = news.wait("healed", node, "replica-lost", 120)
+    entry = news.wait("healed", node, "replica-unusable", 120)
     assert f"{DATA}.aside-" in entry["reason"]
     labs.wait_healthy(healthy)
     left = healthy.exec(node, ["sh", "-c", f"ls -d {DATA}.aside-* 2>/dev/null; true"]).stdout
@@ -96,7 +96,7 @@ def test_a_tablespace_is_put_aside_and_copied_with_the_rest(healthy):
         labs.wait_healthy(healthy)
         script = f"cd {DATA}; rm global/pg_filenode.map; kill -KILL $(head -1 postmaster.pid)"
         healthy.exec(node, ["sh", "-ec", script])
-        assert f"{DATA}.aside-" in news.wait("healed", node, "replica-lost", 120)["reason"]
+        assert f"{DATA}.aside-" in news.wait("healed", node, "replica-unusable", 120)["reason"]
         labs.wait_healthy(healthy)
         assert healthy.sql(node, "SELECT count(*) FROM far").strip() == "1000"
         left = healthy.exec(node, ["sh", "-c", f"ls -d {DATA}.aside-* {place}.aside-* 2>/dev/null; true"])

@@ -12,12 +12,12 @@ pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_
 def test_etcd_without_space_is_given_room(healthy):
     order = {"action": "ACTIVATE", "memberID": 0, "alarm": "NOSPACE"}
     news = labs.News(healthy)
-    healthy.salt("etcd1", "fanatico_etcd.order", "/v3/maintenance/alarm", f"payload={json.dumps(order)}")
+    healthy.salt(
+        "etcd1", "fanatico_etcd.gateway_call", "/v3/maintenance/alarm", f"payload={json.dumps(order)}"
+    )
     entry = news.wait("healed", None, "etcd-full")
     assert "members defragmented" in entry["reason"]
-    assert healthy.salt("etcd*", "fanatico_etcd.own_errors") == {
-        node: [] for node in labs.nodes(healthy, "etcd")
-    }
+    assert healthy.salt("etcd*", "fanatico_etcd.alarms") == {node: [] for node in labs.nodes(healthy, "etcd")}
 
 
 def test_an_etcd_member_whose_data_was_deleted_votes_again(healthy):

@@ -20,7 +20,7 @@ def test_a_chain_node_that_hangs_is_restarted(healthy):
 def test_a_chain_node_that_falls_behind_the_others_is_restarted(healthy, seconds):
     """The program that feeds it hangs, while all its units run."""
     node, news = labs.nodes(healthy, "rpc")[2], labs.News(healthy)
-    with labs.site(healthy, {"heal": {"behind": seconds}}):
+    with labs.site(healthy, {"heal": {"rpc_stalled_after": seconds}}):
         healthy.salt(node, "saltutil.refresh_pillar", "wait=True")
         faults.suspend(healthy, node, "fanatico-rpc-follow")
         assert "behind the others" in news.wait("healed", node, "rpc-behind", 120)["reason"]
@@ -72,7 +72,7 @@ def test_drift_is_shown_and_put_right_as_far_as_the_plan_allows(lab, healthy):
     assert done.returncode == 1
     assert "files" in done.stdout
     assert "by hand" in path.read_text()
-    with labs.site(lab, {"heal": {"correct": ["files"]}}):
+    with labs.site(lab, {"heal": {"auto_remediate_drift": ["files"]}}):
         lab.salt(node, "saltutil.refresh_pillar", "wait=True")
         lab.salt_run("fanatico.drift", f"nodes=[{node}]", check=False)
         news.wait("healed", node, "drift", 60)

@@ -68,7 +68,7 @@ def test_a_replica_whose_postgresql_does_not_start_is_cloned_again(healthy):
     node, news = faults.replica_of(healthy), labs.News(healthy)
     script = "cd /var/lib/postgresql/*/main; rm global/pg_filenode.map; kill -KILL $(head -1 postmaster.pid)"
     healthy.exec(node, ["sh", "-ec", script])
-    news.wait("healed", node, "replica-lost", 120)
+    news.wait("healed", node, "replica-unusable", 120)
     labs.wait_healthy(healthy)
 
 
@@ -111,14 +111,14 @@ def test_a_suspended_postgresql_is_found_by_a_canary(lab, healthy, cured):
     try:
         lab.salt_run("fanatico.reconcile")
         lab.salt_run("fanatico.reconcile")
-        assert news.wait("refused", old, "writes-stall")["code"] == "not-opted-in"
+        assert news.wait("refused", old, "writes-stalled")["code"] == "not-opted-in"
         if not cured:
             return
         # What a test before had cured may be written down only now: no calm to wait for.
-        with labs.site(lab, {"heal": {"switchover": True, "calm": 1}}):
+        with labs.site(lab, {"heal": {"switchover": True, "cooldown": 1}}):
             said = lab.salt_run("fanatico.reconcile").stdout
-            assert f"{old}/writes-stall" in said
-            news.wait("healed", old, "writes-stall", 90)
+            assert f"{old}/writes-stalled" in said
+            news.wait("healed", old, "writes-stalled", 90)
         assert labs.leader(lab) != old
     finally:
         lab.exec(old, ["sh", "-c", f"kill -CONT {postmaster}"], check=False)
@@ -127,7 +127,7 @@ def test_a_suspended_postgresql_is_found_by_a_canary(lab, healthy, cured):
 
 @pytest.mark.long
 def test_a_forgotten_pause_ends(lab, healthy):
-    with labs.site(lab, {"heal": {"paused": 12}}):
+    with labs.site(lab, {"heal": {"max_pause": 12}}):
         news = labs.News(lab)
         lab.salt("db1", "fanatico_patroni.pause")
         try:

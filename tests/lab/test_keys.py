@@ -81,5 +81,5 @@ def test_a_reinstalled_host_is_built_without_a_person(lab, untouched_budget):
     news = labs.News(lab)
     reimage(lab, NODE, keep=["etc/ssh", "root/.ssh"])
     assert "its new key accepted" in news.wait("healed", NODE, "key-denied", 90)["reason"]
-    assert "the highstate applied" in news.wait("healed", NODE, "bare", 120)["reason"]
+    assert "the highstate applied" in news.wait("healed", NODE, "unprovisioned", 120)["reason"]
     labs.wait_healthy(lab)

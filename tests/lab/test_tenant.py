@@ -187,6 +187,6 @@ def test_a_rewind_gets_in_where_a_tenant_holds_all_connections(healthy):
         assert canaries(healthy) == {}
     labs.wait_healthy(healthy)
     assert healthy.exec(node, inode).stdout == before, "the data were copied, not rewound"
-    assert not [one for one in news.decided("healed") if one["what"] == "replica-lost"]
+    assert not [one for one in news.decided("healed") if one["what"] == "replica-unusable"]
     asked = "SELECT count(*) FROM pg_tables WHERE tablename = 'nobody_else_has_this'"
     assert healthy.sql(node, asked).strip() == "0"

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from _pillar import fanatico_apart
-from fanatico_etcd_plan import stand_apart
+from fanatico_etcd_plan import enforce_leader_separation
 from tests.support import REPO
 
 COLOCATED = yaml.safe_load((REPO / "tests" / "plans" / "colocated.sls").read_text())["plan"]
@@ -24,37 +24,47 @@ class TestDecision:
     """Who should lead etcd."""
 
     def test_apart_they_stay(self):
-        assert stand_apart(COLOCATED, "data1", "data2", WELL)[0] is None
+        assert enforce_leader_separation(COLOCATED, "data1", "data2", WELL)[0] is None
 
     def test_on_one_host_another_leads_etcd(self):
-        assert stand_apart(COLOCATED, "data1", "data1", WELL) == ("data2", "both lead on the host data1")
+        assert enforce_leader_separation(COLOCATED, "data1", "data1", WELL) == (
+            "data2",
+            "both lead on the host data1",
+        )
 
     def test_in_one_room_one_elsewhere_leads(self):
         there = {name: {"learner": False} for name in ("etcd1", "etcd2", "etcd3")}
-        assert stand_apart(ROOMS, "etcd1", "db1", there)[0] == "etcd3"
-        assert stand_apart(ROOMS, "etcd3", "db1", there)[0] is None
+        assert enforce_leader_separation(ROOMS, "etcd1", "db1", there)[0] == "etcd3"
+        assert enforce_leader_separation(ROOMS, "etcd3", "db1", there)[0] is None
 
     def test_a_host_of_its_own_is_preferred(self):
         plan = {"nodes": {**COLOCATED["nodes"], "witness": {"roles": ["etcd"]}}}
-        assert stand_apart(plan, "data1", "data1", {**WELL, "witness": {}})[0] == "witness"
+        assert enforce_leader_separation(plan, "data1", "data1", {**WELL, "witness": {}})[0] == "witness"
 
     @pytest.mark.parametrize(("leader", "primary"), [(None, "data1"), ("data1", None)])
     def test_without_a_leader_nothing_moves(self, leader, primary):
-        assert stand_apart(COLOCATED, leader, primary, WELL)[0] is None
+        assert enforce_leader_separation(COLOCATED, leader, primary, WELL)[0] is None
 
     def test_with_a_member_missing_nothing_moves(self):
-        successor, why = stand_apart(COLOCATED, "data1", "data1", {**WELL, "data3": {"error": "timed out"}})
+        successor, why = enforce_leader_separation(
+            COLOCATED, "data1", "data1", {**WELL, "data3": {"error": "timed out"}}
+        )
         assert successor is None
         assert "not every member" in why
 
     def test_a_learner_does_not_lead(self):
-        assert stand_apart(COLOCATED, "data1", "data1", {**WELL, "data3": {"learner": True}})[0] is None
+        assert (
+            enforce_leader_separation(COLOCATED, "data1", "data1", {**WELL, "data3": {"learner": True}})[0]
+            is None
+        )
 
     def test_where_nobody_can_it_is_said(self):
         plan = {
             "nodes": {name: {**node, "failure_domain": "one"} for name, node in COLOCATED["nodes"].items()}
         }
-        assert "every member of etcd stands there" in stand_apart(plan, "data1", "data2", WELL)[1]
+        assert (
+            "every member of etcd stands there" in enforce_leader_separation(plan, "data1", "data2", WELL)[1]
+        )
 
 
 class TestWhere:

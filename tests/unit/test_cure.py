@@ -144,7 +144,7 @@ def configure_loader_modules(node, plan, tmp_path, monkeypatch):
     monkeypatch.setattr(fanatico_keepalived, "state", lambda *_: node.address)
     monkeypatch.setattr(fanatico_keepalived, "idle", lambda: node.idle)
     monkeypatch.setattr(fanatico_firewall, "present", lambda: node.rules)
-    monkeypatch.setattr(fanatico_pki, "look", lambda: node.certificates)
+    monkeypatch.setattr(fanatico_pki, "probe", lambda: node.certificates)
     salt = named() | {
         "fanatico_unit.states": node.states,
         "fanatico_unit.expected": lambda: ["etcd.service", "patroni.service"],
@@ -156,7 +156,7 @@ def configure_loader_modules(node, plan, tmp_path, monkeypatch):
         "fanatico_patroni.said_by_postgresql": lambda *_: node.said,
         "fanatico_patroni.leader": lambda: "db1",
         "fanatico_patroni.cluster": lambda: {"members": []},
-        "fanatico_etcd.own_errors": lambda *_: node.etcd_errors,
+        "fanatico_etcd.alarms": lambda *_: node.etcd_errors,
         "fanatico_etcd.make_room": node.act("make_room", lambda: node.etcd_errors.clear(), "compacted"),
         "fanatico_node.disk": lambda: node.disk,
         "fanatico_rpc.head": node.head,
@@ -243,14 +243,14 @@ def test_what_cannot_be_told_is_no_fault(node):
             lambda node: setattr(node, "patroni", SILENCE),
         ),
         ("patroni-paused", lambda node: node.patroni.update(pause=True, role="primary")),
-        ("replica-lost", lambda node: (node.folder / "pg/global/pg_control").unlink()),
+        ("replica-unusable", lambda node: (node.folder / "pg/global/pg_control").unlink()),
         ("postgres-failed", lambda node: node.patroni.update(state="start failed")),
         ("disk-full", lambda node: node.disk.update(status="critical", detail="/ has 0.1 GiB free")),
-        ("address-missing", lambda node: node.address.update(answers=False)),
+        ("vip-down", lambda node: node.address.update(answers=False)),
         ("keepalived-hung", lambda node: setattr(node, "idle", 6.0)),
         ("rpc-hung", lambda node: setattr(node, "heads", SILENCE)),
         ("rpc-behind", lambda node: vars(node).update(block_age=60, best=9)),
-        ("replica-astray", lambda node: node.patroni.update(replication_state=None)),
+        ("replica-not-streaming", lambda node: node.patroni.update(replication_state=None)),
     ],
 )
 def test_faults_are_told(node, fault, change):
@@ -269,7 +269,7 @@ def test_faults_are_told(node, fault, change):
 )
 def test_a_leader_one_that_is_being_copied_and_one_that_is_paused_are_not_lost(node, change):
     node.patroni.update(change)
-    assert "replica-lost" not in cure.symptoms()
+    assert "replica-unusable" not in cure.symptoms()
 
 
 @pytest.mark.parametrize(
@@ -319,21 +319,21 @@ def test_certificates_that_the_nightly_job_left_are_told_by_found_and_not_by_the
 
 
 def test_a_host_without_the_first_unit_of_a_role_is_bare(node):
-    assert cure.bare() == ""
+    assert cure.unprovisioned() == ""
     node.units["fanatico-rpc-ws.service"] = {"load": "not-found"}
-    assert cure.bare() == "", "not every kind of chain node has that one"
+    assert cure.unprovisioned() == "", "not every kind of chain node has that one"
     node.units["patroni.service"] = {"load": "not-found"}
-    assert cure.bare() == "patroni.service is not installed"
+    assert cure.unprovisioned() == "patroni.service is not installed"
 
 
 def test_a_bare_host_gets_everything_and_is_done_once_all_is_well(node):
     node.units["patroni.service"] = {"load": "not-found"}
     cure.__salt__["state.apply"] = node.act("apply", node.units.clear, {})
-    told = cure.apply("bare", samples=2, timeout=5)
+    told = cure.apply("unprovisioned", samples=2, timeout=5)
     assert (told["acted"], told["running"], told["did"]) == (True, True, "the highstate applied")
     node.units["patroni.service"] = {"load": "not-found"}
     node.health["checks"]["patroni.state"] = {"status": "degraded", "detail": "creating replica"}
-    told = cure.apply("bare", samples=1, timeout=0.2)
+    told = cure.apply("unprovisioned", samples=1, timeout=0.2)
     assert (told["acted"], told["running"]) == (True, False)
     assert "creating replica" in told["detail"]
 
@@ -343,7 +343,7 @@ def test_drift_is_put_right_as_far_as_the_pillar_allows(node):
     cure.__salt__["fanatico_node.correctable"] = lambda kinds: dict(drifted) if "files" in kinds else {}
     cure.__salt__["state.apply"] = node.act("apply", drifted.clear, {})
     assert not cure.apply("drift", timeout=5)["acted"]
-    cure.__pillar__["heal"]["correct"] = ["files"]
+    cure.__pillar__["heal"]["auto_remediate_drift"] = ["files"]
     told = cure.apply("drift", samples=3, timeout=5)
     assert (told["acted"], told["running"], told["did"]) == (True, True, "haproxy put right")
     assert node.done == [("apply", ["haproxy.configured", "haproxy.running"])]
@@ -405,9 +405,9 @@ def test_a_cure_acts_once_and_proves_it(node, fault, change, act):
 def test_a_cure_that_does_not_help_says_so(node):
     node.patroni.update(replication_state=None)
     (node.folder / "pg/global/pg_control").unlink()
-    told = cure.apply("replica-lost", samples=1, timeout=0.2)
+    told = cure.apply("replica-unusable", samples=1, timeout=0.2)
     assert (told["acted"], told["running"]) == (True, False)
-    assert "replica-lost after" in told["detail"]
+    assert "replica-unusable after" in told["detail"]
     assert "running, not streaming" in told["detail"]
     assert fanatico_aside.kept(node.folder / "pg"), "nothing proves that the old data are not needed any more"
 
@@ -417,7 +417,7 @@ def test_a_cure_ends_once_its_cause_is_another(node):
     node.complaint = 'FATAL:  could not access file "pg_cron": No such file or directory'
     (node.folder / "pg/global/pg_control").unlink()
     cure.__salt__["fanatico_patroni.leader"] = lambda: node.patroni.update(state="start failed") or "db1"
-    told = cure.apply("replica-lost", samples=1, timeout=60)
+    told = cure.apply("replica-unusable", samples=1, timeout=60)
     assert (told["acted"], told["running"]) == (True, False)
     assert "pg_cron" in told["detail"]
     assert told["took"] < 30
@@ -520,11 +520,11 @@ class Fleet:
             "fanatico.left_over": lambda: [],
         }
 
-    def ask(self, opts, nodes, function, timeout):
+    def fanout(self, opts, nodes, function, timeout):
         return {
             "fanatico_cure.found": self.answers,
             "fanatico_cure.reported": self.answers,
-            "fanatico_cure.bare": self.answers,
+            "fanatico_cure.unprovisioned": self.answers,
             "fanatico.canary": self.canaries,
             "fanatico_keepalived.holds_address": {node: node in self.holders for node in nodes},
             "fanatico_patroni.leader": dict.fromkeys(nodes, self.leader),
@@ -537,7 +537,7 @@ def fleet(tmp_path, plan, monkeypatch):
         monkeypatch.setattr(reconciler, name, {}, raising=False)
     made = Fleet(tmp_path)
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
-    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
+    monkeypatch.setattr(fanatico_sweep, "fanout", made.fanout)
     return made
 
 
@@ -572,7 +572,7 @@ def test_who_has_reported_too_much_that_was_not_there_is_not_asked(fleet, tmp_pa
 def test_a_look_believes_nothing_else(fleet, host):
     """What an event names does not matter: a host is asked, and says only of itself what its roles can have."""
     fleet.answers = {
-        "db1": {"address-doubled": "x", "bare": "x", "rpc-hung": "x", "x:\n  cmd.run:\n": "y"},
+        "db1": {"vip-duplicate": "x", "unprovisioned": "x", "rpc-hung": "x", "x:\n  cmd.run:\n": "y"},
         "db2": [],
     }
     assert reconciler.look(host) == {}
@@ -616,7 +616,7 @@ MUTE = {"ok": None, "why": "not made yet"}
 def test_writes_stall_where_two_see_it_and_somebody_leads(fleet, canaries, leader, stalls):
     fleet.canaries, fleet.leader = canaries, leader
     reconciler.reconcile()
-    assert reconciler.reconcile()["treated"] == (["db1/writes-stall"] if stalls else [])
+    assert reconciler.reconcile()["treated"] == (["db1/writes-stalled"] if stalls else [])
 
 
 @pytest.mark.parametrize("settled", [True, False])
@@ -628,8 +628,8 @@ def test_an_address_that_two_hold_is_for_the_last_of_them_to_settle_then_for_the
     monkeypatch.setattr(
         reconciler.time, "sleep", lambda _: setattr(fleet, "holders", ["haproxy1"]) if settled else None
     )
-    second = [] if settled else ["haproxy1/address-doubled"]
-    assert reconciler.reconcile()["treated"] == ["haproxy2/address-doubled", *second]
+    second = [] if settled else ["haproxy1/vip-duplicate"]
+    assert reconciler.reconcile()["treated"] == ["haproxy2/vip-duplicate", *second]
 
 
 SAID = """
@@ -669,7 +669,7 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
     node.said = said
     monkeypatch.setattr(fanatico_probe, "run", run)
     with contextlib.suppress(CommandExecutionError):
-        cure.apply("replica-lost", samples=1, timeout=1)
+        cure.apply("replica-unusable", samples=1, timeout=1)
     assert (not list((node.folder / "pg").iterdir())) is emptied
     assert fanatico_aside.kept(node.folder / "pg") == [], "what was put aside goes once the copy streams"
 
@@ -769,7 +769,7 @@ INFO: Lock owner: db1; I am db2
     assert fanatico_patroni_plan.complaint("INFO: a") == ""
 
 
-UNKNOWN = "'fanatico_cure.bare' is not available."
+UNKNOWN = "'fanatico_cure.unprovisioned' is not available."
 
 
 def test_a_host_that_knows_nothing_is_bare_where_others_do(fleet):
@@ -778,7 +778,7 @@ def test_a_host_that_knows_nothing_is_bare_where_others_do(fleet):
     assert reconciler.reconcile()["treated"] == [], "nobody knows anything: this is no cluster yet"
     fleet.answers = {"db1": {}, "db3": UNKNOWN}
     reconciler.reconcile()
-    assert reconciler.reconcile()["treated"] == ["db3/bare"]
+    assert reconciler.reconcile()["treated"] == ["db3/unprovisioned"]
 
 
 @pytest.mark.parametrize(
@@ -789,7 +789,7 @@ def test_a_minion_that_starts_is_asked_whether_it_is_bare(fleet, tmp_path, answe
     (tmp_path / "history.jsonl").write_text("{}\n")
     fleet.answers = {"db3": answer}
     assert bool(reconciler.started("db3")) is bare
-    assert [event["what"] for event in fleet.healed] == (["bare"] if bare else [])
+    assert [event["what"] for event in fleet.healed] == (["unprovisioned"] if bare else [])
 
 
 def test_before_and_during_a_deploy_and_of_strangers_nobody_asks(fleet, tmp_path):

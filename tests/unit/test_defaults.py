@@ -163,7 +163,7 @@ def test_the_ports_that_a_plan_need_not_name_are_not_named_by_the_shipped_one(pl
         ("_RENEW_DAYS = 30", "pki:renew_days"),
         ("QUOTA_BYTES = 2 * 1024**3", "etcd:quota_backend_bytes"),
         ("class Settings:\n    max_jump: int = 1000", "rpc:health:max_jump"),
-        ('DISK = {"tight": {"percent": 10}}', "base:disk:tight:percent"),
+        ('DISK = {"warning": {"percent": 10}}', "base:disk:warning:percent"),
         ("def start(unit, samples=3): pass", "heal:samples"),
         ('return_of(Path("/var/lib/etcd"))', "etcd:data_dir"),
     ],

@@ -18,7 +18,7 @@ class Fleet:
     def __init__(self):
         self.answers, self.groups, self.events, self.pillar = {}, [], [], {}
 
-    def ask(self, opts, nodes, function, timeout):
+    def fanout(self, opts, nodes, function, timeout):
         self.groups.append(list(nodes))
         return {node: self.answers[node] for node in nodes if node in self.answers}
 
@@ -41,7 +41,7 @@ def fleet(plan, tmp_path, monkeypatch):
     }
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
     monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: (fleet.pillar, []))
-    monkeypatch.setattr(fanatico_sweep, "ask", fleet.ask)
+    monkeypatch.setattr(fanatico_sweep, "fanout", fleet.fanout)
     for name, value in dunders.items():
         monkeypatch.setattr(runner, name, value, raising=False)
     fleet.history = lambda: json.loads((tmp_path / "history").read_text().splitlines()[-1])
@@ -150,7 +150,7 @@ def test_what_may_be_put_right_goes_to_the_guard(fleet):
     fleet.answers["db1"] = {"Patroni is configured": {"kind": "files", "would": "The file would be changed"}}
     runner.drift(nodes=["db1", "db2"])
     assert handed == [], "the pillar allows nothing"
-    fleet.pillar = {"heal": {"correct": ["files"]}}
+    fleet.pillar = {"heal": {"auto_remediate_drift": ["files"]}}
     runner.drift(nodes=["db1", "db2"])
     event = {"host": "db1", "what": "drift", "why": "drifted: Patroni is configured"}
     assert handed == [("orch.heal", event)]

@@ -15,7 +15,7 @@ class Fleet:
     def __init__(self):
         self.out, self.sockets, self.deaf, self.behind = set(), 0, set(), set()
 
-    def ask(self, opts, nodes, function, args=(), timeout=0):
+    def fanout(self, opts, nodes, function, args=(), timeout=0):
         answers = {}
         for node in nodes:
             if function == "fanatico_rpc.drain":
@@ -45,7 +45,7 @@ def fleet(plan, monkeypatch):
     pillar = {"cloudflare": {"ranges": ["10.0.0.0/8"]}}
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
     monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: (pillar, []))
-    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
+    monkeypatch.setattr(fanatico_sweep, "fanout", made.fanout)
     monkeypatch.setattr(fanatico_wait, "until", lambda look, timeout, interval: look())
     return made
 

@@ -141,7 +141,7 @@ def test_connections_of_one_client():
 def test_only_cloudflare_may_ask_where_that_is_set(settings):
     settings["rpc"]["edge"]["unlimited"] = ["192.0.2.0/24"]
     assert "reject unless" not in str(fanatico_edge.policy(settings, "haproxy1")["clients"])
-    settings["cloudflare"]["only"] = True
+    settings["cloudflare"]["require_cloudflare"] = True
     parts = fanatico_edge.policy(settings, "haproxy1")
     assert parts["clients"][0] == (
         "tcp-request connection reject unless { src -f /etc/haproxy/cloudflare.lst } || "

@@ -201,7 +201,7 @@ class Master:
             "fanatico.secrets_unsettled": lambda: [],
         }
 
-    def ask(self, opts, nodes, function, args=(), timeout=0):
+    def fanout(self, opts, nodes, function, args=(), timeout=0):
         self.asked.append((list(nodes), function, list(args)))
         answer = self.answers[function]
         found = {node: answer(node) for node in nodes}
@@ -239,7 +239,7 @@ def master(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
     monkeypatch.setattr(fanatico_master, "root", lambda opts: tmp_path)
     monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: ({}, []))
-    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
+    monkeypatch.setattr(fanatico_sweep, "fanout", made.fanout)
     for name, value in (("__salt__", made.runners), ("__opts__", {})):
         monkeypatch.setattr(runner, name, value, raising=False)
     monkeypatch.setattr(runner.salt.key, "Key", made)

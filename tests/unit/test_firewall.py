@@ -215,7 +215,7 @@ def configure_loader_modules(plan, asked, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LISTED", str(tmp_path / "work" / "listed"))
     monkeypatch.setattr(module, "CONFIRMED", str(tmp_path / "etc" / "firewall.nft"))
     monkeypatch.setattr(fanatico_wait, "until", lambda look, timeout, interval: look())
-    monkeypatch.setattr(fanatico_sweep, "ask", lambda *words, **_: asked.answer(*words))
+    monkeypatch.setattr(fanatico_sweep, "fanout", lambda *words, **_: asked.answer(*words))
     dunders = {
         "__pillar__": {"plan": plan, "firewall": dict(SHIPPED)},
         "__opts__": {"id": "db1", "test": False},

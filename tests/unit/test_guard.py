@@ -117,7 +117,7 @@ def test_an_hour_has_a_budget_for_the_whole_cluster():
     state = {"attempts": {f"rpc{n}/fanatico-rpc.service": [NOW - 60 * n] for n in range(30)}}
     assert refusal(state) == "budget-spent"
     assert refusal(state, now=NOW + 3601) == ""
-    assert refusal(state, budget=31) == ""
+    assert refusal(state, max_actions_per_hour=31) == ""
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_an_hour_has_a_budget_for_the_whole_cluster():
     [
         ("etcd-full", ["etcd"], True),
         ("etcd-full", ["patroni"], False),
-        ("replica-lost", ["patroni"], True),
+        ("replica-unusable", ["patroni"], True),
         ("disk-full", ["rpc"], True),
         ("disk-full", [], False),
         ("no-such-fault", ["etcd"], False),
@@ -136,7 +136,7 @@ def test_faults_are_those_of_the_roles(fault, roles, fits):
 
 
 def test_a_switchover_is_a_persons_unless_the_plan_allows_it():
-    asked = {"unit": "writes-stall", "roles": ["patroni"]}
+    asked = {"unit": "writes-stalled", "roles": ["patroni"]}
     assert refusal(**asked) == "not-opted-in"
     assert refusal(**asked, switchover=True) == ""
 
@@ -145,8 +145,10 @@ def test_a_switchover_is_a_persons_unless_the_plan_allows_it():
     ("nodes", "spared"), [({"db1": "leader", "db2": "ok"}, True), ({"db1": "leader", "db2": "bad"}, False)]
 )
 def test_the_lead_is_handed_over_only_where_somebody_can_take_it(nodes, spared):
-    lacking = guard.lacking("writes-stall", "db1", guard.view(PLAN, "patroni", answers(**nodes)))
-    assert code(lacking) == ("" if spared else "no-successor")
+    missing_redundancy = guard.missing_redundancy(
+        "writes-stalled", "db1", guard.view(PLAN, "patroni", answers(**nodes))
+    )
+    assert code(missing_redundancy) == ("" if spared else "no-successor")
 
 
 @pytest.mark.parametrize(
@@ -161,47 +163,49 @@ def test_the_lead_is_handed_over_only_where_somebody_can_take_it(nodes, spared):
     ],
 )
 def test_a_bare_host_is_built_where_there_is_somebody_to_join(host, role, nodes, refused):
-    lacking = guard.lacking("bare", host, guard.view(PLAN, role, answers(**nodes)))
-    assert code(lacking) == refused
+    missing_redundancy = guard.missing_redundancy(
+        "unprovisioned", host, guard.view(PLAN, role, answers(**nodes))
+    )
+    assert code(missing_redundancy) == refused
 
 
 def test_of_a_host_with_several_roles_all_are_looked_at():
-    assert guard.peers("bare", ["master", "etcd", "patroni"]) == ["etcd", "patroni"]
-    assert guard.peers("replica-lost", ["etcd", "patroni"]) == ["patroni"]
+    assert guard.peers("unprovisioned", ["master", "etcd", "patroni"]) == ["etcd", "patroni"]
+    assert guard.peers("replica-unusable", ["etcd", "patroni"]) == ["patroni"]
     assert guard.peers("etcd-full", ["etcd"]) == []
 
 
 def test_no_beacon_looks_for_what_no_node_can_tell():
-    assert "writes-stall" in faults.possible(["patroni"])
-    assert "writes-stall" not in faults.own(["patroni"])
+    assert "writes-stalled" in faults.possible(["patroni"])
+    assert "writes-stalled" not in faults.own(["patroni"])
 
 
 def test_what_may_be_meant_has_to_last():
-    state = guard.told({}, "etcd1", "patroni-paused", NOW)
+    state = guard.record_seen({}, "etcd1", "patroni-paused", NOW)
     asked = {"unit": "patroni-paused", "roles": ["patroni"]}
     assert refusal(state, **asked) == "too-young"
     for minutes in range(1, 61):
-        state = guard.told(state, "etcd1", "patroni-paused", NOW + 60 * minutes)
+        state = guard.record_seen(state, "etcd1", "patroni-paused", NOW + 60 * minutes)
     assert refusal(state, now=NOW + 3600, **asked) == ""
-    assert refusal(state, now=NOW + 60, paused=60, **asked) == ""
+    assert refusal(state, now=NOW + 60, max_pause=60, **asked) == ""
 
 
 def test_what_was_gone_for_a_while_begins_anew():
-    state = guard.told({}, "db1", "patroni-paused", NOW)
-    state = guard.told(state, "db1", "patroni-paused", NOW + guard.FORGOTTEN)
+    state = guard.record_seen({}, "db1", "patroni-paused", NOW)
+    state = guard.record_seen(state, "db1", "patroni-paused", NOW + guard.FORGOTTEN)
     assert state["seen"]["db1/patroni-paused"] == [NOW + guard.FORGOTTEN] * 2
 
 
 def test_what_is_remembered_of_sightings_does_not_grow():
     state = {}
     for number in range(1000):
-        state = guard.told(state, f"host{number}", "disk-full", NOW + number)
+        state = guard.record_seen(state, f"host{number}", "disk-full", NOW + number)
     assert len(state["seen"]) <= guard.FORGOTTEN
 
 
 def test_whoever_takes_a_node_out_waits_for_the_last_one_to_be_back():
     state = guard.attempted({}, "etcd1", "etcd-data-lost", NOW, 600)
-    asked = {"unit": "replica-lost", "roles": ["patroni"]}
+    asked = {"unit": "replica-unusable", "roles": ["patroni"]}
     assert refusal(state, now=NOW + 30, **asked) == "one-at-a-time"
     assert refusal(state, now=NOW + 60, **asked) == ""
     assert refusal(state, now=NOW + 1) == "", "a start takes nobody out"
@@ -244,15 +248,19 @@ def answers(**nodes):
     ],
 )
 def test_a_replica_is_copied_anew_only_where_it_can_be_spared(host, nodes, refused):
-    lacking = guard.lacking("replica-lost", host, guard.view(PLAN, "patroni", answers(**nodes)))
-    assert code(lacking) == refused
+    missing_redundancy = guard.missing_redundancy(
+        "replica-unusable", host, guard.view(PLAN, "patroni", answers(**nodes))
+    )
+    assert code(missing_redundancy) == refused
 
 
 def test_two_that_name_different_leaders_are_not_believed():
     seen = answers(db1="leader", db2="ok", db3="bad")
     seen["db2"]["checks"]["patroni.leader"]["value"] = "db2"
-    lacking = guard.lacking("replica-lost", "db3", guard.view(PLAN, "patroni", seen))
-    assert code(lacking) == "leader-in-doubt"
+    missing_redundancy = guard.missing_redundancy(
+        "replica-unusable", "db3", guard.view(PLAN, "patroni", seen)
+    )
+    assert code(missing_redundancy) == "leader-in-doubt"
 
 
 @given(
@@ -260,7 +268,7 @@ def test_two_that_name_different_leaders_are_not_believed():
     st.dictionaries(st.sampled_from(["etcd1", "etcd2", "etcd3"]), st.booleans()),
 )
 def test_no_cure_ever_costs_a_majority(host, state):
-    refused = guard.lacking("etcd-data-lost", host, guard.view(PLAN, "etcd", answers(**state)))
+    refused = guard.missing_redundancy("etcd-data-lost", host, guard.view(PLAN, "etcd", answers(**state)))
     left = sum(well for node, well in state.items() if node != host)
     assert bool(refused) == (left < 2)
 
@@ -270,24 +278,24 @@ def test_no_cure_ever_costs_a_majority(host, state):
         st.tuples(
             st.integers(0, 50),
             st.sampled_from(["db1", "db2", "db3"]),
-            st.sampled_from(["replica-lost", "patroni-hung", "patroni.service"]),
+            st.sampled_from(["replica-unusable", "patroni-hung", "patroni.service"]),
         ),
         max_size=80,
     )
 )
 def test_whatever_is_said_no_two_nodes_are_out_at_once_and_no_budget_is_passed(storm):
-    """Events in any order, true or forged: what is done keeps calm, attempts and budget."""
-    conf, now, state, acted = {**CONF, "budget": 10}, NOW, {}, []
+    """Events in any order, true or forged: what is done keeps cooldown, attempts and budget."""
+    conf, now, state, acted = {**CONF, "max_actions_per_hour": 10}, NOW, {}, []
     for pause, host, what in storm:
         now += pause
-        state = guard.told(state, host, what, now)
+        state = guard.record_seen(state, host, what, now)
         if not guard.refusal(now, host, what, ["patroni"], state, conf):
             state = guard.attempted(state, host, what, now, conf["window"])
             acted.append((now, host, what))
     disturbing = [when for when, _, what in acted if faults.needs(what)]
-    assert all(later - earlier >= conf["calm"] for earlier, later in itertools.pairwise(disturbing))
+    assert all(later - earlier >= conf["cooldown"] for earlier, later in itertools.pairwise(disturbing))
     for when, host, what in acted:
-        assert sum(when - guard.HOUR < other <= when for other, _, _ in acted) <= conf["budget"]
+        assert sum(when - guard.HOUR < other <= when for other, _, _ in acted) <= conf["max_actions_per_hour"]
         same = [
             other
             for other, *subject in acted
@@ -336,7 +344,7 @@ HOSTILE = st.recursive(
     max_leaves=8,
 )
 NAMES = st.text() | st.sampled_from(
-    ["etcd-full", "etcd.service", "address-doubled", "bare", "rpc-hung", "a b.service"]
+    ["etcd-full", "etcd.service", "vip-duplicate", "unprovisioned", "rpc-hung", "a b.service"]
 )
 TWO = {"nodes": {"etcd1": {"roles": ["etcd"]}, "rpc1": {"roles": ["rpc"]}}}
 
@@ -386,7 +394,7 @@ def test_what_is_no_name_of_a_unit_is_not(what):
 
 
 def test_a_host_that_has_used_up_its_share_takes_nothing_from_the_others():
-    state, share = {}, int(CONF["budget"] * guard.SHARE)
+    state, share = {}, int(CONF["max_actions_per_hour"] * guard.SHARE)
     for number in range(share):
         state = guard.attempted(state, "rpc1", f"unit{number}.service", NOW - 1, CONF["window"])
     assert code(guard.refusal(NOW, "rpc1", "rpc-hung", ["rpc"], state, CONF)) == "share-spent"
@@ -398,9 +406,9 @@ def test_a_host_that_has_used_up_its_share_takes_nothing_from_the_others():
 def test_a_cure_that_takes_long_is_tried_less_often():
     state = {}
     for when in (NOW - 3000, NOW - 2000, NOW - 1000):
-        state = guard.attempted(state, "db1", "replica-lost", when, CONF["window"])
-    assert code(guard.refusal(NOW, "db1", "replica-lost", ["patroni"], state, CONF)) == "attempts-spent"
-    assert guard.refusal(NOW + 700, "db1", "replica-lost", ["patroni"], state, CONF) is None
+        state = guard.attempted(state, "db1", "replica-unusable", when, CONF["window"])
+    assert code(guard.refusal(NOW, "db1", "replica-unusable", ["patroni"], state, CONF)) == "attempts-spent"
+    assert guard.refusal(NOW + 700, "db1", "replica-unusable", ["patroni"], state, CONF) is None
 
 
 def test_refusals_are_forgotten():

@@ -22,7 +22,7 @@ class Fleet:
         self.home, self.asked, self.silent, self.person = home, [], False, None
         self.settings = shipped("heal")
 
-    def ask(self, opts, nodes, function, args=(), timeout=0, enough=None):
+    def fanout(self, opts, nodes, function, args=(), timeout=0, enough=None):
         self.asked.append(function)
         if function == "fanatico_cure.apply" and self.person:
             self.person()
@@ -47,7 +47,7 @@ def fleet(plan, tmp_path, monkeypatch):
     made = Fleet(tmp_path)
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
     monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: ({"heal": made.settings}, []))
-    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
+    monkeypatch.setattr(fanatico_sweep, "fanout", made.fanout)
     opts = {"fanatico_home": str(tmp_path), "fanatico_history": str(tmp_path / "history.jsonl")}
     for one in (runner, locks):
         monkeypatch.setattr(one, "__opts__", opts, raising=False)
@@ -67,8 +67,8 @@ def test_it_heals(fleet):
 
 
 def test_by_hand_it_goes_by_the_masters_pillar(fleet):
-    fleet.settings["only_say"] = True
-    assert fleet.heal()["code"] == "only-say"
+    fleet.settings["dry_run"] = True
+    assert fleet.heal()["code"] == "dry-run"
     told = runner.heal("etcd1", "etcd.service", roles=["etcd"], settings=shipped("heal"))
     assert told["decision"] == "healed", "an orchestration brings its own"
 
@@ -194,7 +194,7 @@ def test_one_change_at_a_time_and_the_same_refusal_is_written_down_once(fleet):
 
 def test_a_minion_gives_its_answer_no_code(fleet, monkeypatch):
     answer = {"acted": True, "running": False, "detail": "x", "did": "", "code": "frozen", "left": "deploy"}
-    monkeypatch.setattr(fanatico_sweep, "ask", lambda *_, **__: {"etcd1": answer})
+    monkeypatch.setattr(fanatico_sweep, "fanout", lambda *_, **__: {"etcd1": answer})
     with pytest.raises(runner.CommandExecutionError):
         fleet.heal()
     assert (fleet.history[0]["decision"], fleet.history[0]["code"]) == ("failed", "not-gone")

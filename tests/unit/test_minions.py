@@ -28,7 +28,7 @@ class Master:
     def rules(self):
         return fanatico_firewall.ruleset(fanatico_plan.complete(self.plan), FIREWALL, "salt")
 
-    def ask(self, opts, nodes, function, args=(), timeout=0):
+    def fanout(self, opts, nodes, function, args=(), timeout=0):
         self.asked.append((nodes, function, args))
         return {} if self.answer is None else dict.fromkeys(nodes, self.answer)
 
@@ -42,7 +42,7 @@ def master(plan, tmp_path, monkeypatch):
     pillar = {"plan": plan, "firewall": FIREWALL}
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
     monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: (pillar, []))
-    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
+    monkeypatch.setattr(fanatico_sweep, "fanout", made.fanout)
     runners = {"fanatico.validate": made.validate}
     for name, value in (("__salt__", runners), ("__opts__", {})):
         monkeypatch.setattr(runner, name, value, raising=False)
@@ -102,7 +102,7 @@ class Minions:
     def __init__(self, having, learns=True):
         self.having, self.learns, self.asked = having, learns, []
 
-    def ask(self, opts, nodes, function, args=(), timeout=0):
+    def fanout(self, opts, nodes, function, args=(), timeout=0):
         nodes = list(nodes)
         if function == "fanatico_node.modules":
             return {node: self.having[node] for node in nodes if node in self.having}
@@ -118,7 +118,7 @@ def handed_out(monkeypatch):
     def run(minions):
         nodes = {"nodes": {"etcd1": {}, "db1": {}, "rpc1": {}}}
         monkeypatch.setattr(fanatico_master, "plan", lambda opts: nodes)
-        monkeypatch.setattr(fanatico_sweep, "ask", minions.ask)
+        monkeypatch.setattr(fanatico_sweep, "fanout", minions.fanout)
         monkeypatch.setattr(runner, "__opts__", {}, raising=False)
         monkeypatch.setattr(runner, "_modules", lambda: TREE)
         return runner.sync_modules()

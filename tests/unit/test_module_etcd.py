@@ -94,7 +94,7 @@ def statuses(checks):
 
 
 def test_all_is_well():
-    found = fanatico_etcd.look()
+    found = fanatico_etcd.probe()
     assert set(statuses(found["checks"]).values()) == {"ok"}
     assert found["checks"].keys() == {
         "etcd.serving",
@@ -472,19 +472,22 @@ def transfers(cluster):
 
 def test_a_leader_beside_patronis_hands_over(together, cluster):
     fanatico_etcd.__opts__["id"] = "etcd2"
-    assert admin.stand_apart() == {"moved": "etcd1", "why": "both lead in the failure domain room"}
+    assert admin.enforce_leader_separation() == {
+        "moved": "etcd1",
+        "why": "both lead in the failure domain room",
+    }
     assert transfers(cluster) == [("etcd2", {"targetID": IDS["etcd1"]})]
 
 
 def test_a_member_that_does_not_lead_leaves_it_alone(together, cluster):
-    assert admin.stand_apart() == {"moved": None, "why": "etcd2 leads etcd, not etcd1"}
+    assert admin.enforce_leader_separation() == {"moved": None, "why": "etcd2 leads etcd, not etcd1"}
     assert transfers(cluster) == []
 
 
 def test_leaders_that_stand_apart_stay(together, cluster):
     fanatico_etcd.__opts__["id"] = "etcd2"
     del together["db1"]["failure_domain"]
-    assert admin.stand_apart()["moved"] is None
+    assert admin.enforce_leader_separation()["moved"] is None
     assert transfers(cluster) == []
 
 
@@ -492,30 +495,32 @@ def test_an_order_goes_to_the_next_member_where_one_is_silent(cluster):
     cluster["etcd1"].stop()
     for name in ("etcd2", "etcd3"):
         cluster[name].answers["POST /v3/auth/user/list"] = (200, {"users": [name]})
-    assert admin.order("/v3/auth/user/list") == {"users": ["etcd2"]}
+    assert admin.gateway_call("/v3/auth/user/list") == {"users": ["etcd2"]}
 
 
 def test_what_a_member_refuses_is_sent_to_no_other(cluster):
     for peer in cluster.values():
         peer.answers["POST /v3/auth/user/add"] = (400, {"message": "user name already exists"})
     with pytest.raises(CommandExecutionError, match="already exists"):
-        admin.order("/v3/auth/user/add", {"name": "root"})
+        admin.gateway_call("/v3/auth/user/add", {"name": "root"})
     asked = [name for name, peer in cluster.items() for _, path, *_ in peer.seen if path.endswith("user/add")]
     assert asked == ["etcd1"]
 
 
 def test_whether_a_password_is_right(cluster):
     admin.__pillar__["secrets"]["ETCD_PATRONI_PASSWORD"] = "patroni's own"
-    assert admin.admits("patroni", "ETCD_PATRONI_PASSWORD") is True
+    assert admin.password_valid("patroni", "ETCD_PATRONI_PASSWORD") is True
     refused = (400, {"message": "etcdserver: authentication failed, invalid user ID or password"})
     cluster["etcd1"].answers["POST /v3/auth/authenticate"] = refused
-    assert admin.admits("patroni", "ETCD_PATRONI_PASSWORD") is False
+    assert admin.password_valid("patroni", "ETCD_PATRONI_PASSWORD") is False
     cluster["etcd1"].stop()
-    assert admin.admits("patroni", "ETCD_PATRONI_PASSWORD") is True, "the first member that answers says it"
+    assert admin.password_valid("patroni", "ETCD_PATRONI_PASSWORD") is True, (
+        "the first member that answers says it"
+    )
     off = (400, {"message": "etcdserver: authentication is not enabled"})
     cluster["etcd2"].answers["POST /v3/auth/authenticate"] = off
     with pytest.raises(CommandExecutionError, match="nobody for a password"):
-        admin.admits("patroni", "ETCD_PATRONI_PASSWORD")
+        admin.password_valid("patroni", "ETCD_PATRONI_PASSWORD")
 
 
 def test_who_may_do_what(cluster):

@@ -132,7 +132,7 @@ def test_who_has_a_session_with_which_database(haproxy, answers):
 
 
 def test_all_is_well():
-    found = fanatico_haproxy.look()
+    found = fanatico_haproxy.probe()
     assert bad(found["checks"]) == {}
     assert found["checks"].keys() == {
         f"{begins}.{name}"

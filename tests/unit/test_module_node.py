@@ -52,14 +52,14 @@ def configure_loader_modules(plan, opts, units, looks, firewall, tmp_path, monke
         "fanatico_unit.states": states,
         "fanatico_firewall.state": lambda: firewall["state"],
         "fanatico_pki.checks": dict,
-        "fanatico_node.look": lambda timeout: {
+        "fanatico_node.probe": lambda timeout: {
             "facts": {},
             "checks": {"node.units": fanatico_verdict.ok()},
         },
         "cmd.run_stdout": lambda command, **kwargs: " ".join(command),
     }
     for name in (name for one in COMPONENTS for name in one.looks if name != "node"):
-        salt[f"fanatico_{name}.look"] = lambda timeout, name=name: looks.get(name, nothing)(timeout)
+        salt[f"fanatico_{name}.probe"] = lambda timeout, name=name: looks.get(name, nothing)(timeout)
     monkeypatch.setattr(fanatico_node, "MASTER_KEYS", str(tmp_path))
     shipped = {name: pillar.shipped(name) for name in ("base", "etcd", "postgresql")}
     own = {"plan": plan, "secrets": {"POSTGRES_PROOF_PASSWORD": "fan"}, **shipped}
@@ -81,7 +81,7 @@ def room(monkeypatch):
 
 
 def test_a_node_that_is_well():
-    found = fanatico_node.look()
+    found = fanatico_node.probe()
     assert bad(found["checks"]) == {}
     assert found["checks"].keys() == {"node.units", "node.disk", "node.clock", "node.firewall"}
     assert list(found["facts"]["units"]) == ["salt-minion.service", "patroni.service"]
@@ -140,7 +140,7 @@ def test_of_data_that_are_not_there_yet_the_disk_is_looked_at_that_they_will_be_
 def test_how_little_room_is_too_little_is_the_pillars_to_say(room):
     room.f_bavail = 20 * GIB
     assert fanatico_node.disk()["status"] == "ok"
-    fanatico_node.__pillar__["base"]["disk"]["tight"] = {"percent": 30, "gib": 50}
+    fanatico_node.__pillar__["base"]["disk"]["warning"] = {"percent": 30, "gib": 50}
     assert fanatico_node.disk()["status"] == "degraded"
 
 
@@ -250,8 +250,8 @@ def test_modules_that_hang_or_break_are_unknown_and_cost_one_timeout(looks):
     seen = fanatico.health(timeout=0.1)
     over.set()
     assert time.monotonic() - started < 1
-    assert bad(seen["checks"]) == {"patroni.look": "unknown", "postgres.look": "unknown"}
-    assert "psycopg is not there" in seen["checks"]["postgres.look"]["detail"]
+    assert bad(seen["checks"]) == {"patroni.probe": "unknown", "postgres.probe": "unknown"}
+    assert "psycopg is not there" in seen["checks"]["postgres.probe"]["detail"]
 
 
 def test_the_journal_is_asked_without_a_shell():

@@ -35,7 +35,7 @@ def up():
 
 def test_it_answers():
     assert (up()["status"], up()["value"]) == ("ok", 200)
-    assert module.look()["facts"] == {"status": 200}
+    assert module.probe()["facts"] == {"status": 200}
 
 
 def test_a_host_whose_exporter_does_not_answer_still_serves(exporter):

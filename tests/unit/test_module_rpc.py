@@ -151,7 +151,7 @@ def bad(checks):
 
 
 def test_all_is_well():
-    found = fanatico_rpc.look()
+    found = fanatico_rpc.probe()
     assert bad(found["checks"]) == {}
     assert found["checks"].keys() == {"rpc.http", "rpc.websocket", "rpc.sync", "rpc.head", "rpc.rotation"}
     assert found["facts"]["local"]["head"] == 100
@@ -203,7 +203,7 @@ def test_a_question_stays_open_until_it_is_answered(nodes):
 
 
 def test_the_others_are_not_asked_themselves(nodes):
-    fanatico_rpc.look()
+    fanatico_rpc.probe()
     assert {name: bool(peer.seen) for name, peer in nodes.items()} == {
         "rpc1": True,
         "rpc2": False,
@@ -236,7 +236,7 @@ def test_an_agent_that_drips_is_one_that_does_not_answer(agent):
 
 def test_silent_peers_are_not_this_nodes_fault(agent):
     agent.silent = {"127.0.0.3"}
-    assert fanatico_rpc.look()["facts"]["peers"] == {"rpc3": 100}
+    assert fanatico_rpc.probe()["facts"]["peers"] == {"rpc3": 100}
     fanatico_rpc.__pillar__["plan"]["nodes"]["rpc3"]["address"] = "127.0.0.9"
     started = time.monotonic()
     assert bad(fanatico_rpc.checks(timeout=0.3)) == {}

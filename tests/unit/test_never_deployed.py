@@ -15,7 +15,7 @@ class Fleet:
     def __init__(self, plan):
         self.plan, self.knows, self.asked, self.noted = plan, {}, [], []
 
-    def ask(self, opts, nodes, function, args=(), timeout=0, enough=None):
+    def fanout(self, opts, nodes, function, args=(), timeout=0, enough=None):
         self.asked.append(function)
         if function == "hosts.has_pair":
             assert args == ["10.0.1.12", "rpc3"]
@@ -41,7 +41,7 @@ def fleet(plan, tmp_path, monkeypatch):
     made = Fleet(plan)
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
     monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: ({"heal": shipped("heal")}, []))
-    monkeypatch.setattr(fanatico_sweep, "ask", made.ask)
+    monkeypatch.setattr(fanatico_sweep, "fanout", made.fanout)
     monkeypatch.setattr(runner, "__opts__", {"fanatico_home": str(tmp_path)}, raising=False)
     monkeypatch.setattr(
         fanatico_record,
@@ -53,7 +53,7 @@ def fleet(plan, tmp_path, monkeypatch):
 
 def test_a_new_host_is_refused_without_the_lock_and_nothing_is_done_there(fleet, tmp_path):
     fleet.knows = dict.fromkeys(("salt", "rpc1", "db1", "etcd1"), False)
-    told = runner.heal("rpc3", "bare", roles=["rpc"])
+    told = runner.heal("rpc3", "unprovisioned", roles=["rpc"])
     assert (told["decision"], told["code"]) == ("refused", "never-deployed")
     assert fleet.asked == ["test.ping", "hosts.has_pair"]
     assert not (tmp_path / "lock.json").exists()
@@ -70,7 +70,7 @@ def test_a_new_host_is_refused_without_the_lock_and_nothing_is_done_there(fleet,
 )
 def test_a_host_that_was_deployed_before_is_built(fleet, knows):
     fleet.knows = knows
-    assert runner.heal("rpc3", "bare", roles=["rpc"])["decision"] == "healed"
+    assert runner.heal("rpc3", "unprovisioned", roles=["rpc"])["decision"] == "healed"
 
 
 def test_of_other_faults_nobody_is_asked(fleet):

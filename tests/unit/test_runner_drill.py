@@ -22,7 +22,7 @@ FIGURES = {"write_gap": 1.73, "read_gap": 0.05, "acknowledged": 900, "unknown": 
         (("stop", "haproxy1", None), "needs a host and a unit"),
         (("stop", "db9", "patroni.service"), "no node of the plan"),
         (("stop", "db1", "sshd.service"), "none of the services of db1: patroni.service"),
-        (("kill", "db1", "patroni.service"), "yes_really=True"),
+        (("kill", "db1", "patroni.service"), "force=True"),
     ],
 )
 def test_what_makes_no_sense_is_refused(asked, word):
@@ -54,7 +54,7 @@ class Master:
         self.plan, self.asked, self.said = plan, [], []
         self.statuses, self.answers = ["ok"], {}
 
-    def ask(self, opts, nodes, function, args, timeout):
+    def fanout(self, opts, nodes, function, args, timeout):
         (node,) = nodes
         self.asked.append((node, function, *args))
         answer = self.answers.get(
@@ -79,7 +79,7 @@ def master(plan, monkeypatch):
     pillar = {"rpc": {"ws": "native", "follow": False}}
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
     monkeypatch.setattr(fanatico_master, "compiled", lambda opts, node: (pillar, []))
-    monkeypatch.setattr(fanatico_sweep, "ask", one.ask)
+    monkeypatch.setattr(fanatico_sweep, "fanout", one.fanout)
     runners = {
         "fanatico.status": one.status,
         "fanatico.lock": lambda purpose, wait: one.said.append(("lock", purpose)),

@@ -442,7 +442,7 @@ def test_a_rotation_keeps_the_old_values_until_it_is_settled(master):
     m.runners["fanatico.secrets_init"]()
     assert former(m) != {}
     assert m.runners["fanatico.secrets_unsettled"]() == ["HAPROXY_STATS_PASSWORD"]
-    assert m.runners["fanatico.secrets_settle"]() == {"forgotten": ["HAPROXY_STATS_PASSWORD"]}
+    assert m.runners["fanatico.secrets_finish_rotation"]() == {"forgotten": ["HAPROXY_STATS_PASSWORD"]}
     assert m.runners["fanatico.secrets_unsettled"]() == []
     assert (decrypted(m), former(m)) == (after, {})
 

@@ -441,8 +441,8 @@ class TestUsers:
             {
                 "fanatico_etcd.status": lambda timeout=1: {"etcd1": SILENT, "etcd2": SILENT, "etcd3": {}},
                 "fanatico_etcd.access": lambda timeout=5: dict(seen),
-                "fanatico_etcd.admits": lambda user, secret, timeout=5: True,
-                "fanatico_etcd.order": order,
+                "fanatico_etcd.password_valid": lambda user, secret, timeout=5: True,
+                "fanatico_etcd.gateway_call": order,
             }
         )
         answer = access.users_present("fanatico", timeout=1)
@@ -511,8 +511,8 @@ class TestUsers:
             {
                 "fanatico_etcd.status": lambda timeout=1: {"etcd1": SILENT, "etcd2": SILENT, "etcd3": {}},
                 "fanatico_etcd.access": lambda timeout=5: dict(seen),
-                "fanatico_etcd.admits": lambda user, secret, timeout=5: True,
-                "fanatico_etcd.order": order,
+                "fanatico_etcd.password_valid": lambda user, secret, timeout=5: True,
+                "fanatico_etcd.gateway_call": order,
             }
         )
         return seen

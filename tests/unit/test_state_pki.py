@@ -76,7 +76,7 @@ def configure_loader_modules(plan, opts, pillar, master, folder):
         return authority.key
 
     salt = {
-        "fanatico_pki.look": module.look,
+        "fanatico_pki.probe": module.probe,
         "fanatico_pki.wanted": module.wanted,
         "fanatico_pki.pinned": module.pinned,
         "x509.create_private_key": new_key,

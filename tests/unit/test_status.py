@@ -210,11 +210,11 @@ def answers(reports):
 
 @pytest.fixture
 def configure_loader_modules(plan, answers, tmp_path, monkeypatch):
-    def ask(opts, ids, function, args, timeout):
+    def fanout(opts, ids, function, args, timeout):
         return {name: answers[name] for name in ids if name in answers}
 
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: plan)
-    monkeypatch.setattr(fanatico_sweep, "ask", ask)
+    monkeypatch.setattr(fanatico_sweep, "fanout", fanout)
     opts = {"pki_dir": str(tmp_path), "color": False}
     return {
         fanatico_status: {"__opts__": opts, "__context__": {}},

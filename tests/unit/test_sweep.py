@@ -30,7 +30,7 @@ def ask(monkeypatch):
     def asked(*returns):
         client = contextlib.nullcontext(Client(returns))
         monkeypatch.setattr(fanatico_sweep.salt.client, "get_local_client", lambda **_: client)
-        return fanatico_sweep.ask({}, ["db1", "db2"], "test.ping", timeout=0.2)
+        return fanatico_sweep.fanout({}, ["db1", "db2"], "test.ping", timeout=0.2)
 
     return asked
 
@@ -85,13 +85,13 @@ def test_a_sweep_ends_with_the_last_answer_or_with_the_time(monkeypatch):
     client = FakeClient({"a": 1, "b": 2})
     monkeypatch.setattr(salt.client, "get_local_client", lambda mopts: client)
     started = time.monotonic()
-    assert fanatico_sweep.ask({}, ["a", "b"], "test.ping", (), 5) == {"a": 1, "b": 2}
+    assert fanatico_sweep.fanout({}, ["a", "b"], "test.ping", (), 5) == {"a": 1, "b": 2}
     assert time.monotonic() - started < 1
     client.returns = [("a", 1)]
-    assert fanatico_sweep.ask({}, ["a", "b"], "test.ping", (), 0.2) == {"a": 1}
+    assert fanatico_sweep.fanout({}, ["a", "b"], "test.ping", (), 0.2) == {"a": 1}
     assert client.asked[3]["tgt_type"] == "list"
 
 
 def test_a_sweep_over_nobody_asks_nobody(monkeypatch):
     monkeypatch.setattr(salt.client, "get_local_client", lambda mopts: types.SimpleNamespace())
-    assert fanatico_sweep.ask({}, [], "test.ping") == {}
+    assert fanatico_sweep.fanout({}, [], "test.ping") == {}

@@ -462,7 +462,10 @@ ONE_FAULT = [
         "rpc:edge:connections: 2000 connections of one address are more than a port has for all (1536 of haproxy:edge:maxconn); "
         "use at most 1536, or raise haproxy:edge:maxconn",
     ),
-    ({"rpc:edge:sockets": 1537}, "rpc:edge:sockets: 1537 WebSockets of one address are more than a port has"),
+    (
+        {"rpc:edge:max_websockets_per_client": 1537},
+        "rpc:edge:max_websockets_per_client: 1537 WebSockets of one address are more than a port has",
+    ),
     ({"secrets:POSTGRES_PASSWORD": "x"}, "secrets:POSTGRES_PASSWORD: unknown; did you mean"),
 ]
 
