@@ -120,7 +120,6 @@ def connections(lab, host, lost=()):
     nodes = {name: node for name, node in lab.plan["nodes"].items() if name not in lost}
     (role,) = nodes[host]["roles"]
     found = [(nodes[lab.master]["address"], port) for port in (4505, 4506)]
-    found += [(node["address"], 22) for name, node in nodes.items() if name != host]
     found += [(lab.plan["virtual_ip"]["address"], port) for port in (8545, 5432)]
     if role == "rpc":
         found += [(nodes[name]["address"], 8545) for name in ("rpc1", "rpc3")]
