@@ -209,7 +209,7 @@ def test_a_record_is_whole(fault):
     assert {fault.min_age, fault.opt_in} - {""} <= set(shipped("heal"))
     page, _, anchor = fault.runbook.partition("#")
     assert f'<a id="{anchor}"></a>' in (REPO / page).read_text()
-    assert fault.needs in ("", "rest", "quorum", "replica", "successor", "another")
+    assert fault.needs in ("", "rebuild", "quorum", "replica", "successor", "another")
 
 
 def test_one_look_asks_each_service_once(node, monkeypatch):

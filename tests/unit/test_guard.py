@@ -155,8 +155,8 @@ def test_the_lead_is_handed_over_only_where_somebody_can_take_it(nodes, spared):
     ("host", "role", "nodes", "refused"),
     [
         ("db3", "patroni", {"db1": "leader", "db2": "bad"}, ""),
-        ("db3", "patroni", {"db1": "bad", "db2": "ok"}, "leader-unwell"),
-        ("db1", "patroni", {"db1": "leader", "db2": "ok"}, "leader-in-doubt"),
+        ("db3", "patroni", {"db1": "bad", "db2": "ok"}, "leader-unhealthy"),
+        ("db1", "patroni", {"db1": "leader", "db2": "ok"}, "leader-ambiguous"),
         ("etcd3", "etcd", {"etcd1": True, "etcd2": True}, ""),
         ("etcd3", "etcd", {"etcd1": True}, "no-majority"),
         ("etcd3", "etcd", {}, "no-majority"),
@@ -183,7 +183,7 @@ def test_no_beacon_looks_for_what_no_node_can_tell():
 def test_what_may_be_meant_has_to_last():
     state = guard.record_seen({}, "etcd1", "patroni-paused", NOW)
     asked = {"unit": "patroni-paused", "roles": ["patroni"]}
-    assert refusal(state, **asked) == "too-young"
+    assert refusal(state, **asked) == "below-threshold"
     for minutes in range(1, 61):
         state = guard.record_seen(state, "etcd1", "patroni-paused", NOW + 60 * minutes)
     assert refusal(state, now=NOW + 3600, **asked) == ""
@@ -206,7 +206,7 @@ def test_what_is_remembered_of_sightings_does_not_grow():
 def test_whoever_takes_a_node_out_waits_for_the_last_one_to_be_back():
     state = guard.record_attempt({}, "etcd1", "etcd-data-lost", NOW, 600)
     asked = {"unit": "replica-unusable", "roles": ["patroni"]}
-    assert refusal(state, now=NOW + 30, **asked) == "one-at-a-time"
+    assert refusal(state, now=NOW + 30, **asked) == "cooldown"
     assert refusal(state, now=NOW + 60, **asked) == ""
     assert refusal(state, now=NOW + 1) == "", "a start takes nobody out"
 
@@ -240,11 +240,11 @@ def answers(**nodes):
     ("host", "nodes", "refused"),
     [
         ("db3", {"db1": "leader", "db2": "ok", "db3": "bad"}, ""),
-        ("db1", {"db1": "leader", "db2": "ok", "db3": "ok"}, "leads-itself"),
+        ("db1", {"db1": "leader", "db2": "ok", "db3": "ok"}, "host-is-leader"),
         ("db3", {"db1": "leader", "db2": "bad", "db3": "bad"}, "no-other-replica"),
         ("db3", {"db1": "leader", "db3": "bad"}, "no-other-replica"),
-        ("db3", {"db1": "bad", "db2": "ok", "db3": "bad"}, "leader-unwell"),
-        ("db3", {}, "leader-in-doubt"),
+        ("db3", {"db1": "bad", "db2": "ok", "db3": "bad"}, "leader-unhealthy"),
+        ("db3", {}, "leader-ambiguous"),
     ],
 )
 def test_a_replica_is_copied_anew_only_where_it_can_be_spared(host, nodes, refused):
@@ -260,7 +260,7 @@ def test_two_that_name_different_leaders_are_not_believed():
     missing_redundancy = guard.missing_redundancy(
         "replica-unusable", "db3", guard.view(PLAN, "patroni", seen)
     )
-    assert code(missing_redundancy) == "leader-in-doubt"
+    assert code(missing_redundancy) == "leader-ambiguous"
 
 
 @given(
