@@ -137,7 +137,7 @@ def _store(folder, name, stage, key, certificate):
 
 
 def _write(path, text, mode):
-    """Replace ``path`` in one step."""
+    """Replace ``path`` atomically."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             file.write(text.rstrip() + "\n")

@@ -61,9 +61,9 @@ def _compare(wanted, present, path, changes, patch):
             patch[key] = new
 
 
-def same(one, other):
+def same(first, second):
     """Tell whether two values of a setting are equal: ``on`` equals true, ``100`` equals ``"100"``."""
-    return _plain(one) == _plain(other)
+    return _plain(first) == _plain(second)
 
 
 def _plain(value):
