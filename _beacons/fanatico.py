@@ -1,13 +1,12 @@
 """
-Watch the units this node has to keep running, and what else can be wrong with it, and say when something is.
+Watch this node's units and probe for other faults; send an event for each.
 
-One event per fault, tag ``salt/beacon/<minion>/fanatico/<unit or fault>``; while it stays the event is
-repeated now and then, because an event that nobody heard is lost. A unit that systemd is restarting by itself
-is no fault unless it does so again and again, and what is not a unit has to be seen several times in a row.
+One event per fault, with the tag ``salt/beacon/<minion>/fanatico/<unit or fault>``. It is repeated while the fault lasts, because
+events can get lost. A unit that systemd is restarting is a fault only if it restarts repeatedly; any other fault must be found
+several times in a row.
 
-A running unit costs one read of a small file a second: systemd itself is asked only when the unit's control
-group is empty, and otherwise every few seconds to be sure, once for all units and for the look at the services:
-to start `systemctl` costs more than everything else here.
+A running unit costs one read of a small file per second. systemd is queried only if the unit's control group is empty, and every
+few seconds for all units together: starting `systemctl` costs more than everything else here.
 """
 
 import contextlib
@@ -17,8 +16,8 @@ import os
 import socket
 import time
 
-# A minion's job is a fork of the process this file lives in. What `fanatico.health` needs is loaded here once
-# instead of in every job (psycopg: 80 ms of CPU, websocket: 40 ms); never gRPC, which does not survive a fork.
+# The minion's jobs are forks of this process. Libraries of `fanatico.health` are loaded here once instead of in every job
+# (psycopg: 80 ms of CPU, websocket: 40 ms); never gRPC, which does not survive a fork.
 for _library in ("psycopg", "websocket"):
     with contextlib.suppress(ImportError):
         importlib.import_module(_library)
@@ -26,19 +25,19 @@ for _library in ("psycopg", "websocket"):
 __virtualname__ = "fanatico"
 
 DEFAULTS = {
-    "settle": 30,  # seconds a unit may take to come up after a boot before it counts as down
+    "settle": 30,  # seconds that a unit may take to start after a boot before it counts as down
     "repeat": 60,  # seconds between two events about a unit that stays down
-    "gap": 5,  # seconds between two events about a unit that comes and goes
-    "resync": 5,  # seconds between two questions to systemd about a unit that looks well
-    "loops": 5,  # restarts by systemd within `repeat` seconds after which a unit is said not to stay up
-    "look": 5,  # seconds between two looks for other faults
-    "sure": 2,  # looks in a row that must find one
-    "hang": 60,  # seconds without a turn of this file after which systemd restarts the minion
+    "gap": 5,  # seconds between two events about a unit that flaps
+    "resync": 5,  # seconds between two queries to systemd about a running unit
+    "loops": 5,  # restarts by systemd within `repeat` seconds that count as a restart loop
+    "look": 5,  # seconds between two probes for other faults
+    "sure": 2,  # probes in a row that must find a fault
+    "hang": 60,  # seconds without a run of this beacon after which systemd restarts the minion
 }
 _SALTS_OWN = {"_beacon_name", "interval", "enabled", "disable_during_state_run", "beacon_module", "run_once"}
 
 _memory = {}
-_symptoms = {"next": 0.0, "seen": {}, "told": {}, "looked": False}
+_symptoms = {"next": 0.0, "seen": {}, "sent": {}, "probed": False}
 
 
 def __virtual__():
@@ -47,32 +46,31 @@ def __virtual__():
 
 def validate(config):
     """
-    Return ``(valid, reason)``: the configuration is a list of ``{name: seconds}`` with the names of
-    ``DEFAULTS``.
+    Return ``(valid, reason)``. The configuration is a list of ``{name: seconds}`` with the names in ``DEFAULTS``.
     """
     if not isinstance(config, list) or not all(isinstance(item, dict) for item in config):
         return (
             False,
-            "The beacon fanatico wants a list of settings, for example `- repeat: 60`, or an empty list.",
+            "The beacon fanatico needs a list of settings, for example `- repeat: 60`, or an empty list.",
         )
     for name, value in _merged(config).items():
         if name in _SALTS_OWN:
             continue
         if name not in DEFAULTS:
-            return False, f"The beacon fanatico does not know {name!r}, only {', '.join(DEFAULTS)}."
+            return False, f"The beacon fanatico has no setting {name!r}. Known: {', '.join(DEFAULTS)}."
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            return False, f"The beacon fanatico wants a number of seconds for {name}, not {value!r}."
+            return False, f"The beacon fanatico needs a positive number of seconds for {name}, not {value!r}."
     return True, "Valid beacon configuration"
 
 
 def beacon(config):
-    """Return an event for every unit of this node that has gone down, and every other fault; again where it stays."""
+    """Return an event for every unit of this node that is down and every other fault; repeated while it lasts."""
     settings = {**DEFAULTS, **_merged(config)}
     now = time.monotonic()
-    _alive(settings["hang"])
-    looking = _symptoms["looked"] = now >= _symptoms["next"]
-    states = _states(now, looking)
-    events = _units(now, settings, states) + (_faults(now, settings, states) if looking else []) + _address()
+    _notify_watchdog(settings["hang"])
+    probing = _symptoms["probed"] = now >= _symptoms["next"]
+    states = _states(now, probing)
+    events = _units(now, settings, states) + (_faults(now, settings, states) if probing else []) + _address()
     if events and __salt__["fanatico_unit.shutting_down"]():
         return []
     _report(events, states, settings)
@@ -81,21 +79,21 @@ def beacon(config):
 
 def _report(events, states, settings):
     """
-    Write down what was reported and is still seen, for whoever the event makes ask (``fanatico_cure.reported``).
+    Save the reported faults that last, for ``fanatico_cure.reported``, which the master calls after an event.
 
-    The master believes nothing of an event but that there is a reason to ask: any minion can fire one in this one's name.
+    The master does not trust the content of an event: any minion can send one in the name of this one.
     """
     now, known = time.time(), _symptoms.get("reported", {})
-    # One that systemd restarts again and again is active at times.
+    # A unit in a restart loop is active at times.
     gone = {
         what
-        for what, one in known.items()
-        if states.get(what, {}).get("active") == "active" and now - one["when"] > settings["gap"]
+        for what, report in known.items()
+        if states.get(what, {}).get("active") == "active" and now - report["when"] > settings["gap"]
     }
-    if _symptoms["looked"]:
+    if _symptoms["probed"]:
         gone |= {what for what in known if what not in _memory and what not in _symptoms["seen"]}
-    news = {one["what"]: {"why": one["why"], "when": now} for one in events if "what" in one}
-    after = {**{what: one for what, one in known.items() if what not in gone}, **news}
+    new = {event["what"]: {"why": event["why"], "when": now} for event in events if "what" in event}
+    after = {**{what: report for what, report in known.items() if what not in gone}, **new}
     if after != known:
         _symptoms["reported"] = after
         path = os.path.join(__opts__["cachedir"], REPORTED)
@@ -107,23 +105,23 @@ def _report(events, states, settings):
 REPORTED = "fanatico-reported.json"
 
 
-def _alive(hang):
-    """Tell systemd that the minion turns, and how long it may not where that is new. Before our files are there nobody asks."""
+def _notify_watchdog(hang):
+    """Notify systemd's watchdog that the minion is running, and of a new timeout. Without a unit of ours there is no watchdog."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
     known, _symptoms["hang"] = _symptoms.get("hang"), hang
-    words = "WATCHDOG=1" if known == hang else f"WATCHDOG_USEC={round(hang * 1e6)}\nWATCHDOG=1"
+    message = "WATCHDOG=1" if known == hang else f"WATCHDOG_USEC={round(hang * 1e6)}\nWATCHDOG=1"
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.sendto(words.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
+        notify.sendto(message.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
 def _states(now, all_of_them):
-    """Return how the units are that systemd has to be asked about: ``{unit: state}``."""
+    """Return the state of the units for which systemd must be queried now, ``{unit: state}``."""
     try:
         expected = __salt__["fanatico_unit.expected"]()
     except KeyError:
-        # Salt takes in our files one kind after the other; for a moment some of them are not there yet.
+        # Salt loads our files one kind after the other; for a moment some of them are missing.
         return {}
     due = [unit for unit in expected if all_of_them or _due(_memory.get(unit), now)]
     return __salt__["fanatico_unit.states"](*due) if due else {}
@@ -141,7 +139,7 @@ def _units(now, settings, states):
 
 
 def _address():
-    """Return the event that this balancer has taken the virtual IP, or given it up. No fault, and nobody reacts to it."""
+    """Return the event that this balancer took or released the virtual IP: no fault, and it triggers no cure."""
     try:
         if "keepalived.service" not in __salt__["fanatico_unit.expected"]():
             return []
@@ -155,23 +153,23 @@ def _address():
 
 
 def _faults(now, settings, states):
-    """Return the events about faults that are not a unit's."""
+    """Return the events about faults other than units that are down."""
     _symptoms["next"] = now + settings["look"]
     try:
         found = __salt__["fanatico_cure.symptoms"](states)
     except KeyError:
         return []
     seen = {fault: _symptoms["seen"].get(fault, 0) + 1 for fault in found}
-    told = {fault: when for fault, when in _symptoms["told"].items() if fault in found}
+    sent = {fault: when for fault, when in _symptoms["sent"].items() if fault in found}
     events = []
     for fault, why in found.items():
         if (
             seen[fault] >= settings["sure"]
-            and now - told.get(fault, -settings["repeat"]) >= settings["repeat"]
+            and now - sent.get(fault, -settings["repeat"]) >= settings["repeat"]
         ):
-            told[fault] = now
+            sent[fault] = now
             events.append({"tag": fault, "what": fault, "why": why})
-    _symptoms.update(seen=seen, told=told)
+    _symptoms.update(seen=seen, sent=sent)
     return events
 
 
@@ -180,8 +178,8 @@ def _merged(config):
 
 
 def _due(known, now):
-    """Tell whether systemd must be asked about a unit."""
-    return known is None or now >= known["look"] or bool(known["group"] and not _populated(known["group"]))
+    """Tell whether systemd must be queried about a unit."""
+    return known is None or now >= known["next"] or bool(known["group"] and not _populated(known["group"]))
 
 
 def _populated(group):
@@ -195,19 +193,19 @@ def _populated(group):
 
 def _judge(known, state, now, settings):
     """
-    Return ``(memory, why)``: what to remember of a unit, and why to report it now (empty: not).
+    Return ``(memory, why)``: what to remember about a unit, and why to report it now (empty: no report).
 
     known
-        What the last call returned as memory; None at first sight.
+        The memory that the last call returned; None for a new unit.
     state
-        The unit as ``fanatico_unit.states`` has it.
+        The unit's state, as ``fanatico_unit.states`` returns it.
     now
-        Seconds of a clock that never jumps.
+        Seconds of the monotonic clock.
     """
-    memory = dict(known or {"up": False, "down_since": None, "told": None, "entered": 0, "counted": (now, 0)})
+    memory = dict(known or {"up": False, "down_since": None, "sent": None, "entered": 0, "counted": (now, 0)})
     why = ""
     began, restarts = memory["counted"]
-    # A cure that knows the cause has long been at work by then.
+    # A cure of the cause, if there is one, starts earlier.
     if known is None or state["restarts"] < restarts or now - began >= settings["repeat"]:
         memory["counted"] = (now, state["restarts"])
         if known and not state["down"] and state["restarts"] - restarts >= settings["loops"]:
@@ -215,17 +213,17 @@ def _judge(known, state, now, settings):
     if state["active"] == "active":
         memory.update(up=True, down_since=None)
     elif state["down"]:
-        told = memory["told"]
+        sent = memory["sent"]
         if memory["down_since"] is None:
             memory["down_since"] = now
-        # It may have been started and have gone down again between two looks.
-        if memory["up"] or (told is not None and state["entered"] > memory["entered"]):
-            # Otherwise it is still remembered as up, and judged again at the next look.
-            if told is None or now - told >= settings["gap"]:
+        # The unit may have been started and stopped again between two queries.
+        if memory["up"] or (sent is not None and state["entered"] > memory["entered"]):
+            # Within the gap it stays remembered as up, and is judged again at the next query.
+            if sent is None or now - sent >= settings["gap"]:
                 why = "failed" if state["active"] == "failed" else "stopped"
-        elif told is not None and told >= memory["down_since"]:
-            why = "still down" if now - told >= settings["repeat"] else ""
-        # Installed and enabled, but never started: a deploy is on its way to it.
+        elif sent is not None and sent >= memory["down_since"]:
+            why = "still down" if now - sent >= settings["repeat"] else ""
+        # A unit that is enabled but was never started is no fault: a deploy will start it.
         elif (
             state["enabled"] == "enabled"
             and state["tried"]
@@ -233,10 +231,10 @@ def _judge(known, state, now, settings):
         ):
             why = "did not come up"
         if why:
-            memory.update(up=False, told=now, entered=state["entered"])
-    # While a unit is in trouble every look counts: it may be started and fall again within a second.
-    settled = state["active"] == "active" or (not memory["up"] and memory["told"] is None)
-    memory["look"] = now + settings["resync"] if settled else now
+            memory.update(up=False, sent=now, entered=state["entered"])
+    # Query a unit with a fault every time: it may be started and fail again within a second.
+    settled = state["active"] == "active" or (not memory["up"] and memory["sent"] is None)
+    memory["next"] = now + settings["resync"] if settled else now
     # A unit without processes of its own (a socket) has no group to watch.
     memory["group"] = state["cgroup"] if state["active"] == "active" and _populated(state["cgroup"]) else ""
     return memory, why

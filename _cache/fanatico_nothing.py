@@ -1,34 +1,34 @@
-"""A cache that keeps nothing: the pillar's, because what the master compiled for a node holds its secrets in clear.
+"""A null cache for compiled pillars, which contain secrets in clear text.
 
-Salt's master writes each pillar to `/var/cache/salt/master/pillar` for every compilation, and reads it only to target by pillar
-(`salt -I`), which this tree has no use for. With `pillar.cache_driver: fanatico_nothing` it never reaches the disk.
+Salt's master writes every compiled pillar to `/var/cache/salt/master/pillar` and reads it only to target by pillar (`salt -I`),
+which this tree does not use. With `pillar.cache_driver: fanatico_nothing` it is never written to disk.
 """
 
 __func_alias__ = {"list_": "list"}
 
 
 def store(bank, key, data):
-    """Let what is given go."""
+    """Discard the data."""
 
 
 def fetch(bank, key):
-    """Answer with an empty dict, as for a key that was never stored."""
+    """Return an empty dict, as for a key that was never stored."""
     return {}
 
 
 def updated(bank, key):
-    """Answer None: never stored."""
+    """Return None: the key was never stored."""
 
 
 def flush(bank, key=None):
-    """There is nothing to remove."""
+    """Do nothing: there is nothing to remove."""
 
 
 def list_(bank):
-    """List no keys."""
+    """Return an empty list of keys."""
     return []
 
 
 def contains(bank, key):
-    """Say that nothing is held."""
+    """Return False: no key is stored."""
     return False

@@ -1,8 +1,9 @@
 """
-No grain: the one thing that Salt runs in a minion's own process whenever it is about to load its modules again.
+Make a minion import ``_utils`` again after a sync. This is no grain: grains run in the minion's process before it reloads
+modules.
 
-Jobs are forks of that process. What it has imported of ``_utils`` (its beacon uses them) they would have as well, whatever was
-handed out since: Python imports a file once.
+Jobs are forks of that process and inherit what it imported (its beacon uses ``_utils``); Python would not import a changed file
+again.
 """
 
 import pathlib
@@ -10,7 +11,7 @@ import sys
 
 
 def imported_again():
-    """Have the files of ``_utils`` imported again by whatever is loaded from now on. Returns no grains."""
+    """Drop the imported files of ``_utils``, so that the next import reads them again. Return no grains."""
     folder = pathlib.Path(__opts__["extension_modules"], "utils")
     for name, module in list(sys.modules.items()):
         path = getattr(module, "__file__", None)

@@ -1,8 +1,8 @@
 """
-What one of our orchestrations did, for a person; every other run of states goes to the outputter of Salt that has this name.
+Print the result of an orchestration of this project; other state runs are passed to Salt's own outputter ``highstate``.
 
-``salt-run state.orchestrate`` asks for ``highstate`` by name, so that is the name it has to have. ``--out=json`` gives all of
-the data, ``--out=highstate`` what Salt itself would show.
+``salt-run state.orchestrate`` uses the outputter named ``highstate``, hence the name. ``--out=json`` prints all data,
+``--out=highstate`` uses Salt's own output.
 """
 
 import os
@@ -31,7 +31,7 @@ def output(data, **kwargs):
     runs = data.get("data", data) if isinstance(data, dict) else None
     lines = None if __opts__.get("output") == "highstate" or not runs else _lines(runs)
     if lines is None:
-        # The same loader, without the places where it finds this file.
+        # The same loader, without the folders that contain this file.
         salts = salt.loader.outputters({**__opts__, "module_dirs": [], "extension_modules": os.devnull})
         return salts["highstate"](data, **kwargs)
     colors = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
@@ -41,8 +41,8 @@ def output(data, **kwargs):
 def _lines(runs):
     """Return the lines for one of our orchestrations, None for anything else."""
     if __opts__.get("fun") not in ORCHESTRATE:
-        return None  # `salt '*' state.apply` comes here for each machine: nothing is loaded for it
-    # Salt's loader of outputters is the one that has no utils on its path, and only a master has this one.
+        return None  # `salt '*' state.apply` calls this for each machine: do not load anything
+    # Salt's loader for outputters has no utils in its path, and only a master has this file.
     sys.path.extend(f"{folder}/_utils" for folder in __opts__["module_dirs"])
     import fanatico_steps
 

@@ -1,7 +1,7 @@
 """
-Where etcd's leader could share a host or a failure domain with Patroni's, as pillar: a job that keeps them apart.
+External pillar: schedule a job that separates the leaders of etcd and Patroni, where they could share a failure domain.
 
-It runs on etcd's own nodes: losing both leaders at once must cost no more with a dead Salt master than without.
+The job runs on the etcd nodes, so that it works without a Salt master.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ JOB = {
 
 def ext_pillar(minion_id, pillar):
     """
-    Return ``{"schedule": {"apart": ...}}`` for an etcd node that a Patroni node may go down with, ``{}`` for any other.
+    Return ``{"schedule": {"apart": ...}}`` for an etcd node that shares a failure domain with a Patroni node, else ``{}``.
 
     minion_id
         The node.
     pillar
-        What the SLS files gave it.
+        Its pillar from the SLS files.
     """
     plan = pillar.get("plan")
     nodes = plan.get("nodes") if isinstance(plan, Mapping) else None

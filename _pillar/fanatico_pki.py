@@ -1,7 +1,7 @@
 """
-The authorities of the master as pillar: to each node what its roles have to trust, to the master how it signs.
+External pillar: the authorities that each node trusts, and the signing policies of the master.
 
-The keys stay where they are; only their paths are told, to the master's own minion, which signs with them.
+The keys stay on the master. Its own minion gets their paths, because it signs with them.
 """
 
 import datetime
@@ -12,7 +12,7 @@ import fanatico_authority
 import fanatico_pki
 import fanatico_plan
 
-# Certificates that end soon are replaced by any highstate; and at night, should none come.
+# Every highstate renews certificates that expire soon; this job does it at night if there is no highstate.
 NIGHTLY = {
     "function": "state.apply",
     "args": ["roles.certified"],
@@ -26,15 +26,15 @@ def ext_pillar(minion_id, pillar, directory):
     """
     Return ``{"pki": {"trust", "issuer"}}`` and the nightly job that renews certificates; the master's ``x509_signing_policies``.
 
-    ``trust`` is ``{authority: PEM}``, more than one certificate while an authority is being replaced; ``issuer`` is
+    ``trust`` is ``{authority: PEM}``, with several certificates while an authority is being replaced; ``issuer`` is
     ``{authority: key id}`` of the one that signs.
 
     minion_id
         The node.
     pillar
-        What the SLS files gave it.
+        Its pillar from the SLS files.
     directory
-        Where the authorities lie (``salt-run fanatico.secrets_init`` makes them).
+        The folder of the authorities (``salt-run fanatico.secrets_init`` creates them).
     """
     plan = pillar.get("plan")
     nodes = plan.get("nodes") if isinstance(plan, Mapping) else None

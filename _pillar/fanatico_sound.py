@@ -1,8 +1,8 @@
 """
-What is wrong with a node's pillar, as pillar: a highstate refuses to work by a plan that nobody has checked.
+External pillar: the faults of a node's pillar, so that a highstate refuses to apply an invalid plan.
 
-An orchestration validates the pillar first. A highstate comes by itself too, at boot and at night, and a plan may be in
-the middle of being edited then. A minion cannot check it: the schema is not its to read.
+An orchestration validates the pillar first. A highstate also runs by itself, at boot and at night, while an operator may be
+editing the plan. A minion cannot validate it, because it has no access to the schema.
 """
 
 import json
@@ -17,14 +17,14 @@ import fanatico_validate
 
 def ext_pillar(minion_id, pillar, schema):
     """
-    Return ``{"unsound": [faults]}`` where there are any, ``{}`` where there are none or the plan does not know the node.
+    Return ``{"unsound": [faults]}``; ``{}`` if there are none or the node is not in the plan.
 
     minion_id
         The node.
     pillar
-        What the SLS files and other external pillars gave it.
+        Its pillar from the SLS files and other external pillars.
     schema
-        The JSON Schema's file.
+        Path of the JSON Schema.
     """
     plan = pillar.get("plan")
     nodes = plan.get("nodes") if isinstance(plan, Mapping) else None
@@ -33,7 +33,7 @@ def ext_pillar(minion_id, pillar, schema):
         return {}
     secrets = pillar.get("secrets")
     secrets = secrets if isinstance(secrets, Mapping) else {}
-    # A node whose roles have no secrets is given none.
+    # A node whose roles have no secrets gets none.
     whole = fanatico_timing.completed(dict(pillar) | {"secrets": secrets})
     needed = fanatico_plan.secret_names(node.get("roles") or [])
     found = [

@@ -1,5 +1,5 @@
 """
-What a node's roles do not need is taken out of its pillar: what ``pillar/site/init.sls`` says reaches every node.
+External pillar: remove private settings of other roles from a node's pillar, because ``pillar/site/init.sls`` reaches every node.
 """
 
 from collections.abc import Mapping, MutableMapping
@@ -10,19 +10,22 @@ from fanatico_components import COMPONENTS
 
 def ext_pillar(minion_id, pillar):
     """
-    Return ``{}``, and take from ``pillar`` what is for nodes of another role alone.
+    Remove the private settings of components that the node does not have from ``pillar``, and return ``{}``.
 
     minion_id
-        The node. One that the plan does not know is given nothing of it.
+        The node. A node that is not in the plan keeps no private setting.
     pillar
-        What the SLS files gave it; changed in place, since what an external pillar returns is merged and takes nothing away.
+        Its pillar from the SLS files; changed in place, because the return value is merged and cannot remove anything.
     """
     plan = pillar.get("plan")
     nodes = plan.get("nodes") if isinstance(plan, Mapping) else None
     node = nodes.get(minion_id) if isinstance(nodes, Mapping) else None
     roles = (node.get("roles") or []) if isinstance(node, Mapping) else []
     for path in (
-        path for one in COMPONENTS if not fanatico_plan.held(roles, one.name) for path in one.private
+        path
+        for component in COMPONENTS
+        if not fanatico_plan.held(roles, component.name)
+        for path in component.private
     ):
         setting, key = path.split(":")
         if isinstance(pillar.get(setting), MutableMapping):

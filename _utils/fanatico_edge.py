@@ -1,8 +1,8 @@
 """
-What the public may ask of the chain nodes, and the rules by which HAProxy judges it. Pure.
+The rules by which the edge's HAProxy filters and limits public JSON-RPC and WebSocket traffic. Pure.
 
-``policy`` returns the rules of ``edge.cfg`` as lines, part by part; the sections they stand in are those of
-``salt/edge/files/rpc.cfg.jinja``. Lines that begin with ``#`` are for whoever reads ``edge.cfg``.
+``policy`` returns the rules of ``edge.cfg`` as lines, in parts; ``salt/edge/files/rpc.cfg.jinja`` has the sections around them.
+Lines that begin with ``#`` are comments in ``edge.cfg``.
 """
 
 import json
@@ -11,39 +11,39 @@ import re
 import fanatico_capacity
 import fanatico_plan
 
-# Classes of calls. The place of each is that of its counters in HAProxy's tables.
+# Classes of calls. The index of a class is the index of its counters in HAProxy's tables.
 CLASSES = ("read", "heavy", "write")
 
-_CLIENT = "src,ipmask(32,64)"  # IPv6 clients have a /64 each
+_CLIENT = "src,ipmask(32,64)"  # an IPv6 client is a /64
 _UNLIMITED = "{ src -f /etc/haproxy/rpc-unlimited.lst }"
 _CLOUDFLARE = "{ src -f /etc/haproxy/cloudflare.lst }"
-# What a client says of itself and its passwords.
+# Headers with the identity and the credentials of a client.
 _PRIVATE = (
     *("authorization", "proxy-authorization", "cookie", "forwarded", "via", "x-real-ip", "true-client-ip"),
     *("cf-connecting-ip", "x-forwarded.*", "x-rpc-.*"),
 )
-# HTTP's status, JSON-RPC's code and the message, where HAProxy itself ends a request.
+# HTTP status, JSON-RPC code and message of the errors that HAProxy itself sends.
 _ERRORS = (
-    (400, -32700, "the request cannot be read, or its end did not come"),
-    (408, -32000, "the request did not come in time"),
+    (400, -32700, "the request is malformed or incomplete"),
+    (408, -32000, "the request timed out"),
     (413, -32600, "the request is too large"),
     (500, -32603, "internal error"),
     (502, -32603, "bad answer from the node"),
     (503, -32000, "no node is available"),
     (504, -32000, "the node did not answer in time"),
 )
-_BUSY, _WRONG, _DOWN = -32005, -32600, -32000  # codes of JSON-RPC
+_BUSY, _WRONG, _DOWN = -32005, -32600, -32000  # JSON-RPC codes
 _SOON, _LATER = {"Retry-After": 1}, {"Retry-After": 10}
 
 
 def method_classes(edge):
     """
-    Return ``{how a method's name begins: its class}``; the longest beginning counts, and what begins otherwise is forbidden.
+    Return ``{prefix of method names: class}``; the longest prefix wins, a method without a prefix is forbidden.
 
     edge
-        Pillar ``rpc:edge``: ``allowed``, ``forbidden``, ``heavy`` and ``write``, lists of methods or of how they begin.
+        Pillar ``rpc:edge``: ``allowed``, ``forbidden``, ``heavy`` and ``write``, lists of methods or prefixes.
 
-    Nothing is allowed that ``allowed`` does not name, and nothing that ``forbidden`` names, whatever the other lists say.
+    A method must match ``allowed`` and must not match ``forbidden``, whatever the other lists contain.
     """
     forbidden, allowed = tuple(edge["forbidden"]), tuple(edge["allowed"])
     found = dict.fromkeys(forbidden, "forbidden")
@@ -56,14 +56,14 @@ def method_classes(edge):
 
 def policy(pillar, node):
     """
-    Return the rules of ``edge.cfg``, ``{part: [lines]}``. A part that the settings leave out has no lines.
+    Return the rules of ``edge.cfg``, ``{part: [lines]}``. A part that the settings disable has no lines.
 
     pillar
-        A balancer's, with ``plan``, ``rpc``, ``haproxy`` and ``cloudflare``.
+        The pillar of a balancer, with ``plan``, ``rpc``, ``haproxy`` and ``cloudflare``.
     node
         The balancer's id.
 
-    Raises ``ValueError`` where the pillar lacks what the rules cannot do without.
+    Raises ``ValueError`` if a required setting is missing in the pillar.
     """
     plan, rpc, haproxy, cloudflare = (pillar[name] for name in ("plan", "rpc", "haproxy", "cloudflare"))
     edge, ports = rpc["edge"], plan["ports"]
@@ -91,7 +91,7 @@ def policy(pillar, node):
         "whole": whole(edge["limits"]),
         "judged": judged(edge["limits"]),
         "anonymous": anonymous(),
-        "patience": patience(edge["timeouts"]),
+        "node_timeouts": node_timeouts(edge["timeouts"]),
         "chain": chain(rpc["chain"].get("id"), ports["rpc_http"]),
         "http_servers": servers(nodes, ports["rpc_http"], agent),
         "websocket": websocket(edge),
@@ -100,30 +100,30 @@ def policy(pillar, node):
 
 
 def quoted(text):
-    """Return a text as one word of HAProxy's configuration in which nothing has a meaning."""
+    """Return a text as one quoted word of HAProxy's configuration, without special characters in effect."""
     return "'" + str(text).replace("'", "'\\''") + "'"
 
 
 def word(text):
-    """Return a text as one word of HAProxy's configuration, quoted only where it has to be."""
+    """Return a text as one word of HAProxy's configuration, quoted only if necessary."""
     return text if re.fullmatch(r"[\w.:/*~@%+,=-]+", text, re.ASCII) else quoted(text)
 
 
 def refuse(status, code, message, condition, headers=None, number="null"):
     """
-    Return the rule that answers a JSON-RPC error.
+    Return the rule that responds with a JSON-RPC error.
 
     status, code, message
-        HTTP's status, JSON-RPC's code, and what a person is to read.
+        HTTP status, JSON-RPC code, and the error message.
     condition
-        When, in HAProxy's words.
+        HAProxy condition.
     headers
-        ``{name: value}`` of the answer.
+        Headers of the response, ``{name: value}``.
     number
-        The call's ``id``: JSON, or a sample of HAProxy's that is JSON (``%[...]``).
+        The ``id`` of the call: JSON, or a HAProxy sample that yields JSON (``%[...]``).
     """
     more = "".join(f" hdr {name} {value}" for name, value in (headers or {}).items())
-    # The body is a format of HAProxy's: a percent sign of the message's own is doubled.
+    # The body is a log format of HAProxy: a literal percent sign is doubled.
     body = quoted(_error(code, message.replace("%", "%%"), number))
     return f"{_answer(status, more)} lf-string {body} if {condition}"
 
@@ -133,26 +133,26 @@ def _answer(status, headers=""):
 
 
 def _error(code, message, number="null"):
-    said = json.dumps(message)
-    return f'{{"jsonrpc":"2.0","id":{number},"error":{{"code":{code},"message":{said}}}}}'
+    text = json.dumps(message)
+    return f'{{"jsonrpc":"2.0","id":{number},"error":{{"code":{code},"message":{text}}}}}'
 
 
 def guard(edge):
-    """Return how rpc_guard.lua is loaded. It gives up a request later than HAProxy does, which knows more of what went wrong."""
+    """Return the line that loads rpc_guard.lua. Its timeout is longer than HAProxy's, whose errors are more precise."""
     limits = (edge["batch_limit"], edge["body_limit"], max(edge["timeouts"].values()) + 5)
     return [f"lua-load-per-thread /etc/haproxy/rpc_guard.lua {' '.join(map(str, limits))}"]
 
 
 def keep_alive(cloudflare_only):
-    """Return how long a connection without a request is kept."""
+    """Return the timeout of an idle connection."""
     return [
-        "# CloudFlare keeps a connection for 900 s, and takes it ill when the origin ends it first.",
+        "# CloudFlare keeps a connection for 900 s, and fails requests if the origin closes it first.",
         f"timeout http-keep-alive {905 if cloudflare_only else 60}s",
     ]
 
 
 def errors():
-    """Return what HAProxy's own errors look like: JSON-RPC's."""
+    """Return the bodies of HAProxy's own errors, as JSON-RPC errors."""
     return [
         f"http-error status {status} content-type application/json string {quoted(_error(code, message))}"
         for status, code, message in _ERRORS
@@ -160,7 +160,7 @@ def errors():
 
 
 def balancers(plan, node):
-    """Return all balancers as peers; one tells itself by the line without an address."""
+    """Return all balancers as peers; the line without an address is the balancer itself."""
     port = fanatico_plan.port(plan, "haproxy_peers")
     return [
         f"server {name}" if name == node else f"server {name} {address}:{port} verifyhost {name}"
@@ -170,12 +170,12 @@ def balancers(plan, node):
 
 def public(plan, tls, port, protocols):
     """
-    Return where the public is served over TLS: nowhere, unless the plan names that port.
+    Return the ``bind`` line of a public TLS port; no line if the plan does not set that port.
 
     tls
         Pillar ``haproxy:public``: ``certificate`` and ``client_ca``.
     port, protocols
-        The port's name in the plan, and what ALPN offers.
+        The port's name in the plan, and the ALPN protocols.
     """
     if port not in plan["ports"]:
         return []
@@ -188,38 +188,38 @@ def public(plan, tls, port, protocols):
 
 def clients(connections, port_connections, beside_cloudflare=None):
     """
-    Return who may connect, how often, and who counts as the client.
+    Return the rules about who may connect, the connection limits, and which address is the client's.
 
     connections
-        Of one address at once.
+        Concurrent connections of one address.
     port_connections
-        Of all clients of this port.
+        Concurrent connections of all clients of this port.
     beside_cloudflare
-        Networks that may ask where otherwise only CloudFlare may; None where anybody may.
+        Networks that may connect besides CloudFlare; None if everyone may connect.
     """
     only = []
     if beside_cloudflare is not None:
         own = f"{{ src {' '.join(beside_cloudflare)} }}"
         only = [f"tcp-request connection reject unless {_CLOUDFLARE} || {own}"]
     crowded, few = port_connections * 3 // 4, max(connections // 10, 1)
-    told, asks = "req.hdr(CF-Connecting-IP)", "{ req.hdr(CF-Connecting-IP) -m found }"
+    client, has_client = "req.hdr(CF-Connecting-IP)", "{ req.hdr(CF-Connecting-IP) -m found }"
     return [
         *only,
-        "# So that nobody takes all connections there are by keeping them open. Behind CloudFlare there is always somebody else.",
+        "# No client may hold all connections open. CloudFlare's addresses are exempt: many clients share them.",
         f"tcp-request connection track-sc1 {_CLIENT} table rpc_connections unless {_CLOUDFLARE} || {_UNLIMITED}",
         f"tcp-request connection reject if {{ sc1_conn_cur gt {connections} }}",
-        "# Where nearly all places are taken, nobody has more than a tenth of what he may have otherwise.",
+        "# When the port is nearly full, the limit of a client drops to a tenth.",
         f"tcp-request connection reject if {{ fe_conn gt {crowded} }} {{ sc1_conn_cur gt {few} }}",
-        # What CloudFlare says of its client counts where it is CloudFlare that says it.
-        f"http-request del-header CF-Connecting-IP if {asks} !{_CLOUDFLARE}",
-        f"http-request set-src {told} if {asks}",
+        # The header counts only if it comes from CloudFlare.
+        f"http-request del-header CF-Connecting-IP if {has_client} !{_CLOUDFLARE}",
+        f"http-request set-src {client} if {has_client}",
     ]
 
 
 def browsers(origins):
-    """Return what a browser is told of whose pages may ask."""
+    """Return the CORS rules: which origins may call."""
     lines = [
-        "# Browsers: whose pages may ask. What the node itself says of that does not count.",
+        "# CORS: which origins may call. The node's own header is dropped.",
         "http-after-response del-header Access-Control-Allow-Origin",
     ]
     if not origins:
@@ -235,7 +235,7 @@ def browsers(origins):
 
 
 def preflight(origins):
-    """Return the answer to a browser that asks beforehand."""
+    """Return the response to a CORS preflight request."""
     if not origins:
         return []
     headers = {
@@ -243,14 +243,14 @@ def preflight(origins):
         "Access-Control-Allow-Headers": "Content-Type",
         "Access-Control-Max-Age": 86400,
     }
-    told = " ".join(f"hdr {name} {value}" for name, value in headers.items())
-    return [f"http-request return status 204 {told} if METH_OPTIONS {{ var(txn.origin) -m found }}"]
+    given = " ".join(f"hdr {name} {value}" for name, value in headers.items())
+    return [f"http-request return status 204 {given} if METH_OPTIONS {{ var(txn.origin) -m found }}"]
 
 
 def refused_often(limit):
-    """Return what becomes of a client most of whose requests are refused; so many in ten seconds are read."""
+    """Return the rules that block a client after ``limit`` refused requests in ten seconds."""
     return [
-        "# To refuse costs more than to pass on where Lua has to read it. Who is refused again and again is not read any more.",
+        "# A refusal by Lua costs more than a forwarded call, so a client that is refused often is rejected early.",
         f"http-request track-sc3 {_CLIENT} table rpc_refused unless {_UNLIMITED}",
         refuse(
             429,
@@ -259,47 +259,46 @@ def refused_often(limit):
             f"{{ sc_gpc_rate(0,3) gt {limit} }}",
             _LATER,
         ),
-        "# (Not 429: who asks for more than his share has that share all the same.)",
+        "# 429 does not count: a client over its rate limit keeps its share.",
         "http-after-response sc-inc-gpc(0,3) if { status 400 403:406 408 413 415 426 }",
     ]
 
 
 def plain(edge):
-    """Return how HAProxy itself judges what nearly all ask for. What passes is allowed here, all else goes on."""
+    """Return the rules for plain calls: HAProxy allows them here, later rules judge everything else."""
     clear = (
         "is_whole is_text is_path is_json !is_packed !is_upgrade { req.body -m beg '{' } "
         """!{ req.body -m reg '(?is)"method".*"method"' } !{ req.body -m sub '\\u' } !{ req.body -m reg '[\\x80-\\xff]' }"""
     )
     known = "var(txn.method),map_beg(/etc/haproxy/rpc-classes.map,forbidden)"
     return [
-        "# -- What nearly all ask for: one call that is as a whole in the buffer, and says in one way only which method it "
-        "means.",
-        "# Judged by the rules from here to `allow`; whatever else comes, by those below.",
+        "# -- Plain calls, nearly all traffic: one call, complete in the buffer, with an unambiguous method.",
+        "# The rules from here to `allow` judge them; the rules below judge everything else.",
         "acl is_json req.hdr(Content-Type) -m beg -i application/json",
         "acl is_packed req.hdr(Content-Encoding) -m found",
         "acl is_upgrade req.hdr(Upgrade) -m found",
         "http-request wait-for-body time 3s if METH_POST",
-        "# Without a length (chunked) nobody knows whether there is more, and more could name another method.",
+        "# Without a length (chunked) the body may continue beyond the buffer, and the rest could name another method.",
         "http-request set-var(txn.size) req.body_size if METH_POST { req.hdr(Content-Length) -m found }",
         "acl is_whole req.body_len,sub(txn.size) eq 0",
-        "# What is read as text ends at a NUL; a node may read on.",
+        "# HAProxy reads text up to a NUL; a node may read on.",
         "http-request set-var(txn.text) req.body,length if is_whole",
         "acl is_text req.body_len,sub(txn.text) eq 0",
         f"acl is_path path {' '.join(edge['paths'])}",
         f"http-request set-var(txn.method) req.body,json_query('$.method') if {clear}",
         "acl is_plain var(txn.method) -m reg ^[A-Za-z0-9_.]+$",
         f"http-request set-var(txn.class) {known} if is_plain",
-        "# Each client has a share of its own, and each class of calls.",
+        "# The rate limits are per client and class.",
         f"http-request track-sc0 {_CLIENT} table rpc_clients_here if is_plain !{_UNLIMITED}",
         *over(edge["limits"]),
         *(line for place, name in enumerate(CLASSES) for line in _counted(place, name, edge["limits"][name])),
-        "# Now and then the other balancer is told, of so many calls as there were since.",
+        "# In steps, the other balancer gets the number of calls since the last step.",
         *(line for place, name in enumerate(CLASSES) for line in _told(place, name, edge["limits"][name])),
     ]
 
 
 def over(limits):
-    """Return whether a client has asked for more than its share: the other balancer's word counts as much as our own."""
+    """Return the ACLs for clients over their rate limit, by the counters of this balancer and of the other one."""
     return [
         f"acl over_{name} {rate} gt {limits[name]}"
         for place, name in enumerate(CLASSES)
@@ -308,12 +307,12 @@ def over(limits):
 
 
 def step(limit):
-    """Return of how many plain calls the other balancer is told at once."""
+    """Return after how many plain calls the other balancer gets an update."""
     return min(limit // 10, 100) or 1
 
 
 def _counted(place, name, limit):
-    """Return the rules that count a plain call of one class here, and let it pass unless the other balancer is to be told."""
+    """Return the rules that count a plain call of a class, and allow it unless an update of the other balancer is due."""
     return [
         f"acl is_{name} var(txn.class) -m str {name}",
         f"acl is_due_{name} sc_get_gpc({place},0),mod({step(limit)}) eq 0",
@@ -323,7 +322,7 @@ def _counted(place, name, limit):
 
 
 def _told(place, name, limit):
-    """Return the rules that tell the other balancer of plain calls of one class, and let this one pass."""
+    """Return the rules that update the other balancer about plain calls of a class, and allow the call."""
     return [
         f"http-request track-sc2 {_CLIENT} table rpc_clients if is_{name} is_due_{name} {{ sc_tracked(0) }}",
         f"http-request sc-add-gpc({place},2) {step(limit)} if is_{name} {{ sc_tracked(2) }}",
@@ -332,8 +331,10 @@ def _told(place, name, limit):
 
 
 def health(nodes):
-    """Return the answers to ``/health`` of so many nodes."""
-    head = "# -- All else. /health is answered here, never by a node: some nodes answer 200 to any GET, synced or not."
+    """Return the responses to ``/health``; ``nodes`` is the number of chain nodes."""
+    head = (
+        "# -- All else. HAProxy answers /health, not a node: some nodes answer 200 to any GET, synced or not."
+    )
     kinds = (
         (200, "ok", f" {{ nbsrv(rpc_http) ge {nodes} }}"),
         (200, "degraded", " { nbsrv(rpc_http) gt 0 }"),
@@ -350,33 +351,33 @@ def health(nodes):
 
 
 def shape(edge, ws_port):
-    """Return what is refused for how it is asked: only what can be judged gets to a node."""
+    """Return the refusals by path, method, headers and size: only requests that can be judged reach a node."""
     too_large = f"{{ var(txn.size) -m int gt {edge['body_limit']} }}"
     return [
         refuse(404, _WRONG, f"JSON-RPC is at {' and '.join(edge['paths'])}", "!is_path"),
-        # In a WebSocket nobody sees which methods are called.
+        # The methods in a WebSocket are not visible here.
         refuse(426, _WRONG, f"WebSocket is on port {ws_port}", "is_upgrade"),
         refuse(405, _WRONG, "JSON-RPC is sent by POST", "!METH_POST", {"Allow": "POST"}),
         refuse(415, _WRONG, "JSON-RPC is sent as application/json", "!is_json"),
-        refuse(415, _WRONG, "the body is not to be compressed", "is_packed"),
+        refuse(415, _WRONG, "a compressed body is not supported", "is_packed"),
         refuse(413, _WRONG, "the request is too large", too_large),
     ]
 
 
 def large_requests(of_one, of_all):
-    """Return what becomes of a request that fits into no buffer: so many at once, of one client and of all."""
+    """Return the rules for requests larger than a buffer: concurrency limits per client and in total, then Lua."""
     own, together = (
         f"!is_whole {{ sc_conn_cur(0) gt {of_one} }}",
         f"!is_whole {{ sc_conn_cur(2) gt {of_all} }}",
     )
     return [
-        "# What is not whole is read to its end, and judged, by rpc_guard.lua; it comes back by way of rpc_judged.",
+        "# rpc_guard.lua reads incomplete requests to the end and judges them; they return through rpc_judged.",
         f"http-request track-sc0 {_CLIENT} table rpc_large if !is_whole !{_UNLIMITED}",
         "http-request track-sc2 int(1) table rpc_all_large if !is_whole",
         refuse(429, _BUSY, f"too many large requests: at most {of_one} at once", own, _SOON),
-        refuse(503, _DOWN, "too many large requests of all clients", together, _SOON),
-        "# Between two pieces; who says no more is answered with 400. (The rest may come at any moment, so it is asked only "
-        "once.)",
+        refuse(503, _DOWN, "too many large requests in total", together, _SOON),
+        "# The timeout between two pieces; a client that stalls gets 400. (is_whole is read only once: the rest may arrive "
+        "at any moment.)",
         "http-request set-timeout client 10s if !is_whole",
         "http-request set-var(txn.unread) bool(true) if !is_whole",
         "http-request allow if { var(txn.unread) -m bool }",
@@ -384,9 +385,9 @@ def large_requests(of_one, of_all):
 
 
 def whole(limits):
-    """Return how rpc_guard.lua judges what is in the buffer and was not allowed as a plain call."""
+    """Return the rules for complete requests that were not allowed as plain calls: rpc_guard.lua judges them."""
     return [
-        "# What is whole: a batch, a call that is not plain, and a plain one that is refused.",
+        "# Complete requests: batches, calls that are not plain, and plain calls over the limit.",
         "http-request set-var(txn.judged) bool(false)",
         "http-request lua.rpc_guard",
         refuse(503, _DOWN, "the request could not be judged", "!{ var(txn.judged) -m bool }", _SOON),
@@ -395,12 +396,12 @@ def whole(limits):
             f"http-request sc-add-gpc({place},2) var(txn.{name}) if !is_plain"
             for place, name in enumerate(CLASSES)
         ),
-        *greedy(limits, "var(txn.{})", "%[var(txn.id)]"),
+        *over_limit(limits, "var(txn.{})", "%[var(txn.id)]"),
     ]
 
 
 def judged(limits):
-    """Return what becomes of large requests that rpc_guard.lua has read and judged."""
+    """Return the rules for large requests that rpc_guard.lua has read and judged."""
     return [
         "http-request deny unless { req.hdr(X-Rpc-Key) -m str -f /etc/haproxy/rpc-judged.key }",
         "http-request set-src req.hdr(X-Rpc-Client)",
@@ -411,18 +412,20 @@ def judged(limits):
             f"http-request sc-add-gpc({place},2) req.hdr_val(X-Rpc-{name})"
             for place, name in enumerate(CLASSES)
         ),
-        *greedy(limits, "req.hdr_val(X-Rpc-{})", "%[req.fhdr(X-Rpc-Id)]"),
+        *over_limit(limits, "req.hdr_val(X-Rpc-{})", "%[req.fhdr(X-Rpc-Id)]"),
     ]
 
 
-def greedy(limits, calls, number):
+def over_limit(limits, calls, number):
     """
-    Return what is refused to a client that has asked for more than its share.
+    Return the refusals for a client over its rate limit.
 
+    limits
+        Calls in 10 seconds, ``{class: number}``.
     calls
-        HAProxy's sample of how many calls of a class, ``{}``, the request has.
+        HAProxy sample with the number of calls of a class in the request; ``{}`` stands for the class.
     number
-        As for ``refuse``.
+        See ``refuse``.
     """
     lines = []
     for name in CLASSES:
@@ -433,7 +436,7 @@ def greedy(limits, calls, number):
 
 
 def anonymous():
-    """Return what takes from a request what no node has to see or believe: what a client says of itself, passwords, a query."""
+    """Return the rules that strip the query, credentials and the client's claims about itself from a request."""
     return [
         "http-request set-uri %[path] if { query -m found }",
         "http-request set-header Host rpc",
@@ -441,8 +444,8 @@ def anonymous():
     ]
 
 
-def patience(timeouts):
-    """Return how long a node may take, of each class but `read`, whose time is everybody's."""
+def node_timeouts(timeouts):
+    """Return the node timeouts in seconds of each class but `read`, which has the default."""
     return [
         f"http-request set-timeout server {timeouts[name]}s if {{ var(txn.class) -m str {name} }}"
         for name in CLASSES
@@ -452,13 +455,14 @@ def patience(timeouts):
 
 def chain(number, port):
     """
-    Return the check of which chain a node is on: a question on a connection of its own.
+    Return the health check of a node's chain id, on a connection of its own.
 
-    Whether it is behind, or syncing, its agent says, which knows the other nodes.
+    The node's agent reports lag and syncing, because it knows the other nodes.
     """
     if not number:
         raise ValueError(
-            "rpc:chain:id is empty in the pillar: without it a node of another chain would pass as healthy"
+            "rpc:chain:id is empty in the pillar; without it a node of another chain would pass as healthy. "
+            "Next: set it in pillar/site/init.sls"
         )
     asked = '{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[]}'
     return [
@@ -470,22 +474,21 @@ def chain(number, port):
 
 
 def servers(nodes, port, agent_port):
-    """Return the nodes that serve, ``{id: address}``, at a port, and where the agent of each is asked."""
+    """Return the server lines of ``nodes``, ``{id: address}``, at ``port``, with the port of their agents."""
     return [
-        "# The full weight, of which an agent can only take away: with less it could give its own node more.",
+        "# Maximum weight: an agent can only lower it. With less, an agent could raise the weight of its own node.",
         f"default-server fall 2 weight 256 agent-check agent-port {agent_port} agent-inter 1s",
         *(f"server {name} {address}:{port}" for name, address in nodes.items()),
     ]
 
 
 def websocket(edge):
-    """Return which handshakes are led to a node, and how many WebSockets one client may have."""
+    """Return the rules for WebSocket handshakes: which are forwarded, and how many WebSockets a client may have."""
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
     sockets = edge["max_websockets_per_client"]
     return [
-        "# All of it: with one header missing HAProxy hands on an ordinary request, which some nodes answer on this port too. "
-        "(Where",
-        "# the key alone is missing it answers 400 itself.)",
+        "# All headers are required: with one missing HAProxy forwards a plain request, which some nodes answer on this port.",
+        "# (If only the key is missing, HAProxy answers 400.)",
         "acl is_upgrade req.hdr(Upgrade) -i websocket",
         "acl is_asked req.hdr(Connection) -m sub -i upgrade",
         "acl has_body req.hdr(Content-Length),add(0) gt 0",
@@ -494,7 +497,7 @@ def websocket(edge):
         "acl is_handshake var(txn.handshake) -m bool",
         f"acl is_path path {' '.join(edge['paths'])}",
         refuse(404, _WRONG, f"WebSocket is at {' and '.join(edge['paths'])}", "!is_path"),
-        refuse(426, _WRONG, "only WebSocket is spoken here", "!is_handshake", upgrade),
+        refuse(426, _WRONG, "this port accepts WebSocket only", "!is_handshake", upgrade),
         f"http-request track-sc0 {_CLIENT} table rpc_sockets unless {_UNLIMITED}",
         refuse(
             429,

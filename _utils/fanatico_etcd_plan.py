@@ -1,8 +1,7 @@
 """
-What an etcd node is to do about its membership, decided from what is seen. No I/O.
+Decide what an etcd node must do about its membership. No I/O.
 
-``live`` is the member list by node, as ``fanatico_etcd.members`` returns it; a member that never ran has no client
-URLs there.
+``live`` is the member list by node, as ``fanatico_etcd.members`` returns it. A member that never ran has no client URLs.
 """
 
 import hashlib
@@ -10,84 +9,84 @@ import json
 from typing import Any
 
 CONFIGURATION = "/etc/etcd/etcd.conf.yml"
-# Where a start that founds the cluster or joins it has its configuration; gone with the next boot.
+# The configuration of the one start that bootstraps or joins the cluster; the next boot deletes it.
 FIRST_START = "/run/fanatico-etcd"
 
-# Signs in etcd's log, what they mean, and what to do.
+# (text in etcd's log, cause, next step)
 _SIGNS = (
     (
         "cluster ID mismatch",
-        "its data is of another etcd cluster than its peers'",
-        "if nothing in it is needed, stop etcd, empty its data directory and run the highstate again",
+        "its data belongs to another etcd cluster",
+        "if that data is not needed, stop etcd, empty its data directory and run the highstate again",
     ),
     (
         "has been permanently removed from the cluster",
-        "its data is of a member that was removed from the cluster",
+        "its data belongs to a member that was removed from the cluster",
         "stop etcd, empty its data directory and run the highstate again: it joins as a new member",
     ),
     (
         "no space left on device",
         "the disk is full",
-        "free space under the data directory; etcd then starts by itself",
+        "free space under the data directory; systemd then restarts etcd",
     ),
     (
         "address already in use",
-        "another process holds one of its ports",
-        "find it with: ss -ltnp",
+        "another process uses one of its ports",
+        "find the process: ss -ltnp",
     ),
     (
         "permission denied",
-        "it may not read or write its data directory",
-        "give the data directory back to the user etcd and run the highstate again",
+        "it cannot read or write its data directory",
+        "chown the data directory to the user etcd and run the highstate again",
     ),
     (
         "data corruption",
-        "its data differs from its peers'",
-        "stop etcd, empty its data directory and run the highstate again: it copies from its peers",
+        "its data differs from that of its peers",
+        "stop etcd, empty its data directory and run the highstate again: it copies the data from its peers",
     ),
     (
         "tocommit(",
-        "it has lost data that the cluster knows it had",
+        "it lost data that it had acknowledged",
         "stop etcd, empty its data directory and run the highstate again",
     ),
 )
 
 
 def quorum(size):
-    """Return how many of ``size`` members are a majority."""
+    """Return the quorum of a cluster of ``size`` members."""
     return size // 2 + 1
 
 
 def decide(me, plan, live, healthy, bootstrap):
     """
-    Return what a node without data has to do: ``{"action", "why", ...}``.
+    Return what a node without data must do, ``{"action", "why"}``.
 
     me
         The id of this node.
     plan
-        ``{id: peer URL}`` of the etcd nodes that the plan has.
+        ``{id: peer URL}`` of the plan's etcd nodes.
     live
-        The member list, or None where no member answers.
+        The member list, or None if no member answers.
     healthy
         The ids of the other nodes whose member is healthy.
     bootstrap
-        Whether a new cluster may be founded.
+        Whether a new cluster may be bootstrapped.
 
-    ``action`` is ``found`` (start as one of the founders), ``join`` (the cluster expects this node: start), ``add``
-    (tell the cluster first), ``replace`` (the cluster still counts on what this node has lost: remove that member,
-    then add), ``wait`` (not now, it may get better) or ``refuse``. ``why`` is a sentence for people.
+    ``action`` is ``found`` (bootstrap with the other nodes), ``join`` (the cluster expects this node: start), ``add`` (add the
+    member to the cluster first), ``replace`` (the cluster lists a member whose data is lost: remove it, then add), ``wait``
+    (retry later) or ``refuse``. ``why`` is a sentence for operators.
     """
     if live is None:
-        return _alone(me, plan, bootstrap)
+        return _no_member(me, plan, bootstrap)
     ours = set(plan.values())
-    strangers = sorted(name for name, one in live.items() if not ours & set(one["peer_urls"]))
-    if len(strangers) == len(live):
+    unknown = sorted(name for name, member in live.items() if not ours & set(member["peer_urls"]))
+    if len(unknown) == len(live):
         return _answer(
             "refuse",
-            f"{me}: the etcd that answers on the plan's addresses is another cluster: its members are "
-            f"{', '.join(strangers)}, and none of them is in the plan. Stop it, or correct plan:nodes",
+            f"{me}: another etcd cluster answers on the plan's addresses. None of its members is in the plan: "
+            f"{', '.join(unknown)}. Next: stop it, or correct plan:nodes",
         )
-    mine = next((one for one in live.values() if plan[me] in one["peer_urls"]), None)
+    mine = next((member for member in live.values() if plan[me] in member["peer_urls"]), None)
     size = len(live) if mine else len(live) + 1
     needed = quorum(size)
     if mine and not mine["client_urls"]:
@@ -95,25 +94,23 @@ def decide(me, plan, live, healthy, bootstrap):
     if len(healthy) < needed:
         return _answer(
             "wait",
-            f"{me} has no data and may join only while {needed} of the other members are healthy; "
+            f"{me} has no data and can join only while {needed} other members are healthy; "
             f"healthy now: {', '.join(sorted(healthy)) or 'none'}",
         )
     if mine:
-        return _answer(
-            "replace", f"the cluster of {', '.join(sorted(live))} still counts on the data {me} lost"
-        )
-    return _answer("add", f"the cluster of {', '.join(sorted(live))} does not know {me} yet")
+        return _answer("replace", f"the cluster of {', '.join(sorted(live))} lists {me}, whose data is lost")
+    return _answer("add", f"the cluster of {', '.join(sorted(live))} does not list {me} yet")
 
 
-def _alone(me, plan, bootstrap):
+def _no_member(me, plan, bootstrap):
     if bootstrap:
-        return _answer("found", f"no member answers and a new cluster may be founded by {', '.join(plan)}")
+        return _answer("found", f"no member answers; {', '.join(plan)} may bootstrap a new cluster")
     others = ", ".join(name for name in plan if name != me)
     return _answer(
         "wait",
-        f"{me} has no etcd data and no other member ({others}) answers, so it cannot join; it does not found a new "
-        f"cluster either, because that would forget the old one. Start the other members; or, where no member "
-        f"has data any more, run orch.deploy, which makes sure of that and founds a new cluster",
+        f"{me} has no etcd data and no other member ({others}) answers, so it cannot join. It does not bootstrap a new "
+        "cluster, because that would lose the old one. Next: start the other members; if no member has data, run "
+        "salt-run state.orchestrate orch.deploy, which verifies that and bootstraps a new cluster",
     )
 
 
@@ -123,60 +120,62 @@ def _answer(action, why):
 
 def by_name(listed, peer_urls):
     """
-    Return a member list by node, as ``live``: a member that was added and has not started goes by its node in the plan.
+    Return a member list by node, ``{node: {"id", "peer_urls", "started", ...}}``, the ``live`` of this file.
+
+    A member without a name, added but not started, gets the name of its node in the plan.
 
     listed
-        ``[{"id", "name", "peer_urls", ...}, ...]``; what else an entry has is kept.
+        ``[{"id", "name", "peer_urls", ...}, ...]``; other keys are kept.
     peer_urls
         ``{node: URL}`` of the plan.
     """
     planned = {url: node for node, url in peer_urls.items()}
     found = {}
-    for one in listed:
-        urls = one["peer_urls"]
-        name = one["name"] or next((planned[url] for url in urls if url in planned), ",".join(urls))
-        rest = {key: value for key, value in one.items() if key != "name"}
-        found[name] = {**rest, "started": bool(one["name"])}
+    for member in listed:
+        urls = member["peer_urls"]
+        name = member["name"] or next((planned[url] for url in urls if url in planned), ",".join(urls))
+        rest = {key: value for key, value in member.items() if key != "name"}
+        found[name] = {**rest, "started": bool(member["name"])}
     return found
 
 
 def leader_of(statuses):
-    """Return the node that a member of the same term, and the newest one, calls leader; None where they disagree."""
-    answers = {name: one for name, one in statuses.items() if "error" not in one}
-    ids = {one["member_id"]: name for name, one in answers.items()}
-    newest = max((one["term"] for one in answers.values()), default=0)
-    leaders = {one["leader_id"] for one in answers.values() if one["term"] == newest} - {"0"}
+    """Return the node that the members with the newest term report as leader; None if they disagree."""
+    answers = {name: status for name, status in statuses.items() if "error" not in status}
+    ids = {status["member_id"]: name for name, status in answers.items()}
+    newest = max((status["term"] for status in answers.values()), default=0)
+    leaders = {status["leader_id"] for status in answers.values() if status["term"] == newest} - {"0"}
     return ids.get(leaders.pop()) if len(leaders) == 1 else None
 
 
-def leaving(plan, members):
+def unplanned_members(plan, members):
     """
-    Return the members that stand at none of the plan's peer URLs, whatever they call themselves: they are to be removed.
+    Return the members to remove: those with no peer URL of the plan, whatever their names are.
 
     plan
-        ``{id: peer URL}`` of the etcd nodes that the plan has.
+        ``{id: peer URL}`` of the plan's etcd nodes.
     members
-        ``[{"id", "name", "peer_urls"}, ...]``: a list, since a stranger can have the name of a node of the plan.
+        ``[{"id", "name", "peer_urls"}, ...]``: a list, because an unknown member can have the name of a planned node.
 
-    Raises ``ValueError`` where all would be: this is another cluster than the plan's.
+    Raises ``ValueError`` if no member is in the plan: then it is another cluster.
     """
     ours = set(plan.values())
-    gone = [one for one in members if not ours & set(one["peer_urls"])]
-    if gone and len(gone) == len(members):
+    unplanned = [member for member in members if not ours & set(member["peer_urls"])]
+    if unplanned and len(unplanned) == len(members):
         raise ValueError("none of etcd's members is in the plan")
-    return gone
+    return unplanned
 
 
-def forgotten(prefix, databases, nodes, held):
+def stale_keys(prefix, databases, nodes, held):
     """
-    Return the keys that are left of hosts the plan does not have, in the order in which to delete them.
+    Return the keys of hosts that are not in the plan, in the order in which to delete them.
 
     prefix
-        Where Patroni's keys are, ``/service/<name>/``.
+        The prefix of Patroni's keys, ``/service/<name>/``.
     databases, nodes
-        The plan's nodes with the role patroni, and all of them.
+        The plan's nodes with the role patroni, and all nodes.
     held
-        ``[(key, value, lease or 0), ...]`` of what is under ``prefix`` and under ``/fanatico/lock/``.
+        ``[(key, value, lease or 0), ...]`` of the keys under ``prefix`` and ``/fanatico/lock/``.
     """
     members, leads, locks = [], [], []
     for key, value, lease in held:
@@ -192,45 +191,47 @@ def forgotten(prefix, databases, nodes, held):
     return [*members, *leads, *locks]
 
 
-def _among(order, databases):
-    """Tell whether all who are named in an order to hand the lead over are ``databases``."""
+def _among(request, databases):
+    """Tell whether all nodes in a switchover request are in ``databases``."""
     try:
-        named = json.loads(order)
+        named = json.loads(request)
     except ValueError:
         return False
     if not isinstance(named, dict):
         return False
-    return all(named.get(who) in (None, "", *databases) for who in ("leader", "member"))
+    return all(named.get(key) in (None, "", *databases) for key in ("leader", "member"))
 
 
 def initial_cluster(me, plan, live):
     """
-    Return etcd's ``initial-cluster``: the founders of the plan, or the members that are there.
+    Return etcd's ``initial-cluster``: the nodes of the plan for a bootstrap, else the members of the cluster.
 
-    Joining, it has to name exactly the members the cluster has, this node included.
+    A node that joins must name exactly the members of the cluster, including itself.
+
+    me, plan, live
+        See ``decide``.
     """
     if live is None:
         named = plan
     else:
         by_url = {url: name for name, url in plan.items()}
-        named = {by_url.get(url, name): url for name, one in live.items() for url in one["peer_urls"]}
+        named = {by_url.get(url, name): url for name, member in live.items() for url in member["peer_urls"]}
         named[me] = plan[me]
     return ",".join(f"{name}={url}" for name, url in sorted(named.items()))
 
 
 def first_start(configuration, state, members, token):
     """
-    Return etcd's configuration for the one start that founds the cluster or joins it.
+    Return etcd's configuration for the one start that bootstraps or joins the cluster.
 
     configuration
-        What ``etcd.conf.yml`` holds.
+        The content of ``etcd.conf.yml``, parsed.
     state
         ``new`` or ``existing``.
     members
         The result of ``initial_cluster``.
     token
-        Keeps two clusters that were founded on the same addresses apart. etcd writes what it is given into its
-        log, so it is given a hash.
+        The cluster token; it separates two clusters on the same addresses. etcd logs it, so it gets a hash.
     """
     return {
         **configuration,
@@ -242,19 +243,19 @@ def first_start(configuration, state, members, token):
 
 def clusters(statuses):
     """
-    Return ``{cluster id: [node, ...]}`` of the members that answer: more than one means strangers.
+    Return ``{cluster id: [node, ...]}`` of the members that answer; more than one id means separate clusters.
 
     statuses
         As ``fanatico_etcd.status`` returns them.
     """
     found: dict[str, Any] = {}
-    for name, one in sorted(statuses.items()):
-        if "cluster_id" in one:
-            found.setdefault(one["cluster_id"], []).append(name)
+    for name, status in sorted(statuses.items()):
+        if "cluster_id" in status:
+            found.setdefault(status["cluster_id"], []).append(name)
     return found
 
 
-# What etcd 3.4 to 3.6 and bbolt say of files whose content is not what was written.
+# Messages of etcd 3.4 to 3.6 and bbolt about corrupt files.
 _DAMAGED = (
     "crc mismatch",
     "invalid database",
@@ -271,7 +272,7 @@ _DAMAGED = (
 
 
 def explain(journal):
-    """Return ``(cause, next step)`` for the last sign of trouble in etcd's log, or None where there is none."""
+    """Return ``(cause, next step)`` for the last known error in etcd's log; None if there is none."""
     for line in reversed(journal.splitlines()):
         for sign, cause, remedy in _SIGNS:
             if sign in line:
@@ -280,25 +281,25 @@ def explain(journal):
 
 
 def damaged(journal):
-    """Return the line in which etcd says that its data cannot be read, or an empty string."""
+    """Return etcd's last log line about corrupt data, or an empty string."""
     lines = [line for line in journal.splitlines() if any(sign in line for sign in _DAMAGED)]
     return lines[-1][-300:] if lines else ""
 
 
 def enforce_leader_separation(plan, leader, primary, statuses):
     """
-    Return ``(member, why)``: who should lead etcd instead of ``leader``, or ``(None, why)`` where all is well or nobody can.
+    Return ``(member, why)``: the new etcd leader, if both leaders share a failure domain; else ``(None, why)``.
 
-    A host that takes both leaders with it costs an election more: a new etcd leader gives every lease its whole time again.
+    Losing both leaders at once makes the outage longer by an election: a new etcd leader restarts the time of every lease.
 
     plan
-        The plan. ``failure_domain`` of a node is what it may go down together with; the node itself without one.
+        The plan. Nodes with the same ``failure_domain`` may fail together; the default is the node itself.
     leader
-        The node that leads etcd, or None.
+        The node of the etcd leader, or None.
     primary
-        The node that leads Patroni, or None.
+        The node of the Patroni leader, or None.
     statuses
-        What each member says of itself, ``{node: {"learner": bool, ...} or {"error": text}}``.
+        The status of each member, ``{node: {"learner": bool, ...} or {"error": text}}``.
     """
     nodes = plan["nodes"]
 
@@ -306,23 +307,22 @@ def enforce_leader_separation(plan, leader, primary, statuses):
         return nodes.get(node, {}).get("failure_domain", node)
 
     if leader is None or primary is None:
-        return None, f"{'etcd' if leader is None else 'Patroni'} has no leader at the moment"
+        return None, f"{'etcd' if leader is None else 'Patroni'} has no leader now"
     if domain(leader) != domain(primary):
-        return None, f"{leader} leads etcd, {primary} leads Patroni: apart"
+        return None, f"leaders are separated: etcd on {leader}, Patroni on {primary}"
     where = f"on the host {leader}" if leader == primary else f"in the failure domain {domain(leader)}"
     answering = {
         node
-        for node, one in statuses.items()
-        if "error" not in one and not one.get("learner") and node in nodes
+        for node, status in statuses.items()
+        if "error" not in status and not status.get("learner") and node in nodes
     }
-    if len(answering) < len(statuses):
-        return (
-            None,
-            f"both lead {where}, but not every member of etcd is there: not a moment for an election",
-        )
+    missing = sorted(statuses.keys() - answering)
+    if missing:
+        text = f"leader transfer skipped, not all etcd members are healthy: {', '.join(missing)}"
+        return None, f"both leaders are {where}; {text}"
     others = [node for node in nodes if node in answering and domain(node) != domain(primary)]
-    # Best where none of PostgreSQL's is either: the next failover changes nothing then.
+    # Prefer nodes without PostgreSQL: the next failover then keeps the leaders separated.
     others.sort(key=lambda node: "patroni" in nodes[node]["roles"])
     if not others:
-        return None, f"both lead {where}, and every member of etcd stands there"
-    return others[0], f"both lead {where}"
+        return None, f"both leaders are {where}, like every other etcd member"
+    return others[0], f"both leaders are {where}"

@@ -1,16 +1,16 @@
 """
-Who may do what in etcd, and what is left to do until it is so. No I/O.
+Users, roles and permissions of etcd, and the steps that bring a cluster to them. No I/O.
 """
 
 import base64
 
-# Users of etcd, and whether each has a password. `health` is who shows its certificate (_utils/fanatico_pki.py): it may read
-# the one key that `etcdctl endpoint health` asks for, and that nobody writes.
+# Users of etcd, and whether each has a password. `health` authenticates with its certificate (_utils/fanatico_pki.py) and may
+# only read the key that `etcdctl endpoint health` reads; nothing writes it.
 USERS = {"root": True, "patroni": True, "health": False}
 
 
 def _grants(scope):
-    """Return {role: [type, first key, key after the last or ""]}; root may do everything, by its name alone."""
+    """Return {role: [type, first key, key after the last or ""]}; the role root may do everything without a grant."""
     start = f"/service/{scope}/"
     return {
         "patroni": ["READWRITE", start, start[:-1] + chr(ord(start[-1]) + 1)],
@@ -18,14 +18,14 @@ def _grants(scope):
     }
 
 
-def strangers(seen, kept=()):
+def unknown(seen, kept=()):
     """
-    Return ``(users, roles)`` that etcd has and that nobody here made: names, sorted.
+    Return the unknown users and roles of etcd, ``(users, roles)``: sorted names.
 
     seen
-        As ``fanatico_etcd.access`` returns it; of ``roles`` only the names are looked at.
+        As ``fanatico_etcd.access`` returns it; of ``roles`` only the names are used.
     kept
-        Users that a person has made on purpose (pillar ``etcd:users``); the roles they hold are kept with them.
+        Users that an operator created on purpose (pillar ``etcd:users``); their roles are kept too.
     """
     ours = {*USERS, *kept}
     held = {role for user in kept for role in seen["users"].get(user, ())}
@@ -33,44 +33,44 @@ def strangers(seen, kept=()):
     return users, sorted(role for role in seen["roles"] if role not in {*USERS, *held})
 
 
-def named(names):
-    """Return names that somebody else has chosen as text for people: printable, and not too long."""
-    shown = ["".join(c if c.isprintable() else "?" for c in name[:64]) for name in list(names)[:10]]
+def printable(names):
+    """Return names from an untrusted source as text for operators: at most ten, printable, cut to 64 characters."""
+    shown = ["".join(char if char.isprintable() else "?" for char in name[:64]) for name in list(names)[:10]]
     return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 _REMOVE_USER, _REMOVE_ROLE = "/v3/auth/user/delete", "/v3/auth/role/delete"
-REMOVALS = (_REMOVE_USER, _REMOVE_ROLE)  # steps by which somebody loses access
+REMOVALS = (_REMOVE_USER, _REMOVE_ROLE)  # steps that revoke access
 
 
 def access_steps(seen, scope, admitted, renewing=False, kept=()):
     """
-    Return what is left to do until etcd lets in its users alone, as ``[(what, gateway path, payload), ...]``, in order.
+    Return the steps until etcd authenticates exactly its users, ``[(description, gateway path, payload), ...]``, in order.
 
     seen
         As ``fanatico_etcd.access`` returns it.
     scope
-        The name of Patroni's cluster; its user may touch the keys under ``/service/<scope>/`` and no other.
+        The name of Patroni's cluster; its user has access only to the keys under ``/service/<scope>/``.
     admitted
-        ``{user: bool}``: who is let in with the password in the pillar; left out where that cannot be asked yet.
+        ``{user: bool}``: whether the password in the pillar is valid; a user is left out if that cannot be tested yet.
     renewing
         Whether the key of etcd's tokens is being replaced, so that Patroni logs in again in any case.
     kept
-        As in ``strangers``.
+        See ``unknown``.
 
-    A payload without its ``password`` is completed by whoever knows it. A cluster whose users are in force gets the user
-    ``health``, and loses strangers, only while ``renewing``: with every change here etcd refuses the tokens it gave out before,
-    and Patroni 4.0 asks for another one only when its own has ended, after five minutes. Until then no standby could take over.
+    The caller adds ``password`` to a payload. If authentication is enabled, the user ``health`` is added and unknown users are
+    removed only while ``renewing``: every such change invalidates all tokens, and Patroni 4.0 logs in again only when its own
+    token expires, after five minutes. Until then no standby could take over.
     """
     users = [
         user
         for user in USERS
         if user != "health" or renewing or not seen["enforced"] or user in seen["users"]
     ]
-    strange_users, strange_roles = strangers(seen, kept) if renewing or not seen["enforced"] else ([], [])
+    extra_users, extra_roles = unknown(seen, kept) if renewing or not seen["enforced"] else ([], [])
     steps: list[tuple[str, str, dict]] = [
-        *((f"user {named([user])} is removed", _REMOVE_USER, {"name": user}) for user in strange_users),
-        *((f"role {named([role])} is removed", _REMOVE_ROLE, {"role": role}) for role in strange_roles),
+        *((f"user {printable([user])} is removed", _REMOVE_USER, {"name": user}) for user in extra_users),
+        *((f"role {printable([role])} is removed", _REMOVE_ROLE, {"role": role}) for role in extra_roles),
     ]
     steps += _user_steps(users, seen["users"], admitted)
     for role, grant in _grants(scope).items():
@@ -80,23 +80,27 @@ def access_steps(seen, scope, admitted, renewing=False, kept=()):
         if user not in seen["users"].get(user, []):
             steps.append((f"user {user} gets its role", "/v3/auth/user/grant", {"user": user, "role": user}))
     steps += [
-        (f"user {user} loses the role {named([role])}", "/v3/auth/user/revoke", {"name": user, "role": role})
+        (
+            f"user {user} loses the role {printable([role])}",
+            "/v3/auth/user/revoke",
+            {"name": user, "role": role},
+        )
         for user in users
         for role in sorted(seen["users"].get(user, []))
-        if role != user and role not in strange_roles
+        if role != user and role not in extra_roles
     ]
     if not seen["enforced"]:
-        steps.append(("users come into force", "/v3/auth/enable", {}))
+        steps.append(("authentication is enabled", "/v3/auth/enable", {}))
     return steps
 
 
 def _user_steps(users, present, admitted):
-    """Return the steps until there are these users, with the passwords in the pillar."""
+    """Return the steps until these users exist, with the passwords in the pillar."""
     steps: list[tuple[str, str, dict]] = []
     for user in users:
         if user not in present:
             options = {} if USERS[user] else {"options": {"no_password": True}}
-            steps.append((f"user {user} is made", "/v3/auth/user/add", {"name": user, **options}))
+            steps.append((f"user {user} is created", "/v3/auth/user/add", {"name": user, **options}))
         elif admitted.get(user) is False:
             steps.append(
                 (f"user {user} gets the password in the pillar", "/v3/auth/user/changepw", {"name": user})
@@ -105,13 +109,13 @@ def _user_steps(users, present, admitted):
 
 
 def _role_steps(role, grant, roles):
-    """Return the steps until a role may do what ``grant`` says and nothing else."""
-    steps = [] if role in roles else [(f"role {role} is made", "/v3/auth/role/add", {"name": role})]
+    """Return the steps until a role has exactly the permission ``grant``."""
+    steps = [] if role in roles else [(f"role {role} is created", "/v3/auth/role/add", {"name": role})]
     held = roles.get(role, [])
     for kind, key, end in held:
         if [kind, key, end] != grant:
             revoked = {"role": role, "key": _base64(key), "range_end": _base64(end)}
-            steps.append((f"role {role} loses {named([key])}", "/v3/auth/role/revoke", revoked))
+            steps.append((f"role {role} loses {printable([key])}", "/v3/auth/role/revoke", revoked))
     if grant not in held:
         permission = {"permType": grant[0], "key": _base64(grant[1]), "range_end": _base64(grant[2])}
         given = {"name": role, "perm": permission}

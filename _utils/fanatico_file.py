@@ -1,5 +1,5 @@
 """
-Files that must never be seen half written, nor by anybody else.
+Write files atomically and with restricted permissions; change JSON files under a lock.
 """
 
 import fcntl
@@ -11,18 +11,18 @@ import tempfile
 
 def replace(path, text, mode, uid=-1, gid=-1):
     """
-    Replace ``path`` in one step; what it holds is readable for nobody but its owner before it has its mode.
+    Replace ``path`` atomically; until the mode is set only the owner can read the new content.
 
     path
-        The file; its directory has to be there.
+        The file; its directory must exist.
     text
-        What it is to hold.
+        The new content.
     mode
-        Permission bits, as ``0o640``.
+        Permission bits, for example ``0o640``.
     uid, gid
-        Whose it is to be; -1 for those of this process.
+        Owner and group; -1 for those of this process.
 
-    Raises OSError; the file is as it was then.
+    Raises ``OSError``; the file is unchanged then.
     """
     path = pathlib.Path(path)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
@@ -40,37 +40,36 @@ def replace(path, text, mode, uid=-1, gid=-1):
 
 def read_json(path):
     """
-    Return the object that a file of ``change_json`` holds; ``{}`` where there is none.
+    Return the object in a file that ``change_json`` wrote; ``{}`` if there is no file.
 
     path
         The file.
 
-    Raises ValueError where it holds anything else: what was remembered there is lost then, and nobody may go on as if there had
-    been nothing.
+    Raises ``ValueError`` if the content is not a JSON object: the state is lost, and the caller must not start from nothing.
     """
     try:
-        found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as exc:
         raise ValueError(f"{path} is damaged: {exc}") from exc
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object")
-    return found
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: the content is not a JSON object")
+    return content
 
 
 def change_json(path, function, afresh=False):
     """
-    Change what a JSON file holds, one process and thread at a time, in one step; return ``function``'s second value.
+    Change the object in a JSON file atomically and under a lock; return the second value of ``function``.
 
     path
-        The file; its directory is made.
+        The file; its directory is created.
     function
-        Is given the object that the file holds and returns ``(new object, anything)``.
+        Gets the present object and returns ``(new object, any value)``.
     afresh
-        Begin with ``{}`` where the file is damaged.
+        Start with ``{}`` if the file is damaged.
 
-    Raises ValueError where it is damaged and ``afresh`` is not set; it stays as it is then.
+    Raises ``ValueError`` if the file is damaged and ``afresh`` is not set; the file is unchanged then.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,5 @@
 """
-Who may talk to whom: the ports table of the plan as nftables rules for one node.
-
-Everything here is pure: a plan and the pillar's ``firewall`` go in, a list of flows or a ruleset comes out.
+The firewall: allowed connections between hosts, and the nftables rules of a node, derived from the plan. Pure.
 """
 
 import ipaddress
@@ -18,7 +16,7 @@ ANYBODY = "0.0.0.0/0"
 
 
 def settings(pillar):
-    """Return what ``flows`` and ``ruleset`` need of a node's pillar beside the plan: ``firewall``, and ``rpc:follow``."""
+    """Return the settings in a node's pillar for ``flows`` and ``ruleset``: those of ``firewall``, and ``rpc:follow``."""
     found, rpc = pillar.get("firewall"), pillar.get("rpc")
     follow = isinstance(rpc, Mapping) and bool(rpc.get("follow"))
     return {**(found if isinstance(found, Mapping) else {}), "follow": follow}
@@ -26,113 +24,113 @@ def settings(pillar):
 
 def flows(plan, settings):
     """
-    Return every connection that is allowed between hosts, as ``{"name", "protocol", "port", "to", "from"}``.
+    Return the allowed connections between hosts, a list of ``{"name", "protocol", "port", "to", "from"}``.
 
     plan
         The pillar's ``plan``, after ``fanatico_plan.complete``.
     settings
-        Of ``settings(pillar)``: the pillar's ``firewall`` (``admin``, ``clients``, ``monitoring``: networks; ``ssh_port``;
+        From ``settings(pillar)``: the pillar's ``firewall`` (networks ``admin``, ``clients``, ``monitoring``; ``ssh_port``;
         ``allow``) and ``follow``, the pillar's ``rpc:follow``.
 
-    ``to`` lists addresses, ``from`` addresses and networks; ``port`` is None where the protocol has none.
+    ``to`` lists addresses, ``from`` addresses and networks; ``port`` is None for a protocol without ports.
     """
     found = [
-        _flow(port.name, number, _listening(plan, one), _senders(plan, settings, port.senders))
-        for one in COMPONENTS
-        for port in one.ports
-        if (number := port.number or plan["ports"].get(port.name))  # not every plan has all of them
+        _flow(port.name, number, _listening(plan, component), _senders(plan, settings, port.senders))
+        for component in COMPONENTS
+        for port in component.ports
+        if (number := port.number or plan["ports"].get(port.name))  # some ports are optional in the plan
     ]
-    everybody = _addresses(plan)
-    found.append(_flow("ssh", settings["ssh_port"], everybody, admins(plan, settings)))
+    hosts = _addresses(plan)
+    found.append(_flow("ssh", settings["ssh_port"], hosts, admins(plan, settings)))
     balancers = _addresses(plan, "keepalived")
     found.append(_flow("vrrp", None, balancers, balancers, VRRP))
     for extra in settings["allow"]:
-        listening = [one for one in COMPONENTS if one.name in extra["roles"]]
-        to = sorted({address for one in listening for address in _listening(plan, one)})
+        listening = [component for component in COMPONENTS if component.name in extra["roles"]]
+        to = sorted({address for component in listening for address in _listening(plan, component)})
         found.append(_flow(extra["name"], extra["port"], to, extra["from"], extra.get("protocol", "tcp")))
     return [flow for flow in found if flow["to"] and flow["from"]]
 
 
 def admins(plan, settings):
-    """Return who may come in by ssh: the networks the pillar names, and the master in any case."""
+    """Return the sources that may connect by ssh: the networks in the pillar, and always the master."""
     return [*settings["admin"], *_addresses(plan, "master")]
 
 
-def shut_out(plan, settings, node, sessions):
+def lost_sessions(plan, settings, node, sessions):
     """
-    Return the sessions of ``sessions`` that could not be made again under the rules of ``node``.
+    Return the sessions of ``sessions`` that the rules of ``node`` would not allow to reconnect.
 
     plan, settings
-        As for ``flows``.
+        See ``flows``.
     node
         An id of the plan.
     sessions
-        ``[(address here, port here, address of the other side)]``, as ``sessions_of`` reads them.
+        ``[(local address, local port, remote address)]``, as ``sessions_of`` returns them.
 
-    The rules let nobody in by IPv6. Sessions of this machine with itself do not count: the rules let them be. Nor do those of
-    hosts under ``plan:evicted``: they are meant to end.
+    The rules allow no IPv6. Ignored are local sessions, which the rules allow, and sessions of hosts under ``plan:evicted``,
+    which are supposed to end.
     """
-    mine, meant = _reached_at(plan, node), _evicted(plan)
+    mine, evicted = _reached_at(plan, node), _evicted(plan)
     found = flows(plan, settings)
 
-    def again(session):
-        here, port, peer = session
-        there = ipaddress.ip_address(peer)
-        if there.is_loopback or peer == here or peer in meant:
+    def allowed(session):
+        local, port, peer = session
+        remote = ipaddress.ip_address(peer)
+        if remote.is_loopback or peer == local or peer in evicted:
             return True
-        return there.version == 4 and any(
+        return remote.version == 4 and any(
             flow["protocol"] == "tcp"
             and flow["port"] == port
             and mine & set(flow["to"])
-            and any(there in ipaddress.ip_network(sender) for sender in flow["from"])
+            and any(remote in ipaddress.ip_network(sender) for sender in flow["from"])
             for flow in found
         )
 
-    return [session for session in sessions if not again(session)]
+    return [session for session in sessions if not allowed(session)]
 
 
-# Whoever serves ssh: before OpenSSH 9.8 a session is led by sshd, from then on by sshd-session.
+# Programs that serve ssh: before OpenSSH 9.8 a session belongs to sshd, since then to sshd-session.
 _SSH = ("sshd", "sshd-session", "sshd-auth", "dropbear")
 
 
 def sessions_of(text, ports=()):
     """
-    Return the ssh sessions in what ``ss -Htnp state established`` printed, ``[(address here, port here, other address)]``.
+    Return the ssh sessions in the output of ``ss -Htnp state established``, ``[(local address, local port, remote address)]``.
 
     text
-        The lines: two figures, two addresses with ports, and the processes that have the connection.
+        The lines: two numbers, two addresses with ports, and the processes that own the connection.
     ports
-        Ports at which ssh is expected; a session at another one is known by the program that serves it.
+        The expected ssh ports; a session at another port is recognized by its program.
     """
     found = []
     for line in text.splitlines():
         words = line.split()
         if len(words) < 4:
             continue
-        here, peer = _place(words[2]), _place(words[3])
+        local, peer = _endpoint(words[2]), _endpoint(words[3])
         served = any(f'("{name}",' in line for name in _SSH)
-        # A connection that this machine itself has made by ssh is that of `ssh`, which is none of these programs.
-        if served or here[1] in ports:
-            found.append((*here, peer[0]))
+        # An outgoing ssh connection belongs to `ssh`, which is none of these programs.
+        if served or local[1] in ports:
+            found.append((*local, peer[0]))
     return found
 
 
-def doors_of(text):
-    """Return the ports at which an sshd listens, by what ``ss -Htlnp`` printed; none where systemd listens for it."""
+def sshd_ports(text):
+    """Return the ports of sshd in the output of ``ss -Htlnp``; empty if systemd listens for it."""
     lines = [line.split() for line in text.splitlines() if any(f'("{name}",' in line for name in _SSH)]
     return {int(words[3].rpartition(":")[2]) for words in lines if len(words) > 4}
 
 
 def open_ports(plan, settings, node):
-    """Return the TCP ports at which the rules of ``node`` let anybody in. ``plan``, ``settings``: as for ``flows``."""
+    """Return the TCP ports of ``node`` that any host may connect to. ``plan``, ``settings``: see ``flows``."""
     mine = _reached_at(plan, node)
     return {
         flow["port"] for flow in flows(plan, settings) if flow["protocol"] == "tcp" and mine & set(flow["to"])
     }
 
 
-def _place(text):
-    """Return ``(address, port)`` of a socket as ``ss`` writes it; an IPv4 address within an IPv6 one as IPv4."""
+def _endpoint(text):
+    """Return ``(address, port)`` of a socket in the format of ``ss``; an IPv4-mapped IPv6 address becomes IPv4."""
     host, _, port = text.rpartition(":")
     address = ipaddress.ip_address(re.sub(r"[][]|%[^]]*", "", host))
     inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
@@ -148,15 +146,16 @@ def _addresses(plan, name=None):
 
 
 def _listening(plan, component):
-    """Return the addresses at which a component is reached: some also at the virtual one."""
+    """Return the addresses at which a component listens, with the virtual IP if it serves there."""
     own = _addresses(plan, component.name)
     return [*own, plan["virtual_ip"]["address"]] if component.at_virtual_ip and own else own
 
 
 def _reached_at(plan, node):
-    """Return the addresses at which one node is reached."""
+    """Return the addresses of one node, with the virtual IP if it can hold it."""
     own = {plan["nodes"][node]["address"]}
-    shared = any(one.at_virtual_ip for one in fanatico_plan.components(plan["nodes"][node]["roles"]))
+    components = fanatico_plan.components(plan["nodes"][node]["roles"])
+    shared = any(component.at_virtual_ip for component in components)
     return own | {plan["virtual_ip"]["address"]} if shared else own
 
 
@@ -182,19 +181,19 @@ def _senders(plan, settings, words):
 
 def ruleset(plan, settings, node):
     """
-    Return the text for ``nft -f`` that puts the table of ``node`` in the place of the one that is loaded.
+    Return the text for ``nft -f`` that replaces the loaded table with that of ``node``.
 
     plan, settings
-        As for ``flows``.
+        See ``flows``.
     node
-        An id of the plan; ``ValueError`` for any other.
+        An id of the plan.
+
+    Raises ``ValueError`` for a node that is not in the plan.
     """
     if node not in plan["nodes"]:
         raise ValueError(f"{node} is not in the plan: add it under plan:nodes in pillar/plan.sls")
     mine = _reached_at(plan, node)
-    found = sorted(
-        flows(plan, settings), key=lambda flow: flow["name"] != "ssh"
-    )  # the way in for people comes first
+    found = sorted(flows(plan, settings), key=lambda flow: flow["name"] != "ssh")  # ssh first
     incoming = [rule for flow in found for rule in _incoming(flow, mine)]
     outgoing = [rule for flow in found for rule in _outgoing(flow, mine)]
     cluster = ", ".join(sorted({*_addresses(plan), plan["virtual_ip"]["address"]}))
@@ -203,7 +202,7 @@ def ruleset(plan, settings, node):
         incoming=_lines(incoming),
         outgoing=_lines(outgoing),
         cluster=f"{{ {cluster} }}",
-        **_shut_out(plan),
+        **_evicted_rules(plan),
     )
 
 
@@ -214,7 +213,7 @@ delete table inet {table}
 table inet {table} {{
     chain input {{
         type filter hook input priority filter; policy drop;
-        iif lo accept{shut_out_in}
+        iif lo accept{evicted_in}
         ct state established,related accept
 {incoming}
         icmp type {{ echo-request, destination-unreachable, time-exceeded, parameter-problem }} accept
@@ -223,7 +222,7 @@ table inet {table} {{
     }}
     chain output {{
         type filter hook output priority filter; policy accept;
-        oif lo accept{shut_out_out}
+        oif lo accept{evicted_out}
         ct state established,related accept
 {outgoing}
         meta l4proto icmp accept
@@ -231,25 +230,25 @@ table inet {table} {{
     }}
 }}
 """
-# Not the first packet of a connection. Such ones are let through in both directions without asking the kernel's table of
-# connections: loading the rules, or losing that table, must not cut a session that was allowed.
-_GOING_ON = "tcp flags & (syn | ack) != syn"
+# Any packet of a connection but the first. They pass in both directions without connection tracking: loading the rules or losing
+# the tracking table must not cut an allowed session.
+_ESTABLISHED = "tcp flags & (syn | ack) != syn"
 
 
-def _shut_out(plan):
+def _evicted_rules(plan):
     """
-    Return the rules about hosts that were evicted, before all others: not one packet, of no session that goes on either.
+    Return the rules for evicted hosts, before all others: they block every packet, also of established sessions.
 
-    What this host still sends there is refused to its own program, which so ends the session at once.
+    Packets to an evicted host are rejected with a reset, so that the local program ends the session at once.
     """
     addresses = _evicted(plan)
     if not addresses:
-        return {"shut_out_in": "", "shut_out_out": ""}
-    them = f"{{ {', '.join(addresses)} }}"
-    refused = f"ip daddr {them} meta l4proto tcp reject with tcp reset"
+        return {"evicted_in": "", "evicted_out": ""}
+    blocked = f"{{ {', '.join(addresses)} }}"
+    refused = f"ip daddr {blocked} meta l4proto tcp reject with tcp reset"
     return {
-        "shut_out_in": f"\n        ip saddr {them} drop",
-        "shut_out_out": f"\n        {refused}\n        ip daddr {them} drop",
+        "evicted_in": f"\n        ip saddr {blocked} drop",
+        "evicted_out": f"\n        {refused}\n        ip daddr {blocked} drop",
     }
 
 
@@ -257,8 +256,8 @@ def _evicted(plan):
     return sorted({node["address"] for node in (plan.get("evicted") or {}).values()})
 
 
-def barred(rules):
-    """Return the addresses that a ruleset shuts out, sorted. ``rules``: what ``ruleset`` returned."""
+def blocked_addresses(rules):
+    """Return the addresses that a ruleset blocks, sorted. ``rules``: what ``ruleset`` returned."""
     found = re.search(r"^ *ip saddr \{ (.*) \} drop$", rules, re.MULTILINE)
     return sorted(found[1].split(", ")) if found else []
 
@@ -267,14 +266,14 @@ def _incoming(flow, mine):
     if mine & set(flow["to"]):
         yield f"{_of('saddr', flow['from'])}{_port(flow, 'dport')} accept"
     if _concerns(flow["from"], mine) and flow["protocol"] == "tcp":
-        yield f"{_of('saddr', flow['to'])}{_port(flow, 'sport')} {_GOING_ON} accept"
+        yield f"{_of('saddr', flow['to'])}{_port(flow, 'sport')} {_ESTABLISHED} accept"
 
 
 def _outgoing(flow, mine):
     if _concerns(flow["from"], mine):
         yield f"{_of('daddr', flow['to'])}{_port(flow, 'dport')} accept"
     if mine & set(flow["to"]) and flow["protocol"] == "tcp":
-        yield f"{_of('daddr', flow['from'])}{_port(flow, 'sport')} {_GOING_ON} accept"
+        yield f"{_of('daddr', flow['from'])}{_port(flow, 'sport')} {_ESTABLISHED} accept"
 
 
 def _concerns(senders, mine):
@@ -283,16 +282,16 @@ def _concerns(senders, mine):
 
 
 def _of(direction, others):
-    """Match the other side; without a match where it is anybody."""
+    """Return the match for the remote side; IPv4 only, if any address matches."""
     if ANYBODY in others:
         return "meta nfproto ipv4 "
     return f"ip {direction} {{ {', '.join(_compact(others))} }} "
 
 
 def _compact(entries):
-    """Return addresses and networks without those that lie in another: nftables wants no overlap."""
-    networks: Any = map(ipaddress.ip_network, entries)  # of version 4, all of them
-    return [str(one).removesuffix("/32") for one in ipaddress.collapse_addresses(networks)]
+    """Return addresses and networks without overlaps, which nftables rejects."""
+    networks: Any = map(ipaddress.ip_network, entries)  # IPv4 only
+    return [str(network).removesuffix("/32") for network in ipaddress.collapse_addresses(networks)]
 
 
 def _port(flow, side):

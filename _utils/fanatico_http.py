@@ -1,8 +1,8 @@
 """
-HTTP as this tree uses it: JSON in, JSON out, short timeouts, one clear sentence when it fails.
+HTTP client: JSON in, JSON out, short timeouts, one clear sentence on failure.
 
-The client is ``requests``, which a running minion has loaded anyway. Proxies and netrc of the environment
-are left out on purpose: these calls never leave the plan's networks.
+It uses ``requests``, which a running minion has loaded anyway. Proxies and netrc of the environment are ignored on purpose: these
+calls never leave the plan's networks.
 """
 
 import os
@@ -12,17 +12,17 @@ from salt.exceptions import CommandExecutionError
 
 
 class NoAnswer(CommandExecutionError):
-    """A service took the question and did not answer in time; one that is not there refuses at once."""
+    """A service accepted the connection but did not respond in time; a service that is down refuses at once."""
 
     code = "no-answer"
 
 
-def unanswered(exc):
+def timed_out(exc):
     """
-    Tell whether an exception says that a service did not answer in time.
+    Tell whether an exception is a timeout of a service.
 
-    By its code, not by its class: a minion imports this file again when it was handed out, and modules loaded before that still
-    raise the class that this file had then.
+    The code decides, not the class: a minion imports this file again after a sync, and modules loaded before still raise the old
+    class.
     """
     return getattr(exc, "code", "") == NoAnswer.code
 
@@ -31,24 +31,26 @@ def call(method, url, payload=None, auth=None, timeout=1.0, tls=None, headers=No
     """
     Send one request.
 
+    method, url
+        For example ``"GET"`` and ``"https://10.0.2.10:8008/liveness"``.
     payload
-        Sent as JSON where given.
+        Sent as JSON.
     auth
         ``(user, password)`` for basic authentication.
     timeout
-        Seconds to connect and, again, between two pieces of the answer.
+        Seconds to connect, and again between two pieces of the response.
     tls
         For https: ``{"ca": file, "cert": file or None, "key": file or None}``, as ``fanatico_pki.paths`` returns it.
     headers
-        Sent beside the usual ones.
+        Additional headers.
 
-    Returns ``(HTTP status, body)``: parsed where the body is JSON, text otherwise.
-    Raises ``CommandExecutionError`` saying which URL and why, where there was no answer at all; ``NoAnswer`` after the time.
+    Returns ``(HTTP status, body)``: the body is parsed if it is JSON, else text.
+    Raises ``CommandExecutionError`` with URL and reason if there was no response; ``NoAnswer`` after a timeout.
     """
     missing = [path for path in (tls or {}).values() if path and not os.path.exists(path)]
     if missing:
         raise CommandExecutionError(
-            f"{url}: this node has no certificates yet: {missing[0]} is not there. Next: state.apply roles.certified"
+            f"{url}: this node has no certificates yet, {missing[0]} is missing. Next: salt-call state.apply roles.certified"
         )
     with requests.Session() as session:
         session.trust_env = False
@@ -75,29 +77,29 @@ def call(method, url, payload=None, auth=None, timeout=1.0, tls=None, headers=No
 
 
 def get(url, timeout=1.0, tls=None):
-    """Return ``(HTTP status, body)`` of a GET; raises ``CommandExecutionError`` where nothing answers."""
+    """Return ``(HTTP status, body)`` of a GET; raises ``CommandExecutionError`` if there is no response. See ``call``."""
     return call("GET", url, timeout=timeout, tls=tls)
 
 
 def fetch(method, url, payload=None, auth=None, timeout=1.0, tls=None, headers=None):
-    """Return the body of an answer with status 200-299; raises ``CommandExecutionError`` for any other."""
+    """Return the body of a response with status 200-299; raises ``CommandExecutionError`` for any other. See ``call``."""
     status, body = call(method, url, payload, auth, timeout, tls, headers)
     if not 200 <= status < 300:
-        said = body.get("message") or body.get("error") or "" if isinstance(body, dict) else body
-        raise CommandExecutionError(f"{url}: HTTP {status} {str(said).strip()[:300]}".rstrip())
+        error = body.get("message") or body.get("error") or "" if isinstance(body, dict) else body
+        raise CommandExecutionError(f"{url}: HTTP {status} {str(error).strip()[:300]}".rstrip())
     return body
 
 
 def first(places, ask):
     """
-    Return ``(name, ask(place))`` of the first place that answers.
+    Return ``(name, ask(address))`` of the first endpoint that answers.
 
     places
-        ``{name: place}``, in the order to ask them.
+        ``{name: address}``, in the order to ask.
     ask
-        Called with a place; what it raises as ``CommandExecutionError`` sends the question to the next.
+        Called with an address; if it raises ``CommandExecutionError`` the next endpoint is asked.
 
-    Raises ``CommandExecutionError`` with what each said where none answers.
+    Raises ``CommandExecutionError`` with the errors of all endpoints if none answers.
     """
     failures = []
     for name, place in places.items():
@@ -109,20 +111,20 @@ def first(places, ask):
 
 
 def reason(exc, timeout):
-    """Return in a few words why a request had no answer: requests' own messages are nested three deep."""
+    """Return a short reason for a request without a response: the messages of requests are nested three deep."""
     if isinstance(exc, requests.Timeout):
         return f"no answer within {timeout:g} s"
     if isinstance(exc, requests.ConnectionError):
         text = str(exc)
         for sign, words in (
-            ("CERTIFICATE_VERIFY_FAILED", "its certificate is not to be trusted"),
-            ("CERTIFICATE_REQUIRED", "it asks for a certificate"),
+            ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
+            ("CERTIFICATE_REQUIRED", "it requires a client certificate"),
             ("TLSV1_ALERT_UNKNOWN_CA", "it does not trust this node's certificate"),
             ("Connection refused", "connection refused"),
             ("No route to host", "no route to the host"),
             ("Network is unreachable", "network unreachable"),
             ("Name or service not known", "unknown host name"),
-            ("RemoteDisconnected", "connection closed without an answer"),
+            ("RemoteDisconnected", "connection closed without a response"),
             ("Connection reset", "connection reset"),
         ):
             if sign in text:

@@ -1,29 +1,34 @@
 """
-What a cluster that runs cannot change in place: names, ports, addresses and places that its hosts agreed on when they met.
+Settings that a running cluster cannot change in place: names, ports, addresses and data directories. Pure.
 
-Changed on one host after the other, half of the cluster looks for the rest where it is not. Each host keeps what its daemons
-were started with (``fanatico_identity.kept``), and no deploy or highstate goes past a difference. Pure.
+A change on one host after the other would split the cluster: one half would look for the other at the wrong place. Each host
+records the values that its daemons were started with (``fanatico_identity.kept``), and a deploy or highstate stops at a
+difference.
 """
 
 import fanatico_plan
 from fanatico_components import COMPONENTS
 
 _NEXT = (
-    "A running cluster cannot change that in place, nothing was changed. Next: put the former value back; "
-    'docs/operations.md, "What a running cluster keeps", has the way to another'
+    "A running cluster cannot change this in place; nothing was changed. Next: restore the former value; to change it, see "
+    'docs/operations.md, "What a running cluster keeps"'
 )
 
 
 def facts(pillar, node, role):
     """
-    Return ``{pillar path: value}`` of what the daemons of a role on a node live by.
+    Return the immutable settings of a role on a node, ``{pillar path: value}``.
 
     pillar
-        After ``fanatico_plan.complete`` and ``fanatico_patroni_plan.completed``: what is written out is no change.
+        After ``fanatico_plan.complete`` and ``fanatico_patroni_plan.completed``, so that writing out a default is no change.
+    node
+        Its id.
+    role
+        For example ``etcd``.
     """
-    mine = [one for one in COMPONENTS if role in one.roles]
-    paths = [path for one in mine for path in one.agreed]
-    paths += [f"plan:ports:{port.name}" for one in mine for port in one.ports if port.agreed]
+    mine = [component for component in COMPONENTS if role in component.roles]
+    paths = [path for component in mine for path in component.immutable]
+    paths += [f"plan:ports:{port.name}" for component in mine for port in component.ports if port.immutable]
     if paths:
         paths.append(f"plan:nodes:{node}:address")
     return {path: fanatico_plan.get(pillar, path) for path in paths}
@@ -31,14 +36,14 @@ def facts(pillar, node, role):
 
 def differences(node, kept, now):
     """
-    Return what differs as lines ``path: ...``, for people.
+    Return the differences as lines ``path: ...`` for operators.
 
     node
         The host.
     kept
-        ``{role: {path: value}}`` that it says its daemons were started with; whatever else that is, it counts for nothing.
+        The values that its daemons were started with, ``{role: {path: value}}``; any other type is ignored.
     now
-        ``{role: {path: value}}`` of the roles that the pillar gives it.
+        The values in the pillar, ``{role: {path: value}}``.
     """
     lines = []
     for role, wanted in now.items():
@@ -47,6 +52,6 @@ def differences(node, kept, now):
             if isinstance(had, dict) and path in had and had[path] != value:
                 before = f"{had[path]!r}"[:80]
                 lines.append(
-                    f"{path}: {value!r} is not what the {role} of {node} was started with, {before}. {_NEXT}"
+                    f"{path}: {value!r} differs from {before}, with which {role} on {node} was started. {_NEXT}"
                 )
     return lines

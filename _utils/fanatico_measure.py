@@ -1,4 +1,4 @@
-"""What a run was like, out of what the client and the probes wrote down. No I/O."""
+"""Figures of a drill, calculated from the logs of the client and the probes. No I/O."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ import random
 import statistics
 from typing import Any
 
-SEGMENT = 1.0  # seconds without an acknowledged write that end a node's time as the writable one
+SEGMENT = 1.0  # seconds without an acknowledged write after which a node no longer counts as writable
 
 
 def run(lines, probes, struck, held, rate):
@@ -16,18 +16,18 @@ def run(lines, probes, struck, held, rate):
     lines
         The client's attempts, as ``fanatico_client`` writes them.
     probes
-        The probes' answers, as ``probe.py`` prints them.
+        The probes' results, as ``probe.py`` prints them.
     struck
-        When the fault was injected, seconds of the monotonic clock.
+        The time of the fault injection, in seconds of the monotonic clock.
     held
-        The ``{(worker, seq)}`` that the primary holds afterwards, in a list: duplicates count.
+        The rows ``(worker, seq)`` on the primary afterwards, a list: duplicates count.
     rate
-        Writes a second that were due.
+        Planned writes per second.
 
-    Times in seconds: ``write_gap``, ``read_gap`` (the longest time without an answer that ends after the fault, less the
-    pace), ``unavailable`` (the sum of all tenths of a second without an acknowledged write), ``two_writable``. Counts:
-    ``acknowledged``, ``failed``, ``unknown``, ``lost`` (acknowledged and not there), ``recovered`` (unknown and there),
-    ``duplicate``, ``nowhere`` (there and never sent).
+    Times in seconds: ``write_gap``, ``read_gap`` (the longest time without a response that ends after the fault, less the
+    interval between attempts), ``unavailable`` (the sum of all tenths of a second without an acknowledged write),
+    ``two_writable`` (split-brain). Counts: ``acknowledged``, ``failed``, ``unknown``, ``lost`` (acknowledged but missing),
+    ``recovered`` (unknown but present), ``duplicate``, ``nowhere`` (present but never sent).
     """
     writes = [line for line in lines if line["kind"] == "write"]
     acked = {(line["worker"], line["seq"]) for line in writes if line["outcome"] == "ok"}
@@ -53,7 +53,7 @@ def _done(lines):
 
 
 def gap(times, after, pace):
-    """Return the longest time between two of ``times`` that ends after ``after``, less the pace; infinite where none came."""
+    """Return the longest gap in ``times`` that ends after ``after``, less ``pace``, in seconds; infinite if nothing followed."""
     if not times or times[-1] < after:
         return float("inf")
     gaps = [late - early for early, late in itertools.pairwise(times) if late > after]
@@ -61,15 +61,19 @@ def gap(times, after, pace):
 
 
 def unavailable(times, due):
-    """Return the seconds of the tenths in which writes were due and none was acknowledged."""
+    """Return the time in seconds, in tenths, in which writes were due and none was acknowledged."""
     wanted = {int(time * 10) for time in due}
     return len(wanted - {int(time * 10) for time in times}) / 10
 
 
 def two_writable(probes):
-    """Return the seconds in which two nodes took writes, each between the first and the last of an unbroken row of its own."""
+    """
+    Return the seconds in which two nodes accepted writes (split-brain).
+
+    A node counts as writable from the first to the last write of each uninterrupted series.
+    """
     spans: dict[Any, Any] = {}
-    for probe in sorted(probes, key=lambda one: one["done"]):
+    for probe in sorted(probes, key=lambda probe: probe["done"]):
         if not probe["writable"]:
             continue
         rows = spans.setdefault(probe["node"], [])
@@ -79,16 +83,16 @@ def two_writable(probes):
             rows.append([probe["done"], probe["done"]])
     nodes = list(spans.values())
     return sum(
-        max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+        max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
         for index, rows in enumerate(nodes)
         for others in nodes[index + 1 :]
-        for one in rows
-        for other in others
+        for first in rows
+        for second in others
     )
 
 
 def percentile(values, share):
-    """Return the smallest of the values that ``share`` (0 to 1) of them do not exceed."""
+    """Return the percentile of ``values`` for ``share`` (0 to 1): the smallest value that this share does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
@@ -101,8 +105,8 @@ def interval(values, share, rounds=2000, seed=1):
 
 
 def summary(runs, key):
-    """Return ``{"n", "p50", "p95", "p99", "max", "p50_ci", "p99_ci", "mean"}`` of one figure over runs."""
-    values = [one[key] for one in runs]
+    """Return ``{"n", "p50", "p95", "p99", "max", "p50_ci", "p99_ci", "mean"}`` of the figure ``key`` over ``runs``."""
+    values = [run[key] for run in runs]
     return {
         "n": len(values),
         "mean": statistics.fmean(values),

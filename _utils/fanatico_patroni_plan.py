@@ -1,6 +1,6 @@
 """
-Whether a Patroni node and the cluster it finds belong together, and whether its data are of use, decided from what is seen; and
-what follows from the pillar's settings of Patroni and PostgreSQL. No I/O.
+Decide whether a Patroni node belongs to the cluster it finds and whether its data is usable; derive settings of Patroni and
+PostgreSQL from the pillar. No I/O.
 """
 
 import re
@@ -10,56 +10,54 @@ import fanatico_version
 
 def judge(me, key, initialize, local, leader):
     """
-    Return ``(verdict, why)`` for a node that is about to start.
+    Return ``(verdict, why)`` for a node before it starts.
 
     me
         The id of this node.
     key
-        The key in etcd that holds the cluster's system identifier.
+        The key in etcd with the cluster's system identifier.
     initialize
-        Its value; None where there is no such key. Empty while a first node is founding the cluster.
+        Its value; None if the key does not exist. Empty while the first node bootstraps the cluster.
     local
-        The system identifier of the data on this node, or None where it has none.
+        The system identifier of the data on this node; None without data.
     leader
-        The id of the node that leads, or None.
+        The id of the leader, or None.
 
-    ``verdict`` is ``ok``, ``wait`` (it may get better) or ``foreign``.
+    ``verdict`` is ``ok``, ``wait`` (retry later) or ``foreign``.
     """
     if local and initialize and local != initialize:
         if leader:
-            # Never delete keys under a cluster that is serving.
+            # Never delete the keys of a running cluster.
             remedy = (
-                f"{leader} leads: where its own system identifier (salt {leader} fanatico_patroni.status) is not "
-                f"{initialize}, put that into the key; where it is, move the data directory here away, and this node copies "
-                "the cluster's"
+                f"compare with the leader {leader} (salt {leader} fanatico_patroni.status): if its system identifier is not "
+                f"{initialize}, write its value into the key; else move the data directory on {me} away, so that {me} clones "
+                "the leader"
             )
         else:
             remedy = (
-                "where the data is the one to keep and nothing else uses that key, remove it "
-                f"(etcdctl del --prefix {parent(key)}); where it is not, move the data directory away, and this node copies "
-                "the cluster's"
+                f"if the data on {me} is the one to keep and nothing else uses the key, delete the key "
+                f"(etcdctl del --prefix {parent(key)}); else move the data directory away, so that {me} clones the leader"
             )
         return "foreign", (
-            f"{me}: the data on this node and the key {key} in etcd are of two different clusters (system identifiers "
-            f"{local} and {initialize}): one of them is foreign, and Patroni would not start. Next: {remedy}"
+            f"{me}: the data on this node and the key {key} in etcd belong to two different clusters (system identifiers "
+            f"{local} and {initialize}), so Patroni would not start. Next: {remedy}"
         )
     if local is None and initialize is not None and leader is None:
         return "wait", (
-            f"{me}: etcd holds the key {key} ({initialize or 'still empty'}), so a cluster of this name has been founded, "
-            f"but none of its members leads and {me} has no data of it: Patroni would wait here for ever. Next: start the "
-            "members that have the data; or, where there are none and the key is left over or foreign, remove it "
-            f"(etcdctl del --prefix {parent(key)})"
+            f"{me}: etcd has the key {key} ({initialize or 'still empty'}), so a cluster of this name exists, but it has no "
+            f"leader and {me} has no data: Patroni would wait forever. Next: start the members that have the data; if there "
+            f"are none and the key is stale, delete it (etcdctl del --prefix {parent(key)})"
         )
-    return "ok", "this node and the cluster belong together"
+    return "ok", "this node belongs to the cluster"
 
 
 def parent(key):
-    """Return the prefix a key stands under, with its slash at the end."""
+    """Return the prefix of a key, with the trailing slash."""
     return key.rpartition("/")[0] + "/"
 
 
 def system_identifier(control_data):
-    """Return the system identifier in what ``pg_controldata`` prints, or None."""
+    """Return the system identifier in the output of ``pg_controldata``, or None."""
     for line in control_data.splitlines():
         name, _, value = line.partition(":")
         if name == "Database system identifier":
@@ -68,19 +66,19 @@ def system_identifier(control_data):
 
 
 def passwords(configuration):
-    """Return ``{"superuser": ..., "replication": ..., "rewind": ...}`` of a patroni.yml as far as they are there."""
+    """Return the passwords of a parsed patroni.yml, ``{"superuser", "replication", "rewind"}``, as far as present."""
     roles = ((configuration or {}).get("postgresql") or {}).get("authentication") or {}
-    return {name: (one or {}).get("password") for name, one in roles.items()}
+    return {name: (role or {}).get("password") for name, role in roles.items()}
 
 
 def synchronous_mode(wanted, version):
     """
-    Return the setting ``synchronous_mode`` that a Patroni understands: ``quorum`` is new in 4.0, before it ``True`` (on).
+    Return ``synchronous_mode`` for a Patroni version: ``quorum`` is new in 4.0, older versions get ``True`` (on).
 
     wanted
-        What the pillar says.
+        The value in the pillar.
     version
-        The package's version; empty where it is not installed yet.
+        The package's version; empty if it is not installed yet.
     """
     numbers = fanatico_version.numbers(version)
     return True if wanted == "quorum" and numbers and numbers < (4,) else wanted
@@ -88,14 +86,14 @@ def synchronous_mode(wanted, version):
 
 def dynamic(pillar, timing, version):
     """
-    Return what all members share and etcd keeps: what a new cluster starts with, and a running one is kept to.
+    Return Patroni's dynamic configuration, which all members share through etcd, a dict.
 
     pillar
         With ``patroni`` and ``postgresql``.
     timing
-        Patroni's, of ``fanatico_timing.resolved``.
+        The part ``patroni`` of ``fanatico_timing.resolved``.
     version
-        As for ``synchronous_mode``.
+        See ``synchronous_mode``.
     """
     own = pillar["patroni"]["dynamic"]
     return {
@@ -108,8 +106,8 @@ def dynamic(pillar, timing, version):
 
 def postgresql(pillar):
     """
-    Return the pillar's ``postgresql`` with what follows from its version: ``data_dir``, ``bin_dir``, and in ``parameters`` only
-    what that version is to be given.
+    Return the pillar's ``postgresql``, completed for its version: ``data_dir``, ``bin_dir``, and ``parameters`` without those
+    that are null or that the version does not know.
     """
     own = pillar["postgresql"]
     given = {name: value for name, value in own["parameters"].items() if value is not None}
@@ -124,15 +122,15 @@ def postgresql(pillar):
 
 
 def data_directory(own):
-    """Return where PostgreSQL's data are, by the pillar's ``postgresql``."""
+    """Return PostgreSQL's data directory; ``own`` is the pillar's ``postgresql``."""
     return own["data_dir"] or f"/var/lib/postgresql/{own['version']}/main"
 
 
 def completed(pillar):
     """
-    Return ``pillar`` with the data directory in its ``postgresql`` that is in force.
+    Return ``pillar`` with the effective data directory in its ``postgresql``.
 
-    A node without PostgreSQL has nothing there, or what site/ overrides.
+    A pillar without PostgreSQL is returned unchanged.
     """
     own = pillar.get("postgresql")
     if not isinstance(own, dict) or not {"data_dir", "version"} <= own.keys():
@@ -140,11 +138,11 @@ def completed(pillar):
     return {**pillar, "postgresql": {**own, "data_dir": data_directory(own)}}
 
 
-# What proves that data are of no use. A library, a configuration file, a tablespace's directory that is not there is no damage,
-# nor is what somebody has forbidden or used up: so the server's own files are named, the rest is not taken for one.
-# The last ones say that a replica has what nobody else has, or needs what is gone.
-# Only in lines of the server's own processes, and of Patroni's sessions over the socket: those of other sessions have
-# `[address user@database]` first (log_line_prefix), and quote what a client has sent, its name included.
+# Log lines that prove that the data is unusable. A missing library, configuration file or tablespace directory is no damage, and
+# neither are missing permissions or exhausted resources: so only the server's own files match. The last patterns mean that a
+# replica is ahead of the leader, or needs WAL that no longer exists.
+# Only lines of the server's own processes and of Patroni's sessions over the socket match. Lines of other sessions start with
+# `[address user@database]` (log_line_prefix) and quote text of a client.
 _SERVER = r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] "
 _OR_PATRONI = r"(?:\[\[local\] postgres@postgres\] )?"
 _OWN = (
@@ -167,18 +165,18 @@ _UNUSABLE = re.compile(
 _FATAL = re.compile(rf"{_SERVER}((?:FATAL|PANIC): .*)", re.MULTILINE)
 
 
-def own_lines():
-    """Return what ``journalctl --grep`` takes to show the lines that ``unusable`` and ``complaint`` look at."""
+def log_pattern():
+    """Return the pattern for ``journalctl --grep`` that matches the lines for ``unusable`` and ``last_fatal``."""
     return rf"{_SERVER}{_OR_PATRONI}(?:LOG|FATAL|PANIC): "
 
 
 def unusable(journal):
-    """Return the last line in which PostgreSQL says that it cannot use its data, or follow with them; else an empty string."""
-    found = [one[0] for one in _UNUSABLE.finditer(journal)]
+    """Return PostgreSQL's last log line that proves its data unusable, cut to 300 characters; else an empty string."""
+    found = [match[0] for match in _UNUSABLE.finditer(journal)]
     return found[-1][-300:] if found else ""
 
 
-def complaint(journal):
-    """Return the last FATAL or PANIC of PostgreSQL's own processes, without its prefix; else an empty string."""
+def last_fatal(journal):
+    """Return the last FATAL or PANIC of PostgreSQL's own processes, without the line prefix; else an empty string."""
     found = _FATAL.findall(journal)
     return found[-1][:300] if found else ""

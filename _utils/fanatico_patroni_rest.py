@@ -1,8 +1,7 @@
 """
-Patroni's REST API, as one node asks it.
+Client of Patroni's REST API.
 
-Reading needs no password; what changes the cluster is sent with basic authentication. Dunders are given as arguments: here are
-none, and a method may run in any thread.
+Reads need no password; changes use basic authentication. It gets Salt's dunders as arguments, so a method may run in any thread.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -15,14 +14,14 @@ USER = "patroni"
 
 class Rest:
     """
-    The API of all members.
+    The REST API of all members of the plan.
 
     pillar
-        Of the node that asks, usually ``__pillar__``.
+        The pillar of the calling node, usually ``__pillar__``.
     me
         Its id.
     tls
-        What it knows Patroni by and, on a database node, what Patroni knows it by.
+        Its certificates for Patroni, as ``fanatico_pki.paths`` returns them.
     """
 
     def __init__(self, pillar, me, tls):
@@ -30,10 +29,10 @@ class Rest:
         self.nodes = fanatico_plan.own_first(pillar["plan"], "patroni", me)
 
     def address(self, node):
-        """Return the address of a Patroni node; raises for a node that is none."""
+        """Return the address of a Patroni node; raises ``CommandExecutionError`` for any other node."""
         if node not in self.nodes:
             raise CommandExecutionError(
-                f"{node} is not a Patroni node of the plan: it has {', '.join(self.nodes)}"
+                f"{node} is not a Patroni node of the plan. The Patroni nodes are {', '.join(self.nodes)}"
             )
         return self.nodes[node]
 
@@ -42,29 +41,29 @@ class Rest:
         return f"https://{address}:{fanatico_plan.setting(self.pillar, 'plan:ports:patroni_rest')}/{path}"
 
     def get(self, address, path, timeout):
-        """Return (HTTP status, body) of what one member answers."""
+        """Return (HTTP status, body) of one member's response."""
         return fanatico_http.get(self.url(address, path), timeout, self.tls)
 
     def fetch(self, address, path, timeout):
-        """Return what one member answers with status 200."""
+        """Return the body of one member's response; raises ``CommandExecutionError`` if the status is not 2xx."""
         return fanatico_http.fetch("GET", self.url(address, path), timeout=timeout, tls=self.tls)
 
     def ask(self, path, timeout):
-        """Return what the first member that answers says, this node's own before the others."""
+        """Return the response of the first member that answers; this node's own member is asked first."""
         try:
             return fanatico_http.first(self.nodes, lambda address: self.fetch(address, path, timeout))[1]
         except CommandExecutionError as exc:
             raise CommandExecutionError(
-                f"{self.me}: Patroni does not answer. {exc}. Next: systemctl status patroni"
+                f"{self.me}: no Patroni endpoint reachable: {exc}. Next: systemctl status patroni"
             ) from exc
 
-    def order(self, method, path, payload, timeout, node=None):
-        """Send ``payload`` with authentication to ``node``, or to the first node that answers at all."""
+    def call(self, method, path, payload, timeout, node=None):
+        """Send ``payload`` with authentication to ``node``, or to the first node that answers; return the response body."""
         address = self.address(node) if node else self._alive()
         return fanatico_http.fetch(method, self.url(address, path), payload, self._auth(), timeout, self.tls)
 
     def _alive(self):
-        """Return the address of the first node that answers; this one's, or the plan's first, where none does."""
+        """Return the address of the first node that answers; if none does, this node's or the first of the plan."""
         try:
             return fanatico_http.first(
                 self.nodes, lambda address: (self.get(address, "liveness", 1), address)
@@ -76,7 +75,7 @@ class Rest:
         password = fanatico_plan.get(self.pillar, "secrets:PATRONI_REST_PASSWORD")
         if not password:
             raise CommandExecutionError(
-                f"{self.me} has no PATRONI_REST_PASSWORD in its pillar, so Patroni takes no orders from it: "
-                "run this on a node with the role patroni, or see `salt-run fanatico.secrets_init`"
+                f"{self.me} has no PATRONI_REST_PASSWORD in its pillar, so Patroni accepts no changes from it. "
+                "Next: run this on a node with the role patroni, or create the secrets: salt-run fanatico.secrets_init"
             )
         return USER, password

@@ -1,8 +1,7 @@
 """
-Who holds which certificate, signed by which authority, for which names: out of the plan. No I/O.
+The certificates of each node, with their authorities and names, derived from the plan. No I/O.
 
-There is an authority for each boundary of trust. A daemon that trusts an authority lets in whoever shows a certificate
-of it, so what opens one door must not come from the authority of another.
+Each trust boundary has its own authority: a daemon that trusts an authority accepts every certificate that it signed.
 """
 
 import contextlib
@@ -20,11 +19,11 @@ import fanatico_plan
 from fanatico_components import CLIENT, SERVER
 
 AUTHORITIES = {
-    "edge": "what HAProxy is known by: a balancer holds nothing that clients of PostgreSQL would believe",
-    "etcd": "who may speak to etcd's client port",
-    "etcd-peer": "who may be a member of etcd",
-    "monitor": "what speaks of hosts' metrics: it opens no door to data",
-    "service": "what Patroni and PostgreSQL are known by",
+    "edge": "server certificates of HAProxy; clients of PostgreSQL do not trust them",
+    "etcd": "access to etcd's client port",
+    "etcd-peer": "membership in the etcd cluster",
+    "monitor": "host metrics; no access to data",
+    "service": "server certificates of Patroni and PostgreSQL",
 }
 
 _USES = {ExtendedKeyUsageOID.SERVER_AUTH: SERVER, ExtendedKeyUsageOID.CLIENT_AUTH: CLIENT}
@@ -43,67 +42,69 @@ _KEY_USES = (
 
 
 def authorities(roles=None):
-    """Return the names of the authorities that a node with ``roles`` has to do with; of all without roles."""
+    """Return the names of the authorities that a node with ``roles`` uses; all names if ``roles`` is None."""
     if roles is None:
         return list(AUTHORITIES)
-    held = [one.pki for one in fanatico_plan.components(roles) if one.pki]
+    held = [component.pki for component in fanatico_plan.components(roles) if component.pki]
     used = {authority for pki in held for authority in (*pki.certificates, *pki.trusts)}
     return [authority for authority in AUTHORITIES if authority in used]
 
 
 def certificates(plan, node, component=None):
     """
-    Return the certificates of ``node``, a list of dicts with what each has to be and where it lies.
+    Return the certificates that ``node`` must have, a list of dicts.
 
     plan
         The dict under the pillar key ``plan``.
+    node
+        Its id.
     component
-        Only those of this component.
+        Only the certificates of this component.
 
     Each is ``{"name", "component", "authority", "policy", "uses", "subject", "names", "addresses", "owner", "daemon", "ca",
     "cert", "key"}``; the last three are paths. ``owner`` reads the key, ``daemon`` enters its folder. ``name`` is
-    ``component/authority``, or ``component/`` and the name of a user's certificate; ``policy`` is that of the signing policy.
-    Those of users come last.
+    ``component/authority``, or ``component/`` and the name of a user certificate; ``policy`` is the name of the signing policy.
+    User certificates come last.
     """
     mine = _holding(plan, node, component)
     daemons = [
-        _certificate(plan, node, one, authority, uses)
-        for one in mine
-        for authority, uses in one.pki.certificates.items()
+        _certificate(plan, node, component, authority, uses)
+        for component in mine
+        for authority, uses in component.pki.certificates.items()
     ]
     users = [
-        _certificate(plan, node, one, authority, (CLIENT,)) | _of_user(node, one, name, user)
-        for one in mine
-        for name, (authority, user) in one.pki.users.items()
+        _certificate(plan, node, component, authority, (CLIENT,)) | _of_user(node, component, name, user)
+        for component in mine
+        for name, (authority, user) in component.pki.users.items()
     ]
     return daemons + users
 
 
 def trusts(plan, node, component=None):
     """
-    Return the authorities that ``node`` has to know without a certificate of theirs, a list of dicts.
+    Return the authorities that ``node`` trusts without having a certificate of them, a list of dicts.
 
-    Each is ``{"name", "component", "authority", "daemon", "ca"}``, as in ``certificates``, which has the arguments too.
+    Each is ``{"name", "component", "authority", "daemon", "ca"}``. Arguments and keys: see ``certificates``.
     """
     return [
         {
-            "name": f"{one.name}/{authority}",
-            "component": one.name,
+            "name": f"{record.name}/{authority}",
+            "component": record.name,
             "authority": authority,
-            "daemon": one.pki.owner,
-            "ca": f"{one.pki.folder}/{authority}-ca.crt",
+            "daemon": record.pki.owner,
+            "ca": f"{record.pki.folder}/{authority}-ca.crt",
         }
-        for one in _holding(plan, node, component)
-        for authority in one.pki.trusts
+        for record in _holding(plan, node, component)
+        for authority in record.pki.trusts
     ]
 
 
 def _holding(plan, node, component):
-    """Return the records of the components of ``node`` that have certificates, or of one of them."""
+    """Return the records of the components of ``node`` with certificates, or only that of ``component``."""
     if node not in plan["nodes"]:
         return []
     mine = fanatico_plan.components(plan["nodes"][node].get("roles", []))
-    return [one for one in mine if one.pki and component in (None, one.name)]
+    return [record for record in mine if record.pki and component in (None, record.name)]
 
 
 def _of_user(node, component, name, user):
@@ -126,7 +127,7 @@ def _certificate(plan, node, component, authority, uses):
         "authority": authority,
         "policy": f"{node}.{component.name}.{authority}",
         "uses": list(uses),
-        # etcd would take a common name for a user's, and refuse every call of its JSON gateway with one.
+        # etcd treats a common name as a user name, and then refuses every call of its JSON gateway.
         "subject": f"{'OU' if authority == 'etcd' else 'CN'}={node}",
         "names": [node],
         "addresses": _addresses(plan, node, authority) if SERVER in uses else [],
@@ -139,29 +140,33 @@ def _certificate(plan, node, component, authority, uses):
 
 
 def _addresses(plan, node, authority):
-    """Return where clients look for the server: its own address and, through the balancers, the virtual one."""
+    """Return the addresses at which clients reach the server: its own and, through the balancers, the virtual IP."""
     own = [plan["nodes"][node]["address"]]
     return [*own, plan["virtual_ip"]["address"]] if authority in ("service", "edge") else own
 
 
 def paths(plan, node, authority):
-    """Return ``{"ca", "cert", "key"}``, what ``node`` speaks with to servers of ``authority``; None where it may not."""
-    held = [one for one in certificates(plan, node) if one["authority"] == authority]
-    # A certificate for servers alone opens nothing: it would be refused where one is optional.
-    best = next((one for one in held if CLIENT in one["uses"]), None)
+    """
+    Return the files with which ``node`` connects to servers of ``authority``, ``{"ca", "cert", "key"}``; None if it has none.
+
+    ``cert`` and ``key`` are None without a client certificate.
+    """
+    held = [entry for entry in certificates(plan, node) if entry["authority"] == authority]
+    # A server-only certificate is no client certificate: a server would refuse it, even where none is required.
+    best = next((entry for entry in held if CLIENT in entry["uses"]), None)
     if best:
         return {key: best[key] for key in ("ca", "cert", "key")}
-    known = [*held, *(one for one in trusts(plan, node) if one["authority"] == authority)]
+    known = [*held, *(entry for entry in trusts(plan, node) if entry["authority"] == authority)]
     return {"ca": known[0]["ca"], "cert": None, "key": None} if known else None
 
 
-# A certificate that begins a day before it was made is good on a host whose clock is behind, or is set back.
+# A certificate is valid from a day before its creation, for hosts whose clock is behind.
 EARLIER = datetime.timedelta(days=1)
 
 
-# What a node could otherwise ask for: another span of time, a copy somewhere on the master's disk, a weak digest, a serial number
-# of its choice, the answer whether a file exists on the master (a path for a key), extensions that nobody has thought about.
-_NOT_ITS_OWN = {
+# Values that a node could otherwise choose: lifetime, a copy on the master's disk, a weak digest, serial number, a key path
+# (which reveals whether a file exists on the master), unexpected extensions.
+_FIXED = {
     "digest": "sha256",
     "prepend_cn": False,
     **dict.fromkeys(
@@ -175,47 +180,47 @@ _NOT_ITS_OWN = {
 
 def policies(plan, directory, days, now):
     """
-    Return Salt's ``x509_signing_policies``: one for each certificate of the plan, for its node alone.
+    Return Salt's ``x509_signing_policies``: one for each certificate of the plan, usable only by its node.
 
     plan
         The dict under the pillar key ``plan``.
     directory
-        Where the master keeps its authorities.
+        The folder of the authorities on the master.
     days
-        How long a certificate is good.
+        Lifetime of a certificate.
     now
-        The time, with its zone.
+        The time, a ``datetime`` with time zone.
 
-    What a policy says wins over what the node asks for, names and addresses first of all.
+    A policy overrides the request of the node, names and addresses included.
     """
     return {
-        one["policy"]: {
+        certificate["policy"]: {
             "minions": node,
-            "signing_private_key": f"{directory}/{one['authority']}.key",
-            "signing_cert": f"{directory}/{one['authority']}.crt",
-            # As text it takes the place of whatever subject a node asks for.
-            "subject": one["subject"],
+            "signing_private_key": f"{directory}/{certificate['authority']}.key",
+            "signing_cert": f"{directory}/{certificate['authority']}.crt",
+            # As text it replaces the subject in the request.
+            "subject": certificate["subject"],
             "subjectAltName": [
-                *(f"DNS:{name}" for name in one["names"]),
-                *(f"IP:{ip}" for ip in one["addresses"]),
+                *(f"DNS:{name}" for name in certificate["names"]),
+                *(f"IP:{ip}" for ip in certificate["addresses"]),
             ],
             "basicConstraints": "critical, CA:FALSE",
             "keyUsage": "critical, digitalSignature",
-            "extendedKeyUsage": ", ".join(one["uses"]),
+            "extendedKeyUsage": ", ".join(certificate["uses"]),
             "subjectKeyIdentifier": "hash",
             "authorityKeyIdentifier": "keyid:always",
             "days_valid": days,
             "not_before": (now - EARLIER).astimezone(datetime.UTC).strftime("%Y-%m-%d 00:00:00"),
-            **_NOT_ITS_OWN,
+            **_FIXED,
         }
         for node in plan["nodes"]
-        for one in certificates(plan, node)
+        for certificate in certificates(plan, node)
     }
 
 
 def new_authority(name):
     """
-    Return (key, certificate), both PEM, of a new authority that signs end entities only, for ten years.
+    Return (key, certificate), both PEM, of a new authority. It signs end entities only and is valid for ten years.
 
     name
         Its common name.
@@ -241,17 +246,19 @@ def new_authority(name):
 
 def facts(pem):
     """
-    Return what a certificate says, as plain data; raises ``ValueError`` where ``pem`` is none.
+    Return the content of a certificate as plain data.
 
-    ``{"subject", "names", "addresses", "uses", "not_after" (seconds since 1970), "key" (a hash), "authority" (the key id of who
-    signed it), "id" (its own), "is_ca"}``.
+    ``{"subject", "names", "addresses", "uses", "not_after" (seconds since 1970), "key" (a hash), "authority" (key id of the
+    signer), "id" (its own key id), "is_ca"}``. Raises ``ValueError`` if ``pem`` is not a certificate.
     """
     return _facts(x509.load_pem_x509_certificate(pem.encode()))
 
 
 def bundle_facts(pem):
-    """Return the facts of each certificate of a bundle."""
-    return [_facts(one) for one in x509.load_pem_x509_certificates(pem.encode())] if pem.strip() else []
+    """Return the facts of each certificate in a PEM bundle."""
+    if not pem.strip():
+        return []
+    return [_facts(certificate) for certificate in x509.load_pem_x509_certificates(pem.encode())]
 
 
 def _facts(certificate):
@@ -290,39 +297,39 @@ def _hash(public_key):
 
 
 def key_hash(pem):
-    """Return the hash of the public half of a private key, to be held against a certificate's; raises ``ValueError``."""
+    """Return the hash of a private key's public half, to compare with a certificate's; raises ``ValueError``."""
     return _hash(serialization.load_pem_private_key(pem.encode(), None).public_key())
 
 
 def authority_fault(key, certificate):
-    """Return why a key and a certificate (PEM) cannot be an authority here, as a sentence; None where they can."""
+    """Return why a key and a certificate (PEM) cannot be an authority, a sentence; None if they can."""
     try:
-        told, held = facts(certificate), key_hash(key)
+        found, expected = facts(certificate), key_hash(key)
     except (ValueError, TypeError):
         return "the key or the certificate cannot be read as PEM without a passphrase"
-    if not told["is_ca"]:
-        return "the certificate is not one of an authority (basicConstraints CA:TRUE)"
-    if not told["id"]:
-        return "the certificate has no subjectKeyIdentifier, by which the nodes would know it"
-    if told["key"] != held:
-        return "the key is not that of the certificate"
+    if not found["is_ca"]:
+        return "the certificate is not that of an authority (basicConstraints CA:TRUE is missing)"
+    if not found["id"]:
+        return "the certificate has no subjectKeyIdentifier, which the nodes need to identify it"
+    if found["key"] != expected:
+        return "the key does not match the certificate"
     return None
 
 
 def pin(path, content):
-    """Return the name that tells the ``content`` of the file ``path``, beside it."""
+    """Return a path beside ``path`` whose name contains a hash of ``content``."""
     path = pathlib.Path(path)
     return path.with_name(f"{path.stem}.{hashlib.sha256(content.encode()).hexdigest()[:8]}{path.suffix}")
 
 
 def signed(pem, trust):
     """
-    Tell whether a certificate was really signed by one of the authorities that are trusted.
+    Tell whether one of the trusted authorities signed a certificate; the signature is verified.
 
     pem
-        The certificate. Whose key id it names is what its maker wrote there; only the signature proves it.
+        The certificate. Its key id of the signer is no proof: its creator chose it.
     trust
-        The authorities' certificates, a bundle of PEM.
+        The authorities' certificates, a PEM bundle.
     """
     certificate = x509.load_pem_x509_certificate(pem.encode())
     for authority in x509.load_pem_x509_certificates(trust.encode()):
@@ -334,50 +341,50 @@ def signed(pem, trust):
 
 def reasons(wanted, found, key, issuer, now, renew_days, proven=True):
     """
-    Return why a certificate has to be replaced, as short texts; empty while it is right.
+    Return why a certificate must be replaced, a list of short texts; empty if it is valid.
 
     wanted
-        One of ``certificates``.
+        An entry of ``certificates``.
     found
-        Its ``facts``, or None where there is none that can be read.
+        Its ``facts``; None if there is no readable certificate.
     key
         The hash of the private key beside it, or None.
     issuer
-        The key id of the authority that signs now; "" where that is not known.
+        The key id of the authority that signs now; "" if unknown.
     now
         Seconds since 1970.
     renew_days
-        A certificate that ends within so many days is replaced.
+        A certificate that expires within so many days is replaced.
     proven
-        What ``signed`` said of it.
+        The result of ``signed``.
     """
     if found is None or key is None:
-        return ["there is none"]
-    said = []
+        return ["missing"]
+    why = []
     for kind in ("names", "addresses", "uses"):
         if sorted(wanted[kind]) != found[kind]:
-            said.append(
+            why.append(
                 f"{kind} {', '.join(found[kind]) or 'none'} instead of {', '.join(sorted(wanted[kind]))}"
             )
     if found["subject"] != wanted["subject"]:
-        said.append(f"subject {found['subject']} instead of {wanted['subject']}")
+        why.append(f"subject {found['subject']} instead of {wanted['subject']}")
     if found["key"] != key:
-        said.append("the key beside it is another's")
+        why.append("the private key does not match")
     if issuer and found["authority"] != issuer:
-        said.append("signed by an authority that signs no more")
+        why.append("signed by a former authority")
     elif not proven:
-        said.append("the signature is not that of its authority")
+        why.append("invalid signature")
     left = days_left(found, now)
     if left < renew_days:
-        said.append("has ended" if left < 0 else f"ends in {left} days")
-    return said
+        why.append("expired" if left < 0 else f"expires in {left} days")
+    return why
 
 
 def days_left(found, now):
-    """Return the whole days until a certificate ends, negative once it has; ``now`` in seconds since 1970."""
+    """Return the whole days until a certificate expires, negative if it has expired; ``now`` in seconds since 1970."""
     return (found["not_after"] - int(now)) // 86400
 
 
 def day(seconds):
-    """Return the date of a moment (seconds since 1970) as ``2026-11-23``, UTC."""
+    """Return the UTC date of a time in seconds since 1970, for example ``2026-11-23``."""
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")

@@ -1,5 +1,5 @@
 """
-Questions about the plan, answered without I/O.
+Read the plan: nodes, roles, addresses, networks and ports. No I/O.
 
 ``plan`` is always the dict under the pillar key ``plan`` (see ``pillar/plan.sls``).
 """
@@ -9,31 +9,40 @@ from collections.abc import Mapping
 
 from fanatico_components import COMPONENTS, EVERY
 
-ROLES = tuple(dict.fromkeys(role for one in COMPONENTS for role in one.roles if role != EVERY))
+ROLES = tuple(dict.fromkeys(role for component in COMPONENTS for role in component.roles if role != EVERY))
 
-# The names each role's secrets file (pillar/secrets/<role>.sls) holds.
+# The secrets of each role, in pillar/secrets/<role>.sls.
 SECRETS = {
     role: names
     for role in ROLES
-    if (names := tuple(name for one in COMPONENTS if role in one.roles for name in one.secrets))
+    if (
+        names := tuple(
+            name for component in COMPONENTS if role in component.roles for name in component.secrets
+        )
+    )
 }
 
-# Ports that a plan need not name.
-PORTS = {port.name: port.default for one in COMPONENTS for port in one.ports if port.default is not None}
+# Default ports, for plans that do not set them.
+PORTS = {
+    port.name: port.default
+    for component in COMPONENTS
+    for port in component.ports
+    if port.default is not None
+}
 
 
 def port(plan, name):
-    """Return the port of the plan named ``name``, or the usual one; None where there is neither."""
+    """Return the port ``name`` of the plan, or its default; None if there is neither."""
     return plan["ports"].get(name, PORTS.get(name))
 
 
 def complete(plan):
-    """Return the plan with the usual ports for those that it does not name."""
+    """Return the plan with default ports for those that it does not set."""
     return {**plan, "ports": {**PORTS, **plan["ports"]}}
 
 
 def role_names():
-    """Return the names of all roles there are."""
+    """Return the names of all roles."""
     return list(ROLES)
 
 
@@ -42,11 +51,11 @@ def get(data, path, default=None):
     Return the value at a colon-separated path in nested dicts and lists.
 
     data
-        A dict, usually ``__pillar__``. Read this way it is never masked, unlike ``pillar.get`` in modules.
+        A dict, usually ``__pillar__``. Values are never masked, unlike those of ``pillar.get`` in modules.
     path
         For example ``plan:virtual_ip:address``.
     default
-        Returned where the path leads nowhere.
+        Returned if the path does not exist.
     """
     for key in path.split(":"):
         if isinstance(data, Mapping) and key in data:
@@ -59,7 +68,7 @@ def get(data, path, default=None):
 
 
 def present(data, path, default=None):
-    """Return what ``get`` does, and ``default`` also where there is nothing (``null``) at the path."""
+    """Return the value at a path, as ``get`` does; ``default`` also if the value is null."""
     value = get(data, path)
     return default if value is None else value
 
@@ -69,19 +78,19 @@ _ABSENT = object()
 
 def setting(pillar, path):
     """
-    Return a setting that the shipped pillar has; raises ``ValueError`` where this pillar lacks it.
-
-    There is no default to fall back on: pillar/<component>.sls is the only place where one stands.
+    Return a setting of the shipped pillar. There is no fallback: defaults are only in pillar/<component>.sls.
 
     pillar
-        A node's, usually ``__pillar__``.
+        A node's pillar, usually ``__pillar__``.
     path
         For example ``etcd:data_dir``.
+
+    Raises ``ValueError`` if this pillar lacks it.
     """
     value = get(pillar, path, _ABSENT)
     if value is _ABSENT:
         raise ValueError(
-            f"{path} is not in the pillar of this node, though pillar/{path.partition(':')[0]}.sls has it. "
+            f"{path} is missing in the pillar of this node, but set in pillar/{path.partition(':')[0]}.sls. "
             "Next: salt-run fanatico.validate, then saltutil.refresh_pillar on the node"
         )
     return value
@@ -96,54 +105,63 @@ def held(roles, name):
     return name == EVERY or not {EVERY, *roles}.isdisjoint(_HOLDERS.get(name, (name,)))
 
 
-_HOLDERS = {one.name: one.roles for one in COMPONENTS}
+_HOLDERS = {component.name: component.roles for component in COMPONENTS}
 
 
 def components(roles):
-    """Return the records of the components of a node with ``roles``: those of every node first, then by its roles."""
-    return list(dict.fromkeys(one for role in (EVERY, *roles) for one in COMPONENTS if role in one.roles))
+    """Return the component records of a node with ``roles``: those of every node first, then those of its roles, in order."""
+    found = (component for role in (EVERY, *roles) for component in COMPONENTS if role in component.roles)
+    return list(dict.fromkeys(found))
 
 
 def includes(roles, stage):
     """
-    Return the states that a node with ``roles`` has in one of ``salt/roles/``.
+    Return the states that ``salt/roles/<stage>.sls`` includes for a node with ``roles``.
 
     stage
-        ``every``: the components of every node; ``prepared``: what needs no other machine; ``certified``: the certificates.
+        ``every``: the components of every node; ``prepared``: states that need no other machine; ``certified``: the certificates.
+
+    Raises ``ValueError`` for any other stage.
     """
     mine = components(roles)
     if stage == "every":
-        return [one.name for one in components([])]
+        return [component.name for component in components([])]
     if stage == "prepared":
-        return [sls for one in mine for sls in one.prepared]
+        return [sls for component in mine for sls in component.prepared]
     if stage == "certified":
-        return [f"{one.name}.certified" for one in mine if one.pki]
-    raise ValueError(f"{stage!r} is none of every, prepared, certified")
+        return [f"{component.name}.certified" for component in mine if component.pki]
+    raise ValueError(f"unknown stage {stage!r}; known: every, prepared, certified")
 
 
 def reserved():
-    """Return what only the states of any component upgrade and restart, ``{"packages": [...], "services": [...]}``."""
+    """Return the packages and services that only states upgrade or restart, ``{"packages": [...], "services": [...]}``."""
     return {
-        kind: list(dict.fromkeys(name for one in COMPONENTS for name in getattr(one, kind)))
+        kind: list(dict.fromkeys(name for component in COMPONENTS for name in getattr(component, kind)))
         for kind in ("packages", "services")
     }
 
 
 def nodes(plan, name=None):
-    """Return the ids of the nodes that have the role or component ``name`` (all nodes without one), in plan order."""
-    return [node for node, one in plan["nodes"].items() if name is None or held(one["roles"], name)]
+    """Return the ids of the nodes with the role or component ``name`` (default: all nodes), in plan order."""
+    return [node for node, facts in plan["nodes"].items() if name is None or held(facts["roles"], name)]
 
 
 def senders(plan, component):
-    """Return the ids of the nodes that may connect to a port of ``component``, in plan order."""
-    words = {
-        word for one in COMPONENTS if one.name == component for port in one.ports for word in port.senders
+    """Return the ids of the nodes that may connect to a port of the component named ``component``, in plan order."""
+    names = {
+        sender
+        for record in COMPONENTS
+        if record.name == component
+        for port in record.ports
+        for sender in port.senders
     }
-    return [node for node, one in plan["nodes"].items() if any(held(one["roles"], word) for word in words)]
+    return [
+        node for node, facts in plan["nodes"].items() if any(held(facts["roles"], name) for name in names)
+    ]
 
 
 def evicted(plan):
-    """Return ``{id: {"address", "roles", ...}}`` of the hosts that are shut out for good (``orch.evict``); none is a node."""
+    """Return ``{id: {"address", "roles", ...}}`` of the evicted hosts (``orch.evict``); they are no nodes."""
     return dict(plan.get("evicted") or {})
 
 
@@ -165,12 +183,12 @@ def address(plan, node):
 
 
 def addresses(plan, name=None):
-    """Return ``{id: address}`` of the nodes that have the role or component ``name`` (all nodes without one), in plan order."""
+    """Return ``{id: address}`` of the nodes with the role or component ``name`` (default: all nodes), in plan order."""
     return {node: plan["nodes"][node]["address"] for node in nodes(plan, name)}
 
 
 def own_first(plan, name, me):
-    """Return what ``addresses`` does, with the node ``me`` first where it is one of them: it is asked before the others."""
+    """Return what ``addresses`` returns, with the node ``me`` first if it is one of them."""
     return dict(sorted(addresses(plan, name).items(), key=lambda item: item[0] != me))
 
 
@@ -185,16 +203,18 @@ def peers(plan, role, node):
 
 
 def network_of(plan, node):
-    """Return ``(name, cidr)`` of the network ``node`` stands in; raises ``ValueError`` when it is in none."""
+    """Return ``(name, cidr)`` of the network of ``node``; raises ``ValueError`` if it is in none."""
     ip = ipaddress.ip_address(address(plan, node))
     for name, network in plan["networks"].items():
         if ip in ipaddress.ip_network(network["cidr"]):
             return name, network["cidr"]
-    raise ValueError(f"{node} ({ip}) is in none of the plan's networks")
+    raise ValueError(
+        f"{node} ({ip}) is in none of the plan's networks: correct plan:networks or plan:nodes:{node}:address"
+    )
 
 
 def subnets(plan, role=None):
-    """Return the networks (cidr) in which nodes with ``role`` stand (all without one), in plan order."""
+    """Return the networks (cidr) of the nodes with ``role`` (default: all networks), in plan order."""
     if role is None:
         return [network["cidr"] for network in plan["networks"].values()]
     used = {network_of(plan, node)[0] for node in nodes(plan, role)}
@@ -207,5 +227,5 @@ def etcd_endpoints(plan):
 
 
 def secret_names(node_roles):
-    """Return the names of the secrets that a node with ``node_roles`` may see."""
+    """Return the names of the secrets that a node with ``node_roles`` gets."""
     return list(dict.fromkeys(name for role in SECRETS for name in SECRETS[role] if role in node_roles))

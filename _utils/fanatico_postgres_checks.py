@@ -1,12 +1,19 @@
 """
-What is to be said of PostgreSQL on a node, judged from what it said of itself. No I/O.
+Health checks of PostgreSQL on a node, from its own status. No I/O.
 """
 
 import fanatico_verdict
 
 
 def member(facts, me):
-    """Return the checks for what ``status`` said."""
+    """
+    Return the checks of PostgreSQL on ``me``, ``{name: check}``.
+
+    facts
+        What ``fanatico_postgres.status`` returned, or ``{"error": reason}``.
+    me
+        The node's id.
+    """
     if "error" in facts:
         hint = f"salt {me} fanatico_patroni.status; journalctl -u patroni -n 50"
         return {"postgres.sql": fanatico_verdict.critical(None, facts["error"], hint)}
@@ -15,26 +22,26 @@ def member(facts, me):
     if role == "primary":
         if facts["read_only"]:
             found["postgres.write"] = fanatico_verdict.critical(
-                False, "the primary is read-only", "SHOW default_transaction_read_only; free disk space"
+                False, "the primary is read-only", "psql: SHOW default_transaction_read_only; df -h"
             )
         elif facts["synchronous_standby_names"] and not facts["sync_standbys"]:
             found["postgres.write"] = fanatico_verdict.critical(
                 False,
-                "every commit waits: no synchronous standby is connected",
-                "bring a replica back: salt 'db*' fanatico_patroni.status",
+                "writes stalled: every commit waits, no synchronous standby is connected",
+                "salt 'db*' fanatico_patroni.status; restore a replica",
             )
         else:
             found["postgres.write"] = fanatico_verdict.ok(
                 True, f"{facts['sync_standbys']} standbys can confirm a commit"
             )
     used, limit, full = facts["connections"], facts["max_connections"], facts["full_roles"]
-    said = [f"{used} of {limit} connections in use"]
-    said += [f"{name} has {held} of its {most}" for name, (held, most) in full.items()]
+    details = [f"{used} of {limit} connections in use"]
+    details += [f"role {name} uses {held} of its {most} connections" for name, (held, most) in full.items()]
     judge = fanatico_verdict.degraded if full or used > 0.9 * limit else fanatico_verdict.ok
     hint = (
         ""
         if judge is fanatico_verdict.ok
         else "close idle clients, or raise max_connections in pillar/postgresql.sls"
     )
-    found["postgres.connections"] = judge(used, ", ".join(said), hint)
+    found["postgres.connections"] = judge(used, ", ".join(details), hint)
     return found

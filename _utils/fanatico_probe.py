@@ -1,7 +1,7 @@
 """
-What probes and cures of the components have in common: a question is asked once in a look, and states are applied.
+Helpers for probes and cures: share answers between probes, detect hangs, run programs, apply states.
 
-Dunders are given as arguments: here are none.
+Salt's dunders are passed as arguments.
 """
 
 import contextlib
@@ -11,19 +11,19 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_http
 
-ASK = 1  # seconds for one question: the beacon's process waits for the answer
+TIMEOUT = 1  # seconds for one request: the beacon's process waits for the answer
 _ANSWERS = "fanatico_probe.answers"
 
 
 @contextlib.contextmanager
-def look(context, known=None):
+def shared_answers(context, known=None):
     """
-    Have all probes of one look share the answers that ``once`` gets: a TLS handshake costs more than all the rest.
+    Share the answers of ``once`` between all probes in this context: a TLS handshake costs more than everything else.
 
     context
         ``__context__``, which all modules of a process share.
     known
-        Answers that the caller has already, ``{question: answer}``.
+        Answers that the caller already has, ``{question: answer}``.
     """
     context[_ANSWERS] = dict(known or {})
     try:
@@ -33,7 +33,7 @@ def look(context, known=None):
 
 
 def once(context, question, ask):
-    """Return the answer that the look under way has had already, or ask; outside of a look, ask."""
+    """Return the shared answer to ``question``, or call ``ask``; outside of ``shared_answers`` always call ``ask``."""
     answers = context.get(_ANSWERS)
     if answers is None:
         return ask()
@@ -48,7 +48,7 @@ def once(context, question, ask):
 
 
 def unit(context, states, name):
-    """Return how a unit is; ``states`` is ``fanatico_unit.states``."""
+    """Return the state of a unit; ``states`` is ``fanatico_unit.states``."""
     return once(context, name, lambda: states(name)[name])
 
 
@@ -57,38 +57,40 @@ def active(context, states, name):
     return unit(context, states, name)["active"] == "active"
 
 
-def silence(ask):
-    """Return what was heard of a service that takes questions and does not answer; empty where it answers, or refuses at once."""
+def hang_reason(ask):
+    """Return the timeout message of a service that hangs; empty if it answers or refuses the connection."""
     try:
         ask()
     except CommandExecutionError as exc:
-        # One that has just been started does not listen yet.
-        return str(exc) if fanatico_http.unanswered(exc) else ""
+        # A refused connection is no hang: a service that has just started does not listen yet.
+        return str(exc) if fanatico_http.timed_out(exc) else ""
     return ""
 
 
 def run(*command, timeout=20):
-    """Run a program and return how it ended, whatever that is."""
+    """Run a program and return its ``CompletedProcess``, whatever the exit code; ``timeout`` in seconds."""
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def apply_states(apply, host, sls=None):
     """
-    Have states put something in order on this host, and return a sentence; raises with what failed.
+    Apply states on this host and return a sentence about it.
 
     apply
         ``state.apply``.
     host
-        This one's name.
+        This host's id.
     sls
-        Which; all of them without any.
+        The states; the highstate by default.
+
+    Raises ``CommandExecutionError`` with the first state that failed.
     """
-    # Said, since the dry run that looked for drift in this very process may have left it behind as the default.
+    # test=False is explicit: a dry run for drift in the same process may have changed the default.
     answer = apply(*([sls] if sls else []), queue=True, test=False)
     what = sls or "the highstate"
     if not isinstance(answer, dict):
         raise CommandExecutionError(f"{host}: {what}: {answer}")
-    bad = [one["comment"] for one in answer.values() if one.get("result") is False]
+    bad = [state["comment"] for state in answer.values() if state.get("result") is False]
     if bad:
         raise CommandExecutionError(f"{host}: {what}: {bad[0]}")
     return f"{what} applied"

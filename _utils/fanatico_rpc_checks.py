@@ -1,5 +1,5 @@
 """
-What is to be said of a chain node, judged from what it and its peers answered. No I/O.
+Health checks of a chain node, from the responses of the node and its peers. No I/O.
 """
 
 import fanatico_verdict
@@ -8,10 +8,21 @@ STALL = 15  # block times without a new block
 
 
 def member(facts, settings, me, now):
-    """Return the checks for what the node and its peers said; ``now`` is the time in seconds since 1970."""
+    """
+    Return the checks of the chain node ``me``, ``{name: check}``.
+
+    facts
+        What ``fanatico_rpc.probe`` collected.
+    settings
+        ``{"chain_id", "max_lag" (blocks), "block_time" (seconds)}``.
+    me
+        The node's id.
+    now
+        The time in seconds since 1970.
+    """
     found = {}
     if facts.get("websocket"):
-        found["rpc.websocket"] = fanatico_verdict.ok(True, "the WebSocket port shakes hands")
+        found["rpc.websocket"] = fanatico_verdict.ok(True, "the WebSocket handshake succeeds")
     else:
         found["rpc.websocket"] = fanatico_verdict.critical(
             False, facts["errors"]["websocket"], "journalctl -u fanatico-rpc -n 50"
@@ -27,7 +38,7 @@ def member(facts, settings, me, now):
     if wanted is not None and local["chain_id"] != int(wanted):
         found["rpc.http"] = fanatico_verdict.critical(
             local["chain_id"],
-            f"this node is on chain {local['chain_id']}, the plan's is {wanted}",
+            f"this node is on chain {local['chain_id']}, the pillar has {wanted} (rpc:chain:id)",
             "salt-call state.apply rpc",
         )
     else:
@@ -36,7 +47,9 @@ def member(facts, settings, me, now):
     lag = max(0, best - local["head"])
     if local["syncing"]:
         found["rpc.sync"] = fanatico_verdict.critical(
-            lag, f"syncing: block {local['head']}, peers at {best}", "wait, or see its log"
+            lag,
+            f"syncing: block {local['head']}, peers at {best}",
+            "wait, or check its log: journalctl -u fanatico-rpc -n 50",
         )
     elif lag > settings["max_lag"]:
         found["rpc.sync"] = fanatico_verdict.degraded(
@@ -50,8 +63,8 @@ def member(facts, settings, me, now):
     if age > STALL * settings["block_time"]:
         found["rpc.head"] = fanatico_verdict.degraded(
             local["head"],
-            f"the newest block is {age} s old, one is due every {settings['block_time']} s",
-            "salt 'rpc*' fanatico_rpc.head; if no node moves, the chain itself halts",
+            f"the newest block is {age} s old, expected every {settings['block_time']} s",
+            "salt 'rpc*' fanatico_rpc.head; if all nodes are stalled, the chain itself has halted",
         )
     else:
         found["rpc.head"] = fanatico_verdict.ok(local["head"], f"the newest block is {age} s old")
@@ -59,16 +72,16 @@ def member(facts, settings, me, now):
 
 
 def _rotation(facts, me):
-    """Whether HAProxy sends this node requests; whatever keeps it out is a check of its own, so this one is never critical."""
-    told = facts.get("rotation")
-    if told is None:
+    """Return the check of the rotation; never critical, because the cause has its own check."""
+    rotation = facts.get("rotation")
+    if rotation is None:
         return fanatico_verdict.degraded(
             None, facts["errors"]["rotation"], "systemctl status fanatico-rpc-agent"
         )
-    if told["drained"]:
-        return fanatico_verdict.degraded(False, told["why"], f"salt-run fanatico.undrain {me}")
-    if not told["ready"]:
+    if rotation["drained"]:
+        return fanatico_verdict.degraded(False, rotation["why"], f"salt-run fanatico.undrain {me}")
+    if not rotation["ready"]:
         return fanatico_verdict.degraded(
-            False, f"out of rotation: {told['why']}", "journalctl -u fanatico-rpc -n 50"
+            False, f"out of rotation: {rotation['why']}", "journalctl -u fanatico-rpc -n 50"
         )
-    return fanatico_verdict.ok(True, "HAProxy sends it requests")
+    return fanatico_verdict.ok(True, "in rotation: HAProxy sends requests")

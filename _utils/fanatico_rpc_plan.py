@@ -1,11 +1,11 @@
 """
-What an RPC node's programs are given, by the plan and the pillar. Pure.
+Settings of the programs on an RPC node, derived from the plan and the pillar. Pure.
 """
 
 import fanatico_plan
 import fanatico_systemd
 
-DATA = "/var/lib/fanatico-rpc"  # of the node's unit: StateDirectory
+DATA = "/var/lib/fanatico-rpc"  # StateDirectory of the node's unit
 
 
 def command(pillar, node, home):
@@ -13,37 +13,38 @@ def command(pillar, node, home):
     Return the command line of the node's program, for ``ExecStart``.
 
     pillar
-        An RPC node's.
+        The pillar of an RPC node.
     node
         Its id.
     home
-        Where artefacts are installed.
+        The folder in which artifacts are installed.
 
-    Raises ``ValueError`` where the pillar lacks what the program cannot do without.
+    Raises ``ValueError`` if a required setting is missing in the pillar.
     """
     rpc, words = pillar["rpc"], _words(pillar, node)
     program = _program(rpc["artifact"])
     path = program if program.startswith("/") else f"{home}/current/{program}"
-    arguments = (fanatico_systemd.argument(_filled(one, words)) for one in rpc["exec"]["args"])
+    arguments = (fanatico_systemd.argument(_filled(text, words)) for text in rpc["exec"]["args"])
     return " ".join([path, *arguments])
 
 
 def _program(artifact):
-    """Return the program's path, inside of what is installed unless it is absolute; a downloaded program has its own name."""
+    """Return the program's path, relative to the installed artifact or absolute; by default the name of the download."""
     name = artifact.get("bin") or artifact.get("source", "").split("/")[-1]
     if not name:
         raise ValueError(
-            "rpc:artifact:bin is empty in the pillar: name the program that the package installs"
+            "rpc:artifact:bin is empty in the pillar. Next: set the path of the program that the package installs"
         )
     return name
 
 
 def _words(pillar, node):
-    """Return what stands for what in ``rpc:exec:args``."""
+    """Return the placeholders in ``rpc:exec:args`` and their values."""
     ports, chain = pillar["plan"]["ports"], pillar["rpc"]["chain"]
     if not chain.get("id"):
         raise ValueError(
-            "rpc:chain:id is empty in the pillar: without it a node of another chain would pass as healthy"
+            "rpc:chain:id is empty in the pillar; without it a node of another chain would pass as healthy. "
+            "Next: set it in pillar/site/init.sls"
         )
     return {
         "{address}": fanatico_plan.address(pillar["plan"], node),
@@ -67,11 +68,11 @@ def agent(pillar, node, drained):
     Return the settings of the node's agent (``salt/rpc/files/rpc_agent.py``).
 
     pillar
-        An RPC node's.
+        The pillar of an RPC node.
     node
         Its id.
     drained
-        The file that says that a person has taken the node out.
+        The file that exists while an operator has drained the node.
     """
     plan, rpc = pillar["plan"], pillar["rpc"]
     port, addresses = fanatico_plan.port(plan, "rpc_agent"), fanatico_plan.addresses(plan, "rpc")
@@ -85,12 +86,12 @@ def agent(pillar, node, drained):
     }
 
 
-def door(pillar, node):
+def websocket_proxy(pillar, node):
     """
-    Return the settings of what stands before the node's WebSocket (``salt/rpc/files/rpc_ws.py``).
+    Return the settings of the WebSocket filter proxy (``salt/rpc/files/rpc_ws.py``).
 
     pillar
-        An RPC node's.
+        The pillar of an RPC node.
     node
         Its id.
     """

@@ -1,5 +1,5 @@
 """
-Whether a pillar is of the structure that ``pillar/schema.json`` describes, said in words that tell what would be right.
+Validate the structure of a pillar against ``pillar/schema.json``, with messages that show the correct value.
 """
 
 import copy
@@ -17,8 +17,8 @@ _TYPES = {
 
 
 def faults(pillar, schema):
-    """Yield ``(path, text)`` of everything in ``pillar`` that ``schema`` does not allow."""
-    import jsonschema  # a tenth of a second, and minions never need it
+    """Yield ``(path, text)`` for everything in ``pillar`` that ``schema`` does not allow; ``path`` is a list of keys."""
+    import jsonschema  # here, because it takes 0.1 s and minions never need it
 
     formats = jsonschema.FormatChecker(["ipv4"])
     formats.checks("ipv4-network", raises=ValueError)(_is_network)
@@ -26,7 +26,7 @@ def faults(pillar, schema):
     for error in validator.iter_errors(pillar):
         path = list(error.absolute_path)
         if path[:1] == ["secrets"] and path[1:]:
-            continue  # fanatico_secrets.faults says it without the value
+            continue  # fanatico_secrets.faults reports it without the value
         yield from _explain(error, path, schema)
 
 
@@ -46,18 +46,18 @@ def _explain(error, path, schema):
             if name not in known:
                 yield [*path, name], f"unknown; {_nearest(name, known, path, schema)}"
     elif "propertyNames" in error.absolute_schema_path:
-        # Here the instance is the key itself, and the path that of the mapping it is in.
+        # Here the instance is the key, and the path is that of its mapping.
         yield [*path, error.instance], _sentence("not a valid name", error.schema.get("description"))
     elif error.validator == "enum":
         near = difflib.get_close_matches(str(error.instance), [str(x) for x in error.validator_value], 1)
-        wrong = f"{_shown(error.instance)} is not known"
+        wrong = f"unknown value {_shown(error.instance)}"
         yield path, f"{wrong}; did you mean {near[0]}?" if near else _sentence(wrong, right)
     elif error.validator == "type":
         types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
         wanted = " or ".join(_TYPES[name] for name in types if name != "null")
         yield path, _sentence(f"{_shown(error.instance)} is not {wanted}", right)
     elif error.validator == "uniqueItems":
-        yield path, "the same entry stands there twice; once is enough"
+        yield path, "duplicate entry; remove one of them"
     elif error.validator in ("minItems", "minProperties", "minLength"):
         yield path, _sentence("empty", right)
     else:
@@ -75,7 +75,7 @@ def _shown(value):
 
 
 def _at(schema, path):
-    """Return the sub-schema for a pillar path, its ``$ref`` followed and what stands beside it laid over."""
+    """Return the sub-schema for a pillar path, with its ``$ref`` resolved and merged."""
     here = schema
     for key in path:
         here = _resolved(schema, here)
@@ -99,7 +99,7 @@ def _description(schema, path):
 
 
 def _nearest(name, known, path, schema):
-    """Say which known key comes next to an unknown one: in the same place, else elsewhere in the pillar."""
+    """Return the nearest known key for an unknown one: in the same mapping, else elsewhere in the pillar."""
     near = difflib.get_close_matches(str(name), known, 1, 0.6)
     if near:
         return f"did you mean {near[0]}?"
@@ -107,8 +107,8 @@ def _nearest(name, known, path, schema):
         ":".join(other) for other in _paths(schema, schema) if other[-1] == name and other[:-1] != path
     ]
     if elsewhere:
-        return f"its place is {' or '.join(elsewhere)}"
-    return f"known here: {', '.join(known) or 'nothing'}"
+        return f"it belongs to {' or '.join(elsewhere)}"
+    return f"known keys: {', '.join(known) or 'none'}"
 
 
 def _paths(schema, here, path=()):
@@ -118,13 +118,13 @@ def _paths(schema, here, path=()):
 
 
 def without(pillar, paths):
-    """Return a copy without what is structurally wrong, so that the rest can still be looked at."""
+    """Return a copy of ``pillar`` without the values at ``paths``, so that the rest can still be checked."""
     sound = copy.deepcopy(dict(pillar))
     for path in paths:
         if path[:2] == ["plan", "networks"]:
-            whole = path[:2]  # with one network unknown, nothing can be said about being outside of all
+            whole = path[:2]  # with one network unknown, no address can be checked against all networks
         elif path[:2] == ["plan", "nodes"]:
-            whole = path[:4]  # a list of roles with a wrong one in it is none
+            whole = path[:4]  # a list of roles with an invalid entry is dropped as a whole
         else:
             whole = path
         above = _reached(sound, whole[:-1])
@@ -134,7 +134,7 @@ def without(pillar, paths):
 
 
 def _reached(data, path):
-    """Return what stands at a list of keys, None where it leads nowhere: an earlier fault may have taken it away."""
+    """Return the value at a list of keys; None if it does not exist, because an earlier fault removed it."""
     try:
         for key in path:
             data = data[key]

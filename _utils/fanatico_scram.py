@@ -1,5 +1,5 @@
 """
-PostgreSQL's SCRAM-SHA-256 verifiers: made and compared here, so that no password is sent to be logged.
+Create and compare PostgreSQL's SCRAM-SHA-256 verifiers, so that no password is sent to the server, which could log it.
 """
 
 import base64
@@ -8,18 +8,22 @@ import hmac
 import secrets
 import unicodedata
 
-ITERATIONS = 4096  # PostgreSQL's own
+ITERATIONS = 4096  # PostgreSQL's default
 
 
 def verifier(password, salt=None, iterations=ITERATIONS):
     """
-    Return what PostgreSQL stores for a password: ``SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>``.
+    Return the verifier that PostgreSQL stores, ``SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>``.
 
+    password
+        Text.
     salt
-        Sixteen random bytes without one.
+        Bytes; by default sixteen random bytes.
+    iterations
+        Of PBKDF2.
     """
     salt = secrets.token_bytes(16) if salt is None else salt
-    # What SASLprep does to passwords that people use.
+    # For common passwords NFKC equals SASLprep.
     prepared = unicodedata.normalize("NFKC", password).encode()
     salted = hashlib.pbkdf2_hmac("sha256", prepared, salt, iterations)
     stored = hashlib.sha256(_sign(salted, b"Client Key")).digest()
@@ -27,7 +31,7 @@ def verifier(password, salt=None, iterations=ITERATIONS):
 
 
 def matches(password, stored):
-    """Tell whether ``stored``, from ``pg_authid``, is a SCRAM verifier of ``password``; an MD5 hash never is."""
+    """Tell whether ``stored`` (from ``pg_authid``) is a SCRAM verifier of ``password``; False for an MD5 hash."""
     scheme, _, rest = (stored or "").partition("$")
     iterations, _, rest = rest.partition(":")
     salt = rest.partition("$")[0]

@@ -1,32 +1,37 @@
 """
-What a state returns, and how it says that what it did has not taken, or not all of it. No I/O.
+Build the result of a state, and report changes that did not take effect. No I/O.
 """
 
 
 def answer(name, result, comment, changes=None):
-    """Return what Salt expects of a state."""
+    """Return the result of a state, ``{"name", "result", "comment", "changes"}``."""
     return {"name": name, "result": result, "comment": comment, "changes": changes or {}}
 
 
-def taken(changes, left):
-    """Return those changes that are made: ``left`` is what there is to do when all is read again."""
-    return {key: one for key, one in changes.items() if key not in left}
+def applied(changes, left):
+    """Return the changes that took effect: those that are not in ``left``, the differences after reading again."""
+    return {key: change for key, change in changes.items() if key not in left}
 
 
-def shortfall(left):
-    """Return a sentence's part about what has not taken, ``{what: {"old": what is there, "new": what was expected} or text}``."""
+def not_applied(left):
+    """
+    Return a text about changes that did not take effect.
+
+    left
+        ``{name: {"old": present value, "new": expected value} or text}``.
+    """
     parts = [
-        f"{key}: expected {_said(one['new'])}, found {_said(one['old'])}"
-        if isinstance(one, dict)
-        else f"{key}: {_said(one)}"
-        for key, one in left.items()
+        f"{key}: expected {_text(change['new'])}, found {_text(change['old'])}"
+        if isinstance(change, dict)
+        else f"{key}: {_text(change)}"
+        for key, change in left.items()
     ]
     return "; ".join(parts)
 
 
-def _said(value):
+def _text(value):
     if isinstance(value, dict):
-        return ", ".join(f"{key}={_said(one)}" for key, one in value.items())
+        return ", ".join(f"{key}={_text(inner)}" for key, inner in value.items())
     if isinstance(value, (list, tuple)):
-        return ", ".join(str(one) for one in value) or "nothing"
+        return ", ".join(str(inner) for inner in value) or "nothing"
     return "nothing" if value in (None, "") else str(value)

@@ -1,8 +1,8 @@
 """
-One question to many minions, with one deadline. On the master: its runners ask, and its own minion.
+Call one function on many minions with one deadline. For the master: its runners and its own minion.
 
-``LocalClient.cmd`` asks after a silent minion again and again before it gives it up; a view of the whole cluster has
-to stand when a host is dead, and soon.
+``LocalClient.cmd`` polls a silent minion several times before it gives up; a view of the cluster must be ready soon even if a
+host is down.
 """
 
 import time
@@ -15,10 +15,10 @@ import salt.utils.user
 
 def fanout(opts, ids, function, args=(), timeout=5, enough=None):
     """
-    Call one function on the minions named and wait for all of them, or for the time to be over.
+    Call one function on several minions and wait for all answers or the timeout.
 
     opts
-        The master's.
+        The master's options.
     ids
         The minions.
     function
@@ -26,17 +26,16 @@ def fanout(opts, ids, function, args=(), timeout=5, enough=None):
     args
         Its positional arguments.
     timeout
-        Seconds, for all of them together.
+        Seconds for all minions together.
     enough
-        Asked every second; where it says yes, what has come so far has to do.
+        A function, called every second; if it returns true, waiting ends with the answers so far.
 
-    Returns ``{id: what it returned}``, without those that did not answer in time. A function that raised has
-    returned its message as text. An answer counts from whom was asked, and only if nobody else gave another one in its name:
-    a minion can answer in the name of others.
+    Returns ``{id: return value}``, without minions that did not answer in time. If the function raised, the value is the message.
+    Two different answers in the name of one minion are both dropped: a minion can answer in the name of others.
     """
     ids, doubtful = list(ids), set()
     answers: dict[str, Any] = {}
-    # An orchestration puts the caller's name (Reactor) where the client looks for the owner of its key.
+    # An orchestration sets the caller's name (Reactor) as the user, by which the client finds its key.
     opts = {**opts, "user": salt.utils.user.get_user()}
     if not ids:
         return answers
@@ -45,7 +44,7 @@ def fanout(opts, ids, function, args=(), timeout=5, enough=None):
         try:
             job = client.run_job(ids, function, list(args), tgt_type="list", timeout=timeout, listen=True)
         except salt.exceptions.SaltClientError:
-            # The master was too busy to pass the question on: nobody was asked, nobody answered.
+            # The master was too busy to publish the job: no minion was asked.
             return answers
         if not job:
             return answers

@@ -1,14 +1,14 @@
 """
-Words as systemd reads them. Pure.
+Quote values for systemd files. Pure.
 """
 
 
 def argument(text):
-    """Return one argument of a command line in a unit, such as ``ExecStart``: quoted, nothing in it expanded."""
+    """Return an argument for a command line in a unit, such as ``ExecStart``: quoted, without expansion."""
     return variable(text).replace("%", "%%").replace("$", "$$")
 
 
 def variable(text):
-    """Return the value of a variable in a file of ``EnvironmentFile``: quoted; systemd expands nothing there."""
+    """Return a value for a variable in an ``EnvironmentFile``, quoted; systemd expands nothing there."""
     escaped = str(text).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

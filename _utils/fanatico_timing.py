@@ -1,8 +1,7 @@
 """
-The timing presets: how fast Patroni, etcd, HAProxy and VRRP notice a fault, set together. Pure.
+The timing presets: matching timeouts for failure detection in Patroni, etcd, HAProxy and VRRP. Pure.
 
-A plan names a preset (``plan:timing:preset``) and may set any single value over it. What each costs and where the values
-come from: docs/failover.md.
+A plan names a preset (``plan:timing:preset``) and may override single values. Costs and sources of the values: docs/failover.md.
 """
 
 from collections.abc import Mapping
@@ -11,12 +10,12 @@ DEFAULT = "swift"
 
 # patroni: seconds. etcd, haproxy: milliseconds, and numbers of checks. vrrp: seconds.
 #
-# rise 1: Patroni's answer is not a matter of chance, whoever says it is primary has the lock. fall: long enough, at
-# fastinter, for a Patroni that died to be back (it takes under two seconds), since PostgreSQL goes on meanwhile.
-# election_ms counts twice and a third where a host is lost that has both leaders: an election takes 1.3 of it, and the
-# new leader of etcd adds one more to what every lease has left.
+# rise 1: one check is enough, because only the holder of the leader lock answers as primary. fall: long enough, at fastinter,
+# for a Patroni that crashed to be back (it takes under two seconds), because PostgreSQL keeps running meanwhile. If a host with
+# both leaders is lost, election_ms counts 2.3 times: an election takes 1.3 times as long, and the new etcd leader extends every
+# lease by another election_ms.
 PRESETS: dict[str, dict[str, dict]] = {
-    # One site, less than a millisecond between hosts.
+    # One site, less than 1 ms between hosts.
     "swift": {
         "patroni": {
             "ttl": 20,
@@ -29,7 +28,7 @@ PRESETS: dict[str, dict[str, dict]] = {
         "haproxy": {"inter_ms": 1000, "fastinter_ms": 500, "downinter_ms": 300, "rise": 1, "fall": 8},
         "vrrp": {"advert": 0.3},
     },
-    # Several rooms, or virtual machines that are moved while they run.
+    # Several rooms, or virtual machines with live migration.
     "norm": {
         "patroni": {
             "ttl": 30,
@@ -42,7 +41,7 @@ PRESETS: dict[str, dict[str, dict]] = {
         "haproxy": {"inter_ms": 2000, "fastinter_ms": 500, "downinter_ms": 1000, "rise": 1, "fall": 8},
         "vrrp": {"advert": 0.5},
     },
-    # Several regions, up to some 50 ms between hosts.
+    # Several regions, up to about 50 ms between hosts.
     "wide": {
         "patroni": {
             "ttl": 60,
@@ -60,12 +59,12 @@ PRESETS: dict[str, dict[str, dict]] = {
 
 def resolved(timing):
     """
-    Return the timing in force, ``{"patroni": {...}, "etcd": {...}, "haproxy": {...}, "vrrp": {...}}``.
+    Return the effective timing, ``{"patroni": {...}, "etcd": {...}, "haproxy": {...}, "vrrp": {...}}``.
 
     timing
-        What stands under ``plan:timing``: a preset's name, values of its own, both or neither (the default preset).
+        The value of ``plan:timing``: a preset's name, single values, both or neither (the default preset).
 
-    Where something is not what it should be it stays as it is, for the validation to name.
+    Malformed values are kept as they are, so that the validation reports them.
     """
     if timing is None:
         timing = {}
@@ -87,10 +86,10 @@ def resolved(timing):
 
 def completed(pillar):
     """
-    Return ``pillar`` with the whole timing in force in its plan, for the validation.
+    Return ``pillar`` with the effective timing in its plan, for the validation.
 
     pillar
-        A node's, or all of them merged.
+        The pillar of a node, or of all nodes merged.
     """
     plan = pillar.get("plan")
     if not isinstance(plan, Mapping):

@@ -1,9 +1,9 @@
 """
-What is wrong with a pillar, all of it at once.
+Validate a pillar and report all faults at once.
 
-Structure is checked against ``pillar/schema.json``, meaning in Python
-(`fanatico_schema`, `fanatico_postgres_limits`). A fault is one line: the pillar path, what
-is wrong, what would be right. Of secrets only the names are looked at here, the rest in ``fanatico_secrets``.
+``fanatico_schema`` checks the structure against ``pillar/schema.json``; this file and ``fanatico_postgres_limits`` check the
+meaning. A fault is one line: the pillar path, what is wrong, what is correct. Of secrets only the names are checked here; see
+``fanatico_secrets``.
 """
 
 import ipaddress
@@ -17,17 +17,19 @@ import fanatico_schema
 import fanatico_version
 
 _EDGE_FILES = 262144  # LimitNOFILE of haproxy-edge.service
-_WATCHDOG_MARGIN = 5  # seconds by which the watchdog bites before the lease ends (Patroni's own default)
+_WATCHDOG_MARGIN = (
+    5  # seconds; the watchdog resets the host that long before the lease expires (Patroni's default)
+)
 
 
 def faults(pillar, schema):
     """
-    Return all faults of ``pillar`` as lines ``path: what is wrong; what would be right``; empty if it is sound.
+    Return all faults of ``pillar`` as lines ``path: what is wrong; what is correct``; empty if it is valid.
 
     pillar
-        All nodes' pillars merged into one dict.
+        The pillars of all nodes, merged into one dict.
     schema
-        The JSON Schema of it.
+        Its JSON Schema.
     """
     malformed = list(fanatico_schema.faults(pillar, schema))
     wrong = [path for path, _ in malformed]
@@ -36,14 +38,14 @@ def faults(pillar, schema):
     return [f"{':'.join(map(str, path))}: {text}" for path, text in malformed + found]
 
 
-# meaning: each check takes a pillar without structural faults, in which anything may be missing
+# Each check gets a pillar that matches the schema; any key may be missing.
 
 
 _get = fanatico_plan.present
 
 
 def _nodes(pillar, role=None):
-    """Return ``{id: node}`` of the nodes that have a role or component, of all nodes without one."""
+    """Return ``{id: node}`` of the nodes with a role or component; by default of all nodes."""
     nodes = _get(pillar, "plan:nodes", {})
     return {
         name: node
@@ -68,11 +70,11 @@ def _networks(pillar):
 
 def _network_faults(pillar):
     networks = _networks(pillar)
-    for (one, net), (other, other_net) in itertools.combinations(networks.items(), 2):
+    for (name, net), (other, other_net) in itertools.combinations(networks.items(), 2):
         if net.overlaps(other_net):
             yield (
                 ["plan", "networks", other, "cidr"],
-                f"{other_net} overlaps {net} ({one}); give each its own range",
+                f"{other_net} overlaps {net} ({name}); use separate ranges",
             )
     for name, net in networks.items():
         gateway = _get(pillar, f"plan:networks:{name}:gateway")
@@ -91,12 +93,12 @@ def _address_faults(pillar):
         path = ["plan", "nodes", name, "address"]
         owner = owners.setdefault(address, name)
         if owner != name:
-            yield path, f"{address} is already that of {owner}; give each its own"
+            yield path, f"{address} already belongs to {owner}; use a unique address"
         if networks:
             yield from _in_network(path, address, networks)
     virtual = _get(pillar, "plan:virtual_ip:address")
     if virtual in owners:
-        text = f"{virtual} is already that of {owners[virtual]}; the virtual IP must be unused"
+        text = f"{virtual} already belongs to {owners[virtual]}; the virtual IP must be unused"
         yield ["plan", "virtual_ip", "address"], text
 
 
@@ -115,7 +117,7 @@ def _in_network(path, address, networks):
 
 
 def _virtual_ip_faults(pillar):
-    """VRRP works inside one network: all haproxy nodes and the virtual IP stand in the same."""
+    """Yield haproxy nodes or a virtual IP outside of their common network: VRRP works inside one network."""
     networks = _networks(pillar)
     homes = {}
     for name, address in _addresses(pillar, "haproxy").items():
@@ -124,7 +126,7 @@ def _virtual_ip_faults(pillar):
     if len(homes) > 1:
         (net, name), (other_net, other) = list(homes.items())[:2]
         text = (
-            f"haproxy nodes must share one network for VRRP, but {name} is in {net}, {other} in {other_net}"
+            f"haproxy nodes must be in one network for VRRP, but {name} is in {net}, {other} in {other_net}"
         )
         yield ["plan", "nodes", other, "address"], text
     virtual = _get(pillar, "plan:virtual_ip:address")
@@ -137,14 +139,14 @@ def _virtual_ip_faults(pillar):
 def _role_faults(pillar):
     path = ["plan", "nodes"]
     if not all("roles" in node for node in _nodes(pillar).values()) or not _nodes(pillar):
-        return  # who holds what cannot be told
+        return  # the roles are not known
     for role in fanatico_plan.ROLES:
         if not _nodes(pillar, role):
             yield path, f"no node has the role {role}; give it to at least one"
     etcd, masters = _nodes(pillar, "etcd"), _nodes(pillar, "master")
     lost = [name for name, node in _evicted(pillar).items() if "etcd" in node.get("roles", ())]
-    if etcd and len(etcd) % 2 == 0 and not lost:  # until another host is in the place of one that was evicted
-        text = f"{len(etcd)} nodes have the role etcd ({', '.join(etcd)}), and one less would survive as much"
+    if etcd and len(etcd) % 2 == 0 and not lost:  # an evicted host may not be replaced yet
+        text = f"{len(etcd)} nodes have the role etcd ({', '.join(etcd)}), and one less tolerates as many failures"
         yield path, f"{text}; use 1, 3, 5 or 7"
     if len(etcd) > 7:
         yield path, f"{len(etcd)} nodes have the role etcd; use at most 7, more make every write slower"
@@ -157,14 +159,12 @@ def _role_faults(pillar):
         "off",
     )
     if len(_nodes(pillar, "patroni")) == 1 and strict:
-        text = (
-            "with a single patroni node no replica can confirm a write, and every write would wait for ever"
-        )
+        text = "with a single patroni node no replica can confirm a write, and every write would wait forever"
         yield ["patroni", "dynamic", "synchronous_mode_strict"], f"{text}; add a node, or set it to false"
 
 
 def _evicted_faults(pillar):
-    """A host that is shut out is no node, and its address nobody's: the firewalls take no packet from there."""
+    """Yield evicted hosts that are still nodes, or whose address is in use: the firewalls drop all packets from it."""
     nodes, evicted = _nodes(pillar), _evicted(pillar)
     addresses = {address: name for name, address in _addresses(pillar).items()}
     virtual = _get(pillar, "plan:virtual_ip:address")
@@ -173,38 +173,39 @@ def _evicted_faults(pillar):
         if name in nodes:
             yield (
                 path,
-                "is under plan:nodes too; a host that is shut out is no node: take one of the two lines out",
+                "is also under plan:nodes; an evicted host is no node: remove one of the two lines",
             )
         elif address in addresses:
-            text = f"{address} is that of {addresses[address]} too, whose packets every host would drop"
-            yield [*path, "address"], f"{text}; give {addresses[address]} another"
+            text = f"{address} also belongs to {addresses[address]}, whose packets every host would drop"
+            yield [*path, "address"], f"{text}; give {addresses[address]} another address"
         if virtual and address == virtual:
-            yield [*path, "address"], f"{address} is the virtual IP, and every host would drop its packets"
+            yield [*path, "address"], f"{address} is the virtual IP, whose packets every host would drop"
         if "master" in node.get("roles", ()):
-            yield [*path, "roles"], "the Salt master cannot be shut out: it is who does that"
+            yield [*path, "roles"], "the Salt master cannot be evicted: it carries out the eviction"
 
 
 def _port_faults(pillar):
     ports = _get(pillar, "plan:ports", {})
-    said = set()
+    reported = set()
     for name, node in _nodes(pillar).items():
         path, roles = ["plan", "nodes", name, "roles"], node.get("roles", ())
         if {"haproxy", "rpc"} <= set(roles):
             text = "haproxy and rpc cannot share a node: both listen on plan:ports:rpc_http and rpc_ws"
             yield path, f"{text}; put one of them elsewhere"
-        mine = [(one, port) for one in fanatico_plan.components(roles) for port in one.ports]
+        components = fanatico_plan.components(roles)
+        mine = [(component, port) for component in components for port in component.ports]
         taken = {_get(pillar, "firewall:ssh_port"): "sshd"}
         taken |= {
-            port.number: one.units[0].name.removesuffix(".service") for one, port in mine if port.number
+            port.number: component.units[0].name.removesuffix(".service")
+            for component, port in mine
+            if port.number
         }
         names = {port.name for _, port in mine}
         for key in (key for key in ports if key in names):
             owner = taken.setdefault(ports[key], key)
-            if owner != key and (key, owner) not in said:
-                said.add((key, owner))
-                text = (
-                    f"{ports[key]} is that of {owner} too, and {name} has both; give one of them another port"
-                )
+            if owner != key and (key, owner) not in reported:
+                reported.add((key, owner))
+                text = f"{ports[key]} is also the port of {owner}, and {name} has both; give one of them another port"
                 yield ["plan", "ports", key], text
 
 
@@ -226,44 +227,42 @@ def _timing_faults(pillar):
             yield ["plan", "timing", "patroni", "primary_stop_timeout"], f"{text}; raise ttl or lower it"
     advert = _get(pillar, "plan:timing:vrrp:advert", 1)
     if _get(pillar, "keepalived:vrrp_version") == 2 and advert != int(advert):
-        text = f"{advert} is not whole, and VRRPv2 (keepalived:vrrp_version) knows whole seconds only"
+        text = f"{advert} is not whole, and VRRPv2 (keepalived:vrrp_version) supports whole seconds only"
         yield ["plan", "timing", "vrrp", "advert"], f"{text}; use 1, or version 3"
     etcd = _get(pillar, "plan:timing:etcd", {})
     if {"heartbeat_ms", "election_ms"} <= etcd.keys() and etcd["election_ms"] < 5 * etcd["heartbeat_ms"]:
         text = f"{etcd['election_ms']} is less than five heartbeats, etcd refuses to start"
         yield ["plan", "timing", "etcd", "election_ms"], f"{text}; use at least {5 * etcd['heartbeat_ms']}"
-    patience = 1000 * patroni.get("retry_timeout", 300)
-    if 2 * etcd.get("election_ms", 0) > patience:
+    retry_ms = 1000 * patroni.get("retry_timeout", 300)
+    if 2 * etcd.get("election_ms", 0) > retry_ms:
         text = (
-            f"{etcd['election_ms']}: an election may take twice that, longer than Patroni asks again "
-            "(plan:timing:patroni:retry_timeout), and losing one etcd host would cost the primary its lead"
+            f"{etcd['election_ms']}: an election may take twice as long, more than Patroni's retries "
+            "(plan:timing:patroni:retry_timeout), so losing one etcd host would demote the primary"
         )
-        yield ["plan", "timing", "etcd", "election_ms"], f"{text}; use at most {patience // 2}"
+        yield ["plan", "timing", "etcd", "election_ms"], f"{text}; use at most {retry_ms // 2}"
     haproxy = _get(pillar, "plan:timing:haproxy", {})
     for key in ("fastinter_ms", "downinter_ms"):
         if haproxy.get(key, 0) > haproxy.get("inter_ms", 60000):
-            text = f"{haproxy[key]} is more than inter_ms, checks would slow down just when they matter"
+            text = f"{haproxy[key]} is more than inter_ms, so health checks would slow down during a failure"
             yield ["plan", "timing", "haproxy", key], f"{text}; use at most {haproxy['inter_ms']}"
 
 
 def _edge_faults(pillar):
-    """Limits of the edge that cannot hold together: it would be ended, or a single client could have all of it."""
+    """Yield contradictory limits of the edge: it would run out of memory, or one client could use all connections."""
     needed = ("haproxy:edge:maxconn", "haproxy:edge:memory", "rpc:edge:body_limit")
     if any(_get(pillar, path) is None for path in needed):
-        return  # only a balancer's pillar has them all
+        return  # only the pillar of a balancer has all of them
     maxconn, memory, body_limit = (_get(pillar, path) for path in needed)
     shares = fanatico_capacity.edge(maxconn, body_limit)
     if memory < shares["memory"]:
-        text = (
-            f"{memory} MiB is less than the edge's {maxconn} connections, tables and large requests may take"
-        )
+        text = f"{memory} MiB is less than the {maxconn} connections, tables and large requests of the edge may use"
         yield (
             ["haproxy", "edge", "memory"],
             f"{text} ({shares['memory']}); use at least that, or lower haproxy:edge:maxconn",
         )
     files = 2 * shares["process"]
     if files > _EDGE_FILES:
-        text = f"{maxconn} connections and {shares['large']} large requests need {files} files, and the unit has {_EDGE_FILES}"
+        text = f"{maxconn} connections and {shares['large']} large requests need {files} files, over the unit's {_EDGE_FILES}"
         yield (
             ["haproxy", "edge", "maxconn"],
             f"{text}; use at most {_EDGE_FILES // 2 - fanatico_capacity.OWN - shares['large']}",
@@ -272,14 +271,14 @@ def _edge_faults(pillar):
     for name, what in (("connections", "connections"), ("max_websockets_per_client", "WebSockets")):
         wanted = _get(pillar, f"rpc:edge:{name}", 0)
         if wanted > port:
-            text = f"{wanted} {what} of one address are more than a port has for all ({port} of haproxy:edge:maxconn)"
+            text = f"{wanted} {what} per client are more than the limit of a port ({port}, from haproxy:edge:maxconn)"
             yield ["rpc", "edge", name], f"{text}; use at most {port}, or raise haproxy:edge:maxconn"
 
 
 def _certificate_faults(pillar):
     days, renew = _get(pillar, "pki:days"), _get(pillar, "pki:renew_days")
     if days is not None and renew is not None and renew >= days:
-        text = f"{renew} is not less than pki:days, every run would replace every certificate"
+        text = f"{renew} is not less than pki:days, so every run would replace every certificate"
         yield ["pki", "renew_days"], f"{text}; use at most {days - 1}"
 
 
@@ -291,16 +290,16 @@ def _version_faults(pillar):
 
 def broken_pair(etcd, patroni):
     """
-    Return why these versions of etcd and Patroni must not meet, None where nothing is known against it.
+    Return why these versions of etcd and Patroni are incompatible; None if no reason is known.
 
     etcd, patroni
-        Versions, as Debian or the programs themselves write them; empty where not known.
+        Versions, of the Debian package or the program; empty if unknown.
     """
     ours, theirs = fanatico_version.numbers(patroni), fanatico_version.numbers(etcd)
     if ours and ours < (4, 1, 1) and theirs in _MEMBERS_FOR_USERS_ONLY:
         return (
-            f"etcd {etcd} lists its members to users alone, and Patroni {patroni} asks before it has logged in: it would "
-            "find no etcd (patroni#3573; Patroni 4.1.1 and the next release of etcd have it mended)"
+            f"etcd {etcd} lists its members to authenticated users only, and Patroni {patroni} asks before it logs in, so it "
+            "would find no etcd (patroni#3573; fixed in Patroni 4.1.1 and the next release of etcd)"
         )
     return None
 
@@ -313,17 +312,17 @@ def _rpc_faults(pillar):
     if not _nodes(pillar, "rpc"):
         return
     if _get(pillar, "rpc:chain") is not None and _get(pillar, "rpc:chain:id") is None:
-        yield ["rpc", "chain", "id"], "missing; the number that eth_chainId answers, in pillar/site/init.sls"
+        yield ["rpc", "chain", "id"], "missing; set the chain id (eth_chainId) in pillar/site/init.sls"
     artifact = _get(pillar, "rpc:artifact")
     if artifact is None:
         return
     kind = artifact.get("kind")
     if kind is None:
-        text = "missing; name the artefact that the rpc nodes install in pillar/site/init.sls"
+        text = "missing; name the artifact that the rpc nodes install in pillar/site/init.sls"
         yield ["rpc", "artifact", "kind"], f"{text} (archive, binary or package, see pillar/rpc.sls)"
     elif kind == "package":
         if not _get(artifact, "package:name"):
-            yield ["rpc", "artifact", "package", "name"], "missing; the name of the Debian package"
+            yield ["rpc", "artifact", "package", "name"], "missing; set the name of the Debian package"
     else:
         yield from _download_faults(kind, artifact)
 
@@ -331,17 +330,17 @@ def _rpc_faults(pillar):
 def _download_faults(kind, artifact):
     path = ["rpc", "artifact"]
     if "source" not in artifact:
-        yield [*path, "source"], f"missing; where the {kind} comes from, a salt:// or https:// address"
+        yield [*path, "source"], f"missing; set the salt:// or https:// URL of the {kind}"
     if "sha256" not in artifact:
-        text = "missing, and nothing is installed without; run `sha256sum` on the file that you trust"
+        text = "missing, and nothing is installed without it; run `sha256sum` on the file that you trust"
         yield [*path, "sha256"], text
     if kind == "archive" and "bin" not in artifact:
         yield (
             [*path, "bin"],
-            "missing; the path of the program inside the archive, what `strip` drops left out",
+            "missing; set the path of the program inside the archive, without the directories that `strip` removes",
         )
     if kind == "binary" and artifact.get("strip"):
-        yield [*path, "strip"], "only an archive has directories to strip; leave it out"
+        yield [*path, "strip"], "only an archive has directories to strip; remove the key"
 
 
 _CHECKS = (

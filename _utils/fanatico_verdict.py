@@ -1,10 +1,10 @@
 """
-Verdicts: what a check says, and how several become one. Pure.
+Verdicts: the result of a health check, and the overall status of several. Pure.
 
 A check is plain data: ``{"status", "value", "detail", "hint"}``.
 """
 
-# Best first. "unknown" stands below "degraded": a fault that was seen says more than one that may be.
+# Best first. "degraded" is worse than "unknown": a fault that was seen counts more than a possible one.
 STATUSES = ("ok", "unknown", "degraded", "critical")
 
 
@@ -15,11 +15,13 @@ def check(status, value=None, detail="", hint=""):
     status
         One of ``STATUSES``.
     value
-        What was seen, as plain data: a number, a name, a short list.
+        What was found, as plain data: a number, a name, a short list.
     detail
-        One sentence for a person.
+        One sentence for operators.
     hint
-        What to type or look at next; empty where nothing is to be done.
+        The next step, a command if possible; empty if there is none.
+
+    Raises ``ValueError`` for an unknown status.
     """
     if status not in STATUSES:
         raise ValueError(f"{status!r} is not one of {', '.join(STATUSES)}")
@@ -27,22 +29,22 @@ def check(status, value=None, detail="", hint=""):
 
 
 def ok(value=None, detail="", hint=""):
-    """Return a check that holds."""
+    """Return a check that passed."""
     return check("ok", value, detail, hint)
 
 
 def degraded(value=None, detail="", hint=""):
-    """Return a check of something that serves, with redundancy or a limit impaired."""
+    """Return a check of a service that works, but with reduced redundancy or near a limit."""
     return check("degraded", value, detail, hint)
 
 
 def critical(value=None, detail="", hint=""):
-    """Return a check of something that does not serve."""
+    """Return a check of a service that does not work."""
     return check("critical", value, detail, hint)
 
 
 def unknown(value=None, detail="", hint=""):
-    """Return a check of something that could not be told."""
+    """Return a check without a result."""
     return check("unknown", value, detail, hint)
 
 
@@ -52,5 +54,5 @@ def worst(statuses):
 
 
 def overall(checks):
-    """Return the status that ``checks`` (``{name: check}``) come to together."""
-    return worst(one["status"] for one in checks.values())
+    """Return the overall status of ``checks`` (``{name: check}``)."""
+    return worst(check["status"] for check in checks.values())

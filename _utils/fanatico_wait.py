@@ -1,4 +1,4 @@
-"""Waiting, always bounded: poll until it is so, or say what was awaited and what was seen instead."""
+"""Wait with a timeout: poll a condition, or call several probes in parallel."""
 
 import contextvars
 import queue
@@ -6,25 +6,25 @@ import threading
 import time
 
 
-def until(look, timeout, interval=0.5):
+def until(poll, timeout, interval=0.5):
     """
-    Poll until something is so.
+    Poll a condition until it holds or the timeout expires.
 
-    look
-        Called again and again; returns ``(done, seen)``. ``seen`` is the answer, or the reason why not yet.
-        What it raises counts as not yet.
+    poll
+        The poll function; returns ``(done, seen)``. ``seen`` is the result, or the reason why it is not done yet. An exception
+        counts as not done.
     timeout
-        Seconds; at least one look is taken.
+        Seconds; the function is called at least once.
     interval
-        Seconds between two looks.
+        Seconds between two polls.
 
-    Returns ``(True, seen)``, or ``(False, last seen)`` once the time is over.
+    Returns ``(True, seen)``, or ``(False, last seen)`` after the timeout.
     """
     deadline = time.monotonic() + timeout
     while True:
         try:
-            done, seen = look()
-        except Exception as exc:  # noqa: BLE001 - a peer that is not there yet may fail in any way
+            done, seen = poll()
+        except Exception as exc:  # noqa: BLE001 - a peer that is not up yet may fail in any way
             done, seen = False, str(exc) or type(exc).__name__
         if done or time.monotonic() >= deadline:
             return done, seen
@@ -33,23 +33,22 @@ def until(look, timeout, interval=0.5):
 
 def gather(probes, timeout):
     """
-    Call every probe in a thread of its own and wait for them together.
+    Call every probe in its own thread and wait for all of them.
 
     probes
         ``{name: callable}``. A probe has its own, shorter timeouts; this one is the last resort.
     timeout
-        Seconds, for all of them together.
+        Seconds for all probes together.
 
-    Returns ``{name: (value, None)}``, or ``{name: (None, exception)}`` for a probe that raised or was not
-    back in time (``TimeoutError``). The threads are daemons: one that hangs is left behind, never waited
-    for.
+    Returns ``{name: (value, None)}``, or ``{name: (None, exception)}`` for a probe that raised or exceeded the timeout
+    (``TimeoutError``). The threads are daemons: a hanging thread is abandoned.
     """
     answers: queue.SimpleQueue = queue.SimpleQueue()
 
     def run(name, probe):
         try:
             answers.put((name, (probe(), None)))
-        except Exception as exc:  # noqa: BLE001 - whatever a probe raises is its answer
+        except Exception as exc:  # noqa: BLE001 - any exception of a probe is its result
             answers.put((name, (None, exc)))
 
     for name, probe in probes.items():
@@ -67,11 +66,26 @@ def gather(probes, timeout):
     return {name: results.get(name, (None, late)) for name in probes}
 
 
-def ran_out(host, awaited, timeout, seen, unit="", journal=""):
-    """Return the message for a wait that ran out: what was awaited, what was seen, the unit's last lines."""
-    message = f"{host}: waited {timeout:g} s for {awaited}; seen instead: {seen}."
+def timeout_message(host, awaited, timeout, seen, unit="", journal=""):
+    """
+    Return the error message of a wait that timed out.
+
+    host
+        The host that waited.
+    awaited
+        The condition, in words.
+    timeout
+        Seconds.
+    seen
+        The last result of the poll.
+    unit
+        The unit to check next.
+    journal
+        The last log lines of the unit.
+    """
+    message = f"{host}: waited {timeout:g} s for {awaited}; last seen: {seen}."
     if unit:
         message += f" Next: systemctl status {unit}"
     if journal:
-        message += f"; its last lines:\n{journal}"
+        message += f"; last log lines:\n{journal}"
     return message

@@ -53,13 +53,13 @@ def ports_in_conflict(content):
 # each costs a start of salt-run, so only `./fanatico test full` tries more than the first.
 PLAN = [
     (unknown_key, "plan:virtual_ip:router", "did you mean router_id?"),
-    (duplicate_address, "plan:nodes:rpc2:address", "already that of rpc1"),
+    (duplicate_address, "plan:nodes:rpc2:address", "rpc1"),
     (outside_every_network, "plan:nodes:db2:address", "outside all networks"),
     (virtual_ip_of_a_node, "plan:virtual_ip:address", "haproxy2"),
     (even_etcd, "plan:nodes", "2 nodes have the role etcd"),
     (ttl_too_small, "plan:timing:patroni:ttl", "20"),
     (loop_does_not_fit, "plan:timing:patroni:ttl", "loop_wait + 2 * retry_timeout"),
-    (ports_in_conflict, "plan:ports:rpc_ws", "that of rpc_http too"),
+    (ports_in_conflict, "plan:ports:rpc_ws", "rpc_http"),
 ]
 
 SECRET = "HAPROXY_STATS_PASSWORD"

@@ -91,7 +91,7 @@ def test_what_a_tenant_does_stops_no_proof_and_no_canary(healthy):
         check = labs.health(healthy, labs.leader(healthy))[labs.leader(healthy)]["checks"][
             "postgres.connections"
         ]
-        assert "fanatico has " in check["detail"]
+        assert "role fanatico " in check["detail"]
 
 
 def test_a_database_that_was_dropped_stops_nothing_and_is_made_again(healthy):

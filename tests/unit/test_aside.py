@@ -1,4 +1,4 @@
-"""What a cure replaces is put aside whole, and goes only once it is asked to."""
+"""Data that a cure replaces is moved aside completely, and deleted only on request."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ Usage = namedtuple("Usage", "total used free")
 
 @pytest.fixture
 def data(tmp_path):
-    """A data directory with a tablespace and its WAL elsewhere."""
+    """A data directory with a tablespace and a WAL directory outside of it."""
     for name in ("main/global", "main/pg_tblspc", "space", "wal"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "main/global/pg_control").write_text("x")
@@ -25,8 +25,8 @@ def data(tmp_path):
     return tmp_path / "main"
 
 
-def test_all_of_it_is_kept_and_empty_directories_are_left(data):
-    path = aside.put(data, emptied=True)
+def test_everything_is_kept_and_empty_directories_remain(data):
+    path = aside.move(data, emptied=True)
     assert (data.parent / path / "global/pg_control").read_text() == "x"
     assert list(data.iterdir()) == []
     space = data.parent / "space"
@@ -36,24 +36,24 @@ def test_all_of_it_is_kept_and_empty_directories_are_left(data):
     assert (kept / "table").exists()
 
 
-def test_it_goes_with_its_tablespaces_once_the_new_data_lead_there_again(data):
-    aside.put(data)
+def test_delete_includes_tablespaces(data):
+    aside.move(data)
     (data / "pg_tblspc").mkdir(parents=True)
     (data / "pg_tblspc/16388").symlink_to(data.parent / "space")
-    assert len(aside.kept(data)) == 2
-    assert aside.forget(data) > 0
-    assert aside.kept(data) == []
+    assert len(aside.paths(data)) == 2
+    assert aside.delete(data) > 0
+    assert aside.paths(data) == []
 
 
-def test_what_cannot_be_renamed_is_copied_with_its_mode(data, monkeypatch):
-    """The lab's machines have their disks in layers."""
+def test_across_file_systems_data_is_copied_with_its_mode(data, monkeypatch):
+    """The disks of the lab's machines are overlays."""
 
     def rename(self, target):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(type(data), "rename", rename)
     (data / "global").chmod(0o750)
-    path = aside.put(data, emptied=True)
+    path = aside.move(data, emptied=True)
     kept = data.parent / path
     assert (kept / "global/pg_control").read_text() == "x"
     assert oct((kept / "global").stat().st_mode & 0o777) == "0o750"
@@ -61,12 +61,12 @@ def test_what_cannot_be_renamed_is_copied_with_its_mode(data, monkeypatch):
 
 
 @pytest.mark.parametrize("obstacle", ["no room", "a mount point"])
-def test_what_cannot_be_kept_is_not_touched(data, monkeypatch, obstacle):
+def test_data_that_cannot_be_moved_is_unchanged(data, monkeypatch, obstacle):
     if obstacle == "no room":
         monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 10, 0))
     else:
         monkeypatch.setattr(os.path, "ismount", lambda path: str(path).endswith("space"))
-    with pytest.raises(ValueError, match="stay as they are"):
-        aside.put(data)
+    with pytest.raises(ValueError, match=str(data.parent)):
+        aside.move(data)
     assert (data / "global/pg_control").exists()
     assert (data.parent / "space/table").exists()

@@ -1,4 +1,4 @@
-"""The beacon speaks when a unit goes down, once, and stays silent while systemd is at it."""
+"""The beacon: one event when a unit goes down, none while systemd restarts it."""
 
 import json
 import socket
@@ -31,7 +31,7 @@ def state(active="active", **more):
 
 
 class Host:
-    """A machine with a clock: `tick(state)` is one call of the beacon a second later."""
+    """A host with a clock: `tick(state)` calls the beacon one second later."""
 
     def __init__(self, monkeypatch):
         self.now = 0
@@ -42,10 +42,10 @@ class Host:
         self.symptoms = {}
         self.holds = False
         self.looks = 0
-        self.told = {}  # the states that the last look was given
+        self.told = {}  # the states that the last probe got
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
         monkeypatch.setattr(beacon, "_memory", {})
-        monkeypatch.setattr(beacon, "_symptoms", {"next": 0.0, "seen": {}, "told": {}, "looked": False})
+        monkeypatch.setattr(beacon, "_symptoms", {"next": 0.0, "seen": {}, "sent": {}, "probed": False})
         monkeypatch.setattr(beacon, "_populated", lambda group: self.populated)
         monkeypatch.setattr(beacon.time, "monotonic", lambda: self.now)
 
@@ -88,7 +88,7 @@ def host(monkeypatch):
 def test_all_is_well(host):
     assert [host.tick() for _ in range(300)] == [[]] * 300
     assert host.questions <= 61, "units that run cost systemd one question in five seconds"
-    assert host.told == {UNIT: state()}, "the look does not ask for them again"
+    assert host.told == {UNIT: state()}, "the probe does not query them again"
 
 
 @pytest.mark.parametrize(("active", "why"), [("inactive", "stopped"), ("failed", "failed")])
@@ -98,7 +98,7 @@ def test_it_goes_down(host, active, why):
     assert host.tick() == []
 
 
-def test_it_is_started_and_goes_down_again_between_two_looks(host):
+def test_it_is_started_and_fails_again_between_two_queries(host):
     host.tick()
     assert host.tick(active="inactive") == ["stopped"]
     assert host.tick(active="inactive", entered=2000, seconds=2) == [], "not more often than the gap"
@@ -106,15 +106,15 @@ def test_it_is_started_and_goes_down_again_between_two_looks(host):
     assert host.tick(active="inactive", entered=2000, seconds=10) == []
 
 
-def test_a_start_that_fails_is_told_of_as_before(host):
-    """It never became active: the next attempt has time."""
+def test_a_failed_start_is_still_down(host):
+    """It never became active, so it is not reported as stopped again."""
     host.tick()
     assert host.tick(active="inactive") == ["stopped"]
     assert host.tick(active="failed", seconds=10) == []
     assert host.tick(active="failed", seconds=60) == ["still down"]
 
 
-def test_the_event_holds_the_facts(host):
+def test_the_event_contains_the_state(host):
     host.tick()
     host.units[UNIT] = state("failed", result="oom-kill", restarts=4)
     host.populated = False
@@ -140,7 +140,7 @@ def test_systemd_restarts_it_by_itself(host):
 
 
 def test_systemd_restarts_it_again_and_again(host):
-    """No cure is known, or one would have helped by now: somebody has to hear of it, and not only once."""
+    """A restart loop without a cure: it is reported, and repeated."""
     told = [
         why
         for second in range(150)
@@ -149,8 +149,8 @@ def test_systemd_restarts_it_again_and_again(host):
     assert told == ["restarted 15 times in 60 s", "restarted 15 times in 60 s"]
 
 
-def test_a_few_restarts_or_a_count_that_begins_anew_are_no_fault(host):
-    assert host.tick(active="active", restarts=400) == [], "what it did before anybody looked is history"
+def test_a_few_restarts_or_a_reset_counter_are_no_fault(host):
+    assert host.tick(active="active", restarts=400) == [], "restarts before the first query do not count"
     assert [why for _ in range(70) for why in host.tick(active="active", restarts=404)] == []
     assert [why for _ in range(70) for why in host.tick(active="active", restarts=3)] == []
 
@@ -175,21 +175,21 @@ def test_it_stays_down_and_is_repeated(host):
     assert [why for told in said for why in told] == ["still down", "still down"]
 
 
-def test_it_comes_and_goes(host):
+def test_it_flaps(host):
     host.tick()
     assert host.tick(active="failed") == ["failed"]
     assert host.tick(active="active") == []
-    assert host.tick(active="failed") == [], "told a moment ago"
-    assert [host.tick() for _ in range(3)] == [[], [], ["failed"]], "but not forgotten"
+    assert host.tick(active="failed") == [], "reported a moment ago"
+    assert [host.tick() for _ in range(3)] == [[], [], ["failed"]], "but reported later"
 
 
-def test_it_never_came_up_after_the_boot(host):
+def test_it_did_not_start_after_the_boot(host):
     said = [host.tick(active="inactive") for _ in range(35)]
     assert said.count(["did not come up"]) == 1
     assert all(not told for told in said[:29])
 
 
-def test_what_is_not_deployed_is_not_missed(host):
+def test_a_unit_that_is_not_deployed_is_no_fault(host):
     for unit in (
         {"load": "not-found", "enabled": "", "down": False},
         {"enabled": "disabled"},
@@ -199,12 +199,12 @@ def test_what_is_not_deployed_is_not_missed(host):
     assert host.questions <= 102
 
 
-def test_a_masked_unit_is_left_to_the_person_who_masked_it(host):
+def test_a_masked_unit_is_no_fault(host):
     host.tick()
     assert [host.tick(active="inactive", load="masked", down=False) for _ in range(100)] == [[]] * 100
 
 
-def test_a_machine_that_shuts_down_stops_its_units(host):
+def test_a_shutdown_is_no_fault(host):
     host.tick()
     host.stopping = True
     assert host.tick(active="inactive") == []
@@ -231,20 +231,20 @@ def test_settings_are_kept(host):
     assert [host.tick(config=[{"repeat": 10}]) for _ in range(12)].count(["still down"]) == 1
 
 
-def test_another_fault_is_told_of_once_it_is_sure_and_again_where_it_stays(host):
+def test_another_fault_is_reported_after_two_probes_and_repeated(host):
     host.symptoms = {"etcd-full": "alarm:NOSPACE"}
     said = [host.tick() for _ in range(140)]
     assert [turn for turn, told in enumerate(said) if told] == [5, 65, 125]
     assert said[5] == ["alarm:NOSPACE"]
 
 
-def test_a_fault_that_comes_and_goes_is_none(host):
+def test_a_fault_that_flaps_is_not_reported(host):
     for turn in range(60):
         host.symptoms = {"patroni-hung": "no answer within 1 s"} if turn % 10 < 5 else {}
         assert host.tick() == []
 
 
-def test_a_fault_that_was_cured_and_comes_back_is_told_of_at_once(host):
+def test_a_fault_that_returns_is_reported_without_delay(host):
     host.symptoms = {"etcd-full": "alarm:NOSPACE"}
     assert [told for told in (host.tick() for _ in range(8)) if told] == [["alarm:NOSPACE"]]
     host.symptoms = {}
@@ -253,7 +253,7 @@ def test_a_fault_that_was_cured_and_comes_back_is_told_of_at_once(host):
     assert [told for told in (host.tick() for _ in range(12)) if told] == [["alarm:NOSPACE"]]
 
 
-def test_a_balancer_tells_when_it_takes_the_address_and_when_it_leaves_it(host):
+def test_a_balancer_reports_taking_and_releasing_the_virtual_ip(host):
     host.units = {"keepalived.service": state()}
     told = []
     for holds in (False, False, True, True, False):
@@ -262,7 +262,7 @@ def test_a_balancer_tells_when_it_takes_the_address_and_when_it_leaves_it(host):
     assert told == [[], [], ["address/taken"], [], ["address/left"]]
 
 
-def test_systemd_is_told_how_long_the_minion_may_hang_and_then_that_it_does_not(host, tmp_path, monkeypatch):
+def test_the_watchdog_gets_its_timeout_and_then_keepalives(host, tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
@@ -273,12 +273,12 @@ def test_systemd_is_told_how_long_the_minion_may_hang_and_then_that_it_does_not(
     assert said == ["WATCHDOG_USEC=60000000\nWATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]
 
 
-def test_a_minion_that_systemd_did_not_start_tells_nobody(host, monkeypatch):
+def test_a_minion_without_systemd_sends_no_keepalive(host, monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert host.tick() == []
 
 
-def test_other_faults_are_looked_for_every_few_seconds(host):
+def test_other_faults_are_probed_every_few_seconds(host):
     for _ in range(100):
         host.tick()
     assert host.looks == 20
@@ -292,9 +292,9 @@ def test_valid(config):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({}, "wants a list"),
-        (["repeat"], "wants a list"),
-        ([{"reapet": 5}], "does not know 'reapet'"),
+        ({}, "needs a list"),
+        (["repeat"], "needs a list"),
+        ([{"reapet": 5}], "'reapet'"),
         ([{"repeat": 0}], "number of seconds for repeat"),
         ([{"repeat": True}], "number of seconds for repeat"),
         ([{"repeat": "5"}], "number of seconds for repeat"),
@@ -319,7 +319,7 @@ def test_control_groups_are_read(tmp_path, monkeypatch):
     assert not beacon._populated("/gone.service")
 
 
-def test_what_jobs_need_is_loaded_once_and_grpc_never():
+def test_libraries_of_jobs_are_loaded_once_without_grpc():
     program = (
         "import sys, _beacons.fanatico; print(sorted({'psycopg', 'websocket', 'grpc'} & set(sys.modules)))"
     )
@@ -334,7 +334,7 @@ def reported(tmp_path):
     return {what: one["why"] for what, one in json.loads(path.read_text()).items()} if path.exists() else {}
 
 
-def test_what_is_reported_is_written_down_until_it_is_over(host, tmp_path):
+def test_a_reported_fault_is_saved_until_it_is_over(host, tmp_path):
     host.tick()
     host.symptoms = {"etcd-full": "alarm"}
     host.tick(active="failed")
@@ -348,7 +348,7 @@ def test_what_is_reported_is_written_down_until_it_is_over(host, tmp_path):
     assert reported(tmp_path) == {UNIT: "failed"}
 
 
-def test_a_unit_that_runs_again_is_over_after_a_moment(host, tmp_path, monkeypatch):
+def test_a_running_unit_is_dropped_after_the_gap(host, tmp_path, monkeypatch):
     clock = [1_000_000.0]
     monkeypatch.setattr(beacon.time, "time", lambda: clock[0])
     host.tick()

@@ -1,4 +1,4 @@
-"""What HAProxy's processes may hold at once."""
+"""Capacity of HAProxy's processes."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_a_process_has_room_for_all_its_ports():
 
 
 @pytest.mark.parametrize(("body_limit", "large"), [(1024, 32768), (16 * 2**20, 2), (64 * 2**20, 1)])
-def test_large_requests_fit_into_lua_and_one_always_gets_in(body_limit, large):
+def test_large_requests_fit_into_lua_and_at_least_one_is_allowed(body_limit, large):
     found = fanatico_capacity.edge(1000, body_limit)
     assert found["large"] == large
     assert large == 1 or 2 * body_limit * large <= found["lua"] * 2**20

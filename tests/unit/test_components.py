@@ -1,4 +1,4 @@
-"""The records of the components, and what has to stay readable without our modules, held against them."""
+"""The component records, compared with the files that must be readable without our modules."""
 
 import json
 import re
@@ -55,14 +55,16 @@ def test_the_settings_are_those_of_the_pillar_and_the_schema():
 
 
 @pytest.mark.parametrize("one", COMPONENTS, ids=NAMES)
-def test_what_a_record_names_is_there(one, plan):
-    assert [name for name in one.looks if not (REPO / "_modules" / f"fanatico_{name}.py").is_file()] == []
+def test_everything_that_a_record_names_exists(one, plan):
+    assert [
+        name for name in one.health_modules if not (REPO / "_modules" / f"fanatico_{name}.py").is_file()
+    ] == []
     used = [*one.pki.certificates, *one.pki.trusts] if one.pki else []
     assert set(used) <= set(fanatico_pki.AUTHORITIES)
     known = {*NAMES, *fanatico_plan.ROLES, EVERY, *WORDS}
     assert {sender for port in one.ports for sender in port.senders} <= known
     assert {backend.of for backend in one.backends} <= set(fanatico_plan.ROLES)
-    for path in (path for path in (*one.data, *one.agreed) if not path.startswith("/")):
+    for path in (path for path in (*one.data, *one.immutable) if not path.startswith("/")):
         section = path.partition(":")[0]
         held = {section: plan if section == "plan" else pillar.shipped(section)}
         assert fanatico_plan.get(held, path, ...) is not ..., path
@@ -80,14 +82,14 @@ def test_a_role_includes_its_components(role):
     }
 
 
-def test_every_node_has_what_has_no_role():
+def test_every_node_has_the_components_of_every_node():
     every = [one.name for one in fanatico_plan.components([])]
     assert every[:3] == ["base", "firewall", "minion"]
     assert fanatico_plan.includes(["etcd"], "every") == every
     assert [one.name for one in fanatico_plan.components(["rpc", "etcd"])] == [*every, "rpc", "etcd"]
 
 
-def test_who_has_a_component(plan):
+def test_nodes_of_a_component(plan):
     nodes = fanatico_plan.nodes
     assert nodes(plan, "edge") == nodes(plan, "keepalived") == nodes(plan, "haproxy")
     assert nodes(plan, "postgresql") == ["db1", "db2", "db3"]
@@ -105,11 +107,11 @@ def test_what_a_deploy_prepares():
         "etcd.certified",
         "patroni.certified",
     ]
-    with pytest.raises(ValueError, match="none of every, prepared, certified"):
+    with pytest.raises(ValueError, match="every, prepared, certified"):
         fanatico_plan.includes([], "other")
 
 
-def test_what_only_states_upgrade_and_restart():
+def test_reserved_packages_and_services():
     reserved = fanatico_plan.reserved()
     assert {"etcd-", "patroni$", "postgresql-", "haproxy$", "keepalived$"} <= set(reserved["packages"])
     names = [name.rstrip("*") for name in reserved["services"]]
@@ -131,5 +133,5 @@ def test_no_other_file_has_a_table_of_roles():
     assert found - MEANT == set()
 
 
-# What is not about components: values of presets by what they are set in, faults, what has to be left standing.
+# Not about components: preset values by section, faults, redundancy requirements.
 MEANT = {"_utils/fanatico_timing.py", "_utils/fanatico_guard.py"}

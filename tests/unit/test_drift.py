@@ -1,4 +1,4 @@
-"""`salt-run fanatico.drift`: who is asked, what counts, what is written down."""
+"""`salt-run fanatico.drift`: the hosts that are asked, what counts as drift, and the history."""
 
 import json
 import types
@@ -13,7 +13,7 @@ from _runners import fanatico_drift as runner
 
 
 class Fleet:
-    """Hosts that answer what they are told to."""
+    """Hosts with answers set by a test."""
 
     def __init__(self):
         self.answers, self.groups, self.events, self.pillar = {}, [], [], {}

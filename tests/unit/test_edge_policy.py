@@ -1,4 +1,4 @@
-"""The rules of edge.cfg, as lines. Whether HAProxy takes them, and what they do: the rendering and the traffic layer."""
+"""The rules of edge.cfg, as lines. The rendering and traffic layers test them in HAProxy."""
 
 import copy
 import json
@@ -17,24 +17,24 @@ LIMITS = {"read": 2000, "heavy": 200, "write": 5}
 
 @pytest.fixture
 def settings(plan):
-    """A balancer's pillar; a test may change it."""
+    """The pillar of a balancer; a test may change it."""
     shipped = {name: pillar.shipped(name) for name in ("rpc", "haproxy", "cloudflare")}
     shipped["rpc"]["chain"]["id"] = 1337
     return {"plan": copy.deepcopy(plan), **shipped}
 
 
 def answered(rule):
-    """Return what a rule answers as HAProxy reads it: one word of the configuration, which is a format."""
+    """Return the body of a rule as HAProxy parses it: one word, which is a log format."""
     words = shlex.split(rule.replace("!{", "! {"))  # HAProxy's single quotes are the shell's
     return json.loads(words[words.index("lf-string") + 1].replace("%%", "%"))
 
 
-def test_each_part_has_its_place(settings):
+def test_each_part_is_used_in_the_template(settings):
     parts = fanatico_edge.policy(settings, "haproxy1")
     assert set(re.findall(r'rules\("(\w+)"\)', TEMPLATES)) == set(parts)
 
 
-def test_each_line_is_one(settings):
+def test_each_entry_is_one_line(settings):
     lines = [line for part in fanatico_edge.policy(settings, "haproxy1").values() for line in part]
     assert [line for line in lines if line != line.strip() or "\n" in line or not line] == []
 
@@ -44,21 +44,21 @@ def test_tables_have_a_counter_for_each_class():
     assert TEMPLATES.count(f"store gpc({number}),gpc_rate({number},10s)") == 2
 
 
-def test_without_the_chains_id_there_are_no_rules(settings):
+def test_a_missing_chain_id_is_an_error(settings):
     settings["rpc"]["chain"]["id"] = None
     with pytest.raises(ValueError, match="rpc:chain:id is empty in the pillar"):
         fanatico_edge.policy(settings, "haproxy1")
 
 
 @pytest.mark.parametrize("message", ["plain", 'it\'s 5 % of "all"', "a\\b %[env(HOME)] 'x' $HOME # {}"])
-def test_a_message_means_nothing_to_haproxy(message):
+def test_a_message_is_escaped_for_haproxy(message):
     rule = fanatico_edge.refuse(404, -32600, message, "!is_path")
     assert answered(rule) == {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": message}}
     assert rule.endswith(" if !is_path")
     assert not re.search(r"(?<!%)%(?!%)", rule)
 
 
-def test_a_refusal_as_haproxy_is_told_it():
+def test_the_rule_of_a_refusal():
     assert fanatico_edge.refuse(
         429, -32005, "too many", "is_full", {"Retry-After": 10}, "%[var(txn.id)]"
     ) == (
@@ -83,11 +83,11 @@ def test_words(text, word):
 
 
 @pytest.mark.parametrize(("limit", "step"), [(1, 1), (9, 1), (10, 1), (200, 20), (1000, 100), (100_000, 100)])
-def test_the_other_balancer_is_told_of_a_tenth_of_a_share_at_once(limit, step):
+def test_the_other_balancer_is_updated_in_steps_of_a_tenth(limit, step):
     assert fanatico_edge.step(limit) == step
 
 
-def test_what_the_other_balancer_has_counted_counts_too():
+def test_counters_of_the_other_balancer_count():
     assert fanatico_edge.over(LIMITS) == [
         "acl over_read sc_gpc_rate(0,0) gt 2000",
         "acl over_read src,ipmask(32,64),table_gpc_rate(0,rpc_clients) gt 2000",
@@ -116,8 +116,8 @@ def test_a_plain_call_is_counted_before_it_is_allowed():
     ("calls", "number"),
     [("var(txn.{})", "%[var(txn.id)]"), ("req.hdr_val(X-Rpc-{})", "%[req.fhdr(X-Rpc-Id)]")],
 )
-def test_who_asks_for_too_much_is_refused_by_class(calls, number):
-    rules = fanatico_edge.greedy(LIMITS, calls, number)
+def test_a_client_over_its_rate_limit_is_refused_by_class(calls, number):
+    rules = fanatico_edge.over_limit(LIMITS, calls, number)
     for name, rule in zip(fanatico_edge.CLASSES, rules, strict=True):
         assert rule.endswith(f" if over_{name} {{ {calls.format(name)} -m int gt 0 }}")
         assert f'"id":{number},' in rule
@@ -130,7 +130,7 @@ def test_connections_of_one_client():
     assert "tcp-request connection reject if { fe_conn gt 1152 } { sc1_conn_cur gt 20 }" in lines
     assert (
         fanatico_edge.clients(3, 4)[3]
-        == "# Where nearly all places are taken, nobody has more than a tenth of what he may have otherwise."
+        == "# When the port is nearly full, the limit of a client drops to a tenth."
     )
     assert (
         fanatico_edge.clients(3, 4)[4]
@@ -138,7 +138,7 @@ def test_connections_of_one_client():
     )
 
 
-def test_only_cloudflare_may_ask_where_that_is_set(settings):
+def test_require_cloudflare(settings):
     settings["rpc"]["edge"]["unlimited"] = ["192.0.2.0/24"]
     assert "reject unless" not in str(fanatico_edge.policy(settings, "haproxy1")["clients"])
     settings["cloudflare"]["require_cloudflare"] = True
@@ -148,11 +148,11 @@ def test_only_cloudflare_may_ask_where_that_is_set(settings):
         "{ src 10.0.0.0/24 10.0.1.0/24 10.0.2.0/24 10.0.3.0/24 192.0.2.0/24 }"
     )
     assert "timeout http-keep-alive 905s" in parts["keep_alive"]
-    # Also where nobody else may.
+    # Also with require_cloudflare.
     assert fanatico_edge.clients(1, 2, [])[0].startswith("tcp-request connection reject unless")
 
 
-def test_what_cloudflare_says_is_believed_from_cloudflare_alone():
+def test_the_client_header_counts_only_from_cloudflare():
     *_, dropped, believed = fanatico_edge.clients(200, 1536)
     assert dropped.endswith("-m found } !{ src -f /etc/haproxy/cloudflare.lst }")
     assert (
@@ -173,7 +173,7 @@ def test_browsers(origins, condition):
     assert len(fanatico_edge.preflight(origins)) == 1
 
 
-def test_without_origins_no_page_may_ask():
+def test_without_origins_no_page_may_call():
     assert fanatico_edge.browsers([])[1:] == ["http-after-response del-header Access-Control-Allow-Origin"]
     assert fanatico_edge.preflight([]) == []
 
@@ -195,7 +195,7 @@ def test_tls_for_the_public(plan):
     ]
 
 
-def test_health_tells_all_from_some_from_none():
+def test_health_distinguishes_all_some_and_none():
     _, well, some, none = fanatico_edge.health(3)
     assert well.endswith(
         """{"status":"ok","ready":%[nbsrv(rpc_http)],"nodes":3}' if { path /health } { nbsrv(rpc_http) ge 3 }"""
@@ -216,8 +216,8 @@ def test_a_balancer_is_its_own_peer_without_an_address(plan):
     ]
 
 
-def test_reads_have_the_time_that_everybody_has():
-    assert fanatico_edge.patience({"read": 15, "heavy": 60, "write": 30}) == [
+def test_reads_have_the_default_timeout():
+    assert fanatico_edge.node_timeouts({"read": 15, "heavy": 60, "write": 30}) == [
         "http-request set-timeout server 60s if { var(txn.class) -m str heavy }",
         "http-request set-timeout server 30s if { var(txn.class) -m str write }",
     ]
@@ -228,7 +228,7 @@ def test_lua_waits_longer_than_haproxy():
     assert fanatico_edge.guard(edge) == ["lua-load-per-thread /etc/haproxy/rpc_guard.lua 20 120000 65"]
 
 
-def test_no_node_sees_who_asks():
+def test_client_identity_is_stripped():
     removed = re.compile(re.search(r"del-header (\S+) -m reg", fanatico_edge.anonymous()[-1])[1])
     names = ("authorization", "cookie", "x-forwarded-for", "x-rpc-client", "cf-connecting-ip", "via")
     assert all(map(removed.search, names))

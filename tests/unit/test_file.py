@@ -1,4 +1,4 @@
-"""Files are replaced whole or not at all, and are nobody else's to read meanwhile."""
+"""Files are replaced atomically, and only the owner can read them meanwhile."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ import pytest
 import fanatico_file
 
 
-def test_it_holds_the_text_with_its_mode(tmp_path):
+def test_the_file_has_text_and_mode(tmp_path):
     path = tmp_path / "secret"
     path.write_text("before")
     fanatico_file.replace(path, "after", 0o640)
@@ -17,7 +17,7 @@ def test_it_holds_the_text_with_its_mode(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_where_it_fails_all_is_as_before(tmp_path, monkeypatch):
+def test_a_failure_changes_nothing(tmp_path, monkeypatch):
     path = tmp_path / "secret"
     path.write_text("before")
 
@@ -33,7 +33,7 @@ def test_where_it_fails_all_is_as_before(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_two_change_at_the_same_time_is_not_lost(tmp_path):
+def test_concurrent_changes_are_not_lost(tmp_path):
     path = tmp_path / "state.json"
 
     def count(number):
@@ -49,7 +49,7 @@ def test_what_two_change_at_the_same_time_is_not_lost(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"frozen": {"until"', "[]", "null", "\x00"])
-def test_what_is_damaged_is_not_taken_for_nothing(tmp_path, content):
+def test_a_damaged_file_is_not_treated_as_empty(tmp_path, content):
     path = tmp_path / "state.json"
     path.write_text(content)
     with pytest.raises(ValueError, match="state.json is damaged"):

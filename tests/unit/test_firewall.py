@@ -1,4 +1,4 @@
-"""Who may talk to whom, as flows and as nftables rules; and that loading rules locks nobody out."""
+"""Allowed connections as flows and nftables rules; loading rules locks no session out."""
 
 import copy
 import subprocess
@@ -19,7 +19,7 @@ SHIPPED = pillar.shipped("firewall")
 
 
 def senders(plan, name, to, settings=None):
-    """Return who may open the named flow to an address."""
+    """Return the sources that may use the named flow to an address."""
     return {
         sender
         for flow in firewall.flows(plan, {**SHIPPED, **(settings or {})})
@@ -51,17 +51,17 @@ def test_the_metrics_of_every_host_are_for_the_master_alone(plan):
 
 
 @pytest.mark.parametrize("follow", [False, True])
-def test_no_chain_node_asks_another_one_unless_they_follow_each_other(plan, follow):
+def test_chain_nodes_connect_to_each_other_only_if_they_follow(plan, follow):
     balancers, others = {"10.0.0.10", "10.0.0.11"}, {"10.0.1.10", "10.0.1.11", "10.0.1.12"}
     settings = firewall.settings({"rpc": {"follow": follow}})
     assert senders(plan, "rpc_http", "10.0.1.10", settings) == balancers | (others if follow else set())
     assert senders(plan, "rpc_ws", "10.0.1.10", settings) == balancers
-    # Their agents tell each other how far each node is.
+    # Their agents exchange the heads of their nodes.
     assert senders(fanatico_plan.complete(plan), "rpc_agent", "10.0.1.10", settings) == balancers | others
 
 
 @pytest.mark.parametrize("pillar", [{}, {"firewall": None, "rpc": None}, {"rpc": {}}])
-def test_a_pillar_that_says_nothing(pillar):
+def test_an_empty_pillar(pillar):
     assert firewall.settings(pillar) == {"follow": False}
 
 
@@ -92,21 +92,21 @@ def test_the_pillar_adds_networks_and_flows(plan):
     assert "dport 30303" not in firewall.ruleset(plan, settings, "db1").partition("chain output")[0]
 
 
-def test_the_way_in_for_people_is_the_first_rule(plan):
+def test_ssh_is_the_first_rule(plan):
     rules = firewall.ruleset(plan, SHIPPED, "db1").partition("chain input")[2].splitlines()
     first = next(rule for rule in rules if "dport" in rule)
     assert "tcp dport 22 accept" in first
 
 
 def evicting(plan, host="db3"):
-    """The plan with a host's line moved to where the shut out ones are."""
+    """The plan with a host moved to plan:evicted."""
     plan = copy.deepcopy(plan)
     plan["evicted"] = {host: plan["nodes"].pop(host)}
     return plan
 
 
-def test_a_host_that_is_evicted_comes_before_every_other_rule(plan):
-    """Before sessions that go on too: it may have one."""
+def test_rules_for_evicted_hosts_come_first(plan):
+    """Also before established sessions: the host may have one."""
     without = evicting(plan)
     for node in without["nodes"]:
         rules = firewall.ruleset(without, {**SHIPPED, "admin": ["10.0.2.0/24"]}, node)
@@ -115,22 +115,22 @@ def test_a_host_that_is_evicted_comes_before_every_other_rule(plan):
             ["iif lo accept", "ip saddr { 10.0.2.12 } drop"],
             ["oif lo accept", "ip daddr { 10.0.2.12 } meta l4proto tcp reject with tcp reset"],
         ]
-        assert firewall.barred(rules) == ["10.0.2.12"]
+        assert firewall.blocked_addresses(rules) == ["10.0.2.12"]
 
 
 def test_a_session_of_a_host_that_is_evicted_may_end(plan):
     session = ("10.0.2.10", 22, "10.0.2.12")
-    assert firewall.shut_out(plan, SHIPPED, "db1", [session]) == [session]
-    assert firewall.shut_out(evicting(plan), SHIPPED, "db1", [session]) == []
+    assert firewall.lost_sessions(plan, SHIPPED, "db1", [session]) == [session]
+    assert firewall.lost_sessions(evicting(plan), SHIPPED, "db1", [session]) == []
 
 
-def test_nobody_is_barred_who_is_not_evicted(plan):
+def test_only_evicted_hosts_are_blocked(plan):
     rules = firewall.ruleset(plan, SHIPPED, "db1")
-    assert firewall.barred(rules) == []
+    assert firewall.blocked_addresses(rules) == []
     assert " drop\n" not in rules
     two = evicting(evicting(plan, "rpc1"))
     two["evicted"]["rpc1"] = plan["nodes"]["rpc1"]
-    assert firewall.barred(firewall.ruleset(two, SHIPPED, "db1")) == ["10.0.1.10", "10.0.2.12"]
+    assert firewall.blocked_addresses(firewall.ruleset(two, SHIPPED, "db1")) == ["10.0.1.10", "10.0.2.12"]
 
 
 def test_vrrp_is_between_balancers_only(plan):
@@ -145,7 +145,7 @@ def test_vrrp_is_between_balancers_only(plan):
         assert rules == (expected if node.startswith("haproxy") else []), node
 
 
-def test_the_standby_reaches_the_virtual_address(plan):
+def test_the_standby_reaches_the_virtual_ip(plan):
     out = firewall.ruleset(plan, SHIPPED, "haproxy2").partition("chain output")[2]
     assert any("10.0.0.100" in line and "dport 8404" in line for line in out.splitlines())
 
@@ -205,7 +205,7 @@ def kernel(monkeypatch):
 
 @pytest.fixture
 def asked():
-    """The minions: a test says what they answer."""
+    """The minions, with answers set by a test."""
     return types.SimpleNamespace(answer=lambda opts, ids, function, args: {})
 
 
@@ -228,7 +228,7 @@ def configure_loader_modules(plan, asked, tmp_path, monkeypatch):
 
 @pytest.fixture
 def master(monkeypatch):
-    """Whether the master takes connections."""
+    """Whether the master accepts connections."""
     seen = {"answers": True}
     monkeypatch.setattr(module, "_connects", lambda address, port: seen["answers"])
     return seen
@@ -243,7 +243,7 @@ def test_rules_are_loaded_and_kept_for_the_next_boot(kernel, master):
     assert state.loaded("x")["changes"] == {}
 
 
-def test_somebody_elses_hand_is_seen_and_undone(kernel, master):
+def test_a_manual_change_is_found_and_undone(kernel, master):
     state.loaded("x")
     kernel.loaded = "flushed"
     assert module.state() == "touched"
@@ -255,7 +255,7 @@ def test_somebody_elses_hand_is_seen_and_undone(kernel, master):
     ("said", "missing"),
     [("Error: No such file or directory\nlist table inet fanatico", True), ("Error: netlink", False)],
 )
-def test_a_table_that_is_not_there_is_no_fault_of_nft(monkeypatch, said, missing):
+def test_a_missing_table_is_no_error_of_nft(monkeypatch, said, missing):
     done = subprocess.CompletedProcess([], 1, "", said)
     monkeypatch.setattr(module.subprocess, "run", lambda *_, **__: done)
     if missing:
@@ -307,7 +307,7 @@ SSHD = 'users:(("sshd-session",pid=7,fd=4))'
         ("0 0 [::ffff:10.0.2.10]:22 [::ffff:192.0.2.7]:50000", "192.0.2.7 (to port 22)"),
     ],
 )
-def test_nobody_who_is_logged_in_is_shut_out(kernel, master, line, who):
+def test_a_logged_in_user_is_not_locked_out(kernel, master, line, who):
     kernel.ssh = f"{line}\n"
     done = state.loaded("x")
     assert done["result"] is False
@@ -326,18 +326,18 @@ def test_nobody_who_is_logged_in_is_shut_out(kernel, master, line, who):
         '0 0 10.0.2.10:50000 192.0.2.7:22 users:(("ssh",pid=7,fd=4))',
     ],
 )
-def test_who_comes_in_again_keeps_no_rules_from_being_loaded(kernel, master, line):
+def test_sessions_that_can_reconnect_do_not_block_loading(kernel, master, line):
     kernel.ssh = f"{line}\n"
     assert state.loaded("x")["result"] is True
 
 
-def test_who_comes_from_a_network_of_firewall_admin_comes_in_again(kernel, master):
+def test_sessions_from_firewall_admin_can_reconnect(kernel, master):
     kernel.ssh = "0 0 10.0.2.10:2222 192.0.2.7:50000\n"
     module.__pillar__["firewall"].update(admin=["192.0.2.0/24"], ssh_port=2222)
     assert state.loaded("x")["result"] is True
 
 
-def test_an_sshd_at_another_port_than_the_rules_have_is_not_shut_up(kernel, master):
+def test_an_sshd_at_an_unexpected_port_blocks_loading(kernel, master):
     kernel.doors = 'LISTEN 0 128 [::]:2222 [::]:* users:(("sshd",pid=9,fd=3))\n'
     done = state.loaded("x")
     assert done["result"] is False
@@ -375,7 +375,7 @@ def test_the_masters_rules_are_tried_by_the_minions_that_are_connected(on_the_ma
     assert (on_the_master.loaded == "old rules\n") is bool(lost)
 
 
-def test_what_would_change_is_shown(kernel, master):
+def test_a_dry_run_shows_the_changes(kernel, master):
     state.__opts__["test"] = True
     try:
         done = state.loaded("x")

@@ -1,4 +1,4 @@
-"""What a minion imports of `_utils` after it was handed out other files: jobs are forks of a process that lives on."""
+"""A minion imports `_utils` again after a sync: jobs are forks of a long-lived process."""
 
 import importlib
 import os
@@ -23,7 +23,7 @@ def write(path, text, stamp):
     importlib.invalidate_caches()  # as Salt's loader does after each file
 
 
-def test_files_that_were_handed_out_are_imported_again(tmp_path):
+def test_synced_files_are_imported_again(tmp_path):
     path = tmp_path / "utils" / "handed_out.py"
     write(path, "told = 1", 1)
     before = importlib.import_module("handed_out")
@@ -33,7 +33,7 @@ def test_files_that_were_handed_out_are_imported_again(tmp_path):
     assert (before.told, after.told) == (1, 2)
 
 
-def test_all_else_stays_as_it_is(tmp_path):
+def test_other_modules_stay_imported(tmp_path):
     before = dict(sys.modules)
     fanatico_utils.imported_again()
     assert sys.modules == before

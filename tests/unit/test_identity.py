@@ -1,4 +1,4 @@
-"""What a running cluster cannot change in place is known to its hosts, and no other pillar goes past them."""
+"""Settings that a running cluster cannot change in place are recorded on its hosts; a different pillar is refused."""
 
 import copy
 
@@ -12,7 +12,7 @@ from tests.support import pillar as pillars
 
 
 def whole(plan):
-    """A pillar with all that is kept of it."""
+    """A pillar with all recorded settings."""
     return {
         "plan": fanatico_plan.complete(copy.deepcopy(plan)),
         **{name: pillars.shipped(name) for name in ("etcd", "postgresql")},
@@ -34,12 +34,12 @@ def configure_loader_modules(plan, tmp_path, monkeypatch):
     }
 
 
-def test_a_new_host_has_nothing_to_say():
+def test_a_new_host_has_no_record():
     assert fanatico_identity.kept() == {}
     assert fanatico_identity.changed() == []
 
 
-def test_it_is_kept_once_and_then_it_is_no_change():
+def test_it_is_recorded_once():
     assert state.kept("patroni")["changes"]["patroni"]["new"]["plan:ports:postgres"] == 5432
     assert state.kept("patroni") == {
         "name": "patroni",
@@ -50,14 +50,14 @@ def test_it_is_kept_once_and_then_it_is_no_change():
     assert fanatico_identity.changed() == []
 
 
-def test_what_was_not_written_down_is_a_failure():
+def test_a_failed_record_is_a_failure():
     state.__salt__["fanatico_identity.keep"] = lambda role: True
     answer = state.kept("patroni")
     assert (answer["result"], answer["changes"]) == (False, {})
     assert "found nothing" in answer["comment"]
 
 
-def test_a_test_run_keeps_nothing():
+def test_a_dry_run_records_nothing():
     state.__opts__["test"] = True
     assert state.kept("patroni")["result"] is None
     assert fanatico_identity.kept() == {}
@@ -90,23 +90,23 @@ def set_in(pillar, path, value):
         ("rpc", "rpc1", "plan:ports:rpc_http", 9545),
     ],
 )
-def test_what_cannot_be_changed_is_named(plan, role, node, path, value):
+def test_an_immutable_setting_is_named(plan, role, node, path, value):
     pillar = whole(plan)
     kept = {role: identity.facts(pillar, node, role)}
     set_in(pillar, path, value)
     (line,) = identity.differences(node, kept, {role: identity.facts(pillar, node, role)})
-    assert line.startswith(f"{path}: {value!r} is not what the {role} of {node} was started with")
+    assert line.startswith(f"{path}: {value!r} differs from ")
     assert "nothing was changed. Next: " in line
 
 
-def test_a_place_that_is_written_out_is_no_change(plan):
+def test_writing_out_a_default_directory_is_no_change(plan):
     fanatico_identity.keep("patroni")
     fanatico_identity.__pillar__["postgresql"]["data_dir"] = "/var/lib/postgresql/17/main"
     assert fanatico_identity.changed() == []
 
 
-def test_another_version_has_another_place(plan):
-    """Said as a change of both, so that the data of the former are not taken for lost."""
+def test_another_version_has_another_directory(plan):
+    """Reported as a change of version and directory, so that the old data does not count as lost."""
     fanatico_identity.keep("patroni")
     fanatico_identity.__pillar__["postgresql"]["version"] = 18
     assert [line.partition(": ")[0] for line in fanatico_identity.changed()] == [
@@ -119,6 +119,6 @@ def test_another_version_has_another_place(plan):
     "kept",
     ["'fanatico_identity.kept' is not available.", None, 5, [], {"patroni": "x"}, {"patroni": {"x": 1}}],
 )
-def test_a_host_that_says_nothing_of_use_stops_nobody(plan, kept):
+def test_an_unusable_record_is_ignored(plan, kept):
     facts = identity.facts(whole(plan), "db1", "patroni")
     assert identity.differences("db1", kept, {"patroni": facts}) == []

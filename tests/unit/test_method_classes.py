@@ -1,4 +1,4 @@
-"""Which methods the public may call: what no list names is forbidden, and what `forbidden` names stays so."""
+"""Public methods: what no list contains is forbidden, and `forbidden` wins."""
 
 import pytest
 import yaml
@@ -10,7 +10,7 @@ SHIPPED = yaml.safe_load((REPO / "pillar" / "rpc.sls").read_text().removeprefix(
 
 
 def judged(method, edge):
-    """The class of a method, as HAProxy's map_beg finds it: the longest beginning counts."""
+    """The class of a method, as HAProxy's map_beg finds it: the longest prefix wins."""
     classes = method_classes(edge)
     fitting = [beginning for beginning in classes if method.startswith(beginning)]
     return classes[max(fitting, key=len)] if fitting else "forbidden"
@@ -37,7 +37,7 @@ def test_as_shipped(method, of):
     assert judged(method, SHIPPED) == of
 
 
-def test_what_is_forbidden_stays_so():
+def test_forbidden_wins():
     edge = {
         **SHIPPED,
         "allowed": ["debug_traceCall", "eth_"],

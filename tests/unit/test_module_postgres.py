@@ -112,7 +112,7 @@ def test_a_role_that_has_nearly_all_of_its_own_is_named(facts):
     facts["full_roles"] = {"fanatico": [80, 80]}
     seen = fanatico_postgres.checks()
     assert bad(seen) == {"postgres.connections": "degraded"}
-    assert "fanatico has 80 of its 80" in seen["postgres.connections"]["detail"]
+    assert "fanatico uses 80 of its 80" in seen["postgres.connections"]["detail"]
 
 
 def test_a_statement_that_no_log_may_hold(server):

@@ -1,4 +1,4 @@
-"""Who holds which certificate, and when one has to be replaced; the authorities on the master's disk."""
+"""Certificates of the nodes and their replacement; the authorities on the master's disk."""
 
 import datetime
 import ssl
@@ -15,7 +15,7 @@ from tests.support import pki
 DAY = 86400
 
 
-def test_every_certificate_is_good_for_its_own_node_only(plan):
+def test_every_certificate_is_valid_for_its_own_node_only(plan):
     for node, settings in plan["nodes"].items():
         for one in fanatico_pki.certificates(plan, node):
             assert one["names"] == [node]
@@ -23,7 +23,7 @@ def test_every_certificate_is_good_for_its_own_node_only(plan):
             assert bool(one["addresses"]) == ("serverAuth" in one["uses"])
 
 
-def test_who_has_no_business_with_an_authority_holds_nothing_of_it(plan):
+def test_a_node_has_certificates_only_of_authorities_it_uses(plan):
     held = {
         node: sorted(one["authority"] for one in fanatico_pki.certificates(plan, node))
         for node in plan["nodes"]
@@ -34,14 +34,14 @@ def test_who_has_no_business_with_an_authority_holds_nothing_of_it(plan):
     assert held["rpc1"] == held["salt"] == ["monitor"]
 
 
-def test_a_balancers_certificate_opens_no_door(plan):
-    """Nor does it pass for PostgreSQL, whose clients trust `service` and ask for the virtual IP."""
+def test_a_balancers_certificate_authenticates_nowhere(plan):
+    """Nor can it impersonate PostgreSQL, whose clients trust `service` and connect to the virtual IP."""
     (one,) = fanatico_pki.certificates(plan, "haproxy1", "haproxy")
     assert (one["authority"], one["uses"]) == ("edge", ["serverAuth"])
     assert fanatico_pki.paths(plan, "haproxy1", "service")["cert"] is None
 
 
-def test_the_virtual_ip_is_named_by_what_answers_there_and_no_balancer_has_it_of_service(plan):
+def test_the_virtual_ip_is_in_the_certificates_that_serve_there(plan):
     vip = plan["virtual_ip"]["address"]
     named = {
         (node, one["authority"])
@@ -53,7 +53,7 @@ def test_the_virtual_ip_is_named_by_what_answers_there_and_no_balancer_has_it_of
     assert {authority for node, authority in named if node.startswith("haproxy")} == {"edge"}
 
 
-def test_a_balancer_knows_patroni_without_a_certificate_of_its_authority(plan):
+def test_a_balancer_verifies_patroni_without_a_certificate_of_its_own(plan):
     (known,) = fanatico_pki.trusts(plan, "haproxy1")
     assert (known["name"], known["ca"]) == ("haproxy/service", "/etc/haproxy/pki/service-ca.crt")
     assert fanatico_pki.authorities(["haproxy"]) == ["edge", "monitor", "service"]
@@ -61,8 +61,8 @@ def test_a_balancer_knows_patroni_without_a_certificate_of_its_authority(plan):
     assert fanatico_pki.paths(plan, "haproxy1", "service")["ca"] == known["ca"]
 
 
-def test_the_health_users_certificate_is_for_asking_etcd_alone(plan):
-    """Its common name is the user it is; no daemon has its key, and none of our own calls is made with it."""
+def test_the_health_users_certificate_is_for_etcd_only(plan):
+    """Its common name is the user; no daemon and none of our calls uses its key."""
     (one,) = [one for one in fanatico_pki.certificates(plan, "etcd1") if one["name"] == "etcd/etcd-health"]
     assert (one["subject"], one["uses"]) == ("CN=health", ["clientAuth"])
     assert (one["owner"], one["daemon"]) == ("root", "etcd")
@@ -72,13 +72,13 @@ def test_the_health_users_certificate_is_for_asking_etcd_alone(plan):
     assert not [one for held in others for one in held if "health" in one["subject"]]
 
 
-def test_paths_are_those_of_the_role_that_may(plan):
+def test_paths_belong_to_the_permitted_role(plan):
     assert fanatico_pki.paths(plan, "db1", "etcd")["key"] == "/etc/patroni/pki/etcd.key"
     assert fanatico_pki.paths(plan, "etcd1", "etcd")["ca"] == "/etc/etcd/pki/etcd-ca.crt"
     assert fanatico_pki.paths(plan, "rpc1", "etcd") is None
 
 
-def test_a_policy_says_everything_that_could_be_asked_for(plan):
+def test_a_policy_fixes_every_value_of_a_request(plan):
     now = datetime.datetime(2026, 11, 25, 17, 30, tzinfo=datetime.UTC)
     policies = fanatico_pki.policies(plan, "/ca", 90, now)
     assert len(policies) == 3 * 3 + 3 * 2 + 2 + len(plan["nodes"])
@@ -93,11 +93,11 @@ def test_a_policy_says_everything_that_could_be_asked_for(plan):
         assert (policy["digest"], policy["serial_number"], policy["csr"]) == ("sha256", None, None)
         # Every extension that Salt would put into a certificate: the policy's, or none.
         assert set(x509util.CERT_EXTS) <= set(policy)
-    # Good on a host whose clock is behind by a day.
+    # Valid on a host whose clock is a day behind.
     assert {policy["not_before"] for policy in policies.values()} == {"2026-11-24 00:00:00"}
 
 
-# --- when one is replaced
+# --- replacement
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def why(wanted, authority, now=None, issuer=None, other_key=None, **given):
     )
 
 
-def test_a_right_one_stays(wanted, authority):
+def test_a_valid_certificate_stays(wanted, authority):
     assert why(wanted, authority) == []
 
 
@@ -133,12 +133,12 @@ def test_a_right_one_stays(wanted, authority):
         ({"unit": True}, "subject OU=db1 instead of CN=db1"),
         ({"addresses": ["10.0.2.10"]}, "addresses 10.0.2.10 instead of 10.0.0.100, 10.0.2.10"),
         ({"uses": ("serverAuth",)}, "uses serverAuth instead of clientAuth, serverAuth"),
-        ({"days": 29}, "ends in 29 days"),
-        ({"days": -1}, "has ended"),
-        ({"issuer": "beef"}, "signed by an authority that signs no more"),
+        ({"days": 29}, "expires in 29 days"),
+        ({"days": -1}, "expired"),
+        ({"issuer": "beef"}, "signed by a former authority"),
     ],
 )
-def test_a_wrong_one_is_made_anew(wanted, authority, given, said):
+def test_an_invalid_certificate_is_replaced(wanted, authority, given, said):
     assert why(wanted, authority, **given) == [said]
 
 
@@ -149,12 +149,12 @@ def test_another_name(wanted, authority):
     ]
 
 
-def test_a_strange_key_beside_it_counts(wanted, authority):
-    assert why(wanted, authority, other_key=pki.Authority("x").key) == ["the key beside it is another's"]
+def test_a_key_that_does_not_match_is_found(wanted, authority):
+    assert why(wanted, authority, other_key=pki.Authority("x").key) == ["the private key does not match"]
 
 
 def test_a_signature_is_verified(authority):
-    """The key id in a certificate is what its maker wrote there."""
+    """The key id in a certificate is chosen by its creator."""
     certificate, _ = authority.issue(name="db1", addresses=["10.0.2.10"])
     other = pki.Authority("ours").certificate
     assert fanatico_pki.signed(certificate, other + authority.certificate)
@@ -164,19 +164,19 @@ def test_a_signature_is_verified(authority):
     assert not fanatico_pki.signed(ssl.DER_cert_to_PEM_cert(bytes(der)), authority.certificate)
 
 
-def test_one_that_nobody_signed_is_replaced(wanted, authority):
+def test_an_unsigned_certificate_is_replaced(wanted, authority):
     certificate, key = authority.issue(name="db1", addresses=["10.0.2.10", "10.0.0.100"])
     told, held = fanatico_pki.facts(certificate), fanatico_pki.key_hash(key)
     said = fanatico_pki.reasons(wanted, told, held, told["authority"], time.time(), 30, proven=False)
-    assert said == ["the signature is not that of its authority"]
+    assert said == ["invalid signature"]
 
 
-def test_none_at_all_is_made(wanted):
-    assert fanatico_pki.reasons(wanted, None, None, "", time.time(), 30) == ["there is none"]
+def test_a_missing_certificate_is_created(wanted):
+    assert fanatico_pki.reasons(wanted, None, None, "", time.time(), 30) == ["missing"]
 
 
-def test_time_alone_makes_one_due(wanted, authority):
-    assert why(wanted, authority, now=time.time() + 60.5 * DAY) == ["ends in 29 days"]
+def test_an_expiring_certificate_is_replaced(wanted, authority):
+    assert why(wanted, authority, now=time.time() + 60.5 * DAY) == ["expires in 29 days"]
 
 
 # --- the authorities
@@ -195,7 +195,7 @@ def directory(tmp_path):
     return folder
 
 
-def test_they_are_made_once_and_for_root_alone(directory):
+def test_authorities_are_created_once_and_for_root_only(directory):
     before = read(directory)
     assert fanatico_authority.ensure(directory, NAMES, OWNER) == []
     assert read(directory) == before
@@ -203,8 +203,8 @@ def test_they_are_made_once_and_for_root_alone(directory):
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.glob("*.key")} == {0o600}
 
 
-def test_replacing_one_is_never_a_jump(directory):
-    """At each step everybody trusts whoever may have signed the others' certificates."""
+def test_trust_overlaps_during_a_replacement(directory):
+    """At each step every node trusts all authorities that signed certificates in use."""
     old = read(directory)
     assert fanatico_authority.prepare(directory, NAMES, OWNER) == NAMES
     both = read(directory)
@@ -222,7 +222,7 @@ def test_replacing_one_is_never_a_jump(directory):
     assert not list(directory.glob("*.next.*")) + list(directory.glob("*.former.*"))
 
 
-def test_every_step_can_be_taken_again(directory):
+def test_every_step_can_be_repeated(directory):
     fanatico_authority.prepare(directory, NAMES, OWNER)
     assert fanatico_authority.prepare(directory, NAMES, OWNER) == []
     fanatico_authority.switch(directory, NAMES)
@@ -231,7 +231,7 @@ def test_every_step_can_be_taken_again(directory):
     assert read(directory) == after
 
 
-def test_a_switch_that_broke_off_is_finished(directory, monkeypatch):
+def test_an_interrupted_switch_is_completed(directory, monkeypatch):
     fanatico_authority.prepare(directory, NAMES, OWNER)
     due = fanatico_pki.facts((directory / "etcd.next.crt").read_text())
     (directory / "etcd.next.key").replace(directory / "etcd.key")  # as far as it came
@@ -240,24 +240,24 @@ def test_a_switch_that_broke_off_is_finished(directory, monkeypatch):
     assert fanatico_pki.key_hash((directory / "etcd.key").read_text()) == due["key"]
 
 
-def test_ones_own_is_taken(tmp_path, directory):
+def test_an_imported_authority_is_used(tmp_path, directory):
     own = pki.Authority("our company")
-    assert fanatico_authority.bring(tmp_path / "new", "etcd", own.key, own.certificate) is True
-    assert fanatico_authority.bring(directory, "etcd", own.key, own.certificate) is False
+    assert fanatico_authority.add(tmp_path / "new", "etcd", own.key, own.certificate) is True
+    assert fanatico_authority.add(directory, "etcd", own.key, own.certificate) is False
     assert own.certificate.strip() in read(directory)["trust"]["etcd"]
     fanatico_authority.prepare(directory, NAMES, OWNER)
     fanatico_authority.switch(directory, NAMES)
     assert read(directory)["issuer"]["etcd"] == fanatico_pki.facts(own.certificate)["id"]
 
 
-def test_what_is_no_authority_is_not(directory):
+def test_an_unusable_authority_is_refused(directory):
     own, other = pki.Authority("our company"), pki.Authority("another")
     leaf, key = own.issue()
     for pair, said in (
-        ((other.key, own.certificate), "not that of the certificate"),
-        ((key, leaf), "not one of an authority"),
+        ((other.key, own.certificate), "does not match"),
+        ((key, leaf), "basicConstraints"),
         (("rubbish", own.certificate), "cannot be read"),
     ):
         with pytest.raises(ValueError, match=said):
-            fanatico_authority.bring(directory, "etcd", *pair)
+            fanatico_authority.add(directory, "etcd", *pair)
     assert read(directory)["stage"] == {"etcd": "", "service": ""}

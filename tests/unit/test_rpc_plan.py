@@ -1,4 +1,4 @@
-"""What an RPC node's programs are given, and words as systemd reads them."""
+"""Settings of an RPC node's programs, and quoting for systemd."""
 
 import copy
 
@@ -13,7 +13,7 @@ HOME = "/opt/fanatico/rpc"
 
 @pytest.fixture
 def settings(plan):
-    """An RPC node's pillar; a test may change it."""
+    """The pillar of an RPC node; a test may change it."""
     rpc = pillar.shipped("rpc")
     rpc["chain"]["id"] = 1337
     rpc["artifact"]["bin"] = "bin/node"
@@ -33,12 +33,12 @@ def settings(plan):
         ("$HOME ${HOME}", '"$$HOME $${HOME}"', '"$HOME ${HOME}"'),
     ],
 )
-def test_nothing_in_a_word_means_anything_to_systemd(text, argument, variable):
+def test_values_are_quoted_for_systemd(text, argument, variable):
     assert fanatico_systemd.argument(text) == argument
     assert fanatico_systemd.variable(text) == variable
 
 
-def test_what_stands_for_something_is_filled_in(settings):
+def test_placeholders_are_replaced(settings):
     settings["rpc"]["exec"]["args"] = [
         "--host={address}",
         "{http_port}:{ws_port}",
@@ -69,7 +69,7 @@ def test_which_program_is_started(settings, artifact, program):
 @pytest.mark.parametrize(
     ("change", "named"), [({"artifact": {}}, "rpc:artifact:bin"), ({"chain": {"id": None}}, "rpc:chain:id")]
 )
-def test_what_is_missing_is_named(settings, change, named):
+def test_a_missing_setting_is_named(settings, change, named):
     settings["rpc"].update(change)
     with pytest.raises(ValueError, match=f"{named} is empty in the pillar"):
         fanatico_rpc_plan.command(settings, "rpc1", HOME)
@@ -89,8 +89,8 @@ def test_an_agent_knows_the_others_and_the_health_settings(settings):
     }
 
 
-def test_the_door_knows_what_the_edge_knows(settings):
-    found = fanatico_rpc_plan.door(settings, "rpc1")
+def test_the_websocket_proxy_has_the_settings_of_the_edge(settings):
+    found = fanatico_rpc_plan.websocket_proxy(settings, "rpc1")
     assert (found.pop("listen"), found.pop("node")) == (["10.0.1.10", 8546], ["10.0.1.10", 8545])
     assert found.keys() == {"allowed", "forbidden", "heavy", "write", "limits", "batch_limit", "body_limit"}
     assert found.items() <= settings["rpc"]["edge"].items()

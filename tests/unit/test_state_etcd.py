@@ -84,7 +84,7 @@ class TestDecision:
         }
         answer = decision.decide("etcd1", URLS, live, ["etcd2"], True)
         assert answer["action"] == "refuse"
-        assert "another cluster" in answer["why"]
+        assert "another etcd cluster" in answer["why"]
         assert "x" in answer["why"]
 
     @pytest.mark.parametrize(("size", "needed"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3)])

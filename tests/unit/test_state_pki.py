@@ -119,7 +119,7 @@ def test_a_test_run_says_what_it_would_do_and_does_nothing(opts, folder, master)
     opts["test"] = True
     answer = state.issued(ROLE)
     assert answer["result"] is None
-    assert "there is none" in str(answer["changes"])
+    assert "missing" in str(answer["changes"])
     assert not folder.exists()
     assert not master.called
 
@@ -182,7 +182,7 @@ def test_one_that_has_ended_is_critical(folder, authorities):
     (folder / "service.key").write_text(key)
     check = module.checks()["node.certificates"]
     assert (check["status"], check["value"]) == ("critical", ["patroni/service"])
-    assert "has ended" in check["detail"]
+    assert "expired" in check["detail"]
 
 
 # --- a balancer, which knows an authority of which it has no certificate

@@ -1,4 +1,4 @@
-"""One question to many minions: an answer counts from whom was asked, and only if nobody gave another one in its name."""
+"""One call to many minions: only answers of these minions count, and contradictory answers are dropped."""
 
 import contextlib
 import time
@@ -11,7 +11,7 @@ import fanatico_sweep
 
 
 class Client:
-    """Salt's client, whose bus carries what a test puts on it."""
+    """A fake of Salt's client, with events set by a test."""
 
     def __init__(self, returns):
         self.event = self
@@ -39,25 +39,25 @@ def test_all_answers(ask):
     assert ask(("db1", 1), ("db2", 2)) == {"db1": 1, "db2": 2}
 
 
-def test_who_was_not_asked_says_nothing_and_ends_nothing(ask):
+def test_answers_of_other_minions_are_ignored(ask):
     assert ask(("rpc1", 1), ("invented", 1), ("db1", 1), ("db2", 2)) == {"db1": 1, "db2": 2}
 
 
-def test_two_different_answers_of_one_are_none(ask):
+def test_two_different_answers_of_a_minion_are_dropped(ask):
     assert ask(("db1", "forged"), ("db1", "true"), ("db2", 2)) == {"db2": 2}
 
 
-def test_the_same_answer_twice_is_one(ask):
+def test_a_repeated_answer_counts_once(ask):
     assert ask(("db1", 1), ("db1", 1), ("db2", 2)) == {"db1": 1, "db2": 2}
 
 
 @pytest.mark.parametrize("broken", [("db1",), ()])
-def test_an_event_without_an_answer_is_none(ask, broken):
+def test_an_event_without_an_answer_is_ignored(ask, broken):
     assert ask(broken, ("db2", 2)) == {"db2": 2}
 
 
 class FakeClient:
-    """As much of LocalClient as a sweep uses: some minions answer, the others never do."""
+    """The part of LocalClient that a sweep uses: some minions answer, others never do."""
 
     def __init__(self, returns):
         self.returns, self.event = list(returns.items()), self
@@ -81,7 +81,7 @@ class FakeClient:
         return {"tag": f"{tag}{name}", "data": {"id": name, "return": value}}
 
 
-def test_a_sweep_ends_with_the_last_answer_or_with_the_time(monkeypatch):
+def test_a_sweep_ends_with_the_last_answer_or_the_timeout(monkeypatch):
     client = FakeClient({"a": 1, "b": 2})
     monkeypatch.setattr(salt.client, "get_local_client", lambda mopts: client)
     started = time.monotonic()
@@ -92,6 +92,6 @@ def test_a_sweep_ends_with_the_last_answer_or_with_the_time(monkeypatch):
     assert client.asked[3]["tgt_type"] == "list"
 
 
-def test_a_sweep_over_nobody_asks_nobody(monkeypatch):
+def test_a_sweep_over_no_minions_asks_none(monkeypatch):
     monkeypatch.setattr(salt.client, "get_local_client", lambda mopts: types.SimpleNamespace())
     assert fanatico_sweep.fanout({}, [], "test.ping") == {}

@@ -1,4 +1,4 @@
-"""The presets are sound, the schema knows them, and a value of a plan's own goes over them."""
+"""The timing presets: valid, known to the schema, and overridden by single values of a plan."""
 
 import copy
 import json
@@ -39,7 +39,7 @@ def test_without_a_name_it_is_swift(nothing):
     assert fanatico_timing.resolved(nothing) == fanatico_timing.PRESETS["swift"]
 
 
-def test_a_value_of_its_own_goes_over_the_preset():
+def test_a_single_value_overrides_the_preset():
     before = copy.deepcopy(fanatico_timing.PRESETS)
     timing = fanatico_timing.resolved({"preset": "norm", "vrrp": {"advert": 1}, "patroni": {"ttl": 40}})
     assert timing["vrrp"] == {"advert": 1}
@@ -48,7 +48,7 @@ def test_a_value_of_its_own_goes_over_the_preset():
     assert before == fanatico_timing.PRESETS
 
 
-def test_what_no_longer_fits_together_is_said():
+def test_contradictory_values_are_reported():
     (fault,) = timing_faults({"preset": "norm", "patroni": {"ttl": 24}})
     assert fault.startswith("plan:timing:patroni:ttl: 24 is less than loop_wait + 2 * retry_timeout (25)")
 
@@ -63,7 +63,7 @@ def test_what_no_longer_fits_together_is_said():
         max_leaves=6,
     )
 )
-def test_whatever_stands_there_the_validation_can_name_it(timing):
+def test_malformed_values_are_kept_for_the_validation(timing):
     known = fanatico_timing.resolved(timing)
     faults = timing_faults(timing)
     if not isinstance(timing, dict) and timing is not None:

@@ -1,11 +1,11 @@
-"""What PostgreSQL says to parameters that it could not start with; that it is asked: tests/lab/test_bad_input.py."""
+"""Errors of PostgreSQL about parameters with which it cannot start; on a real host: tests/lab/test_harmless.py."""
 
 import pytest
 
 import fanatico_trial as trial
 
 
-def test_values_are_quoted_and_what_is_null_is_left_out():
+def test_values_are_quoted_and_null_is_left_out():
     text = trial.configuration({"a": "it's", "b": True, "c": None, "d": 5, "e": 0, "f": 1, "g": False})
     assert text == "a = 'it''s'\nb = 'on'\nd = '5'\ne = '0'\nf = '1'\ng = 'off'\n"
 
@@ -24,15 +24,15 @@ def test_values_are_quoted_and_what_is_null_is_left_out():
             '2026-11-29 03:00:00.000 GMT [7] FATAL:  configuration file "/x/postgresql.conf" contains errors\n',
             'invalid value for parameter "work_mem": "much". Valid units for this parameter are ...',
         ),
-        ("", "it ended without a word"),
+        ("", "it exited without an error message"),
     ],
 )
-def test_why_it_ended(stderr, sentence):
-    assert trial.said(stderr) == sentence
+def test_why_it_exited(stderr, sentence):
+    assert trial.startup_error(stderr) == sentence
 
 
 def test_memory_and_huge_pages():
-    assert trial.too_much(1000, 2000) == ""
-    assert "921600 MiB" in trial.too_much(921600, 24000)
-    assert trial.too_few(80, 80) == ""
-    assert "80 huge pages" in trial.too_few(80, 0)
+    assert trial.shared_memory_fault(1000, 2000) == ""
+    assert "921600 MiB" in trial.shared_memory_fault(921600, 24000)
+    assert trial.huge_pages_fault(80, 80) == ""
+    assert "80 huge pages" in trial.huge_pages_fault(80, 0)

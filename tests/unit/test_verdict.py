@@ -1,4 +1,4 @@
-"""Verdicts, looking side by side, waiting, and what is said of a request that failed."""
+"""Verdicts, parallel probes, waiting, and errors of HTTP requests."""
 
 import contextvars
 import threading
@@ -14,12 +14,12 @@ from tests.support.peers import peers
 
 
 @pytest.mark.parametrize("status", fanatico_verdict.STATUSES)
-def test_each_word_makes_a_check_of_its_status(status):
+def test_each_function_returns_its_status(status):
     check = getattr(fanatico_verdict, status)("db2", "because", "do this")
     assert check == {"status": status, "value": "db2", "detail": "because", "hint": "do this"}
 
 
-def test_a_status_nobody_knows_is_refused():
+def test_an_unknown_status_is_refused():
     with pytest.raises(ValueError, match="fine"):
         fanatico_verdict.check("fine")
 
@@ -34,13 +34,13 @@ def test_a_status_nobody_knows_is_refused():
         ([], "unknown"),
     ],
 )
-def test_the_worst_one_counts(statuses, worst):
+def test_the_worst_status_counts(statuses, worst):
     assert fanatico_verdict.worst(statuses) == worst
     checks = {str(number): fanatico_verdict.check(status) for number, status in enumerate(statuses)}
     assert fanatico_verdict.overall(checks) == worst
 
 
-def test_probes_run_side_by_side_and_a_hung_one_costs_one_timeout():
+def test_probes_run_in_parallel_and_a_hung_probe_costs_one_timeout():
     over = threading.Event()
     probes = {
         "quick": lambda: 1,
@@ -61,31 +61,31 @@ def test_probes_run_side_by_side_and_a_hung_one_costs_one_timeout():
 
 
 def test_probes_see_the_callers_context():
-    """Salt keeps what a dunder means in a context variable."""
+    """Salt keeps the values of dunders in a context variable."""
     variable = contextvars.ContextVar("variable", default="lost")
     variable.set("there")
     answers = fanatico_wait.gather({str(n): variable.get for n in range(8)}, 5)
     assert {value for value, _ in answers.values()} == {"there"}
 
 
-def test_waiting_ends_as_soon_as_it_is_so():
+def test_waiting_ends_when_the_condition_holds():
     seen = iter([(False, "one"), (False, "two"), (True, "three")])
     assert fanatico_wait.until(lambda: next(seen), 5, 0.001) == (True, "three")
 
 
-def test_waiting_is_bounded_and_tells_what_was_last_seen():
+def test_waiting_is_bounded_and_returns_the_last_result():
     started = time.monotonic()
     assert fanatico_wait.until(lambda: (False, "nothing"), 0.05, 0.01) == (False, "nothing")
     assert fanatico_wait.until(lambda: 1 / 0, 0.05, 0.01) == (False, "division by zero")
     assert time.monotonic() - started < 2
 
 
-def test_a_wait_of_no_time_still_looks_once():
+def test_a_timeout_of_zero_still_polls_once():
     assert fanatico_wait.until(lambda: (True, 1), 0) == (True, 1)
 
 
-def test_the_message_of_a_wait_that_ran_out():
-    message = fanatico_wait.ran_out(
+def test_the_message_of_a_timeout():
+    message = fanatico_wait.timeout_message(
         "db1", "a leader", 90, "db1 replica starting", "patroni", "line 1\nline 2"
     )
     assert "db1: waited 90 s for a leader" in message
@@ -116,17 +116,17 @@ def test_payload_and_password_are_sent(peer):
     assert headers["Authorization"].startswith("Basic ")
 
 
-def test_proxies_of_the_environment_are_left_out(peer, monkeypatch):
+def test_proxies_of_the_environment_are_ignored(peer, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     peer.answers["GET /"] = (200, "ok")
     assert fanatico_http.get(f"http://{peer.address}:{peer.port}/") == (200, "ok")
 
 
-def test_a_refused_connection_is_said_in_words(peer):
+def test_a_refused_connection_has_a_reason(peer):
     peer.stop()
     with pytest.raises(CommandExecutionError, match=rf"{peer.port}/health: connection refused$") as raised:
         fanatico_http.get(f"http://{peer.address}:{peer.port}/health")
-    assert not fanatico_http.unanswered(raised.value)
+    assert not fanatico_http.timed_out(raised.value)
 
 
 def test_a_hung_peer_costs_the_timeout(peer):
@@ -134,11 +134,11 @@ def test_a_hung_peer_costs_the_timeout(peer):
     started = time.monotonic()
     with pytest.raises(fanatico_http.NoAnswer) as raised:
         fanatico_http.get(f"http://{peer.address}:{peer.port}/", timeout=0.2)
-    assert fanatico_http.unanswered(raised.value)
+    assert fanatico_http.timed_out(raised.value)
     assert time.monotonic() - started < 1
 
 
-def test_fetch_raises_the_peers_own_words(peer):
+def test_fetch_raises_the_error_of_the_peer(peer):
     peer.answers = {"GET /a": (500, {"message": "etcdserver: no leader"}), "GET /b": (503, "not now")}
     url = f"http://{peer.address}:{peer.port}"
     with pytest.raises(CommandExecutionError, match="HTTP 500 etcdserver: no leader"):

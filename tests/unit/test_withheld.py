@@ -1,4 +1,4 @@
-"""What a node's pillar is not given, whatever the installation's overrides say."""
+"""Private settings reach only the nodes of their component, whatever site/ overrides."""
 
 import copy
 
@@ -10,28 +10,28 @@ RPC = {"chain": {"id": 1}, "edge": {}, "exec": {"env": {"TOKEN": "x"}}, "artifac
 
 
 def given(plan, node, rpc=RPC):
-    """The pillar of a node after the external pillar has seen it."""
+    """The pillar of a node after the external pillar ran."""
     pillar = {"plan": plan, "rpc": copy.deepcopy(rpc)}
     assert fanatico_withheld.ext_pillar(node, pillar) == {}
     return pillar["rpc"]
 
 
-def test_a_chain_node_is_given_all_of_it(plan):
+def test_a_chain_node_keeps_all_settings(plan):
     assert given(plan, "rpc1") == RPC
 
 
 @pytest.mark.parametrize("node", ["haproxy1", "db1", "etcd1", "salt", "stranger"])
-def test_nobody_else_is_given_what_the_program_is_started_with(plan, node):
+def test_other_nodes_do_not_get_the_programs_settings(plan, node):
     assert given(plan, node) == {"chain": {"id": 1}, "edge": {}}
 
 
 @pytest.mark.parametrize(
     "plan", [None, [], {}, {"nodes": []}, {"nodes": {"rpc1": None}}, {"nodes": {"rpc1": {"roles": None}}}]
 )
-def test_a_plan_that_cannot_be_read_gives_nobody_anything(plan):
+def test_an_invalid_plan_gives_private_settings_to_no_node(plan):
     assert given(plan, "rpc1") == {"chain": {"id": 1}, "edge": {}}
 
 
 @pytest.mark.parametrize("rpc", [None, [], "x", {}])
-def test_a_setting_that_is_none_is_left_to_validation(plan, rpc):
+def test_a_malformed_setting_is_left_to_validation(plan, rpc):
     assert given(plan, "haproxy1", rpc) == rpc
