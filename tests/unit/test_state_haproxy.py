@@ -78,7 +78,7 @@ def test_what_cannot_be_exchanged_comes_by_a_reload_and_the_answer_says_why(hapr
     haproxy.disk[CA], haproxy.why = ["N"], {CA: "only servers name it"}
     answer = state.certified("haproxy")
     assert (answer["result"], haproxy.reloads) == (True, 1)
-    assert f"by a reload ({CA}: only servers name it)" in answer["comment"]
+    assert f"({CA}: only servers name it)" in answer["comment"]
 
 
 def test_a_reload_that_does_not_bring_it_either_is_a_failure(haproxy):
@@ -93,7 +93,7 @@ def test_a_file_that_is_gone_is_a_failure_and_nothing_is_touched(haproxy):
     del haproxy.disk[CRT]
     answer = state.certified("haproxy")
     assert (answer["result"], haproxy.reloads) == (False, 0)
-    assert "cannot be read" in answer["comment"]
+    assert CRT in answer["comment"]
 
 
 def test_a_haproxy_that_says_nothing_is_a_failure(monkeypatch):

@@ -326,7 +326,7 @@ class TestAccepted:
         answer = cluster.accepted()
         assert answer["result"] is False
         assert answer["changes"] == {}
-        assert answer["comment"].startswith("db3: the cluster, led by db1, refuses replicator ")
+        assert answer["comment"].startswith("db3: the leader db1 refuses replicator ")
         assert "another one, quite new" not in answer["comment"]
         assert "\n" not in answer["comment"]
 
@@ -425,7 +425,7 @@ class TestSettings:
         cluster.ignores = ("ttl",)
         answer = cluster.settings()
         assert answer["result"] is False
-        assert answer["comment"] == "db3: Patroni did not take ttl"
+        assert answer["comment"].startswith("db3: Patroni did not accept ttl. ")
         assert answer["changes"] == {"synchronous_mode": {"old": "off", "new": "quorum"}}
 
     def test_no_leader(self, cluster):
