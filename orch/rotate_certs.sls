@@ -1,5 +1,5 @@
-# Replaces every certificate and key, the authorities included, while everything serves: both are trusted before the new ones
-# sign, and until the old have gone. Begun again after it broke off, it goes on where it was.
+# Replaces every certificate and key, and the authorities, without a write outage: hosts trust the old and the new authorities
+# before the new authorities sign, and until the old ones are retired. After an interruption, run it again: it resumes.
 #
 #   salt-run state.orchestrate orch.rotate_certs
 {{ salt["fanatico_orch.begin"]("rotate_certs") }}

@@ -27,7 +27,7 @@ Configure kernel settings:
     - source: salt://base/files/sysctl.conf.jinja
     - template: jinja
 
-# systemd's own tool: it passes over what a container must not set.
+# systemd's own tool: it skips settings that a container must not change.
 Load kernel settings:
   cmd.run:
     - name: /usr/lib/systemd/systemd-sysctl /etc/sysctl.d/60-fanatico.conf
@@ -47,7 +47,7 @@ Limit the size of the journal:
     - onchanges:
       - file: Limit the size of the journal
 
-{#- A container's clock is its host's: there is nothing to install and nothing that could set it. #}
+{#- A container uses the clock of its host: there is nothing to install and nothing that could set it. #}
 {%- if not salt["fanatico_node.in_container"]() %}
 
 Synchronize the clock:

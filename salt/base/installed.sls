@@ -1,5 +1,5 @@
-# Debian starts a service as soon as its package is unpacked, on the package's own settings, and restarts it when
-# apt upgrades it. Ours are started, restarted and upgraded by their states alone, one node at a time.
+# Debian starts a service with default settings as soon as its package is unpacked, and restarts it when apt upgrades the package.
+# Our services are started, restarted and upgraded by their states only, one node at a time.
 Prevent packages from starting our services:
   file.managed:
     - name: /usr/sbin/policy-rc.d
@@ -7,7 +7,7 @@ Prevent packages from starting our services:
     - template: jinja
     - mode: "0755"
 
-# Two more that restart or upgrade by themselves, where the operator has them installed.
+# Two more programs that restart or upgrade services by themselves, if the operator has installed them.
 Prevent needrestart from restarting our services:
   file.managed:
     - name: /etc/needrestart/conf.d/fanatico.conf

@@ -1,4 +1,4 @@
-# For the person on call. No other state needs them.
+# For the operator on call. No other state needs them.
 {%- set base = pillar.base %}
 {%- if base.tools %}
 include:

@@ -1,5 +1,5 @@
-{#- Nothing is done by a plan that is wrong or half written (_pillar/fanatico_sound.py), nor by one that wants what a running
-    cluster cannot change in place (_utils/fanatico_identity.py). -#}
+{#- Stops the highstate if the plan is wrong or incomplete (_pillar/fanatico_sound.py), or if the pillar requests a change that a
+    running cluster cannot make in place (_utils/fanatico_identity.py). -#}
 include: []
 {%- set faults = pillar.get("unsound") or salt["fanatico_identity.changed"]() %}
 {%- if faults %}

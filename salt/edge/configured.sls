@@ -26,7 +26,7 @@ Install rpc_guard.lua for the edge:
     - require_in:
       - file: Configure the edge
 
-# Read by HAProxy before it gives up root: what rpc_guard.lua has judged is told from what others on this host send.
+# HAProxy reads it while it is still root. The key separates requests that rpc_guard.lua has checked from other local requests.
 Generate the key of the edge's internal requests:
   cmd.run:
     - name: umask 077; head -c 32 /dev/urandom | sha256sum | cut -d ' ' -f 1 > /etc/haproxy/rpc-judged.key

@@ -9,7 +9,7 @@ Create the user of the edge:
     - home: /var/lib/haproxy-edge
     - shell: /usr/sbin/nologin
 
-# Keepalived, and whoever looks for processes, tells the two apart by the name of the program.
+# Keepalived and other process checks distinguish the two HAProxy processes by the program name.
 Link the edge's program to HAProxy:
   file.symlink:
     - name: /usr/local/sbin/haproxy-edge
@@ -17,7 +17,7 @@ Link the edge's program to HAProxy:
     - require:
       - pkg: Install HAProxy
 
-# All it sees once it has started; systemd puts the journal's socket there.
+# The chroot: the only directory that it sees after the start. systemd puts the journal's socket there.
 Create the root directory of the edge:
   file.directory:
     - name: /var/lib/haproxy-edge/dev

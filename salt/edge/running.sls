@@ -15,7 +15,7 @@ Start the edge:
     - require:
       - file: Configure the edge
 
-# A reload that fails leaves the process before it, and systemd says that all is well.
+# After a failed reload the old process keeps running, and systemd still reports success.
 Check that the edge runs its current configuration:
   module.run:
     - fanatico_haproxy.wait_current:

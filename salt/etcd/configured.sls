@@ -19,7 +19,7 @@ Configure etcd:
     - require:
       - fanatico_pki: Issue certificates for etcd
 
-# All members sign with it and know it again, so that any of them takes a token that another gave out.
+# All members sign and verify tokens with this key, so each member accepts the tokens of the others.
 Install the token key of etcd:
   file.managed:
     - name: /etc/etcd/pki/token.key

@@ -7,7 +7,7 @@ Add this node to the etcd cluster:
   fanatico_etcd.member_present:
     - name: {{ grains.id }}
     - data_dir: {{ etcd.data_dir }}
-    # True founds a new cluster where no member anywhere has data. orch.deploy says so once it has looked; it is no setting.
+    # True founds a new cluster if no member has data. orch.deploy passes it after it has checked all nodes; it is no setting.
     - bootstrap: {{ etcd.get("bootstrap", False) }}
     - timeout: {{ etcd.join_timeout }}
     - require:

@@ -1,7 +1,7 @@
 include:
   - etcd.running
 
-# Before Patroni starts: it cannot bear users coming into force under it.
+# Before Patroni starts: Patroni does not survive that authentication is enabled while it runs.
 Enable etcd authentication:
   fanatico_etcd.users_present:
     - name: {{ pillar.plan.name }}

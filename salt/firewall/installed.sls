@@ -13,7 +13,7 @@ Configure fanatico-firewall.service:
     - name: /etc/systemd/system/fanatico-firewall.service
     - source: salt://firewall/files/fanatico-firewall.service
 
-# What `systemctl enable` does, without its processes.
+# The same as `systemctl enable`, without starting its processes.
 Enable the firewall at boot:
   file.symlink:
     - name: /etc/systemd/system/sysinit.target.wants/fanatico-firewall.service

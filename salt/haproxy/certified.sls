@@ -7,7 +7,7 @@ Issue certificates for HAProxy:
     - require:
       - pkg: Install HAProxy
 
-# Where it runs: without a reload, which would leave a process to the sessions that are there.
+# On a running HAProxy, without a reload: a reload would leave an old process behind for the existing sessions.
 Load certificates into HAProxy:
   fanatico_haproxy.certified:
     - name: haproxy

@@ -1,7 +1,7 @@
 include:
   - haproxy.certified
 
-# Both balancers listen on the virtual IP, also the one that does not hold it now.
+# Both balancers listen on the virtual IP, also the standby that does not hold it.
 Allow HAProxy to bind the virtual IP on a standby:
   file.managed:
     - name: /etc/sysctl.d/61-fanatico-haproxy.conf

@@ -2,7 +2,7 @@ include:
   - haproxy.configured
   - edge.running
 
-# The edge first: where one process had all the ports, it lets go of the public's only when another has them.
+# The edge first: an older HAProxy that holds all ports releases the public ports only after the edge has opened them.
 Start HAProxy:
   service.running:
     - name: haproxy
@@ -16,15 +16,15 @@ Start HAProxy:
       - file: Configure HAProxy
       - service: Start the edge
 
-# A reload that fails leaves the process before it, and systemd says that all is well.
+# After a failed reload the old process keeps running, and systemd still reports success.
 Check that HAProxy runs its current configuration:
   module.run:
     - fanatico_haproxy.wait_current: []
     - onchanges:
       - service: Start HAProxy
 
-# Until there was the authority `edge`, a balancer's certificate was of the one that clients of PostgreSQL trust, and had the virtual
-# IP's name: good for passing for the database.
+# Before the authority `edge` existed, a balancer's certificate came from the authority that PostgreSQL clients trust, with the
+# name of the virtual IP: it could be used to impersonate the database.
 Remove the obsolete service certificate from the balancer:
   file.absent:
     - names:

@@ -32,7 +32,7 @@ Install the edge check of Keepalived:
     - require:
       - pkg: Install Keepalived
 
-# Each check writes it again: an old one tells of a Keepalived that hangs. The checks' user has no right to make it.
+# Each check writes it: an old timestamp means that Keepalived hangs. The user of the checks may not create the file.
 Configure the timestamp file of Keepalived's checks:
   file.managed:
     - name: /etc/tmpfiles.d/fanatico-keepalived.conf
@@ -70,10 +70,10 @@ Configure Keepalived:
     - check_cmd: keepalived --config-test --use-file
     - context:
         interface: {{ interface | yaml_dquote }}
-        # Only the real machine's own network hears of the deaths of processes, no container does.
+        # Only the network namespace of the host receives events about processes; a container does not.
         process_events: {{ not salt["fanatico_node.in_container"]() }}
     - require:
-      # Its directory under /run has the file that is watched.
+      # The watched file is in HAProxy's directory under /run.
       - pkg: Install HAProxy
       - pkg: Install Keepalived
       - user: Create the user of Keepalived's checks

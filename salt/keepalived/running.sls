@@ -2,7 +2,7 @@ include:
   - haproxy.running
   - keepalived.configured
 
-# What its unit says of it holds for one that was started with it: how it is scheduled, what it may do.
+# Scheduling and permissions from the unit apply only after a restart.
 Restart Keepalived when its unit has changed:
   service.running:
     - name: keepalived

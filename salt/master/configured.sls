@@ -34,7 +34,7 @@ Create the directory of the certificate authorities:
     - makedirs: True
     - mode: "0700"
 
-# In its sandbox it could not make these directories itself.
+# Its sandbox does not let it create these directories.
 Restrict the key directories of the Salt master:
   file.directory:
     - names:
@@ -63,7 +63,7 @@ Delete cached pillars from the Salt master:
   file.absent:
     - name: /var/cache/salt/master/pillar
 
-# Not while anything runs that it started, an orchestration first of all.
+# Not while a job or an orchestration of the master is running.
 Restart the Salt master when it is idle:
   cmd.script:
     - name: salt://minion/files/restart-when-quiet

@@ -1,4 +1,4 @@
-# Why a timer and not `startup_states`: that one runs at every start of the minion, unseen, and before anything else is up.
+# A timer and not `startup_states`: these run at every start of the minion, without output, and before anything else is up.
 {%- set minion = pillar.minion %}
 include:
   - minion.configured
@@ -17,7 +17,7 @@ Configure fanatico-boot.timer:
         delay: {{ minion.boot_delay }}
         jitter: {{ minion.boot_jitter }}
 
-# What `systemctl enable` does, without its three processes: it counts from the next boot on, which is all it is for.
+# The same as `systemctl enable`, without starting its three processes. It takes effect at the next boot, which is enough.
 {{ "Enable" if minion.boot_highstate else "Disable" }} the highstate at boot:
 {%- if minion.boot_highstate %}
   file.symlink:

@@ -21,7 +21,7 @@ Configure the Salt minion:
     - makedirs: True
     - context:
         master: {{ masters | first | json }}
-        # Known to salt-ssh from the roster, and to a minion from this very file.
+        # salt-ssh knows the fingerprint from the roster, a minion from this file.
         fingerprint: {{ (minion.master_fingerprint or opts.get("master_finger", "")) | json }}
 
 Configure salt-minion.service:
@@ -29,7 +29,7 @@ Configure salt-minion.service:
     - name: /etc/systemd/system/salt-minion.service
     - source: salt://minion/files/salt-minion.service
 
-# Restarting a minion ends the jobs it is at, this one too. So a changed configuration waits for a quiet time.
+# A restart of the minion ends its running jobs, including this one. So a changed configuration waits until the minion is idle.
 Restart the Salt minion when it is idle:
   cmd.script:
     - name: salt://minion/files/restart-when-quiet

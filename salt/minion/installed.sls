@@ -5,7 +5,7 @@
                   ["--index-url=" ~ install.index_url] if install.index_url else [] %}
 
 {%- if not grains.pythonexecutable.startswith("/opt/salt/") %}
-# A bare host: this state is run by the system's own Python.
+# A new host: the system's own Python runs this state.
 Install the packages that installing Salt needs:
   pkg.installed:
     - pkgs: {{ (minion.packages + ([] if install.wheels else install.build_packages)) | json }}

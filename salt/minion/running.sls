@@ -1,7 +1,7 @@
 include:
   - minion.configured
 
-# What `systemctl enable` does, without its processes.
+# The same as `systemctl enable`, without starting its processes.
 Enable the Salt minion at boot:
   file.symlink:
     - name: /etc/systemd/system/multi-user.target.wants/salt-minion.service
@@ -11,7 +11,7 @@ Enable the Salt minion at boot:
       - file: Configure salt-minion.service
 {%- if opts.get("__cli") != "salt-minion" %}
 
-# Not asked where the minion itself is at work here.
+# Skipped if the minion itself runs this state.
 Start the Salt minion:
   service.running:
     - name: salt-minion

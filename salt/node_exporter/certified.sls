@@ -1,7 +1,7 @@
 include:
   - node_exporter.installed
 
-# It reads them again for each connection.
+# node_exporter reads the files again for each connection.
 Issue certificates for node_exporter:
   fanatico_pki.issued:
     - name: node_exporter

@@ -1,7 +1,7 @@
 include:
   - node_exporter.certified
 
-# Read again for each connection, too. It has no checker of its own: tests/rendering/test_node_exporter.py.
+# Read again for each connection. There is no checker for this file; tests/rendering/test_node_exporter.py checks it instead.
 Configure TLS and client certificates of node_exporter:
   file.managed:
     - name: /etc/prometheus-node-exporter/web.yml

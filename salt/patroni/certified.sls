@@ -7,7 +7,7 @@ Issue certificates for Patroni and PostgreSQL:
     - require:
       - pkg: Install PostgreSQL and Patroni
 
-# Where it runs. PostgreSQL is told by Patroni.
+# Only if Patroni runs. Patroni reloads PostgreSQL.
 Load certificates into Patroni and PostgreSQL:
   cmd.run:
     - name: systemctl try-reload-or-restart patroni

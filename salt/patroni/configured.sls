@@ -4,7 +4,7 @@ include:
 
 {%- set postgresql = salt["fanatico_postgres.wanted"]() %}
 
-# Nothing is replaced where the running cluster would not take this node with the passwords in its pillar.
+# Nothing is changed if the running cluster would refuse this node with the passwords in its pillar.
 Check that the cluster accepts this node:
   fanatico_patroni.accepted:
     - name: {{ pillar.plan.name }}
@@ -13,7 +13,7 @@ Check that the cluster accepts this node:
     - require:
       - fanatico_pki: Issue certificates for Patroni and PostgreSQL
 
-# Whoever founds the cluster writes them into etcd, and a member that is restarted has to start with them.
+# The founder of the cluster writes them into etcd, and a restarted member has to start with them.
 Check that PostgreSQL can start with its parameters:
   fanatico_postgres.startable:
     - parameters: {{ postgresql.parameters | json }}

@@ -1,4 +1,4 @@
-# With patroni:watchdog "required": the device is given to postgres, and it is looked at before patroni.yml asks for it.
+# With patroni:watchdog "required": postgres gets the device, and the device is checked before patroni.yml requires it.
 include:
   - patroni.installed
 
@@ -23,7 +23,7 @@ Give postgres access to the watchdog:
       - file: Give postgres access to the watchdog
 {%- if patroni.watchdog_module %}
 
-# By name, so that no list of modules that udev leaves alone stands in the way.
+# Loaded by name, so that udev's list of ignored modules does not prevent it.
 Load the watchdog driver before Patroni starts:
   file.managed:
     - name: {{ dropin }}

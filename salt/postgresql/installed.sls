@@ -9,11 +9,11 @@ Prevent Debian from creating a PostgreSQL cluster:
     - name: /etc/postgresql-common/createcluster.conf
     - makedirs: True
     - contents: |
-        # Managed by Salt (salt/postgresql): Patroni makes the cluster.
+        # Managed by Salt (salt/postgresql): Patroni creates the cluster.
         create_main_cluster = false
 
-# In one go with Patroni and the library its etcd driver needs. Without what is only recommended this takes half the
-# time: 31 packages less to unpack and, for Python, to compile.
+# Together with Patroni and the library of its etcd driver. Without recommended packages this takes half the time: 31 packages
+# less to unpack and, for Python, to compile.
 Install PostgreSQL and Patroni:
   pkg.installed:
     - pkgs:

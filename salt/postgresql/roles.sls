@@ -1,8 +1,8 @@
 {%- set postgresql = pillar.postgresql %}
 
-# The first three are Patroni's: it makes them when the cluster is founded, and every member has their passwords.
-# Another password than the pillar's is never replaced in passing: somebody uses it.
-# Nothing is required of salt/patroni: new passwords have to reach the cluster before they reach patroni.yml.
+# The first three roles belong to Patroni: it creates them when the cluster is founded, and every member has their passwords.
+# A password that differs from the pillar is not replaced by a plain highstate: clients use it.
+# There is no requisite on salt/patroni: new passwords have to reach the cluster before they reach patroni.yml.
 Configure role postgres:
   fanatico_postgres.role_present:
     - name: postgres
@@ -23,7 +23,7 @@ Configure role rewind:
   fanatico_postgres.role_present:
     - name: rewind
     - secret: POSTGRES_REWIND_PASSWORD
-    # What pg_rewind reads the other server with.
+    # pg_rewind reads the other server with these functions.
     - functions:
       - pg_ls_dir(text, boolean, boolean)
       - pg_stat_file(text, boolean)
@@ -36,7 +36,7 @@ Configure role rewind:
     - require:
       - fanatico_postgres: Configure role replicator
 
-# The cluster's own: proofs, canaries and drills write as this role into a database that is theirs alone.
+# For the cluster itself: proofs, canaries and drills write as this role into a database of their own.
 Configure role fanatico_proof:
   fanatico_postgres.role_present:
     - name: fanatico_proof
@@ -82,7 +82,7 @@ Create database {{ postgresql.database }}:
     - require:
       - fanatico_postgres: Configure role fanatico
 
-# What everybody may connect to by default, and has no business in.
+# By default every role may connect to these databases.
 {%- for database, roles in {"postgres": ["replicator", "rewind", "admin"], "template1": ["admin"], "fanatico_proof": []}.items() %}
 
 Restrict connections to database {{ database }}:

@@ -1,5 +1,5 @@
-# Only the question whether PostgreSQL on this host could start with the pillar's parameters; where it is not installed yet, it
-# cannot be asked, and patroni.configured asks again. For orch.patroni, before the leader changes them for all.
+# Only checks that PostgreSQL on this host could start with the pillar's parameters. If it is not installed yet, the check is
+# skipped, and patroni.configured repeats it. For orch.patroni, before the leader distributes the parameters.
 {%- set postgresql = salt["fanatico_postgres.wanted"]() %}
 
 Check that PostgreSQL could start with the parameters:

@@ -60,11 +60,11 @@ Create the state directory of the RPC agent:
     - name: {{ agent_dir }}
     - mode: "0755"
 
-# Where the agent of an earlier release looks, until it is stopped.
+# The agent of an earlier release reads the old path until it is stopped.
 Keep a drained RPC node drained:
   file.managed:
     - name: {{ drained }}
-    - contents: taken out by a person, with an earlier release
+    - contents: drained by an operator, with an earlier release
     - replace: False
     - onlyif: test -f /var/lib/fanatico-rpc/drained
     - require:

@@ -29,9 +29,9 @@ Install the RPC node:
       - file: Prevent packages from starting our services
 {%- else %}
 {%- for key, lack in {
-  "source": "say where the RPC node's " ~ kind ~ " is",
-  "sha256": "without it nobody knows what would be installed",
-  "bin": "name the program in the archive",
+  "source": "set the URL or path of the " ~ kind,
+  "sha256": "set the SHA-256 of the file",
+  "bin": "set the path of the program in the archive",
 }.items() if not artifact.get(key) and (kind, key) != ("binary", "bin") %}
 {{ raise("rpc:artifact:" ~ key ~ " is empty in the pillar: " ~ lack) }}
 {%- endfor %}

@@ -13,7 +13,7 @@ Start the RPC node:
       - file: Configure fanatico-rpc.service
       - file: Write the environment file of the RPC node
 
-# That of an earlier release listens itself.
+# The agent of an earlier release opens its port itself.
 Stop an RPC agent that listens itself:
   service.dead:
     - name: fanatico-rpc-agent
