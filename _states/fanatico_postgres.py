@@ -60,8 +60,7 @@ def startable(name, parameters, bin_dir, data_dir):
     """
     Check that PostgreSQL on this host can start with its parameters, before they reach the cluster. Changes nothing.
 
-    Bad parameters are a library that is not installed, a value that PostgreSQL refuses, or more memory than the host has. With
-    one of them in etcd, the members keep running until their next restart, and then no member starts.
+    With a missing library, a refused value or too much memory in etcd, no member starts after its next restart.
 
     name
         Any text; it is only shown.
@@ -102,8 +101,7 @@ def role_present(
     secret
         The name of its password under ``secrets`` in the pillar.
     attributes
-        ``{attribute: bool}`` of ``superuser``, ``createrole``, ``createdb`` and ``replication``. Attributes that are not listed
-        are removed.
+        ``{attribute: bool}`` of ``superuser``, ``createrole``, ``createdb`` and ``replication``; others are removed.
     member_of
         Roles that it is a member of. Other memberships stay.
     functions
@@ -119,11 +117,8 @@ def role_present(
     """
     password = fanatico_plan.get(__pillar__, f"secrets:{secret}")
     if not password:
-        return fanatico_state.answer(
-            name,
-            False,
-            f"{__opts__['id']} has no {secret} in its pillar. Next: salt-run fanatico.secrets_init",
-        )
+        comment = f"{__opts__['id']} has no {secret} in its pillar. Next: salt-run fanatico.secrets_init"
+        return fanatico_state.answer(name, False, comment)
     wanted = {"login": True, **{key: bool((attributes or {}).get(key)) for key in _ATTRIBUTES}}
     if connections is not None:
         wanted["connections"] = connections
@@ -156,16 +151,15 @@ def _ensure_role(name, wanted, replace_password):
     changes = _differences(role, wanted)
     if not changes:
         return fanatico_state.answer(name, True, f"the role {name} matches the pillar")
+    verb = "changed" if role["exists"] else "created"
     if __opts__["test"]:
-        verb = "changed" if role["exists"] else "created"
         return fanatico_state.answer(name, None, f"the role {name} would be {verb}", changes)
-    done = f"the role {name} was {'changed' if role['exists'] else 'created'}"
     return _change(
         name,
         changes,
         lambda: _write_role(name, role, wanted, changes),
         lambda: _differences(_role(name, wanted), wanted),
-        done,
+        f"the role {name} was {verb}",
     )
 
 
@@ -362,9 +356,8 @@ def _ensure_closed(name, roles):
     if not changes:
         return fanatico_state.answer(name, True, f"connections to the database {name} are restricted")
     if __opts__["test"]:
-        return fanatico_state.answer(
-            name, None, f"connections to the database {name} would be restricted", changes
-        )
+        comment = f"connections to the database {name} would be restricted"
+        return fanatico_state.answer(name, None, comment, changes)
     return _change(
         name,
         changes,
