@@ -48,7 +48,7 @@ Install the certificates of the balancers:
       - step: Install the certificates of the databases
 
 # The remaining certificates of every node; the steps above have done the rest.
-Install the other certificates:
+Install the remaining certificates:
   step.state:
     - failhard: True
     - tgt: {{ nodes() | json }}
@@ -59,5 +59,5 @@ Install the other certificates:
     - require:
       - step: Install the certificates of the balancers
 
-{{ salt["fanatico_orch.refresh"]("Refresh the pillar of every host", after="Install the other certificates") }}
+{{ salt["fanatico_orch.refresh"]("Refresh the pillar of every host", after="Install the remaining certificates") }}
 {{ salt["fanatico_orch.end"](after="Refresh the pillar of every host") }}

@@ -70,10 +70,10 @@ Bring up {{ node }}:
       - step: Bring up PostgreSQL
       - step: Bring up the RPC nodes
 {%- else %}
-      - step: Wait for the virtual IP to answer {{ loop.previtem }}
+      - step: Wait until {{ loop.previtem }} reaches the virtual IP
 {%- endif %}
 
-Wait for the virtual IP to answer {{ node }}:
+Wait until {{ node }} reaches the virtual IP:
   step.function:
     - failhard: True
     - name: fanatico_keepalived.wait_address
@@ -83,5 +83,5 @@ Wait for the virtual IP to answer {{ node }}:
       - step: Bring up {{ node }}
 {%- endfor %}
 
-{{ salt["fanatico_orch.prove"](after="Wait for the virtual IP to answer " ~ nodes("haproxy")[-1]) }}
+{{ salt["fanatico_orch.prove"](after="Wait until " ~ nodes("haproxy")[-1] ~ " reaches the virtual IP") }}
 {{ salt["fanatico_orch.end"](after="Prove the service end to end") }}

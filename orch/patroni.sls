@@ -8,7 +8,7 @@
 {{ salt["fanatico_orch.begin"]("patroni", roles=[]) }}
 
 # The leader distributes new parameters to all members: check first that each of them could start with these parameters.
-Try the parameters on every database host:
+Check the PostgreSQL parameters on every database host:
   step.state:
     - failhard: True
     - tgt: {{ nodes | json }}
@@ -17,7 +17,7 @@ Try the parameters on every database host:
     - queue: True
     - timeout: {{ timeouts.apply }}
 
-Start Patroni where there is data, or on one host:
+Start Patroni on the hosts with data, or on one host:
   step.state:
     - failhard: True
     - tgt: {{ first | json }}
@@ -26,7 +26,7 @@ Start Patroni where there is data, or on one host:
     - queue: True
     - timeout: {{ timeouts.apply }}
     - require:
-      - step: Try the parameters on every database host
+      - step: Check the PostgreSQL parameters on every database host
 
 Wait for a leader:
   step.function:
@@ -35,7 +35,7 @@ Wait for a leader:
     - tgt: {{ first[0] }}
     - timeout: {{ timeouts.ready }}
     - require:
-      - step: Start Patroni where there is data, or on one host
+      - step: Start Patroni on the hosts with data, or on one host
 {%- if others %}
 
 Start Patroni on the other hosts:

@@ -17,7 +17,7 @@ Generate the new secrets:
     - require:
       - step: Refresh the pillar of every host
 
-{{ salt["fanatico_orch.refresh"]("Give every host the new secrets", after="Generate the new secrets") }}
+{{ salt["fanatico_orch.refresh"]("Distribute the new secrets to every host", after="Generate the new secrets") }}
 
 Set the new passwords in PostgreSQL:
   step.state:
@@ -31,7 +31,7 @@ Set the new passwords in PostgreSQL:
           replace_passwords: true
     - timeout: {{ timeouts.rotate }}
     - require:
-      - step: Give every host the new secrets
+      - step: Distribute the new secrets to every host
 
 # Patroni before etcd: Patroni has a valid token and requests the next one with the new password.
 Configure Patroni with the new secrets:

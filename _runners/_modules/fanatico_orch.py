@@ -76,7 +76,7 @@ def refresh(title, after):
 
     .. code-block:: bash
 
-        salt-run salt.cmd fanatico_orch.refresh 'Give every host the new secrets' 'Generate the new secrets'
+        salt-run salt.cmd fanatico_orch.refresh 'Distribute the new secrets to every host' 'Generate the new secrets'
     """
     return _text([_refresh(title, _hosts())], after)
 

@@ -87,7 +87,7 @@ GUARDED = [
 ]  # the runner that cures has a lock of its own
 # Whose steps begin where they are without those of another.
 PARTS = {"orch.certify": "saltutil.refresh_pillar", "orch.etcd": "Configure and start etcd"}
-PARTS |= {"orch.patroni": "Try the parameters on every database host"}
+PARTS |= {"orch.patroni": "Check the PostgreSQL parameters on every database host"}
 # What a step does: its ID is read aloud in an incident.
 VERBS = {
     *(
@@ -95,16 +95,16 @@ VERBS = {
         "Bring",
         "Check",
         "Configure",
+        "Create",
         "Cure",
         "Delete",
         "Deploy",
+        "Distribute",
         "Drain",
         "Finish",
         "Generate",
-        "Give",
     ),
     *(
-        "Have",
         "Install",
         "Lock",
         "Open",
@@ -116,7 +116,7 @@ VERBS = {
         "Replace",
         "Retire",
     ),
-    *("Return", "Set", "Sign", "Start", "Sync", "Try", "Unlock", "Upgrade", "Wait"),
+    *("Return", "Set", "Sign", "Start", "Sync", "Trust", "Unlock", "Upgrade", "Wait"),
 }
 
 
@@ -187,7 +187,7 @@ def test_a_deploy_changes_one_balancer_after_the_other_is_proven(make_master, pl
     steps = {step["__id__"]: step for step in compiled(master, "orch.deploy")}
     for first, second in itertools.pairwise(master.functions["fanatico_plan.nodes"]("haproxy")):
         waits = waited_for(steps, f"Bring up {second}")
-        assert {f"Bring up {first}", f"Wait for the virtual IP to answer {first}"} <= waits
+        assert {f"Bring up {first}", f"Wait until {first} reaches the virtual IP"} <= waits
 
 
 BLOCK = "Block db9 in every firewall"
