@@ -50,24 +50,24 @@ def issued(name, timeout=90):
             changes,
         )
     known = fanatico_pki.trusts(__pillar__["plan"], __opts__["id"], name)
-    wanted = {one["name"]: one for one in [*__salt__["fanatico_pki.wanted"](name), *known]}
+    wanted = {spec["name"]: spec for spec in [*__salt__["fanatico_pki.wanted"](name), *known]}
     done = {}
     for path in changes:
-        one = wanted[path]
+        spec = wanted[path]
         try:
-            trust, sign = _authority(one["authority"])
+            trust, sign = _authority(spec["authority"])
             if seen[path]["reasons"]:
                 key = __salt__["x509.create_private_key"](algo="ec", keysize=256)
-                certificate = sign(one, __salt__["x509.get_public_key"](key), timeout)
-                _write(one["key"], key, one["owner"], one["daemon"], 0o600)
-                _write(one["cert"], certificate, one["owner"], one["daemon"], 0o644)
-            _write(one["ca"], trust, one["daemon"], one["daemon"], 0o644)
-            _pin(one["ca"])
+                certificate = sign(spec, __salt__["x509.get_public_key"](key), timeout)
+                _write(spec["key"], key, spec["owner"], spec["daemon"], 0o600)
+                _write(spec["cert"], certificate, spec["owner"], spec["daemon"], 0o644)
+            _write(spec["ca"], trust, spec["daemon"], spec["daemon"], 0o644)
+            _pin(spec["ca"])
         except CommandExecutionError as exc:
             return _answer(name, False, str(exc), done)
         except OSError as exc:
             why = exc.strerror or str(exc)
-            comment = f"{__opts__['id']}: cannot write the certificate {path} to {one['cert']}: {why}."
+            comment = f"{__opts__['id']}: cannot write the certificate {path} to {spec['cert']}: {why}."
             return _answer(
                 name, False, f"{comment} Next: free disk space there, then run a highstate of this node", done
             )
@@ -110,14 +110,14 @@ def _authority(authority):
     return trust, _sign_by_master
 
 
-def _sign_by_master(one, public_key, timeout):
+def _sign_by_master(spec, public_key, timeout):
     signer = fanatico_plan.nodes(__pillar__["plan"], "master")[0]
     create = __salt__["x509.create_certificate"]
 
     def request():
         try:
             return True, create(
-                ca_server=signer, signing_policy=one["policy"], public_key=public_key, days_valid=1
+                ca_server=signer, signing_policy=spec["policy"], public_key=public_key, days_valid=1
             )
         except (CommandExecutionError, SaltInvocationError) as exc:
             return False, " ".join(str(exc).split())
@@ -126,7 +126,7 @@ def _sign_by_master(one, public_key, timeout):
     if done:
         return seen
     raise CommandExecutionError(
-        f"{__opts__['id']}: {signer} did not sign {one['policy']} within {timeout} s: {seen} "
+        f"{__opts__['id']}: {signer} did not sign {spec['policy']} within {timeout} s: {seen} "
         f"Next, on the master: salt {signer} test.ping"
     )
 
@@ -139,10 +139,10 @@ def _own(authority):
     return fanatico_authority.read(OWN_AUTHORITIES, [authority])["trust"][authority]
 
 
-def _sign_here(one, public_key, timeout):
+def _sign_here(spec, public_key, timeout):
     now = datetime.datetime.now(datetime.UTC)
     days = fanatico_plan.setting(__pillar__, "pki:days")
-    policy = fanatico_pki.policies(__pillar__["plan"], OWN_AUTHORITIES, days, now)[one["policy"]]
+    policy = fanatico_pki.policies(__pillar__["plan"], OWN_AUTHORITIES, days, now)[spec["policy"]]
     policy.pop("minions")
     return __salt__["x509.create_certificate"](public_key=public_key, **policy)
 
