@@ -38,7 +38,7 @@ def _data_directory():
     return pathlib.Path(fanatico_patroni_plan.data_directory(fanatico_plan.setting(__pillar__, "postgresql")))
 
 
-def data_directory():
+def data_directory() -> str:
     """
     Return the path of PostgreSQL's data, which a cure puts aside.
 
@@ -54,7 +54,7 @@ def data_directory():
 # --- Patroni
 
 
-def hung():
+def hung() -> str:
     """
     Return what is heard of a Patroni that runs and does not answer; empty where it answers.
 
@@ -67,7 +67,7 @@ def hung():
     return fanatico_probe.hang_reason(_patroni) if _active() else ""
 
 
-def restart(timeout=60):
+def restart(timeout: float = 60) -> str:
     """
     End Patroni as a crash would: PostgreSQL goes on, and the unit starts Patroni again. Returns what was done.
 
@@ -84,7 +84,7 @@ def restart(timeout=60):
     return f"process {pid} ended, its unit starts it again"
 
 
-def paused():
+def paused() -> str:
     """
     Return that Patroni is paused, on the node that leads, which speaks for all; else empty.
 
@@ -98,7 +98,7 @@ def paused():
     return "Patroni is paused: nothing fails over" if own.get("pause") and own.get("role") in _LEADS else ""
 
 
-def resume(timeout=30):
+def resume(timeout: float = 30) -> str:
     """
     End a pause of Patroni, and return what was done.
 
@@ -118,7 +118,7 @@ def resume(timeout=30):
 # --- PostgreSQL
 
 
-def replica_unusable():
+def replica_unusable() -> str:
     """
     Return what proves the data of this replica to be of no use; empty where nothing does, and on a leader.
 
@@ -152,7 +152,7 @@ def replica_unusable():
     return ""
 
 
-def postgres_failed():
+def postgres_failed() -> str:
     """
     Return why PostgreSQL does not start where nothing that it says proves its data unusable; empty where it runs.
 
@@ -183,7 +183,7 @@ def _said_by_postgresql(since="-30s"):
     return fanatico_patroni_plan.unusable(said)
 
 
-def replica_not_streaming():
+def replica_not_streaming() -> str:
     """
     Return what a replica says that runs and follows nobody, and does not prove its data unusable; empty where it follows.
 
@@ -208,7 +208,7 @@ def replica_not_streaming():
     )
 
 
-def copy_again(timeout=600):
+def copy_again(timeout: float = 600) -> str:
     """
     Put the data aside and start Patroni without: it copies the leader's. What was put aside goes once the copy streams.
 
@@ -263,7 +263,7 @@ def _postmaster():
     return pid if name == "postgres" else None
 
 
-def not_streaming():
+def not_streaming() -> str:
     """
     Return how this replica is while it does not stream; empty where it does.
 
@@ -279,7 +279,7 @@ def not_streaming():
     return f"{own.get('state')}, {own.get('replication_state') or 'not streaming'}"
 
 
-def writes_stalled():
+def writes_stalled() -> str:
     """
     Return why no write goes through the virtual IP; empty where one does, or where that cannot be told.
 
@@ -293,7 +293,7 @@ def writes_stalled():
     return seen["why"] if seen["ok"] is False else ""
 
 
-def hand_over(timeout=90):
+def hand_over(timeout: float = 90) -> str:
     """
     Have another node lead, and return which.
 
@@ -306,4 +306,4 @@ def hand_over(timeout=90):
 
         salt db1 fanatico_patroni_cure.hand_over
     """
-    return f"{__salt__['fanatico_patroni.switchover'](timeout=timeout * 2 / 3)} leads now"
+    return f"{__salt__['fanatico_patroni.switchover']('any', timeout * 2 / 3)} leads now"
