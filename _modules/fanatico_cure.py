@@ -29,7 +29,7 @@ def _roles():
     return fanatico_plan.roles(__pillar__["plan"], __opts__["id"])
 
 
-def symptoms(states=None):
+def symptoms(states: dict | None = None) -> dict[str, str]:
     """
     Return what is wrong with this node beside units that are down, ``{fault: what was seen}``.
 
@@ -62,7 +62,7 @@ def _look(probes, states=None):
     return found
 
 
-def found():
+def found() -> dict[str, str]:
     """
     Return all that is wrong with this node, ``{unit or fault: what was seen}``, for ``salt-run fanatico.reconcile``.
 
@@ -82,7 +82,7 @@ def found():
     return {**down, **_look(probes)}
 
 
-def reported():
+def reported() -> dict[str, str]:
     """
     Return what the beacon has reported lately and still sees, ``{unit or fault: why}``, for ``salt-run fanatico.look``.
 
@@ -101,7 +101,7 @@ _REPORTED = "fanatico-reported.json"  # as in the beacon, which writes it
 _FRESH = 150  # seconds; the beacon repeats itself every minute
 
 
-def unprovisioned():
+def unprovisioned() -> str:
     """
     Return why this host is not what its roles make of it, as one that was reinstalled is not; empty where it is.
 
@@ -122,7 +122,7 @@ def unprovisioned():
     return f"{' and '.join(missing)} is not installed" if missing else ""
 
 
-def apply(what, samples=None, timeout=60):
+def apply(what: str, samples: int | None = None, timeout: float = 60) -> dict:
     """
     Cure one fault of this node if it still has it, and prove that it is gone.
 
@@ -198,7 +198,7 @@ def _prove(fault, samples, timeout):
     return ended and not last, last
 
 
-def forget(what):
+def forget(what: str) -> int:
     """
     Remove what a cure of this node has put aside, now that its replacement is proven. Returns the bytes that were removed.
 

@@ -26,7 +26,7 @@ def _gateway():
     return fanatico_etcd_gateway.Gateway(__pillar__, _me(), __salt__["fanatico_pki.paths"]("etcd"))
 
 
-def gateway_call(path, payload=None, timeout=5):
+def gateway_call(path: str, payload: dict | None = None, timeout: float = 5) -> dict:
     """
     Call the JSON gateway of the first member that answers, as the user this node is, and return the answer.
 
@@ -46,7 +46,7 @@ def gateway_call(path, payload=None, timeout=5):
     return _gateway().call(path, payload, timeout)
 
 
-def access(timeout=5):
+def access(timeout: float = 5) -> dict:
     """
     Return who may do what: ``{"enforced": bool, "users": {name: [roles]}, "roles": {name: [[type, key, end], ...]}}``.
 
@@ -89,7 +89,7 @@ def access(timeout=5):
     }
 
 
-def password_valid(user, secret, timeout=5):
+def password_valid(user: str, secret: str, timeout: float = 5) -> bool:
     """
     Tell whether etcd lets ``user`` in with the password that is the secret of this name in the pillar.
 
@@ -123,7 +123,7 @@ def password_valid(user, secret, timeout=5):
     return admitted
 
 
-def make_room(timeout=15):
+def make_room(timeout: float = 15) -> str:
     """
     Give up etcd's history, give back the space of every member that answers, one after the other, and end the alarm NOSPACE.
 
@@ -163,7 +163,7 @@ def make_room(timeout=15):
     return f"compacted at revision {revision}, {len(answering)} members defragmented: {sizes[0]:.1f} MiB, now {sizes[1]:.1f}"
 
 
-def enforce_leader_separation(timeout=5):
+def enforce_leader_separation(timeout: float = 5) -> dict:
     """
     Hand etcd's lead over where this node leads it and Patroni's leader shares its host or failure domain.
 

@@ -84,7 +84,7 @@ def _connected(etcd3, gateway, address, timeout):
     return client
 
 
-def members(timeout=5):
+def members(timeout: float = 5) -> dict[str, dict]:
     """
     Return the member list, ``{id: {"id", "peer_urls", "client_urls", "started"}}``.
 
@@ -116,7 +116,7 @@ def _members(client):
     return fanatico_etcd_plan.by_name(listed, _gateway().peer_urls())
 
 
-def member_add(name, learner=False, timeout=5):
+def member_add(name: str, learner: bool = False, timeout: float = 5) -> dict[str, dict]:
     """
     Add a node of the plan to the cluster; return the member list, unchanged where it is in already.
 
@@ -143,7 +143,7 @@ def member_add(name, learner=False, timeout=5):
         return _members(client)
 
 
-def member_remove(name, timeout=5):
+def member_remove(name: str, timeout: float = 5) -> dict[str, dict]:
     """
     Remove a node from the cluster; return the member list, unchanged where it is not in it.
 
@@ -165,7 +165,7 @@ def member_remove(name, timeout=5):
         return _members(client)
 
 
-def member_promote(name, timeout=5):
+def member_promote(name: str, timeout: float = 5) -> dict[str, dict]:
     """
     Give a learner its vote; etcd refuses while it has not caught up.
 
@@ -190,7 +190,7 @@ def member_promote(name, timeout=5):
         return _members(client)
 
 
-def get(key, timeout=5):
+def get(key: str, timeout: float = 5) -> str | None:
     """
     Return the value of a key as text, or None where there is none.
 
@@ -210,7 +210,7 @@ def get(key, timeout=5):
     return None if value is None else value.decode("utf-8", "replace")
 
 
-def keys(prefix="/", timeout=5):
+def keys(prefix: str = "/", timeout: float = 5) -> list[str]:
     """
     Return the keys that begin with ``prefix``, sorted.
 
@@ -231,7 +231,7 @@ def keys(prefix="/", timeout=5):
         )
 
 
-def evict(host, timeout=5):
+def evict(host: str, timeout: float = 5) -> dict[str, list]:
     """
     Make etcd and Patroni forget a host that the plan does not have any more. A step of ``orch.evict``, on one etcd node.
 
@@ -283,7 +283,7 @@ def evict(host, timeout=5):
     return {"members": [named([one["name"]]) for one in leaving], "keys": [named([key]) for key in gone]}
 
 
-def lock(name, ttl=60, timeout=5):
+def lock(name: str, ttl: int = 60, timeout: float = 5) -> dict:
     """
     Take a lock that every node sees, so that one node at a time does what endangers a quorum.
 
@@ -316,7 +316,7 @@ def lock(name, ttl=60, timeout=5):
         return {"lease": None, "holder": holders[0] if holders else "unknown"}
 
 
-def unlock(lease, timeout=5):
+def unlock(lease: int, timeout: float = 5) -> bool:
     """
     Give back a lock.
 

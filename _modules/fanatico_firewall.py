@@ -44,7 +44,7 @@ def _settings():
     return fanatico_firewall.settings(__pillar__)
 
 
-def flows():
+def flows() -> list[dict]:
     """
     Return every connection the plan allows between hosts, ``[{"name", "protocol", "port", "to", "from"}]``.
 
@@ -57,7 +57,7 @@ def flows():
     return fanatico_firewall.flows(_plan(), _settings())
 
 
-def wanted():
+def wanted() -> str:
     """
     Return this node's rules as the text of an nftables file.
 
@@ -70,7 +70,7 @@ def wanted():
     return fanatico_firewall.ruleset(_plan(), _settings(), _me())
 
 
-def present():
+def present() -> str:
     """
     Return the rules that were loaded last and proved harmless, as text; empty where there were none.
 
@@ -84,7 +84,7 @@ def present():
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def state():
+def state() -> str:
     """
     Return how the firewall is: ``in force``; ``none`` (never loaded), ``outdated`` (the plan wants others by now),
     ``touched`` (the kernel does not hold what was loaded).
@@ -103,7 +103,7 @@ def state():
     return "in force" if _untouched() else "touched"
 
 
-def barred():
+def barred() -> list[str]:
     """
     Return the addresses that the rules in force shut out altogether, those under ``plan:evicted``; none where other rules are.
 
@@ -116,7 +116,7 @@ def barred():
     return fanatico_firewall.blocked_addresses(present()) if _untouched() else []
 
 
-def gone():
+def gone() -> str:
     """
     Return that somebody has flushed nftables, by hand or by its own unit; empty where our table is there, or never was.
 
@@ -136,7 +136,7 @@ def gone():
     return "the table inet fanatico is not in the kernel: this host has no firewall"
 
 
-def load_again(timeout=30):
+def load_again(timeout: float = 30) -> str:
     """
     Load the rules again that were in force, and return what was done. ``fanatico_cure.apply`` looks before and after.
 
@@ -159,7 +159,7 @@ def _untouched():
     return listed.exists() and listed.read_text(encoding="utf-8") == _listed()
 
 
-def apply(timeout=10):
+def apply(timeout: float = 10) -> bool:
     """
     Load this node's rules; return True. What was loaded before comes back by itself unless the master answers.
 

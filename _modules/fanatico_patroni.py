@@ -41,7 +41,7 @@ def _data_directory():
     return fanatico_patroni_plan.data_directory(_setting("postgresql"))
 
 
-def status(node=None, timeout=2):
+def status(node: str | None = None, timeout: float = 2) -> dict:
     """
     Return what Patroni on ``node`` (this one without one) says of itself.
 
@@ -65,7 +65,7 @@ def status(node=None, timeout=2):
     return body
 
 
-def local_state():
+def local_state() -> dict:
     """
     Return what this node holds: ``{"data_dir": bool, "active": bool, "leader": id or None}``.
 
@@ -90,7 +90,7 @@ def local_state():
     }
 
 
-def cluster(timeout=2):
+def cluster(timeout: float = 2) -> dict:
     """
     Return Patroni's view of the cluster: members with role, state, timeline and lag.
 
@@ -106,7 +106,7 @@ def cluster(timeout=2):
     return _rest().ask("cluster", timeout)
 
 
-def leader(timeout=2):
+def leader(timeout: float = 2) -> str | None:
     """
     Return the id of the leader, or None while there is none.
 
@@ -122,7 +122,7 @@ def leader(timeout=2):
     return fanatico_patroni_checks.leader_of(cluster(timeout))
 
 
-def history(timeout=2):
+def history(timeout: float = 2) -> list[dict]:
     """
     Return the failovers Patroni remembers, oldest first: timeline, LSN, reason, time, new leader.
 
@@ -139,7 +139,7 @@ def history(timeout=2):
     return [dict(zip(names, line, strict=False)) for line in _rest().ask("history", timeout) or []]
 
 
-def config(timeout=2):
+def config(timeout: float = 2) -> dict:
     """
     Return the dynamic configuration, as it stands in etcd.
 
@@ -155,7 +155,7 @@ def config(timeout=2):
     return _rest().ask("config", timeout)
 
 
-def wait_leader(timeout=90):
+def wait_leader(timeout: float = 90) -> str:
     """
     Wait until the cluster has a running leader and return its id.
 
@@ -179,7 +179,7 @@ def wait_leader(timeout=90):
     return _wait(seen, timeout, "a running Patroni leader")
 
 
-def wait_streaming(timeout=120, members=None):
+def wait_streaming(timeout: float = 120, members: list[str] | None = None) -> dict[str, str]:
     """
     Wait until the leader runs and every other member streams from it, and return ``{id: role}``.
 
@@ -223,7 +223,7 @@ def _wait(look, timeout, awaited):
     )
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
     Look at Patroni once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -258,7 +258,7 @@ def probe(timeout=2):
     return {"facts": facts, "checks": checks}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of Patroni on this node, ``{name: check}``.
 

@@ -21,7 +21,7 @@ UNIT = "patroni.service"
 WATCHDOG = "/dev/watchdog"
 
 
-def complaint(since="-10min"):
+def complaint(since: str = "-10min") -> str:
     """
     Return the last FATAL or PANIC of PostgreSQL's own processes on this node; empty where there is none.
 
@@ -39,7 +39,7 @@ def complaint(since="-10min"):
     return fanatico_patroni_plan.last_fatal(said_by_postgresql(since))
 
 
-def said_by_postgresql(since="-10min"):
+def said_by_postgresql(since: str = "-10min") -> str:
     """
     Return the last lines in PostgreSQL's log on this node that its own processes and Patroni's sessions wrote, oldest first.
 
@@ -64,7 +64,7 @@ def said_by_postgresql(since="-10min"):
     return "\n".join(reversed(said.splitlines()))
 
 
-def watchdog(device=WATCHDOG):
+def watchdog(device: str = WATCHDOG) -> dict:
     """
     Return ``{"armed": bool, "why": str}``: whether Patroni has the watchdog open, and why it could not arm it (empty: it could).
 

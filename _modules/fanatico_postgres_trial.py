@@ -20,7 +20,7 @@ def __virtual__():
     return __virtualname__
 
 
-def refuses(parameters, bin_dir, data_dir):
+def refuses(parameters: dict, bin_dir: str, data_dir: str) -> str:
     """
     Return why PostgreSQL on this host could not start with these parameters; empty where it could, or is not installed yet.
 

@@ -30,7 +30,7 @@ def _silence(timeout):
     return fanatico_probe.hang_reason(lambda: ask(timeout=timeout)) if _active() else ""
 
 
-def hung():
+def hung() -> str:
     """
     Return what is heard of a chain node that runs and does not answer; empty where it answers.
 
@@ -45,7 +45,7 @@ def hung():
     return _silence(_LATEST)
 
 
-def owes():
+def owes() -> str:
     """
     Return the same as ``hung`` for the beacon, which watches everything else on this host and so does not wait ten seconds.
 
@@ -61,7 +61,7 @@ def owes():
     return f"no answer within {_LATEST} s" if owed >= _LATEST else ""
 
 
-def restart(timeout=60):
+def restart(timeout: float = 60) -> str:
     """
     Restart the chain node's program, and return what was done.
 
@@ -78,7 +78,7 @@ def restart(timeout=60):
     return "restarted"
 
 
-def behind():
+def behind() -> str:
     """
     Return how far this node is behind the others where its newest block is an old one and it does not catch up; else empty.
 
@@ -109,7 +109,7 @@ def behind():
     return ""
 
 
-def restart_all(timeout=120):
+def restart_all(timeout: float = 120) -> str:
     """
     Restart all that makes a chain node: its program, and what keeps that at the others' heels. Returns what was done.
 
