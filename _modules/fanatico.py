@@ -107,12 +107,15 @@ def _look(timeout):
     started = time.monotonic()
     mine = roles()
     checks, facts = _components(mine, timeout) if mine else (_not_in_plan(), {})
-    status = fanatico_verdict.overall(checks)
+    status, checks = (
+        fanatico_verdict.overall(checks),
+        fanatico_verdict.with_runbooks(dict(sorted(checks.items()))),
+    )
     if status == "critical":
         __context__["retcode"] = 1
     took = round((time.monotonic() - started) * 1000)
     return {
-        "health": {"status": status, "roles": mine, "checks": dict(sorted(checks.items())), "took_ms": took},
+        "health": {"status": status, "roles": mine, "checks": checks, "took_ms": took},
         "facts": facts,
         "time": time.time(),
     }
