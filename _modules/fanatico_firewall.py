@@ -103,7 +103,7 @@ def state() -> str:
     return "in force" if _untouched() else "touched"
 
 
-def barred() -> list[str]:
+def blocked_addresses() -> list[str]:
     """
     Return the addresses that the rules in force shut out altogether, those under ``plan:evicted``; none where other rules are.
 
@@ -111,12 +111,12 @@ def barred() -> list[str]:
 
     .. code-block:: bash
 
-        salt '*' fanatico_firewall.barred
+        salt '*' fanatico_firewall.blocked_addresses
     """
     return fanatico_firewall.blocked_addresses(present()) if _untouched() else []
 
 
-def gone() -> str:
+def missing() -> str:
     """
     Return that somebody has flushed nftables, by hand or by its own unit; empty where our table is there, or never was.
 
@@ -126,7 +126,7 @@ def gone() -> str:
 
     .. code-block:: bash
 
-        salt '*' fanatico_firewall.gone
+        salt '*' fanatico_firewall.missing
     """
     if not present():
         return ""

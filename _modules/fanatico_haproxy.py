@@ -324,7 +324,7 @@ def _fingerprints(text):
     return [hashlib.sha1(der, usedforsecurity=False).hexdigest().upper() for der in ders]
 
 
-def take_up(timeout: float = 5, unit: str = "haproxy") -> dict[str, str]:
+def update_certificates(timeout: float = 5, unit: str = "haproxy") -> dict[str, str]:
     """
     Have HAProxy use its certificates and authorities as they are on disk, without a reload.
 
@@ -340,7 +340,7 @@ def take_up(timeout: float = 5, unit: str = "haproxy") -> dict[str, str]:
 
     .. code-block:: bash
 
-        salt 'haproxy*' fanatico_haproxy.take_up
+        salt 'haproxy*' fanatico_haproxy.update_certificates
     """
     return {
         path: _exchange(one["kind"], path, timeout, unit) if one["used"] else "only servers name it"

@@ -44,7 +44,7 @@ def build(timeout: float = 600) -> str:
     return _apply()
 
 
-def unwell() -> str:
+def unhealthy() -> str:
     """
     Return what is not yet well with a host that was rebuilt; empty where all is.
 
@@ -52,7 +52,7 @@ def unwell() -> str:
 
     .. code-block:: bash
 
-        salt db3 fanatico_node_cure.unwell
+        salt db3 fanatico_node_cure.unhealthy
     """
     health = __salt__["fanatico.health"]()
     bad = [one["detail"] for one in health["checks"].values() if one["status"] != "ok"]

@@ -250,7 +250,7 @@ def probe(timeout: float = 2) -> dict:
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
     own = facts.get("patroni")
     if isinstance(own, dict) and own.get("state") in fanatico_patroni_checks.DOWN:
-        facts["complaint"] = __salt__["fanatico_patroni.complaint"]()
+        facts["complaint"] = __salt__["fanatico_patroni.last_fatal"]()
     if fanatico_plan.get(__pillar__, "patroni:watchdog") == "required":
         facts["watchdog"] = __salt__["fanatico_patroni.watchdog"]()
     facts["aside"] = fanatico_aside.paths(_data_directory())

@@ -100,7 +100,7 @@ def restart(pending: bool = False, timeout: float = 120) -> str:
     try:
         said = _rest().call("POST", "restart", {"restart_pending": True} if pending else {}, timeout, _me())
     except CommandExecutionError as exc:
-        why = __salt__["fanatico_patroni.complaint"]("-1min")
+        why = __salt__["fanatico_patroni.last_fatal"]("-1min")
         raise CommandExecutionError(f"{exc}. PostgreSQL says: {why}" if why else str(exc)) from exc
     return str(said).strip()
 

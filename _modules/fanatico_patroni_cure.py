@@ -167,7 +167,7 @@ def postgres_failed() -> str:
     own = _patroni()
     if own.get("pause") or own.get("state") not in _LOST or _said_by_postgresql("-2min"):
         return ""
-    return f"its PostgreSQL is {own['state']}: {__salt__['fanatico_patroni.complaint']() or 'it does not say why'}"
+    return f"its PostgreSQL is {own['state']}: {__salt__['fanatico_patroni.last_fatal']() or 'it does not say why'}"
 
 
 def _does_not_stay_up():
@@ -179,7 +179,7 @@ def _does_not_stay_up():
 
 def _said_by_postgresql(since="-30s"):
     """Return why PostgreSQL cannot use its data, or follow with them, if it has said so lately."""
-    said = __salt__["fanatico_patroni.said_by_postgresql"](since)
+    said = __salt__["fanatico_patroni.postgresql_log"](since)
     return fanatico_patroni_plan.unusable(said)
 
 
@@ -202,13 +202,13 @@ def replica_not_streaming() -> str:
         return ""
     if own.get("replication_state") == "streaming" or own.get("cluster_unlocked") or _said_by_postgresql():
         return ""
-    said = __salt__["fanatico_patroni.complaint"]()
+    said = __salt__["fanatico_patroni.last_fatal"]()
     return (
         f"its PostgreSQL runs and does not follow ({said or own.get('replication_state') or 'not streaming'})"
     )
 
 
-def copy_again(timeout: float = 600) -> str:
+def clone(timeout: float = 600) -> str:
     """
     Put the data aside and start Patroni without: it copies the leader's. What was put aside goes once the copy streams.
 
@@ -221,7 +221,7 @@ def copy_again(timeout: float = 600) -> str:
 
     .. code-block:: bash
 
-        salt db3 fanatico_patroni_cure.copy_again
+        salt db3 fanatico_patroni_cure.clone
     """
     if __salt__["fanatico_patroni.cluster"]().get("pause"):  # as everywhere here: somebody is at work
         raise CommandExecutionError(f"{__opts__['id']}: Patroni is paused, so its data stay as they are")
@@ -293,7 +293,7 @@ def writes_stalled() -> str:
     return seen["why"] if seen["ok"] is False else ""
 
 
-def hand_over(timeout: float = 90) -> str:
+def switchover(timeout: float = 90) -> str:
     """
     Have another node lead, and return which.
 
@@ -304,6 +304,6 @@ def hand_over(timeout: float = 90) -> str:
 
     .. code-block:: bash
 
-        salt db1 fanatico_patroni_cure.hand_over
+        salt db1 fanatico_patroni_cure.switchover
     """
     return f"{__salt__['fanatico_patroni.switchover']('any', timeout * 2 / 3)} leads now"

@@ -21,7 +21,7 @@ UNIT = "patroni.service"
 WATCHDOG = "/dev/watchdog"
 
 
-def complaint(since: str = "-10min") -> str:
+def last_fatal(since: str = "-10min") -> str:
     """
     Return the last FATAL or PANIC of PostgreSQL's own processes on this node; empty where there is none.
 
@@ -34,12 +34,12 @@ def complaint(since: str = "-10min") -> str:
 
     .. code-block:: bash
 
-        salt db3 fanatico_patroni.complaint
+        salt db3 fanatico_patroni.last_fatal
     """
-    return fanatico_patroni_plan.last_fatal(said_by_postgresql(since))
+    return fanatico_patroni_plan.last_fatal(postgresql_log(since))
 
 
-def said_by_postgresql(since: str = "-10min") -> str:
+def postgresql_log(since: str = "-10min") -> str:
     """
     Return the last lines in PostgreSQL's log on this node that its own processes and Patroni's sessions wrote, oldest first.
 
@@ -52,7 +52,7 @@ def said_by_postgresql(since: str = "-10min") -> str:
 
     .. code-block:: bash
 
-        salt db3 fanatico_patroni.said_by_postgresql
+        salt db3 fanatico_patroni.postgresql_log
     """
     words = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
     argv = ["journalctl", *words, f"--grep={fanatico_patroni_plan.log_pattern()}"]

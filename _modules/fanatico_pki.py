@@ -182,7 +182,7 @@ def checks() -> dict[str, dict]:
     return _judge(probe(), __opts__["id"])
 
 
-def ending() -> str:
+def expiring() -> str:
     """
     Return which certificates the nightly job should have renewed and did not, half of that time being over; empty without any.
 
@@ -190,7 +190,7 @@ def ending() -> str:
 
     .. code-block:: bash
 
-        salt '*' fanatico_pki.ending
+        salt '*' fanatico_pki.expiring
     """
     owed = _setting("pki:renew_days") / 2
     found = {

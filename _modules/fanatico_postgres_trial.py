@@ -20,7 +20,7 @@ def __virtual__():
     return __virtualname__
 
 
-def refuses(parameters: dict, bin_dir: str, data_dir: str) -> str:
+def start_error(parameters: dict, bin_dir: str, data_dir: str) -> str:
     """
     Return why PostgreSQL on this host could not start with these parameters; empty where it could, or is not installed yet.
 
@@ -37,7 +37,7 @@ def refuses(parameters: dict, bin_dir: str, data_dir: str) -> str:
 
     .. code-block:: bash
 
-        salt db1 fanatico_postgres.refuses '{huge_pages: "on"}' /usr/lib/postgresql/17/bin /var/lib/postgresql/17/main
+        salt db1 fanatico_postgres.start_error '{huge_pages: "on"}' /usr/lib/postgresql/17/bin /var/lib/postgresql/17/main
     """
     program = pathlib.Path(bin_dir, "postgres")
     if not program.exists():

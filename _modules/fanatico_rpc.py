@@ -77,10 +77,10 @@ def call(method: str, params: list | None = None, node: str | None = None, timeo
     return fanatico_jsonrpc.call(_url(_address(node)), method, params, timeout)
 
 
-_OWED = "fanatico_rpc.owed"
+_OWED = "fanatico_rpc.unanswered_seconds"
 
 
-def owed() -> float:
+def unanswered_seconds() -> float:
     """
     Return for how many seconds this node has owed an answer, without waiting for it; 0.0 once it came.
 
@@ -93,7 +93,7 @@ def owed() -> float:
 
     .. code-block:: bash
 
-        salt rpc1 fanatico_rpc.owed
+        salt rpc1 fanatico_rpc.unanswered_seconds
     """
     asked = __context__.get(_OWED)
     if not asked:
@@ -211,11 +211,11 @@ def rotation(timeout: float = 2) -> dict:
 
         salt 'rpc*' fanatico_rpc.rotation
     """
-    told = heard(_me(), timeout)
+    told = agent_status(_me(), timeout)
     return {"ready": told["ready"], "why": told["why"], "drained": _drained().exists()}
 
 
-def heard(node: str, timeout: float = 2) -> dict:
+def agent_status(node: str, timeout: float = 2) -> dict:
     """
     Return what a node's agent says: ``{"ready": bool, "why": str, "head": int, "syncing": bool, "peers": int}``.
 
@@ -233,7 +233,7 @@ def heard(node: str, timeout: float = 2) -> dict:
 
     .. code-block:: bash
 
-        salt rpc1 fanatico_rpc.heard rpc2
+        salt rpc1 fanatico_rpc.agent_status rpc2
     """
     place = (_address(node), fanatico_plan.port(__pillar__["plan"], "rpc_agent"))
     try:
@@ -247,7 +247,7 @@ def heard(node: str, timeout: float = 2) -> dict:
 
 def _peer_head(node, timeout):
     """Return another node's head by its agent's word; raises where there is none."""
-    said = heard(node, timeout)["head"]
+    said = agent_status(node, timeout)["head"]
     if said is None:
         raise CommandExecutionError(f"{node}: its agent knows no head of it")
     return said

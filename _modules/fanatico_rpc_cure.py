@@ -45,7 +45,7 @@ def hung() -> str:
     return _silence(_LATEST)
 
 
-def owes() -> str:
+def hung_nowait() -> str:
     """
     Return the same as ``hung`` for the beacon, which watches everything else on this host and so does not wait ten seconds.
 
@@ -53,11 +53,11 @@ def owes() -> str:
 
     .. code-block:: bash
 
-        salt 'rpc*' fanatico_rpc_cure.owes
+        salt 'rpc*' fanatico_rpc_cure.hung_nowait
     """
     if not _silence(_ASK):
         return ""
-    owed = __salt__["fanatico_rpc.owed"]()
+    owed = __salt__["fanatico_rpc.unanswered_seconds"]()
     return f"no answer within {_LATEST} s" if owed >= _LATEST else ""
 
 
@@ -99,7 +99,7 @@ def behind() -> str:
     heads = []
     for peer in fanatico_plan.peers(__pillar__["plan"], "rpc", __opts__["id"]):
         with contextlib.suppress(CommandExecutionError):
-            heads.append(__salt__["fanatico_rpc.heard"](peer, timeout=_ASK)["head"] or 0)
+            heads.append(__salt__["fanatico_rpc.agent_status"](peer, timeout=_ASK)["head"] or 0)
     lag = max(heads, default=0) - int(block["number"], 16)
     if lag <= _setting("rpc:health:max_lag") or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
         return ""

@@ -47,7 +47,7 @@ def agent_settings(drained: str) -> dict:
     return fanatico_rpc_plan.agent(__pillar__, _me(), drained)
 
 
-def door_settings() -> dict:
+def websocket_proxy_settings() -> dict:
     """
     Return the settings of what stands before this node's WebSocket, by its plan and pillar.
 
@@ -55,6 +55,6 @@ def door_settings() -> dict:
 
     .. code-block:: bash
 
-        salt rpc1 fanatico_rpc.door_settings
+        salt rpc1 fanatico_rpc.websocket_proxy_settings
     """
     return fanatico_rpc_plan.websocket_proxy(__pillar__, _me())

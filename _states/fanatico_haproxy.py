@@ -40,7 +40,9 @@ def certified(name, timeout=10):
 
 
 def _take_up(name, timeout, changes):
-    failed = {path: why for path, why in __salt__["fanatico_haproxy.take_up"](unit=name).items() if why}
+    failed = {
+        path: why for path, why in __salt__["fanatico_haproxy.update_certificates"](unit=name).items() if why
+    }
     if not failed and not _stale(name):
         return fanatico_state.answer(name, True, "taken up without a reload", changes)
     why = (

@@ -71,7 +71,7 @@ def startable(name, parameters, bin_dir, data_dir):
         Where PostgreSQL's programs and its data are.
     """
     try:
-        why = __salt__["fanatico_postgres.refuses"](parameters, bin_dir, data_dir)
+        why = __salt__["fanatico_postgres.start_error"](parameters, bin_dir, data_dir)
     except (OSError, KeyError, subprocess.SubprocessError) as exc:
         why = f"it could not be tried ({exc})"  # nobody knows: the cluster keeps what it has
     if not why:

@@ -88,7 +88,7 @@ def configure_loader_modules(plan, cluster, opts, tmp_path):
     salt |= {
         "fanatico_patroni.cluster": fanatico_patroni.cluster,
         "fanatico_patroni.leader": fanatico_patroni.leader,
-        "fanatico_patroni.complaint": host.complaint,
+        "fanatico_patroni.last_fatal": host.last_fatal,
         "fanatico_patroni.watchdog": host.watchdog,
     }
     dunders = {
