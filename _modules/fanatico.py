@@ -34,7 +34,7 @@ def _plan():
     return __pillar__.get("plan") or {"nodes": {}}
 
 
-def roles():
+def roles() -> list[str]:
     """
     Return the roles of this node, from the plan; an empty list where it is not in it.
 
@@ -47,7 +47,7 @@ def roles():
     return fanatico_plan.roles(_plan(), __opts__["id"])
 
 
-def journal(unit, lines=15):
+def journal(unit: str, lines: int = 15) -> str:
     """
     Return the last lines of a unit's journal.
 
@@ -66,7 +66,7 @@ def journal(unit, lines=15):
     return __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True)
 
 
-def health(timeout=2):
+def health(timeout: float = 2) -> dict:
     """
     Check what this node's roles promise, all checks side by side.
 
@@ -85,7 +85,7 @@ def health(timeout=2):
     return _look(timeout)["health"]
 
 
-def report(timeout=2):
+def report(timeout: float = 2) -> dict:
     """
     Return ``health`` together with the facts it was judged from, for `salt-run fanatico.status`.
 
@@ -107,12 +107,15 @@ def _look(timeout):
     started = time.monotonic()
     mine = roles()
     checks, facts = _components(mine, timeout) if mine else (_not_in_plan(), {})
-    status = fanatico_verdict.overall(checks)
+    status, checks = (
+        fanatico_verdict.overall(checks),
+        fanatico_verdict.with_runbooks(dict(sorted(checks.items()))),
+    )
     if status == "critical":
         __context__["retcode"] = 1
     took = round((time.monotonic() - started) * 1000)
     return {
-        "health": {"status": status, "roles": mine, "checks": dict(sorted(checks.items())), "took_ms": took},
+        "health": {"status": status, "roles": mine, "checks": checks, "took_ms": took},
         "facts": facts,
         "time": time.time(),
     }
@@ -120,7 +123,7 @@ def _look(timeout):
 
 def _components(mine, timeout):
     """Have the modules of all components look side by side; return their checks and their facts."""
-    names = [name for one in fanatico_plan.components(mine) for name in one.looks]
+    names = [name for one in fanatico_plan.components(mine) for name in one.health_modules]
     # Loaded here, and called past the loader: it is not made for several threads at once.
     looks = {name: inspect.unwrap(__salt__[f"fanatico_{name}.probe"]) for name in names}
     probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}
@@ -142,7 +145,7 @@ def _not_in_plan():
     return {"node.plan": fanatico_verdict.unknown(None, detail, hint)}
 
 
-def canary(timeout=3):
+def canary(timeout: float = 3) -> dict:
     """
     Write one row through the virtual IP, on a session of its own, as an application does; run it on a Patroni node.
 
@@ -168,7 +171,7 @@ def canary(timeout=3):
     return {"ok": True, "why": ""}
 
 
-def proof(timeout=30):
+def proof(timeout: float = 30) -> dict[str, str]:
     """
     Prove through the virtual IP that everything works together; run it on a Patroni node.
 

@@ -31,7 +31,7 @@ def __virtual__():
     return True
 
 
-def load(seconds=20):
+def load(seconds: float = 20) -> dict:
     """
     Write and read through the virtual IP at a fixed pace, and return what a client saw; run it on a Patroni node.
 

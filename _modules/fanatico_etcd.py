@@ -30,7 +30,7 @@ def _gateway():
     return fanatico_etcd_gateway.Gateway(__pillar__, _me(), __salt__["fanatico_pki.paths"]("etcd"))
 
 
-def status(timeout=1):
+def status(timeout: float = 1) -> dict[str, dict]:
     """
     Return the status of every member of the plan, ``{id: {...}}``; ``{"error": reason}`` for one without an
     answer.
@@ -48,7 +48,7 @@ def status(timeout=1):
     return gateway.everywhere(gateway.status, timeout)
 
 
-def health(timeout=1):
+def health(timeout: float = 1) -> dict[str, dict]:
     """
     Return what every member of the plan says to ``GET /health``, ``{id: {"healthy": bool, "reason": text}}``.
 
@@ -65,7 +65,7 @@ def health(timeout=1):
     return gateway.everywhere(gateway.health, timeout)
 
 
-def leader(timeout=1):
+def leader(timeout: float = 1) -> str | None:
     """
     Return the id of the node that leads, or None where the members that answer know no leader.
 
@@ -81,7 +81,7 @@ def leader(timeout=1):
     return fanatico_etcd_plan.leader_of(status(timeout))
 
 
-def local_state():
+def local_state() -> dict:
     """
     Return what this node holds: ``{"data_dir": bool, "active": bool, "member": bool or None}``.
 
@@ -111,7 +111,7 @@ def _listed(timeout=1):
     return any(_me() in one for one in views) if views else None
 
 
-def alarms(timeout=1):
+def alarms(timeout: float = 1) -> list[str]:
     """
     Return what this node's member itself calls wrong, a list of texts, such as alarms; empty where all is well.
 
@@ -128,7 +128,7 @@ def alarms(timeout=1):
     return gateway.status(gateway.nodes[_me()], timeout)["errors"]
 
 
-def wait_quorum(timeout=60):
+def wait_quorum(timeout: float = 60) -> dict:
     """
     Wait until a majority of the plan's members serve and agree on a leader; return ``{"leader", "members"}``.
 
@@ -159,10 +159,12 @@ def wait_quorum(timeout=60):
         return seen
     unit = "etcd" if fanatico_plan.has_role(__pillar__["plan"], _me(), "etcd") else ""
     journal = __salt__["fanatico.journal"](unit) if unit else ""
-    raise CommandExecutionError(fanatico_wait.ran_out(_me(), "etcd's quorum", timeout, seen, unit, journal))
+    raise CommandExecutionError(
+        fanatico_wait.timeout_message(_me(), "etcd's quorum", timeout, seen, unit, journal)
+    )
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
     Look at etcd on this node and at its peers once: ``{"facts": {...}, "checks": {name: check}}``. Never
     raises.
@@ -206,7 +208,7 @@ def _facts(gateway, timeout):
     return {"status": statuses, "errors": errors, **facts}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of etcd on this node, ``{name: check}``.
 

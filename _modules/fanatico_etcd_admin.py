@@ -26,7 +26,7 @@ def _gateway():
     return fanatico_etcd_gateway.Gateway(__pillar__, _me(), __salt__["fanatico_pki.paths"]("etcd"))
 
 
-def gateway_call(path, payload=None, timeout=5):
+def gateway_call(path: str, payload: dict | None = None, timeout: float = 5) -> dict:
     """
     Call the JSON gateway of the first member that answers, as the user this node is, and return the answer.
 
@@ -43,10 +43,10 @@ def gateway_call(path, payload=None, timeout=5):
 
         salt etcd1 fanatico_etcd.gateway_call /v3/auth/user/list
     """
-    return _gateway().order(path, payload, timeout)
+    return _gateway().call(path, payload, timeout)
 
 
-def access(timeout=5):
+def access(timeout: float = 5) -> dict:
     """
     Return who may do what: ``{"enforced": bool, "users": {name: [roles]}, "roles": {name: [[type, key, end], ...]}}``.
 
@@ -63,7 +63,7 @@ def access(timeout=5):
     gateway = _gateway()
 
     def ask(path, payload=None):
-        return gateway.order(f"/v3/auth/{path}", payload, timeout)
+        return gateway.call(f"/v3/auth/{path}", payload, timeout)
 
     def text(value):
         return base64.b64decode(value or "").decode("utf-8", "replace")
@@ -89,7 +89,7 @@ def access(timeout=5):
     }
 
 
-def password_valid(user, secret, timeout=5):
+def password_valid(user: str, secret: str, timeout: float = 5) -> bool:
     """
     Tell whether etcd lets ``user`` in with the password that is the secret of this name in the pillar.
 
@@ -114,7 +114,7 @@ def password_valid(user, secret, timeout=5):
     def ask(address):
         try:
             return True, gateway.token(address, timeout, known)
-        except fanatico_etcd_gateway.NotAdmitted:
+        except fanatico_etcd_gateway.AuthenticationFailed:
             return False, None
 
     _, (admitted, token) = gateway.first(ask)
@@ -123,7 +123,7 @@ def password_valid(user, secret, timeout=5):
     return admitted
 
 
-def make_room(timeout=15):
+def make_room(timeout: float = 15) -> str:
     """
     Give up etcd's history, give back the space of every member that answers, one after the other, and end the alarm NOSPACE.
 
@@ -141,19 +141,19 @@ def make_room(timeout=15):
     gateway = _gateway()
     before = gateway.everywhere(gateway.status, 1)
     # Any key at all: the answer says which revision is the newest.
-    newest = gateway.order(
+    newest = gateway.call(
         "/v3/kv/range", {"key": "AA==", "range_end": "AA==", "limit": 1, "keys_only": True}, timeout
     )
     revision = newest["header"]["revision"]
     with contextlib.suppress(CommandExecutionError):  # refused where it was compacted so far already
-        gateway.order("/v3/kv/compaction", {"revision": revision, "physical": True}, timeout)
+        gateway.call("/v3/kv/compaction", {"revision": revision, "physical": True}, timeout)
     leader = fanatico_etcd_plan.leader_of(before)
     answering = [name for name, one in before.items() if "error" not in one]
     for name in sorted(answering, key=lambda name: name == leader):
         address = gateway.nodes[name]
         token = gateway.token(address, timeout)
         gateway.post(address, "/v3/maintenance/defragment", timeout=timeout, token=token)
-    gateway.order(
+    gateway.call(
         "/v3/maintenance/alarm", {"action": "DEACTIVATE", "memberID": 0, "alarm": "NOSPACE"}, timeout
     )
     sizes = [
@@ -163,7 +163,7 @@ def make_room(timeout=15):
     return f"compacted at revision {revision}, {len(answering)} members defragmented: {sizes[0]:.1f} MiB, now {sizes[1]:.1f}"
 
 
-def enforce_leader_separation(timeout=5):
+def enforce_leader_separation(timeout: float = 5) -> dict:
     """
     Hand etcd's lead over where this node leads it and Patroni's leader shares its host or failure domain.
 
@@ -186,7 +186,7 @@ def enforce_leader_separation(timeout=5):
     if leader != _me():
         return {"moved": None, "why": f"{leader or 'nobody'} leads etcd, not {_me()}"}
     key = f"/service/{plan['name']}/leader"
-    held = gateway.order("/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()}, timeout).get("kvs")
+    held = gateway.call("/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()}, timeout).get("kvs")
     primary = base64.b64decode(held[0]["value"]).decode() if held else None
     successor, why = fanatico_etcd_plan.enforce_leader_separation(plan, leader, primary, statuses)
     if successor:

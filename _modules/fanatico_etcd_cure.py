@@ -19,7 +19,7 @@ def _directory():
     return pathlib.Path(fanatico_plan.setting(__pillar__, "etcd:data_dir"))
 
 
-def member_directory():
+def member_directory() -> str:
     """
     Return the path of this member's data, which a cure puts aside.
 
@@ -32,7 +32,7 @@ def member_directory():
     return str(_directory() / "member")
 
 
-def data_lost():
+def data_lost() -> str:
     """
     Return why this member's data are of no use: no write-ahead log, or damage that etcd names; empty where they are.
 
@@ -54,7 +54,7 @@ def data_lost():
     return ""
 
 
-def rejoin(timeout=120):
+def rejoin(timeout: float = 120) -> str:
     """
     Put aside what is left of the data, and come back as a new member: the others have everything. Returns what was done.
 
@@ -71,13 +71,13 @@ def rejoin(timeout=120):
     left = pathlib.Path(member_directory())
     if left.exists():
         try:
-            fanatico_aside.put(left)
+            fanatico_aside.move(left)
         except (ValueError, OSError, subprocess.SubprocessError) as exc:
             raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     return fanatico_probe.apply_states(__salt__["state.apply"], __opts__["id"], "roles.etcd")
 
 
-def unable_to_vote():
+def unable_to_vote() -> str:
     """
     Return why this member does not serve as one with a vote yet; empty where it does.
 
@@ -87,7 +87,7 @@ def unable_to_vote():
 
         salt 'etcd*' fanatico_etcd_cure.unable_to_vote
     """
-    health = __salt__["fanatico_etcd.probe"](fanatico_probe.ASK)["checks"]
+    health = __salt__["fanatico_etcd.probe"](fanatico_probe.TIMEOUT)["checks"]
     bad = [
         one["detail"]
         for name, one in health.items()
@@ -96,7 +96,7 @@ def unable_to_vote():
     return bad[0] if bad else data_lost()
 
 
-def full():
+def full() -> str:
     """
     Return the alarm that this member has no space left; empty without it.
 
@@ -106,11 +106,11 @@ def full():
 
         salt 'etcd*' fanatico_etcd_cure.full
     """
-    errors = __salt__["fanatico_etcd.alarms"](fanatico_probe.ASK)
+    errors = __salt__["fanatico_etcd.alarms"](fanatico_probe.TIMEOUT)
     return next((error for error in errors if "NOSPACE" in error), "")
 
 
-def make_room(timeout=60):
+def make_room(timeout: float = 60) -> str:
     """
     Give up etcd's history, give back the space, end the alarm, and return a sentence with the sizes.
 

@@ -84,7 +84,7 @@ def _connected(etcd3, gateway, address, timeout):
     return client
 
 
-def members(timeout=5):
+def members(timeout: float = 5) -> dict[str, dict]:
     """
     Return the member list, ``{id: {"id", "peer_urls", "client_urls", "started"}}``.
 
@@ -116,7 +116,7 @@ def _members(client):
     return fanatico_etcd_plan.by_name(listed, _gateway().peer_urls())
 
 
-def member_add(name, learner=False, timeout=5):
+def member_add(name: str, learner: bool = False, timeout: float = 5) -> dict[str, dict]:
     """
     Add a node of the plan to the cluster; return the member list, unchanged where it is in already.
 
@@ -137,13 +137,13 @@ def member_add(name, learner=False, timeout=5):
     with _client(timeout) as client:
         if not any(url in one["peer_urls"] for one in _members(client).values()):
             if learner:
-                _gateway().order("/v3/cluster/member/add", {"peerURLs": [url], "isLearner": True}, timeout)
+                _gateway().call("/v3/cluster/member/add", {"peerURLs": [url], "isLearner": True}, timeout)
             else:
                 client.add_member([url])
         return _members(client)
 
 
-def member_remove(name, timeout=5):
+def member_remove(name: str, timeout: float = 5) -> dict[str, dict]:
     """
     Remove a node from the cluster; return the member list, unchanged where it is not in it.
 
@@ -165,7 +165,7 @@ def member_remove(name, timeout=5):
         return _members(client)
 
 
-def member_promote(name, timeout=5):
+def member_promote(name: str, timeout: float = 5) -> dict[str, dict]:
     """
     Give a learner its vote; etcd refuses while it has not caught up.
 
@@ -186,11 +186,11 @@ def member_promote(name, timeout=5):
             raise CommandExecutionError(
                 f"{name} is not a member of the etcd cluster: fanatico_etcd.member_add"
             )
-        _gateway().order("/v3/cluster/member/promote", {"ID": str(int(member["id"], 16))}, timeout)
+        _gateway().call("/v3/cluster/member/promote", {"ID": str(int(member["id"], 16))}, timeout)
         return _members(client)
 
 
-def get(key, timeout=5):
+def get(key: str, timeout: float = 5) -> str | None:
     """
     Return the value of a key as text, or None where there is none.
 
@@ -210,7 +210,7 @@ def get(key, timeout=5):
     return None if value is None else value.decode("utf-8", "replace")
 
 
-def keys(prefix="/", timeout=5):
+def keys(prefix: str = "/", timeout: float = 5) -> list[str]:
     """
     Return the keys that begin with ``prefix``, sorted.
 
@@ -231,7 +231,7 @@ def keys(prefix="/", timeout=5):
         )
 
 
-def evict(host, timeout=5):
+def evict(host: str, timeout: float = 5) -> dict[str, list]:
     """
     Make etcd and Patroni forget a host that the plan does not have any more. A step of ``orch.evict``, on one etcd node.
 
@@ -265,7 +265,7 @@ def evict(host, timeout=5):
             for one in client.members
         ]
         try:
-            leaving = fanatico_etcd_plan.leaving(urls, members)
+            leaving = fanatico_etcd_plan.unplanned_members(urls, members)
         except ValueError as exc:
             raise CommandExecutionError(f"{_me()}: {exc}: nothing was removed") from exc
         for one in leaving:
@@ -276,14 +276,14 @@ def evict(host, timeout=5):
             for value, meta in client.get_prefix(start)
         ]
         # Members before the lead: who wants to lead next asks each member how far it is, and waits for one that is cut off.
-        gone = fanatico_etcd_plan.forgotten(prefix, ours, list(plan["nodes"]), held)
+        gone = fanatico_etcd_plan.stale_keys(prefix, ours, list(plan["nodes"]), held)
         for key in gone:
             client.delete(key)
-    named = fanatico_etcd_users.named
+    named = fanatico_etcd_users.printable
     return {"members": [named([one["name"]]) for one in leaving], "keys": [named([key]) for key in gone]}
 
 
-def lock(name, ttl=60, timeout=5):
+def lock(name: str, ttl: int = 60, timeout: float = 5) -> dict:
     """
     Take a lock that every node sees, so that one node at a time does what endangers a quorum.
 
@@ -316,7 +316,7 @@ def lock(name, ttl=60, timeout=5):
         return {"lease": None, "holder": holders[0] if holders else "unknown"}
 
 
-def unlock(lease, timeout=5):
+def unlock(lease: int, timeout: float = 5) -> bool:
     """
     Give back a lock.
 

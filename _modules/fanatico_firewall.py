@@ -44,7 +44,7 @@ def _settings():
     return fanatico_firewall.settings(__pillar__)
 
 
-def flows():
+def flows() -> list[dict]:
     """
     Return every connection the plan allows between hosts, ``[{"name", "protocol", "port", "to", "from"}]``.
 
@@ -57,7 +57,7 @@ def flows():
     return fanatico_firewall.flows(_plan(), _settings())
 
 
-def wanted():
+def wanted() -> str:
     """
     Return this node's rules as the text of an nftables file.
 
@@ -70,7 +70,7 @@ def wanted():
     return fanatico_firewall.ruleset(_plan(), _settings(), _me())
 
 
-def present():
+def present() -> str:
     """
     Return the rules that were loaded last and proved harmless, as text; empty where there were none.
 
@@ -84,7 +84,7 @@ def present():
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def state():
+def state() -> str:
     """
     Return how the firewall is: ``in force``; ``none`` (never loaded), ``outdated`` (the plan wants others by now),
     ``touched`` (the kernel does not hold what was loaded).
@@ -103,7 +103,7 @@ def state():
     return "in force" if _untouched() else "touched"
 
 
-def barred():
+def blocked_addresses() -> list[str]:
     """
     Return the addresses that the rules in force shut out altogether, those under ``plan:evicted``; none where other rules are.
 
@@ -111,12 +111,12 @@ def barred():
 
     .. code-block:: bash
 
-        salt '*' fanatico_firewall.barred
+        salt '*' fanatico_firewall.blocked_addresses
     """
-    return fanatico_firewall.barred(present()) if _untouched() else []
+    return fanatico_firewall.blocked_addresses(present()) if _untouched() else []
 
 
-def gone():
+def missing() -> str:
     """
     Return that somebody has flushed nftables, by hand or by its own unit; empty where our table is there, or never was.
 
@@ -126,7 +126,7 @@ def gone():
 
     .. code-block:: bash
 
-        salt '*' fanatico_firewall.gone
+        salt '*' fanatico_firewall.missing
     """
     if not present():
         return ""
@@ -136,7 +136,7 @@ def gone():
     return "the table inet fanatico is not in the kernel: this host has no firewall"
 
 
-def load_again(timeout=30):
+def load_again(timeout: float = 30) -> str:
     """
     Load the rules again that were in force, and return what was done. ``fanatico_cure.apply`` looks before and after.
 
@@ -159,7 +159,7 @@ def _untouched():
     return listed.exists() and listed.read_text(encoding="utf-8") == _listed()
 
 
-def apply(timeout=10):
+def apply(timeout: float = 10) -> bool:
     """
     Load this node's rules; return True. What was loaded before comes back by itself unless the master answers.
 
@@ -301,7 +301,7 @@ def _refuse_to_lock_out():
     if _me() not in plan["nodes"]:
         return  # which wanted() has refused
     port = settings["ssh_port"]
-    doors = fanatico_firewall.doors_of(_run(["ss", "-Htlnp"]))
+    doors = fanatico_firewall.sshd_ports(_run(["ss", "-Htlnp"]))
     if doors and not doors & fanatico_firewall.open_ports(plan, settings, _me()):
         raise CommandExecutionError(
             f"{_me()}: sshd listens at port {', '.join(map(str, sorted(doors)))}, and the firewall would take ssh at port {port} "
@@ -309,7 +309,7 @@ def _refuse_to_lock_out():
         )
     told = _run(["ss", "-Htnp", "state", "established"])
     sessions = fanatico_firewall.sessions_of(told, [port])
-    lost = sorted(set(fanatico_firewall.shut_out(plan, settings, _me(), sessions)))
+    lost = sorted(set(fanatico_firewall.lost_sessions(plan, settings, _me(), sessions)))
     if lost:
         who = ", ".join(f"{peer} (to port {there})" for _, there, peer in lost)
         raise CommandExecutionError(

@@ -51,7 +51,7 @@ COMPONENT = {
 UP = {"one": lambda nodes: 1, "others": lambda nodes: nodes - 1, "all": lambda nodes: nodes}
 
 
-def method_classes(edge):
+def method_classes(edge: dict) -> dict[str, str]:
     """
     Return ``{how a method's name begins: its class}`` of ``rpc:edge``, for the map that HAProxy judges by.
 
@@ -67,7 +67,7 @@ def method_classes(edge):
     return fanatico_edge.method_classes(edge)
 
 
-def quoted(text):
+def quoted(text: str) -> str:
     """
     Return a text as one word of HAProxy's configuration in which nothing has a meaning.
 
@@ -83,7 +83,7 @@ def quoted(text):
     return fanatico_edge.quoted(text)
 
 
-def edge_policy():
+def edge_policy() -> dict[str, list]:
     """
     Return the rules by which the edge judges what the public asks, ``{part of edge.cfg: [lines]}``, by this node's pillar.
 
@@ -96,7 +96,7 @@ def edge_policy():
     return fanatico_edge.policy(__pillar__, __opts__["id"])
 
 
-def edge_shares(haproxy_edge, rpc_edge):
+def edge_shares(haproxy_edge: dict, rpc_edge: dict) -> dict:
     """
     Return what the edge's process may hold, ``{"large": requests, "lua": MiB, "buffers": number, "memory": MiB, ...}``.
 
@@ -116,7 +116,7 @@ def edge_shares(haproxy_edge, rpc_edge):
     return fanatico_capacity.edge(haproxy_edge["maxconn"], rpc_edge["body_limit"])
 
 
-def shares(haproxy):
+def shares(haproxy: dict) -> dict:
     """
     Return the connections that the databases' process may hold, ``{"port", "process", "statistics"}``.
 
@@ -158,7 +158,7 @@ def _ask(command, timeout=1.0, unit="haproxy"):
     return answer.decode("utf-8", "replace")
 
 
-def info(timeout=1, unit="haproxy"):
+def info(timeout: float = 1, unit: str = "haproxy") -> dict[str, str]:
     """
     Return ``show info`` as a dict of strings: version, uptime, connections, limits.
 
@@ -177,7 +177,7 @@ def info(timeout=1, unit="haproxy"):
     return {name: value for name, found, value in pairs if found}
 
 
-def sessions(timeout=2):
+def sessions(timeout: float = 2) -> list[dict]:
     """
     Return the database sessions that this HAProxy has at the moment, as a list of ``{"client", "port", "server", "from"}``.
 
@@ -196,7 +196,7 @@ def sessions(timeout=2):
     return [{key: one[key] for key in ("client", "port", "server", "from")} for one in found]
 
 
-def stat(timeout=1, unit="haproxy"):
+def stat(timeout: float = 1, unit: str = "haproxy") -> list[dict]:
     """
     Return ``show stat``: one dict per frontend, backend and server, without the empty fields.
 
@@ -215,7 +215,7 @@ def stat(timeout=1, unit="haproxy"):
     return [{name: value for name, value in row.items() if name and value} for row in rows]
 
 
-def servers(timeout=1, unit="haproxy"):
+def servers(timeout: float = 1, unit: str = "haproxy") -> list[dict]:
     """
     Return ``show servers state``: one dict per server, with address, operational and administrative state.
 
@@ -231,12 +231,12 @@ def servers(timeout=1, unit="haproxy"):
         salt haproxy1 fanatico_haproxy.servers
     """
     lines = [line for line in _ask("show servers state", timeout, unit).splitlines() if line]
-    names = next((line[2:].split() for line in lines if line.startswith("# ")), [])
+    names: list[str] = next((line[2:].split() for line in lines if line.startswith("# ")), [])
     rows = [line.split() for line in lines[1:] if not line.startswith("# ")]
     return [dict(zip(names, row, strict=False)) for row in rows]
 
 
-def backends(timeout=1):
+def backends(timeout: float = 1) -> dict[str, dict]:
     """
     Return ``{backend: {"status", "up": [servers], "down": {server: why}, "sessions": n}}`` of both processes.
 
@@ -253,7 +253,7 @@ def backends(timeout=1):
 
 
 def _backends(rows):
-    found = {}
+    found: dict[str, dict] = {}
     for row in rows:
         if row["svname"] == "FRONTEND":
             continue
@@ -269,7 +269,7 @@ def _backends(rows):
     return {name: one for name, one in found.items() if one["up"] or one["down"]}
 
 
-def certificates(timeout=2, unit="haproxy"):
+def certificates(timeout: float = 2, unit: str = "haproxy") -> dict[str, dict]:
     """
     Return what HAProxy has loaded of certificates and authorities: ``{path: {"kind", "used", "runs", "disk"}}``.
 
@@ -324,7 +324,7 @@ def _fingerprints(text):
     return [hashlib.sha1(der, usedforsecurity=False).hexdigest().upper() for der in ders]
 
 
-def take_up(timeout=5, unit="haproxy"):
+def update_certificates(timeout: float = 5, unit: str = "haproxy") -> dict[str, str]:
     """
     Have HAProxy use its certificates and authorities as they are on disk, without a reload.
 
@@ -340,7 +340,7 @@ def take_up(timeout=5, unit="haproxy"):
 
     .. code-block:: bash
 
-        salt 'haproxy*' fanatico_haproxy.take_up
+        salt 'haproxy*' fanatico_haproxy.update_certificates
     """
     return {
         path: _exchange(one["kind"], path, timeout, unit) if one["used"] else "only servers name it"
@@ -376,7 +376,7 @@ def _with_key(path):
     return f"{text}\n{pathlib.Path(path.removesuffix('.crt') + '.key').read_text(encoding='utf-8')}"
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
     Look at HAProxy once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -391,7 +391,8 @@ def probe(timeout=2):
 
         salt 'haproxy*' fanatico_haproxy.probe
     """
-    plan, checks = __pillar__["plan"], {}
+    plan = __pillar__["plan"]
+    checks: dict[str, dict] = {}
     facts = {unit: _look(unit, timeout) for unit in CONFIGURATION}
     for unit, one in facts.items():
         owed = {
@@ -430,7 +431,7 @@ def _older(about, unit):
     return max(0, round(max(changed, default=0) - started - 1))
 
 
-def wait_current(timeout=10, unit="haproxy"):
+def wait_current(timeout: float = 10, unit: str = "haproxy") -> bool:
     """
     Wait until HAProxy runs with its configuration as it is on disk; the last step of a change.
 
@@ -463,7 +464,7 @@ def wait_current(timeout=10, unit="haproxy"):
     )
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of HAProxy on this node, ``{name: check}``.
 

@@ -11,7 +11,7 @@ import fanatico_probe
 _FILES = ("haproxy.cfg", "edge.cfg")
 
 
-def unconfigured():
+def unconfigured() -> str:
     """
     Return which configuration of HAProxy is missing or not valid; empty where both are right.
 
@@ -25,7 +25,7 @@ def unconfigured():
     return next(filter(None, seen), "")
 
 
-def configure(timeout=90):
+def configure(timeout: float = 90) -> str:
     """
     Write HAProxy's configuration again from the tree, start it, and return what was done.
 

@@ -14,7 +14,7 @@ import fanatico_plan
 FILE = "/etc/fanatico/identity.json"
 
 
-def wanted(role):
+def wanted(role: str) -> dict:
     """
     Return ``{pillar path: value}`` of what the daemons of a role here live by, as the pillar has it.
 
@@ -32,7 +32,7 @@ def wanted(role):
     return fanatico_identity.facts(pillar, __opts__["id"], role)
 
 
-def kept():
+def kept() -> dict[str, dict]:
     """
     Return ``{role: {pillar path: value}}``, what the daemons here were started with; empty on a host that is new.
 
@@ -50,7 +50,7 @@ def kept():
         ) from exc
 
 
-def keep(role):
+def keep(role: str) -> bool:
     """
     Keep what the daemons of a role run with now. Returns True where that is new.
 
@@ -71,7 +71,7 @@ def keep(role):
     return fanatico_file.change_json(pathlib.Path(FILE), change)
 
 
-def changed():
+def changed() -> list[str]:
     """
     Return as lines what the pillar wants otherwise than the daemons here were started with; empty where there is no such thing.
 

@@ -23,7 +23,7 @@ def _plan():
     return __pillar__["plan"]
 
 
-def interface():
+def interface() -> str | None:
     """
     Return the name of the interface that carries this node's plan address, or None.
 
@@ -43,7 +43,7 @@ def _interface_of(address):
     return next((name for name, ones in found.items() if any(one.address == address for one in ones)), None)
 
 
-def holds_address():
+def holds_address() -> bool:
     """
     Tell whether this node holds the virtual IP on one of its interfaces.
 
@@ -56,7 +56,7 @@ def holds_address():
     return _interface_of(_plan()["virtual_ip"]["address"]) is not None
 
 
-def state(timeout=1):
+def state(timeout: float = 1) -> dict:
     """
     Return ``{"address", "role": "master" or "backup", "running": bool, "answers": bool}``.
 
@@ -79,7 +79,7 @@ def state(timeout=1):
     }
 
 
-def idle():
+def idle() -> float:
     """
     Return for how many seconds Keepalived has not asked HAProxy whether it answers; 0.0 where that is not known.
 
@@ -118,7 +118,7 @@ def _answers(timeout):
     return False
 
 
-def can_sign():
+def can_sign() -> bool:
     """
     Tell whether the Keepalived that is installed here can sign what it sends (``auth_hmac``): 2.4 and later.
 
@@ -131,7 +131,7 @@ def can_sign():
     return fanatico_version.numbers(__salt__["pkg.version"]("keepalived")) >= (2, 4)
 
 
-def wait_address(timeout=30):
+def wait_address(timeout: float = 30) -> dict:
     """
     Wait until a HAProxy answers on the virtual IP; return ``state()``.
 
@@ -157,13 +157,13 @@ def wait_address(timeout=30):
         return state()
     journal = __salt__["fanatico.journal"]("keepalived")
     raise CommandExecutionError(
-        fanatico_wait.ran_out(
+        fanatico_wait.timeout_message(
             __opts__["id"], f"the virtual IP {address}", timeout, seen, "keepalived", journal
         )
     )
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
     Look at Keepalived once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -180,7 +180,7 @@ def probe(timeout=2):
     return {"facts": facts, "checks": {"keepalived.address": _judge(facts)}}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of Keepalived on this node, ``{name: check}``.
 
@@ -225,14 +225,14 @@ def _judge(facts):
 
 
 def _seen():
-    return fanatico_probe.once(__context__, "keepalived", lambda: state(fanatico_probe.ASK))
+    return fanatico_probe.once(__context__, "keepalived", lambda: state(fanatico_probe.TIMEOUT))
 
 
 def _active(unit):
     return fanatico_probe.active(__context__, __salt__["fanatico_unit.states"], unit)
 
 
-def hung():
+def hung() -> str:
     """
     Return for how long a Keepalived that runs has not asked HAProxy; empty where it does.
 
@@ -248,7 +248,7 @@ def hung():
     return f"Keepalived has not asked HAProxy for {seconds:.0f} s, which it does twice a second"
 
 
-def vip_down():
+def vip_down() -> str:
     """
     Return that nobody answers at the virtual IP although this balancer could; else empty.
 
@@ -265,7 +265,7 @@ def vip_down():
     return ""
 
 
-def vip_duplicate():
+def vip_duplicate() -> str:
     """
     Return that the virtual IP is held here; whether another holds it as well, whoever asks for the cure has seen.
 
@@ -281,7 +281,7 @@ def vip_duplicate():
     )
 
 
-def address_unsettled():
+def address_unsettled() -> str:
     """
     Return that nobody answers at the virtual IP, or that Keepalived does not run here; else empty.
 
@@ -295,7 +295,7 @@ def address_unsettled():
     return "" if held["answers"] and held["running"] else f"nobody answers at {held['address']}"
 
 
-def force_election(timeout=30):
+def force_election(timeout: float = 30) -> str:
     """
     Restart Keepalived, which settles who holds the virtual IP, and return what was done.
 

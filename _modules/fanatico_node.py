@@ -47,7 +47,7 @@ def _setting(path):
     return fanatico_plan.setting(__pillar__, path)
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
     Look at this node once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -71,7 +71,7 @@ def probe(timeout=2):
     }
     if "master" in roles:
         asked.update(ports=lambda: _ports(timeout), keys=_keys)
-    facts = {"errors": {}}
+    facts: dict = {"errors": {}}
     for name, ask in asked.items():
         try:
             facts[name] = ask()
@@ -81,7 +81,7 @@ def probe(timeout=2):
     return {"facts": facts, "checks": {**judged, **__salt__["fanatico_pki.checks"]()}}
 
 
-def modules():
+def modules() -> dict[str, str]:
     """
     Return the modules that this node was handed out, ``{"utils/fanatico_plan.py": SHA-256 as hexadecimal digits, ...}``.
 
@@ -100,7 +100,7 @@ def modules():
     }
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of this node, ``{name: check}``.
 
@@ -116,7 +116,7 @@ def checks(timeout=2):
     return probe(timeout)["checks"]
 
 
-def disk():
+def disk() -> dict:
     """
     Return the check of this node's disks.
 
@@ -129,7 +129,7 @@ def disk():
     return _judge_disk({"disk": _disks(_data_paths())})
 
 
-def drift():
+def drift() -> dict[str, dict]:
     """
     Return what a highstate would change here, ``{state: {"kind", "would"}}``; nothing is changed.
 
@@ -144,7 +144,7 @@ def drift():
     return {one["state"]: {"kind": one["kind"], "would": one["would"]} for one in _drifted()}
 
 
-def correctable(kinds):
+def correctable(kinds: list[str]) -> dict[str, list]:
     """
     Return what has drifted here and may be put right, ``{component: [sls, ...]}``.
 
@@ -188,7 +188,7 @@ def _disks(paths):
     return found
 
 
-def in_container():
+def in_container() -> bool:
     """
     Tell whether this node is a container: its clock is its host's, and its kernel tells it of no other process's death.
 
@@ -266,7 +266,7 @@ def _judge_disk(facts):
     if "disk" not in facts:
         return fanatico_verdict.unknown(None, facts["errors"]["disk"], "df -h")
     percent = {path: 100 * room["free"] / max(1, room["total"]) for path, room in facts["disk"].items()}
-    worst = min(percent, key=percent.get)
+    worst = min(percent, key=lambda path: percent[path])
     share, free = percent[worst], facts["disk"][worst]["free"]
     detail = f"{worst} has {free / 1024**3:.1f} GiB free ({share:.0f} %)"
     for status, limit in (("critical", "critical"), ("degraded", "warning")):

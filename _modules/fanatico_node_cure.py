@@ -28,7 +28,7 @@ def _apply(sls=None):
 # --- a host that was reinstalled; fanatico_cure.unprovisioned tells it
 
 
-def build(timeout=600):
+def build(timeout: float = 600) -> str:
     """
     Make this host what its roles make of it, by a highstate, and return what was done.
 
@@ -44,7 +44,7 @@ def build(timeout=600):
     return _apply()
 
 
-def unwell():
+def unhealthy() -> str:
     """
     Return what is not yet well with a host that was rebuilt; empty where all is.
 
@@ -52,7 +52,7 @@ def unwell():
 
     .. code-block:: bash
 
-        salt db3 fanatico_node_cure.unwell
+        salt db3 fanatico_node_cure.unhealthy
     """
     health = __salt__["fanatico.health"]()
     bad = [one["detail"] for one in health["checks"].values() if one["status"] != "ok"]
@@ -64,7 +64,7 @@ def unwell():
 # --- drift
 
 
-def drifted():
+def drifted() -> str:
     """
     Return what has drifted here and pillar ``heal:auto_remediate_drift`` allows to correct; empty without any.
 
@@ -79,7 +79,7 @@ def drifted():
     return f"drifted: {', '.join(components)}" if components else ""
 
 
-def correct(timeout=300):
+def correct(timeout: float = 300) -> str:
     """
     Apply the states of the components that have drifted, as far as pillar ``heal:auto_remediate_drift`` allows, and return which.
 
@@ -100,7 +100,7 @@ def correct(timeout=300):
 # --- a full disk
 
 
-def disk_full():
+def disk_full() -> str:
     """
     Return how full a disk of this node is; empty where that is not critical.
 
@@ -114,7 +114,7 @@ def disk_full():
     return check["detail"] if check["status"] == "critical" else ""
 
 
-def make_room(timeout=60):
+def make_room(timeout: float = 60) -> str:
     """
     Let go of what can be had again: packages that were installed from, journals and core dumps older than a day.
 
@@ -144,7 +144,8 @@ def make_room(timeout=60):
 
 def _largest_files(seconds, count=3):
     """Return ``[(bytes, path), ...]`` of the largest files on the disk of ``/``, as far as it can be read in the time."""
-    until, device, found = time.monotonic() + seconds, os.stat("/").st_dev, []
+    until, device = time.monotonic() + seconds, os.stat("/").st_dev
+    found: list[tuple[int, str]] = []
     for folder, names, files in os.walk("/"):
         if time.monotonic() > until:
             break

@@ -9,7 +9,7 @@ import fanatico_plan
 import fanatico_verdict
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
     Ask once whether it answers: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -31,7 +31,7 @@ def probe(timeout=2):
     return {"facts": facts, "checks": {"node_exporter.up": _judge(facts)}}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the check of this host's exporter, ``{name: check}``.
 

@@ -41,7 +41,7 @@ def _data_directory():
     return fanatico_patroni_plan.data_directory(_setting("postgresql"))
 
 
-def status(node=None, timeout=2):
+def status(node: str | None = None, timeout: float = 2) -> dict:
     """
     Return what Patroni on ``node`` (this one without one) says of itself.
 
@@ -65,7 +65,7 @@ def status(node=None, timeout=2):
     return body
 
 
-def local_state():
+def local_state() -> dict:
     """
     Return what this node holds: ``{"data_dir": bool, "active": bool, "leader": id or None}``.
 
@@ -90,7 +90,7 @@ def local_state():
     }
 
 
-def cluster(timeout=2):
+def cluster(timeout: float = 2) -> dict:
     """
     Return Patroni's view of the cluster: members with role, state, timeline and lag.
 
@@ -106,7 +106,7 @@ def cluster(timeout=2):
     return _rest().ask("cluster", timeout)
 
 
-def leader(timeout=2):
+def leader(timeout: float = 2) -> str | None:
     """
     Return the id of the leader, or None while there is none.
 
@@ -122,7 +122,7 @@ def leader(timeout=2):
     return fanatico_patroni_checks.leader_of(cluster(timeout))
 
 
-def history(timeout=2):
+def history(timeout: float = 2) -> list[dict]:
     """
     Return the failovers Patroni remembers, oldest first: timeline, LSN, reason, time, new leader.
 
@@ -139,7 +139,7 @@ def history(timeout=2):
     return [dict(zip(names, line, strict=False)) for line in _rest().ask("history", timeout) or []]
 
 
-def config(timeout=2):
+def config(timeout: float = 2) -> dict:
     """
     Return the dynamic configuration, as it stands in etcd.
 
@@ -155,7 +155,7 @@ def config(timeout=2):
     return _rest().ask("config", timeout)
 
 
-def wait_leader(timeout=90):
+def wait_leader(timeout: float = 90) -> str:
     """
     Wait until the cluster has a running leader and return its id.
 
@@ -179,7 +179,7 @@ def wait_leader(timeout=90):
     return _wait(seen, timeout, "a running Patroni leader")
 
 
-def wait_streaming(timeout=120, members=None):
+def wait_streaming(timeout: float = 120, members: list[str] | None = None) -> dict[str, str]:
     """
     Wait until the leader runs and every other member streams from it, and return ``{id: role}``.
 
@@ -202,7 +202,8 @@ def wait_streaming(timeout=120, members=None):
         missing = [
             name
             for name in awaited
-            if by_name.get(name, {}).get("state") not in fanatico_patroni_checks.good(by_name.get(name))
+            if by_name.get(name, {}).get("state")
+            not in fanatico_patroni_checks.healthy_states(by_name.get(name))
         ]
         done = not missing and fanatico_patroni_checks.leader_of(view) is not None
         return done, {
@@ -217,10 +218,12 @@ def _wait(look, timeout, awaited):
     if done:
         return seen
     journal = __salt__["fanatico.journal"]("patroni")
-    raise CommandExecutionError(fanatico_wait.ran_out(_me(), awaited, timeout, seen, "patroni", journal))
+    raise CommandExecutionError(
+        fanatico_wait.timeout_message(_me(), awaited, timeout, seen, "patroni", journal)
+    )
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
     Look at Patroni once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -247,15 +250,15 @@ def probe(timeout=2):
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
     own = facts.get("patroni")
     if isinstance(own, dict) and own.get("state") in fanatico_patroni_checks.DOWN:
-        facts["complaint"] = __salt__["fanatico_patroni.complaint"]()
+        facts["complaint"] = __salt__["fanatico_patroni.last_fatal"]()
     if fanatico_plan.get(__pillar__, "patroni:watchdog") == "required":
         facts["watchdog"] = __salt__["fanatico_patroni.watchdog"]()
-    facts["aside"] = fanatico_aside.kept(_data_directory())
+    facts["aside"] = fanatico_aside.paths(_data_directory())
     checks = fanatico_patroni_checks.member(facts, _me(), sorted(rest.nodes), time.time(), _timing()["ttl"])
     return {"facts": facts, "checks": checks}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of Patroni on this node, ``{name: check}``.
 

@@ -26,7 +26,7 @@ _UNIT = "patroni.service"
 
 def _patroni():
     return fanatico_probe.once(
-        __context__, "patroni", lambda: __salt__["fanatico_patroni.status"](timeout=fanatico_probe.ASK)
+        __context__, "patroni", lambda: __salt__["fanatico_patroni.status"](timeout=fanatico_probe.TIMEOUT)
     )
 
 
@@ -38,7 +38,7 @@ def _data_directory():
     return pathlib.Path(fanatico_patroni_plan.data_directory(fanatico_plan.setting(__pillar__, "postgresql")))
 
 
-def data_directory():
+def data_directory() -> str:
     """
     Return the path of PostgreSQL's data, which a cure puts aside.
 
@@ -54,7 +54,7 @@ def data_directory():
 # --- Patroni
 
 
-def hung():
+def hung() -> str:
     """
     Return what is heard of a Patroni that runs and does not answer; empty where it answers.
 
@@ -64,10 +64,10 @@ def hung():
 
         salt 'db*' fanatico_patroni_cure.hung
     """
-    return fanatico_probe.silence(_patroni) if _active() else ""
+    return fanatico_probe.hang_reason(_patroni) if _active() else ""
 
 
-def restart(timeout=60):
+def restart(timeout: float = 60) -> str:
     """
     End Patroni as a crash would: PostgreSQL goes on, and the unit starts Patroni again. Returns what was done.
 
@@ -84,7 +84,7 @@ def restart(timeout=60):
     return f"process {pid} ended, its unit starts it again"
 
 
-def paused():
+def paused() -> str:
     """
     Return that Patroni is paused, on the node that leads, which speaks for all; else empty.
 
@@ -98,7 +98,7 @@ def paused():
     return "Patroni is paused: nothing fails over" if own.get("pause") and own.get("role") in _LEADS else ""
 
 
-def resume(timeout=30):
+def resume(timeout: float = 30) -> str:
     """
     End a pause of Patroni, and return what was done.
 
@@ -118,7 +118,7 @@ def resume(timeout=30):
 # --- PostgreSQL
 
 
-def replica_unusable():
+def replica_unusable() -> str:
     """
     Return what proves the data of this replica to be of no use; empty where nothing does, and on a leader.
 
@@ -152,7 +152,7 @@ def replica_unusable():
     return ""
 
 
-def postgres_failed():
+def postgres_failed() -> str:
     """
     Return why PostgreSQL does not start where nothing that it says proves its data unusable; empty where it runs.
 
@@ -167,7 +167,7 @@ def postgres_failed():
     own = _patroni()
     if own.get("pause") or own.get("state") not in _LOST or _said_by_postgresql("-2min"):
         return ""
-    return f"its PostgreSQL is {own['state']}: {__salt__['fanatico_patroni.complaint']() or 'it does not say why'}"
+    return f"its PostgreSQL is {own['state']}: {__salt__['fanatico_patroni.last_fatal']() or 'it does not say why'}"
 
 
 def _does_not_stay_up():
@@ -179,11 +179,11 @@ def _does_not_stay_up():
 
 def _said_by_postgresql(since="-30s"):
     """Return why PostgreSQL cannot use its data, or follow with them, if it has said so lately."""
-    said = __salt__["fanatico_patroni.said_by_postgresql"](since)
+    said = __salt__["fanatico_patroni.postgresql_log"](since)
     return fanatico_patroni_plan.unusable(said)
 
 
-def replica_not_streaming():
+def replica_not_streaming() -> str:
     """
     Return what a replica says that runs and follows nobody, and does not prove its data unusable; empty where it follows.
 
@@ -202,13 +202,13 @@ def replica_not_streaming():
         return ""
     if own.get("replication_state") == "streaming" or own.get("cluster_unlocked") or _said_by_postgresql():
         return ""
-    said = __salt__["fanatico_patroni.complaint"]()
+    said = __salt__["fanatico_patroni.last_fatal"]()
     return (
         f"its PostgreSQL runs and does not follow ({said or own.get('replication_state') or 'not streaming'})"
     )
 
 
-def copy_again(timeout=600):
+def clone(timeout: float = 600) -> str:
     """
     Put the data aside and start Patroni without: it copies the leader's. What was put aside goes once the copy streams.
 
@@ -221,7 +221,7 @@ def copy_again(timeout=600):
 
     .. code-block:: bash
 
-        salt db3 fanatico_patroni_cure.copy_again
+        salt db3 fanatico_patroni_cure.clone
     """
     if __salt__["fanatico_patroni.cluster"]().get("pause"):  # as everywhere here: somebody is at work
         raise CommandExecutionError(f"{__opts__['id']}: Patroni is paused, so its data stay as they are")
@@ -233,7 +233,7 @@ def copy_again(timeout=600):
     fanatico_probe.run("systemctl", "stop", "patroni", timeout=timeout)
     try:
         _stop_postmaster(timeout / 4)
-        path = fanatico_aside.put(_data_directory(), emptied=True)
+        path = fanatico_aside.move(_data_directory(), emptied=True)
     except (ValueError, OSError, subprocess.SubprocessError) as exc:
         raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     finally:
@@ -263,7 +263,7 @@ def _postmaster():
     return pid if name == "postgres" else None
 
 
-def not_streaming():
+def not_streaming() -> str:
     """
     Return how this replica is while it does not stream; empty where it does.
 
@@ -279,7 +279,7 @@ def not_streaming():
     return f"{own.get('state')}, {own.get('replication_state') or 'not streaming'}"
 
 
-def writes_stalled():
+def writes_stalled() -> str:
     """
     Return why no write goes through the virtual IP; empty where one does, or where that cannot be told.
 
@@ -293,7 +293,7 @@ def writes_stalled():
     return seen["why"] if seen["ok"] is False else ""
 
 
-def hand_over(timeout=90):
+def switchover(timeout: float = 90) -> str:
     """
     Have another node lead, and return which.
 
@@ -304,6 +304,6 @@ def hand_over(timeout=90):
 
     .. code-block:: bash
 
-        salt db1 fanatico_patroni_cure.hand_over
+        salt db1 fanatico_patroni_cure.switchover
     """
-    return f"{__salt__['fanatico_patroni.switchover'](timeout=timeout * 2 / 3)} leads now"
+    return f"{__salt__['fanatico_patroni.switchover']('any', timeout * 2 / 3)} leads now"

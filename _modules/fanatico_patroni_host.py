@@ -21,7 +21,7 @@ UNIT = "patroni.service"
 WATCHDOG = "/dev/watchdog"
 
 
-def complaint(since="-10min"):
+def last_fatal(since: str = "-10min") -> str:
     """
     Return the last FATAL or PANIC of PostgreSQL's own processes on this node; empty where there is none.
 
@@ -34,12 +34,12 @@ def complaint(since="-10min"):
 
     .. code-block:: bash
 
-        salt db3 fanatico_patroni.complaint
+        salt db3 fanatico_patroni.last_fatal
     """
-    return fanatico_patroni_plan.complaint(said_by_postgresql(since))
+    return fanatico_patroni_plan.last_fatal(postgresql_log(since))
 
 
-def said_by_postgresql(since="-10min"):
+def postgresql_log(since: str = "-10min") -> str:
     """
     Return the last lines in PostgreSQL's log on this node that its own processes and Patroni's sessions wrote, oldest first.
 
@@ -52,10 +52,10 @@ def said_by_postgresql(since="-10min"):
 
     .. code-block:: bash
 
-        salt db3 fanatico_patroni.said_by_postgresql
+        salt db3 fanatico_patroni.postgresql_log
     """
     words = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
-    argv = ["journalctl", *words, f"--grep={fanatico_patroni_plan.own_lines()}"]
+    argv = ["journalctl", *words, f"--grep={fanatico_patroni_plan.log_pattern()}"]
     try:
         said = fanatico_probe.run(*argv, timeout=5).stdout
     except (OSError, subprocess.SubprocessError):
@@ -64,7 +64,7 @@ def said_by_postgresql(since="-10min"):
     return "\n".join(reversed(said.splitlines()))
 
 
-def watchdog(device=WATCHDOG):
+def watchdog(device: str = WATCHDOG) -> dict:
     """
     Return ``{"armed": bool, "why": str}``: whether Patroni has the watchdog open, and why it could not arm it (empty: it could).
 

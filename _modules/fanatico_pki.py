@@ -21,7 +21,7 @@ def _setting(path):
     return fanatico_plan.setting(__pillar__, path)
 
 
-def wanted(component=None):
+def wanted(component: str | None = None) -> list[dict]:
     """
     Return the certificates that the plan gives this node, as ``fanatico_pki.certificates`` of ``_utils`` does.
 
@@ -37,7 +37,7 @@ def wanted(component=None):
     return fanatico_pki.certificates(__pillar__["plan"], __opts__["id"], component)
 
 
-def probe(component=None):
+def probe(component: str | None = None) -> dict[str, dict]:
     """
     Return how each certificate of this node is, ``{"component/authority": {"path", "ends", "days", "reasons", "trust"}}``.
 
@@ -112,7 +112,7 @@ def _read(path):
         return None
 
 
-def trusted(authority):
+def trusted(authority: str) -> str:
     """
     Return what is to be trusted as ``authority``, PEM; "" where the master has told nothing.
 
@@ -128,7 +128,7 @@ def trusted(authority):
     return _get(f"pki:trust:{authority}", "")
 
 
-def paths(authority):
+def paths(authority: str) -> dict[str, str | None]:
     """
     Return ``{"ca", "cert", "key"}``: the files this node speaks with to servers of ``authority``.
 
@@ -152,7 +152,7 @@ def paths(authority):
     return found
 
 
-def pinned(path):
+def pinned(path: str) -> str:
     """
     Return the name of the link to a file of authorities that tells its content, for daemons that read a file again only
     when its name is another. The state ``fanatico_pki.issued`` makes it.
@@ -169,7 +169,7 @@ def pinned(path):
     return str(fanatico_pki.pin(path, _read(path) or ""))
 
 
-def checks():
+def checks() -> dict[str, dict]:
     """
     Return the check of this node's certificates, ``{name: check}``; empty where it has none.
 
@@ -182,7 +182,7 @@ def checks():
     return _judge(probe(), __opts__["id"])
 
 
-def ending():
+def expiring() -> str:
     """
     Return which certificates the nightly job should have renewed and did not, half of that time being over; empty without any.
 
@@ -190,7 +190,7 @@ def ending():
 
     .. code-block:: bash
 
-        salt '*' fanatico_pki.ending
+        salt '*' fanatico_pki.expiring
     """
     owed = _setting("pki:renew_days") / 2
     found = {
@@ -205,7 +205,7 @@ def ending():
     return f"certificates end: {told}" if found else ""
 
 
-def renew(timeout=180):
+def renew(timeout: float = 180) -> str:
     """
     Have this node's certificates signed again where they end, and taken up by the daemons. Returns what was done.
 
@@ -234,9 +234,6 @@ def _judge(seen, me):
         for name, one in seen.items()
         if one["reasons"] or not one["trust"]
     }
-    first = min(
-        (one for one in seen.values() if one["days"] is not None), key=lambda one: one["days"], default=None
-    )
     if ended:
         verdict = fanatico_verdict.critical(
             ended, "; ".join(f"{name}: {wrong[name]}" for name in ended), hint
@@ -246,8 +243,17 @@ def _judge(seen, me):
             sorted(wrong), "; ".join(f"{name}: {why}" for name, why in wrong.items()), hint
         )
     else:
-        number = sum(one["days"] is not None for one in seen.values())
-        verdict = fanatico_verdict.ok(
-            first["days"], f"{number} right, the first ends on {first['ends']}, in {first['days']} days"
-        )
+        verdict = _judge_dates(seen)
     return {"node.certificates": verdict}
+
+
+def _judge_dates(seen):
+    """Return the check of certificates that are all valid: when the first one ends."""
+    dated = [found for found in seen.values() if found["days"] is not None]
+    if not dated:
+        return fanatico_verdict.ok(None, "the trusted authorities are up to date")
+    first = min(dated, key=lambda found: found["days"])
+    return fanatico_verdict.ok(
+        first["days"],
+        f"{len(dated)} valid, the first expires on {first['ends']}, in {first['days']} days",
+    )

@@ -24,7 +24,7 @@ def _or_me(node):
     return node or __opts__["id"]
 
 
-def nodes(name=None):
+def nodes(name: str | None = None) -> list[str]:
     """
     Return the ids of the nodes that have the role or component ``name`` (all nodes without one), in plan order.
 
@@ -37,7 +37,7 @@ def nodes(name=None):
     return _ask(fanatico_plan.nodes, name)
 
 
-def roles(node=None):
+def roles(node: str | None = None) -> list[str]:
     """
     Return the roles of ``node`` (this one without one); an empty list for a node that is not in the plan.
 
@@ -50,7 +50,7 @@ def roles(node=None):
     return _ask(fanatico_plan.roles, _or_me(node))
 
 
-def has_role(role, node=None):
+def has_role(role: str, node: str | None = None) -> bool:
     """
     Tell whether ``node`` (this one without one) holds ``role``.
 
@@ -63,7 +63,7 @@ def has_role(role, node=None):
     return _ask(fanatico_plan.has_role, _or_me(node), role)
 
 
-def port(name):
+def port(name: str) -> int:
     """
     Return the port of the plan named ``name``, or the usual one where the plan names none.
 
@@ -76,7 +76,7 @@ def port(name):
     return _ask(fanatico_plan.port, name)
 
 
-def address(node=None):
+def address(node: str | None = None) -> str:
     """
     Return the address of ``node`` (this one without one); raises for a node that is not in the plan.
 
@@ -89,7 +89,7 @@ def address(node=None):
     return _ask(fanatico_plan.address, _or_me(node))
 
 
-def addresses(name=None):
+def addresses(name: str | None = None) -> dict[str, str]:
     """
     Return ``{id: address}`` of the nodes that have the role or component ``name`` (all nodes without one), in plan order.
 
@@ -102,7 +102,7 @@ def addresses(name=None):
     return _ask(fanatico_plan.addresses, name)
 
 
-def node_at(ip):
+def node_at(ip: str) -> str | None:
     """
     Return the id of the node with address ``ip``, or None.
 
@@ -115,7 +115,7 @@ def node_at(ip):
     return _ask(fanatico_plan.node_at, ip)
 
 
-def peers(role, node=None):
+def peers(role: str, node: str | None = None) -> list[str]:
     """
     Return the ids of the nodes that hold ``role``, without ``node`` (this one without one).
 
@@ -128,7 +128,7 @@ def peers(role, node=None):
     return _ask(fanatico_plan.peers, role, _or_me(node))
 
 
-def senders(component):
+def senders(component: str) -> list[str]:
     """
     Return the ids of the nodes that may connect to a port of ``component``, in plan order.
 
@@ -141,7 +141,7 @@ def senders(component):
     return _ask(fanatico_plan.senders, component)
 
 
-def network_of(node=None):
+def network_of(node: str | None = None) -> list[str]:
     """
     Return ``[name, cidr]`` of the network ``node`` (this one without one) stands in.
 
@@ -154,7 +154,7 @@ def network_of(node=None):
     return list(_ask(fanatico_plan.network_of, _or_me(node)))
 
 
-def subnets(role=None):
+def subnets(role: str | None = None) -> list[str]:
     """
     Return the networks (cidr) in which nodes with ``role`` stand (all networks without one), in plan order.
 
@@ -167,7 +167,7 @@ def subnets(role=None):
     return _ask(fanatico_plan.subnets, role)
 
 
-def timing():
+def timing() -> dict[str, dict]:
     """
     Return the timing in force: that of the plan's preset, with what the plan sets itself on top.
 
@@ -182,7 +182,7 @@ def timing():
     return fanatico_timing.resolved(_plan().get("timing"))
 
 
-def etcd_endpoints():
+def etcd_endpoints() -> list[str]:
     """
     Return the client URLs of all etcd members.
 
@@ -195,7 +195,7 @@ def etcd_endpoints():
     return _ask(fanatico_plan.etcd_endpoints)
 
 
-def includes(stage):
+def includes(stage: str) -> list[str]:
     """
     Return the states that this node has in one of ``salt/roles/``.
 
@@ -211,7 +211,7 @@ def includes(stage):
     return fanatico_plan.includes(roles(), stage)
 
 
-def reserved():
+def reserved() -> dict[str, list]:
     """
     Return what only the states of any component upgrade and restart, ``{"packages": [patterns], "services": [names]}``.
 

@@ -90,19 +90,19 @@ def _verified(host):
 
 
 def query(
-    sql,
-    args=None,
-    dbname="postgres",
-    user=SUPERUSER,
-    host=None,
-    port=None,
-    identifiers=None,
-    literals=None,
-    password=None,
-    replicated=True,
-    logged=True,
-    timeout=5,
-):
+    sql: str,
+    args: list | dict | None = None,
+    dbname: str = "postgres",
+    user: str = SUPERUSER,
+    host: str | None = None,
+    port: int | None = None,
+    identifiers: dict[str, str] | None = None,
+    literals: dict | None = None,
+    password: str | None = None,
+    replicated: bool = True,
+    logged: bool = True,
+    timeout: float = 5,
+) -> list[dict]:
     """
     Run one SQL statement, committed by itself, and return its rows as a list of dicts (empty where it has
     none).
@@ -193,7 +193,9 @@ def _options(timeout, replicated, logged):
     return f"-c statement_timeout={int(timeout * 1000)}{local}{'' if logged else _UNLOGGED}"
 
 
-def proof(sql, args=None, port="postgres_primary", timeout=3):
+def proof(
+    sql: str, args: list | dict | None = None, port: str = "postgres_primary", timeout: float = 3
+) -> list[dict]:
     """
     Run one statement through the virtual IP in the cluster's own database; as ``query``.
 
@@ -215,7 +217,7 @@ def proof(sql, args=None, port="postgres_primary", timeout=3):
     return query(sql, args, dbname=PROOF, user=PROOF, timeout=timeout, **where)
 
 
-def has_proof(timeout=2):
+def has_proof(timeout: float = 2) -> bool | None:
     """
     Tell whether the cluster's own database is there, with its table, by what this node has of them; None where it cannot tell.
 
@@ -239,7 +241,7 @@ def has_proof(timeout=2):
         return None
 
 
-def application_connections():
+def application_connections() -> int:
     """
     Return how many connections the application's role may have: ``postgresql:application:connections``, or what
     ``max_connections`` leaves once the cluster's own roles have theirs.
@@ -253,7 +255,7 @@ def application_connections():
     return fanatico_postgres_limits.application_connections(__pillar__)
 
 
-def wanted():
+def wanted() -> dict:
     """
     Return the pillar's ``postgresql`` with what follows from it: ``data_dir``, ``bin_dir`` and the ``parameters`` in force.
 
@@ -266,7 +268,7 @@ def wanted():
     return fanatico_patroni_plan.postgresql(__pillar__)
 
 
-def status(timeout=2):
+def status(timeout: float = 2) -> dict:
     """
     Return what PostgreSQL says of itself: version, recovery, timeline, connections, synchronous standbys.
 
@@ -284,7 +286,7 @@ def status(timeout=2):
     return query(_FACTS, timeout=timeout)[0]
 
 
-def ping(timeout=2):
+def ping(timeout: float = 2) -> bool:
     """
     Tell whether PostgreSQL on this node answers a query.
 
@@ -304,7 +306,7 @@ def ping(timeout=2):
     return True
 
 
-def is_in_recovery(timeout=2):
+def is_in_recovery(timeout: float = 2) -> bool:
     """
     Tell whether PostgreSQL on this node is a replica; raises ``CommandExecutionError`` where it does not
     answer.
@@ -321,7 +323,7 @@ def is_in_recovery(timeout=2):
     return query("SELECT pg_is_in_recovery() AS answer", timeout=timeout)[0]["answer"]
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
     Look at PostgreSQL once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
@@ -341,7 +343,7 @@ def probe(timeout=2):
     return {"facts": facts, "checks": fanatico_postgres_checks.member(facts, __opts__["id"])}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of PostgreSQL on this node, ``{name: check}``.
 

@@ -2,11 +2,14 @@
 The blockchain's JSON-RPC on this node and its peers, over HTTP and WebSocket.
 """
 
+import functools
 import http.client
 import json
 import pathlib
 import select
 import time
+from collections.abc import Callable
+from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
@@ -50,7 +53,7 @@ def _url(address, scheme="http"):
     return f"{scheme}://{address}:{_get(f'plan:ports:rpc_{scheme}')}"
 
 
-def call(method, params=None, node=None, timeout=2):
+def call(method: str, params: list | None = None, node: str | None = None, timeout: float = 2) -> Any:
     """
     Call one JSON-RPC method and return its result.
 
@@ -74,10 +77,10 @@ def call(method, params=None, node=None, timeout=2):
     return fanatico_jsonrpc.call(_url(_address(node)), method, params, timeout)
 
 
-_OWED = "fanatico_rpc.owed"
+_OWED = "fanatico_rpc.unanswered_seconds"
 
 
-def owed():
+def unanswered_seconds() -> float:
     """
     Return for how many seconds this node has owed an answer, without waiting for it; 0.0 once it came.
 
@@ -90,7 +93,7 @@ def owed():
 
     .. code-block:: bash
 
-        salt rpc1 fanatico_rpc.owed
+        salt rpc1 fanatico_rpc.unanswered_seconds
     """
     asked = __context__.get(_OWED)
     if not asked:
@@ -112,7 +115,7 @@ def _open_question():
     return question
 
 
-def head(node=None, timeout=2):
+def head(node: str | None = None, timeout: float = 2) -> int:
     """
     Return the number of the newest block.
 
@@ -130,7 +133,7 @@ def head(node=None, timeout=2):
     return int(call("eth_blockNumber", node=node, timeout=timeout), 16)
 
 
-def syncing(node=None, timeout=2):
+def syncing(node: str | None = None, timeout: float = 2) -> dict | bool:
     """
     Return False, or what the node says of its progress while it is syncing.
 
@@ -148,7 +151,7 @@ def syncing(node=None, timeout=2):
     return call("eth_syncing", node=node, timeout=timeout)
 
 
-def subscribe(count=1, timeout=10, node=None):
+def subscribe(count: int = 1, timeout: float = 10, node: str | None = None) -> list[dict]:
     """
     Subscribe to ``newHeads`` over WebSocket and return the first ``count`` of them, ``[{"number", "hash"}]``.
 
@@ -169,7 +172,7 @@ def subscribe(count=1, timeout=10, node=None):
 
     url = _url(_address(node), "ws")
     deadline = time.monotonic() + timeout
-    heads = []
+    heads: list[dict] = []
     try:
         connection = websocket.create_connection(url, timeout=timeout, http_no_proxy=["*"])
     except (OSError, websocket.WebSocketException) as exc:
@@ -193,7 +196,7 @@ def subscribe(count=1, timeout=10, node=None):
     return heads
 
 
-def rotation(timeout=2):
+def rotation(timeout: float = 2) -> dict:
     """
     Return ``{"ready": bool, "why": str, "drained": bool}``: whether this node's agent lets HAProxy send it requests.
 
@@ -208,11 +211,11 @@ def rotation(timeout=2):
 
         salt 'rpc*' fanatico_rpc.rotation
     """
-    told = heard(_me(), timeout)
+    told = agent_status(_me(), timeout)
     return {"ready": told["ready"], "why": told["why"], "drained": _drained().exists()}
 
 
-def heard(node, timeout=2):
+def agent_status(node: str, timeout: float = 2) -> dict:
     """
     Return what a node's agent says: ``{"ready": bool, "why": str, "head": int, "syncing": bool, "peers": int}``.
 
@@ -230,11 +233,11 @@ def heard(node, timeout=2):
 
     .. code-block:: bash
 
-        salt rpc1 fanatico_rpc.heard rpc2
+        salt rpc1 fanatico_rpc.agent_status rpc2
     """
     place = (_address(node), fanatico_plan.port(__pillar__["plan"], "rpc_agent"))
     try:
-        return fanatico_rpc_agent.heard(place, timeout)
+        return fanatico_rpc_agent.query(place, timeout)
     except (OSError, ValueError, AttributeError, RecursionError) as exc:
         raise CommandExecutionError(
             f"{node}: the agent at port {place[1]} does not answer ({exc}): HAProxy goes by its last word. Next: "
@@ -244,7 +247,7 @@ def heard(node, timeout=2):
 
 def _peer_head(node, timeout):
     """Return another node's head by its agent's word; raises where there is none."""
-    said = heard(node, timeout)["head"]
+    said = agent_status(node, timeout)["head"]
     if said is None:
         raise CommandExecutionError(f"{node}: its agent knows no head of it")
     return said
@@ -260,7 +263,7 @@ def _drained():
         ) from exc
 
 
-def drain(reason=""):
+def drain(reason: str = "") -> dict:
     """
     Have the agent tell HAProxy to send this node nothing new; what it is at goes on. ``salt-run fanatico.drain`` waits, too.
 
@@ -281,7 +284,7 @@ def drain(reason=""):
     return rotation()
 
 
-def undrain():
+def undrain() -> dict:
     """
     Let this node take requests again, as soon as its agent finds it fit.
 
@@ -295,7 +298,7 @@ def undrain():
     return rotation()
 
 
-def sockets():
+def sockets() -> int:
     """
     Return how many WebSockets are open to this node.
 
@@ -326,7 +329,7 @@ def _websocket(address, timeout):
     return True
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
     Look at this node's RPC and its peers' heads once: ``{"facts": {...}, "checks": {name: check}}``.
 
@@ -341,13 +344,13 @@ def probe(timeout=2):
     """
     nodes = _nodes()
     mine = nodes.pop(_me())
-    probes = {
+    probes: dict[str, Callable] = {
         "local": lambda: fanatico_jsonrpc.chain(_url(mine), timeout),
         "websocket": lambda: _websocket(mine, timeout),
         "rotation": lambda: rotation(timeout),
     }
     for name in nodes:
-        probes[f"head {name}"] = lambda name=name: _peer_head(name, timeout)
+        probes[f"head {name}"] = functools.partial(_peer_head, name, timeout)
     answers = fanatico_wait.gather(probes, timeout * 1.5)
     facts = {name: value for name, (value, error) in answers.items() if error is None and " " not in name}
     facts["peers"] = {
@@ -364,7 +367,7 @@ def probe(timeout=2):
     return {"facts": facts, "checks": fanatico_rpc_checks.member(facts, settings, _me(), time.time())}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of RPC on this node, ``{name: check}``.
 

@@ -12,7 +12,7 @@ from salt.exceptions import CommandExecutionError
 import fanatico_plan
 import fanatico_probe
 
-_ASK = fanatico_probe.ASK
+_ASK = fanatico_probe.TIMEOUT
 _LATEST = 10  # seconds for a chain node's answer; one that is later is slow, which health says, and not hung
 _UNIT = "fanatico-rpc.service"
 
@@ -27,10 +27,10 @@ def _active():
 
 def _silence(timeout):
     ask = __salt__["fanatico_rpc.head"]
-    return fanatico_probe.silence(lambda: ask(timeout=timeout)) if _active() else ""
+    return fanatico_probe.hang_reason(lambda: ask(timeout=timeout)) if _active() else ""
 
 
-def hung():
+def hung() -> str:
     """
     Return what is heard of a chain node that runs and does not answer; empty where it answers.
 
@@ -45,7 +45,7 @@ def hung():
     return _silence(_LATEST)
 
 
-def owes():
+def hung_nowait() -> str:
     """
     Return the same as ``hung`` for the beacon, which watches everything else on this host and so does not wait ten seconds.
 
@@ -53,15 +53,15 @@ def owes():
 
     .. code-block:: bash
 
-        salt 'rpc*' fanatico_rpc_cure.owes
+        salt 'rpc*' fanatico_rpc_cure.hung_nowait
     """
     if not _silence(_ASK):
         return ""
-    owed = __salt__["fanatico_rpc.owed"]()
+    owed = __salt__["fanatico_rpc.unanswered_seconds"]()
     return f"no answer within {_LATEST} s" if owed >= _LATEST else ""
 
 
-def restart(timeout=60):
+def restart(timeout: float = 60) -> str:
     """
     Restart the chain node's program, and return what was done.
 
@@ -78,7 +78,7 @@ def restart(timeout=60):
     return "restarted"
 
 
-def behind():
+def behind() -> str:
     """
     Return how far this node is behind the others where its newest block is an old one and it does not catch up; else empty.
 
@@ -99,7 +99,7 @@ def behind():
     heads = []
     for peer in fanatico_plan.peers(__pillar__["plan"], "rpc", __opts__["id"]):
         with contextlib.suppress(CommandExecutionError):
-            heads.append(__salt__["fanatico_rpc.heard"](peer, timeout=_ASK)["head"] or 0)
+            heads.append(__salt__["fanatico_rpc.agent_status"](peer, timeout=_ASK)["head"] or 0)
     lag = max(heads, default=0) - int(block["number"], 16)
     if lag <= _setting("rpc:health:max_lag") or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
         return ""
@@ -109,7 +109,7 @@ def behind():
     return ""
 
 
-def restart_all(timeout=120):
+def restart_all(timeout: float = 120) -> str:
     """
     Restart all that makes a chain node: its program, and what keeps that at the others' heels. Returns what was done.
 

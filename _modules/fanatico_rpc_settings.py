@@ -15,7 +15,7 @@ def _me():
     return __opts__["id"]
 
 
-def command(home):
+def command(home: str) -> str:
     """
     Return the command line of this node's program as its unit has it.
 
@@ -31,7 +31,7 @@ def command(home):
     return fanatico_rpc_plan.command(__pillar__, _me(), home)
 
 
-def agent_settings(drained):
+def agent_settings(drained: str) -> dict:
     """
     Return the settings of this node's agent, by its plan and pillar.
 
@@ -47,7 +47,7 @@ def agent_settings(drained):
     return fanatico_rpc_plan.agent(__pillar__, _me(), drained)
 
 
-def door_settings():
+def websocket_proxy_settings() -> dict:
     """
     Return the settings of what stands before this node's WebSocket, by its plan and pillar.
 
@@ -55,6 +55,6 @@ def door_settings():
 
     .. code-block:: bash
 
-        salt rpc1 fanatico_rpc.door_settings
+        salt rpc1 fanatico_rpc.websocket_proxy_settings
     """
-    return fanatico_rpc_plan.door(__pillar__, _me())
+    return fanatico_rpc_plan.websocket_proxy(__pillar__, _me())

@@ -34,7 +34,7 @@ def __virtual__():
     return __virtualname__
 
 
-def expected():
+def expected() -> list[str]:
     """
     Return the units this node's roles promise to keep running, as far as its settings make them exist.
 
@@ -52,7 +52,7 @@ def expected():
     return fanatico_guard.units(roles, fanatico_plan.get(__pillar__, "heal:units"), __pillar__)
 
 
-def variable(value):
+def variable(value: object) -> str:
     """
     Return the value of a variable as a file of ``EnvironmentFile`` has it: quoted.
 
@@ -68,7 +68,7 @@ def variable(value):
     return fanatico_systemd.variable(value)
 
 
-def states(*units):
+def states(*units: str) -> dict[str, dict]:
     """
     Return how units are, all of them for the price of one look.
 
@@ -87,13 +87,13 @@ def states(*units):
 
         salt 'etcd*' fanatico_unit.states etcd.service
     """
-    units = units or expected()
-    if not units:
+    names = units or expected()
+    if not names:
         return {}
-    return _parse(_systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", *units), units)
+    return _parse(_systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", *names), names)
 
 
-def start(unit, samples=None, timeout=None):
+def start(unit: str, samples: int | None = None, timeout: float | None = None) -> dict:
     """
     Start a unit that is down and prove that it stays up. A unit that is not down any more is left alone.
 
@@ -142,7 +142,7 @@ def start(unit, samples=None, timeout=None):
     }
 
 
-def kill(unit):
+def kill(unit: str) -> int:
     """
     End a unit's main process with SIGKILL, as a crash would, and return its pid. For drills.
 
@@ -166,7 +166,7 @@ def kill(unit):
     return pid
 
 
-def shutting_down():
+def shutting_down() -> bool:
     """
     Tell whether this machine is on its way down, when stopped units are no fault.
 

@@ -49,7 +49,9 @@ def certified(name, timeout=10):
 
 
 def _load(name, timeout, changes):
-    failed = {path: why for path, why in __salt__["fanatico_haproxy.take_up"](unit=name).items() if why}
+    failed = {
+        path: why for path, why in __salt__["fanatico_haproxy.update_certificates"](unit=name).items() if why
+    }
     if not failed and not _stale(name):
         return fanatico_state.answer(name, True, "loaded without a reload", changes)
     why = (

@@ -70,7 +70,7 @@ def startable(name, parameters, bin_dir, data_dir):
         The directories of PostgreSQL's programs and data.
     """
     try:
-        why = __salt__["fanatico_postgres.refuses"](parameters, bin_dir, data_dir)
+        why = __salt__["fanatico_postgres.start_error"](parameters, bin_dir, data_dir)
     except (OSError, KeyError, subprocess.SubprocessError) as exc:
         why = f"the check failed ({exc})"  # the result is unknown: the cluster keeps its parameters
     if not why:
@@ -244,7 +244,7 @@ def _change(name, changes, write, compare, done):
     if left and not why:
         why = (
             f"{__opts__['id']}: PostgreSQL accepted the change of {name}, but it is not in effect: "
-            f"{fanatico_state.shortfall(left)}. Next: salt {__opts__['id']} fanatico_postgres.status"
+            f"{fanatico_state.not_applied(left)}. Next: salt {__opts__['id']} fanatico_postgres.status"
         )
     if why:
         return fanatico_state.answer(name, False, why, _applied(changes, left))
@@ -253,7 +253,7 @@ def _change(name, changes, write, compare, done):
 
 def _applied(changes, left):
     """Return the changes that were applied; of a list of memberships, functions or settings only the applied items."""
-    made = fanatico_state.taken(changes, left)
+    made = fanatico_state.applied(changes, left)
     for key in changes.keys() & left.keys() & {"member_of", "functions", "settings", "connect"}:
         old, new = changes[key]["old"], changes[key]["new"]
         if key == "settings":

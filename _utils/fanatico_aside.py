@@ -15,7 +15,7 @@ from pathlib import Path
 _ROOM = 1.1  # times the size of what is replaced: what the replacement may need
 
 
-def put(directory, emptied=False):
+def move(directory, emptied=False):
     """
     Move a directory and what its links lead to aside. Where links lead, empty directories of the same owner and mode are left.
 
@@ -50,17 +50,17 @@ def put(directory, emptied=False):
     return str(_aside(directory, stamp))
 
 
-def kept(directory):
+def paths(directory):
     """Return the paths of what was moved aside for ``directory``, its tablespaces' included, oldest first."""
     directory = Path(directory)
     parts = [directory, *_linked(directory)]
     return sorted(str(one) for part in parts for one in part.parent.glob(f"{part.name}.aside-*"))
 
 
-def forget(directory):
+def delete(directory):
     """Remove what was moved aside for ``directory``: the replacement is proven. Returns how many bytes that were."""
     gone = 0
-    for path in kept(directory):
+    for path in paths(directory):
         gone += _size(path)
         shutil.rmtree(path)
     return gone

@@ -91,7 +91,7 @@ def retire(directory, names):
     return due
 
 
-def bring(directory, name, key, certificate):
+def add(directory, name, key, certificate):
     """
     Take an authority of one's own: at once where there was none, as successor otherwise. Return True where at once.
 

@@ -41,7 +41,7 @@ class Port:
     # Of a port that no plan can change.
     number: int | None = None
     # The hosts agreed on it when they met: a running cluster cannot change it in place.
-    agreed: bool = False
+    immutable: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,13 +93,13 @@ class Component:
     # Where its data lie: a path, or the pillar path of one.
     data: tuple[str, ...] = ()
     # Execution modules that look after it, without `fanatico_`: each has `look(timeout)`.
-    looks: tuple[str, ...] = ()
+    health_modules: tuple[str, ...] = ()
     # The check of fanatico.health that says whether it does what its role is there for.
-    serves: str = ""
+    serving_check: str = ""
     # What of the others a host needs while it is rebuilt into its role, as ``fanatico_guard.missing_redundancy`` knows it.
-    joins: str = ""
+    rebuild_needs: str = ""
     # Pillar paths that its hosts agreed on when they met, beside ports: a running cluster cannot change them in place.
-    agreed: tuple[str, ...] = ()
+    immutable: tuple[str, ...] = ()
     backends: tuple[Backend, ...] = ()
     # Debian packages that only its states upgrade, as Unattended-Upgrade::Package-Blacklist takes them.
     packages: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ COMPONENTS = (
         roles=(EVERY,),
         settings=("plan", "base", "pki", "heal", "orch"),
         prepared=("base",),
-        looks=("node",),
+        health_modules=("node",),
     ),
     Component(
         name="firewall",
@@ -142,7 +142,7 @@ COMPONENTS = (
             owner="prometheus",
             certificates={"monitor": (SERVER, CLIENT)},
         ),
-        looks=("node_exporter",),
+        health_modules=("node_exporter",),
         packages=("prometheus-node-exporter$",),
         services=("prometheus-node-exporter",),
     ),
@@ -166,8 +166,8 @@ COMPONENTS = (
         prepared=("etcd.certified",),
         units=(Unit("etcd.service"),),
         ports=(
-            Port("etcd_client", senders=("etcd", "patroni"), agreed=True),
-            Port("etcd_peer", senders=("etcd",), agreed=True),
+            Port("etcd_client", senders=("etcd", "patroni"), immutable=True),
+            Port("etcd_peer", senders=("etcd",), immutable=True),
             Port("etcd_metrics", senders=("monitoring",)),
         ),
         # Patroni's password is its too: etcd's nodes make the user that Patroni's log in as.
@@ -179,10 +179,10 @@ COMPONENTS = (
             users={"etcd-health": ("etcd", "health")},
         ),
         data=("etcd:data_dir",),
-        looks=("etcd",),
-        serves="etcd.serving",
-        joins="quorum",
-        agreed=("plan:name", "etcd:data_dir"),  # Patroni's keys stand under the name
+        health_modules=("etcd",),
+        serving_check="etcd.serving",
+        rebuild_needs="quorum",
+        immutable=("plan:name", "etcd:data_dir"),  # Patroni's keys stand under the name
         packages=("etcd-",),
         services=("etcd",),
     ),
@@ -192,17 +192,17 @@ COMPONENTS = (
         settings=("patroni",),
         prepared=("patroni.certified",),
         units=(Unit("patroni.service"),),
-        ports=(Port("patroni_rest", senders=("haproxy", "master", "patroni", "monitoring"), agreed=True),),
+        ports=(Port("patroni_rest", senders=("haproxy", "master", "patroni", "monitoring"), immutable=True),),
         secrets=("PATRONI_REST_PASSWORD", "ETCD_PATRONI_PASSWORD"),
         pki=Pki(
             folder="/etc/patroni/pki",
             owner="postgres",
             certificates={"etcd": (CLIENT,), "service": (SERVER, CLIENT)},
         ),
-        looks=("patroni",),
-        serves="patroni.state",
-        joins="leader",
-        agreed=("plan:name",),
+        health_modules=("patroni",),
+        serving_check="patroni.state",
+        rebuild_needs="leader",
+        immutable=("plan:name",),
         packages=("patroni$", "python3-etcd$"),
         services=("patroni",),
     ),
@@ -210,7 +210,7 @@ COMPONENTS = (
         name="postgresql",
         roles=("patroni",),
         settings=("postgresql",),
-        ports=(Port("postgres", senders=("haproxy", "patroni"), agreed=True),),
+        ports=(Port("postgres", senders=("haproxy", "patroni"), immutable=True),),
         secrets=(
             "POSTGRES_SUPERUSER_PASSWORD",
             "POSTGRES_ADMIN_PASSWORD",
@@ -220,8 +220,8 @@ COMPONENTS = (
             "POSTGRES_PROOF_PASSWORD",
         ),
         data=("postgresql:data_dir",),
-        looks=("postgres",),
-        agreed=("postgresql:version", "postgresql:data_dir"),
+        health_modules=("postgres",),
+        immutable=("postgresql:version", "postgresql:data_dir"),
         packages=("postgresql-",),
         services=("postgresql*",),
     ),
@@ -232,10 +232,10 @@ COMPONENTS = (
         prepared=("haproxy.certified",),
         units=(Unit("haproxy.service"),),
         ports=(
-            Port("postgres_primary", senders=("clients",), agreed=True),
-            Port("postgres_replica", senders=("clients",), agreed=True),
+            Port("postgres_primary", senders=("clients",), immutable=True),
+            Port("postgres_replica", senders=("clients",), immutable=True),
             Port("haproxy_stats", senders=("haproxy", "master", "monitoring")),
-            Port("haproxy_peers", senders=("haproxy",), default=8405, agreed=True),
+            Port("haproxy_peers", senders=("haproxy",), default=8405, immutable=True),
         ),
         at_virtual_ip=True,
         secrets=("HAPROXY_STATS_PASSWORD",),
@@ -243,9 +243,9 @@ COMPONENTS = (
         pki=Pki(
             folder="/etc/haproxy/pki", owner="root", certificates={"edge": (SERVER,)}, trusts=("service",)
         ),
-        looks=("haproxy",),
-        serves="haproxy.serving",
-        joins="another",
+        health_modules=("haproxy",),
+        serving_check="haproxy.serving",
+        rebuild_needs="another",
         backends=(
             Backend("postgres_primary", of="patroni", up="one"),
             Backend("postgres_replica", of="patroni", up="others"),
@@ -259,8 +259,8 @@ COMPONENTS = (
         settings=("haproxy", "rpc", "cloudflare"),
         units=(Unit("haproxy-edge.service"),),
         ports=(
-            Port("rpc_http", senders=("anybody",), agreed=True),
-            Port("rpc_ws", senders=("anybody",), agreed=True),
+            Port("rpc_http", senders=("anybody",), immutable=True),
+            Port("rpc_ws", senders=("anybody",), immutable=True),
             Port("rpc_https", senders=("anybody",)),
             Port("rpc_wss", senders=("anybody",)),
             Port("edge_stats", senders=("haproxy", "master", "monitoring"), default=8406),
@@ -275,8 +275,8 @@ COMPONENTS = (
         prepared=("keepalived.installed",),
         units=(Unit("keepalived.service"),),
         secrets=("KEEPALIVED_AUTH_PASS",),
-        looks=("keepalived",),
-        agreed=("plan:virtual_ip:address", "plan:virtual_ip:router_id"),
+        health_modules=("keepalived",),
+        immutable=("plan:virtual_ip:address", "plan:virtual_ip:router_id"),
         packages=("keepalived$",),
         services=("keepalived",),
     ),
@@ -296,13 +296,13 @@ COMPONENTS = (
         ports=(
             # What nobody may ask through the balancers, a node answers: another node is let in only as one that follows
             # (rpc:follow).
-            Port("rpc_http", senders=("haproxy", "following"), agreed=True),
-            Port("rpc_ws", senders=("haproxy",), agreed=True),
-            Port("rpc_agent", senders=("haproxy", "rpc"), default=8547, agreed=True),
+            Port("rpc_http", senders=("haproxy", "following"), immutable=True),
+            Port("rpc_ws", senders=("haproxy",), immutable=True),
+            Port("rpc_agent", senders=("haproxy", "rpc"), default=8547, immutable=True),
         ),
-        looks=("rpc",),
-        serves="rpc.http",
-        joins="another",
+        health_modules=("rpc",),
+        serving_check="rpc.http",
+        rebuild_needs="another",
         services=("fanatico-*",),
     ),
 )

@@ -24,12 +24,12 @@ class Fault:
     component: str
     probe: str = ""
     beacon_probe: str = ""  # the same in less time, for the beacon
-    told_by: str = BEACON
+    detected_by: str = BEACON
     cure: str = ""
     runner: str = ""  # in place of probe, cure and proof: the master sees to all of it, by this
     proof: str = ""  # where that the probe finds nothing more is not enough
-    looks: int | None = None  # so many in a row prove it; pillar heal:samples without it
-    hopeless: str = ""  # a probe: what it finds is the cause, and this cure can do no more about it
+    samples: int | None = None  # so many in a row prove it; pillar heal:samples without it
+    unfixable_if: str = ""  # a probe: what it finds is the cause, and this cure can do no more about it
     replaces: str = (
         ""  # returns the path of the data that the cure puts aside, and removes once the end is proven
     )
@@ -58,9 +58,9 @@ _ALL = (
         name="unprovisioned",
         component="base",
         probe="fanatico_cure.unprovisioned",
-        told_by=MASTER,
+        detected_by=MASTER,
         cure="fanatico_node_cure.build",
-        proof="fanatico_node_cure.unwell",
+        proof="fanatico_node_cure.unhealthy",
         needs="rest",
         timeout=600,
     ),
@@ -68,32 +68,32 @@ _ALL = (
         name="drift",
         component="base",
         probe="fanatico_node_cure.drifted",
-        told_by=MASTER,
+        detected_by=MASTER,
         cure="fanatico_node_cure.correct",
-        looks=1,  # one costs as much as the cure, and nothing comes and goes
+        samples=1,  # one costs as much as the cure, and nothing comes and goes
         timeout=300,
         opt_in="auto_remediate_drift",
     ),
     Fault(
         name="key-denied",
         component="minion",
-        told_by=MASTER,
+        detected_by=MASTER,
         runner="fanatico.renew_key",
         timeout=60,
     ),
     Fault(
         name="certificate-ending",
         component="base",
-        probe="fanatico_pki.ending",
-        told_by=NODE,
+        probe="fanatico_pki.expiring",
+        detected_by=NODE,
         cure="fanatico_pki.renew",
-        looks=1,
+        samples=1,
         timeout=180,
     ),
     Fault(
         name="firewall-gone",
         component="firewall",
-        probe="fanatico_firewall.gone",
+        probe="fanatico_firewall.missing",
         cure="fanatico_firewall.load_again",
         timeout=30,
     ),
@@ -141,9 +141,9 @@ _ALL = (
         name="replica-unusable",
         component="postgresql",
         probe="fanatico_patroni_cure.replica_unusable",
-        cure="fanatico_patroni_cure.copy_again",
+        cure="fanatico_patroni_cure.clone",
         proof="fanatico_patroni_cure.not_streaming",
-        hopeless="fanatico_patroni_cure.postgres_failed",
+        unfixable_if="fanatico_patroni_cure.postgres_failed",
         replaces="fanatico_patroni_cure.data_directory",
         needs="replica",
         timeout=600,
@@ -187,7 +187,7 @@ _ALL = (
         name="vip-duplicate",
         component="keepalived",
         probe="fanatico_keepalived.vip_duplicate",
-        told_by=MASTER,
+        detected_by=MASTER,
         cure="fanatico_keepalived.force_election",
         proof="fanatico_keepalived.address_unsettled",
         timeout=30,
@@ -196,8 +196,8 @@ _ALL = (
         name="writes-stalled",
         component="postgresql",
         probe="fanatico_patroni_cure.writes_stalled",
-        told_by=MASTER,
-        cure="fanatico_patroni_cure.hand_over",
+        detected_by=MASTER,
+        cure="fanatico_patroni_cure.switchover",
         needs="successor",
         timeout=90,
         opt_in="switchover",
@@ -206,7 +206,7 @@ _ALL = (
         name="rpc-hung",
         component="rpc",
         probe="fanatico_rpc_cure.hung",
-        beacon_probe="fanatico_rpc_cure.owes",
+        beacon_probe="fanatico_rpc_cure.hung_nowait",
         cure="fanatico_rpc_cure.restart",
         needs="another",
         timeout=60,
@@ -224,19 +224,19 @@ FAULTS = {fault.name: fault for fault in _ALL}
 _UNIT_DOWN = Fault(name="", component="")  # a unit is started, and takes nobody out of service
 
 
-def possible(roles):
+def of_roles(roles):
     """Return the faults that a node with ``roles`` can have, without those of its units."""
     return [name for name, fault in FAULTS.items() if fault.role is None or fault.role in roles]
 
 
-def own(roles):
+def of_node(roles):
     """Return the faults that a node with ``roles`` can tell of itself."""
-    return [name for name in possible(roles) if FAULTS[name].told_by != MASTER]
+    return [name for name in of_roles(roles) if FAULTS[name].detected_by != MASTER]
 
 
-def cheap(roles):
+def of_beacon(roles):
     """Return those of ``own`` that can be looked for every few seconds."""
-    return [name for name in own(roles) if FAULTS[name].told_by == BEACON]
+    return [name for name in of_node(roles) if FAULTS[name].detected_by == BEACON]
 
 
 def is_unit(what):

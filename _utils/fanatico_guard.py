@@ -25,12 +25,14 @@ import fanatico_plan
 from fanatico_components import COMPONENTS, EVERY
 
 # What a host that is rebuilt needs of the others, by its roles: who is to be joined has to be there.
-_JOINS = {role: one.joins for one in COMPONENTS if one.joins for role in one.roles}
+_REBUILD_NEEDS = {role: one.rebuild_needs for one in COMPONENTS if one.rebuild_needs for role in one.roles}
 
 HOUR = 3600
-SHARE = 1 / 3  # of the budget, for one host: it must not use up what the others may need
-MISTAKES = 20  # reports of one host within the window that come to nothing, before no more are asked for
-FORGOTTEN = 300  # seconds; who tells of a fault that stays does so every minute
+HOST_SHARE = 1 / 3  # of the budget, for one host: it must not use up what the others may need
+MAX_FALSE_REPORTS = (
+    20  # reports of one host within the window that come to nothing, before no more are asked for
+)
+SEEN_TIMEOUT = 300  # seconds; who tells of a fault that stays does so every minute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _meets(settings, path, value):
     return fanatico_plan.get(settings, path) == value
 
 
-def believed(plan, host, answer):
+def accepted(plan, host, answer):
     """
     Return what of a host's answer can be a fault of that host, ``{unit or fault: what was seen}``.
 
@@ -92,11 +94,12 @@ def believed(plan, host, answer):
     roles = plan["nodes"].get(host, {}).get("roles", [])
     if not isinstance(answer, dict) or not roles:
         return {}
-    can_be = [*units(roles), *fanatico_faults.own(roles)]
+    can_be = [*units(roles), *fanatico_faults.of_node(roles)]
     names = sorted(what for what in answer if isinstance(what, str))
     others = [what for what in names if what not in can_be and _UNIT.fullmatch(what)]
     return {
-        what: plain(answer[what]) for what in [*(one for one in names if one in can_be), *others[:_OTHERS]]
+        what: printable(answer[what])
+        for what in [*(one for one in names if one in can_be), *others[:_OTHERS]]
     }
 
 
@@ -105,7 +108,7 @@ _OTHERS = 2  # units at once that only the pillar can have named (heal:units)
 _WORDS = 300  # characters of what a host says about one of them
 
 
-def plain(words):
+def printable(words):
     """Return what a minion has said as one line of text: cut, and without what a terminal or a log would obey."""
     return "".join(one if one.isprintable() else " " for one in str(words)[:_WORDS])
 
@@ -114,7 +117,7 @@ def peers(what, roles):
     """Return the roles whose nodes have to be looked at before ``what`` is cured on a node with ``roles``."""
     needs = fanatico_faults.needs(what)
     if needs == "rest":
-        return [role for role in roles if role in _JOINS]
+        return [role for role in roles if role in _REBUILD_NEEDS]
     return [fanatico_faults.FAULTS[what].role] if needs else []
 
 
@@ -132,7 +135,7 @@ def view(plan, role, answers):
     checks = {
         name: one["checks"] for name, one in answers.items() if isinstance(one, dict) and "checks" in one
     }
-    proof = next(one.serves for one in COMPONENTS if one.serves and role in one.roles)
+    proof = next(one.serving_check for one in COMPONENTS if one.serving_check and role in one.roles)
     named = [one["patroni.leader"]["value"] for one in checks.values() if "patroni.leader" in one]
     # Who leads has to be beyond doubt: a leader's data is never thrown away.
     leader = named[0] if named and named.count(named[0]) == len(named) else None
@@ -154,7 +157,7 @@ def missing_redundancy(what, host, seen):
     others = [node for node in seen["well"] if node != host]
     leader = seen["leader"]
     needs = fanatico_faults.needs(what)
-    owed = _JOINS[seen["role"]] if needs == "rest" else needs
+    owed = _REBUILD_NEEDS[seen["role"]] if needs == "rest" else needs
     if owed == "quorum":
         majority = len(seen["nodes"]) // 2 + 1
         if len(others) < majority:
@@ -191,9 +194,9 @@ def _lacking_for_a_copy(host, seen, others):
 
 def unknown(host, what, roles, conf):
     """Return why ``what`` is nothing that could be healed on ``host`` at all, a ``Refusal``; None where it could."""
-    if roles and what in [*units(roles, conf["units"]), *fanatico_faults.possible(roles)]:
+    if roles and what in [*units(roles, conf["units"]), *fanatico_faults.of_roles(roles)]:
         return None
-    text = f"{plain(what)} is neither a unit that {plain(host)} has to keep running nor a fault it can have"
+    text = f"{printable(what)} is neither a unit that {printable(host)} has to keep running nor a fault it can have"
     return Refusal("unknown-fault", text)
 
 
@@ -262,7 +265,7 @@ def _over_budget(now, host, state, conf):
         key: sum(now - when < HOUR for when in moments) for key, moments in state.get("attempts", {}).items()
     }
     of_host = sum(count for key, count in hour.items() if key.startswith(f"{host}/"))
-    if of_host >= conf["max_actions_per_hour"] * SHARE:
+    if of_host >= conf["max_actions_per_hour"] * HOST_SHARE:
         text = f"{host} has used its share of actions an hour ({of_host}, heal:max_actions_per_hour); check {host}"
         return Refusal("share-spent", text)
     spent = sum(hour.values())
@@ -283,11 +286,11 @@ def _too_soon(now, what, state, conf):
 def record_seen(state, host, what, now):
     """Return ``state`` in which ``what`` was told of now; it counts as lasting where the last time is not long ago."""
     first, last = state.get("seen", {}).get(f"{host}/{what}", (now, now))
-    recent = {key: one for key, one in state.get("seen", {}).items() if now - one[1] < FORGOTTEN}
-    return {**state, "seen": {**recent, f"{host}/{what}": [first if now - last < FORGOTTEN else now, now]}}
+    recent = {key: one for key, one in state.get("seen", {}).items() if now - one[1] < SEEN_TIMEOUT}
+    return {**state, "seen": {**recent, f"{host}/{what}": [first if now - last < SEEN_TIMEOUT else now, now]}}
 
 
-def mistaken(state, host, now, window):
+def record_false_report(state, host, now, window):
     """Return ``state`` in which ``host`` has reported what was not there, or was over; that counts for ``window`` seconds."""
     kept = {
         name: [until for until in moments if now < until]
@@ -297,16 +300,16 @@ def mistaken(state, host, now, window):
     return {**state, "mistaken": {**kept, host: [*kept.get(host, []), now + window]}}
 
 
-def distrusted(state, host, now):
+def reports_ignored(state, host, now):
     """
     Tell whether ``host`` has reported so much that was not there that only ``fanatico.reconcile`` looks at it for a while.
 
     Each report costs the master a second of its processor, and the lock; who makes them up must not have more of both.
     """
-    return sum(now < until for until in state.get("mistaken", {}).get(host, [])) >= MISTAKES
+    return sum(now < until for until in state.get("mistaken", {}).get(host, [])) >= MAX_FALSE_REPORTS
 
 
-def attempted(state, host, what, now, window):
+def record_attempt(state, host, what, now, window):
     """Return ``state`` with one more action about ``what`` on ``host``, none older than an hour or ``window`` seconds."""
     keep = max(window, HOUR)
     kept = {
@@ -321,7 +324,7 @@ def attempted(state, host, what, now, window):
     return {**state, "disturbed": [now, f"{what} on {host}"]} if fanatico_faults.needs(what) else state
 
 
-def refused(state, host, what, now, code, window):
+def record_refusal(state, host, what, now, code, window):
     """
     Return ``(state, news)``: ``state`` with this refusal, and whether it is worth a line in the history.
 
@@ -338,12 +341,12 @@ def refused(state, host, what, now, code, window):
     return {**state, "refused": {**kept, key: [now, code]}}, True
 
 
-def frozen(state, now, seconds, reason):
+def freeze(state, now, seconds, reason):
     """Return ``state`` in which nothing is healed for the next ``seconds``."""
     return {**state, "frozen": {"reason": reason, "until": now + seconds}}
 
 
-def thawed(state):
+def thaw(state):
     """Return ``state`` in which healing works again."""
     return {key: value for key, value in state.items() if key != "frozen"}
 

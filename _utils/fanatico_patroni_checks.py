@@ -15,9 +15,22 @@ def leader_of(view):
     return next((member["name"] for member in view.get("members", []) if member.get("role") in roles), None)
 
 
-def good(member):
+def healthy_states(member):
     """Return the states in which ``member`` does its part: a replica has to stream."""
     return RUNNING if member and member.get("role") in ("leader", "standby_leader") else ("streaming",)
+
+
+def candidates(view):
+    """Return the replicas that can become leader by a switchover: they stream, and are synchronous where any replica is."""
+    fit = [
+        member
+        for member in view.get("members", [])
+        if member.get("role") not in ("leader", "standby_leader")
+        and member.get("state") in healthy_states(member)
+        and not member.get("tags", {}).get("nofailover")
+    ]
+    synchronous = [member for member in fit if member.get("role") in ("sync_standby", "quorum_standby")]
+    return [member["name"] for member in synchronous or fit]
 
 
 def describe(view):
@@ -134,7 +147,7 @@ def _cluster(view, expected):
     poor = {
         name: members[name].get("state", "unknown") if name in members else "missing"
         for name in expected
-        if name not in members or members[name].get("state") not in good(members[name])
+        if name not in members or members[name].get("state") not in healthy_states(members[name])
     }
     found["patroni.members"] = fanatico_verdict.ok([], f"{', '.join(expected)} run and stream")
     if poor:

@@ -7,6 +7,8 @@ A check is plain data: ``{"status", "value", "detail", "hint"}``.
 # Best first. "unknown" stands below "degraded": a fault that was seen says more than one that may be.
 STATUSES = ("ok", "unknown", "degraded", "critical")
 
+RUNBOOK = "docs/operations.md"
+
 
 def check(status, value=None, detail="", hint=""):
     """
@@ -44,6 +46,16 @@ def critical(value=None, detail="", hint=""):
 def unknown(value=None, detail="", hint=""):
     """Return a check of something that could not be told."""
     return check("unknown", value, detail, hint)
+
+
+def with_runbooks(checks):
+    """Return ``checks`` (``{name: check}``); each check that is not ok names its runbook entry as ``runbook``."""
+    return {
+        name: check
+        if check["status"] == "ok"
+        else {**check, "runbook": f"{RUNBOOK}#{name.replace('.', '-')}"}
+        for name, check in checks.items()
+    }
 
 
 def worst(statuses):

@@ -54,6 +54,14 @@ def test_every_role_looks_without_an_error_of_its_own(functions, name):
         assert sign not in text
 
 
+def test_a_check_that_is_not_ok_names_its_runbook_entry(functions):
+    checks = functions("etcd1")["fanatico.health"](timeout=0.5)["checks"]
+    assert checks["etcd.serving"]["runbook"] == "docs/operations.md#etcd-serving"
+    assert {name for name, check in checks.items() if "runbook" in check} == {
+        name for name, check in checks.items() if check["status"] != "ok"
+    }
+
+
 def test_critical_is_a_return_code(functions):
     loaded = functions("etcd1")
     loaded["fanatico.health"](timeout=0.5)

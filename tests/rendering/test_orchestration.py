@@ -331,7 +331,7 @@ def test_hostile_text_becomes_one_call_only(host, what, why):
 
 @given(why=ANYTHING)
 def test_accepted_text_arrives_unchanged(why):
-    event = {"host": "db1", "what": "patroni-hung", "why": fanatico_guard.plain(why)}
+    event = {"host": "db1", "what": "patroni-hung", "why": fanatico_guard.printable(why)}
     arguments = {}
     for one in healing(event)["Cure the fault"]["step.runner"]:
         arguments.update(one)

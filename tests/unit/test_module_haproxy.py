@@ -337,7 +337,7 @@ def orders(files, certificate, key):
 
 def test_what_runs_is_on_disk(files, unit, check):
     assert check not in bad(fanatico_haproxy.checks())
-    assert fanatico_haproxy.take_up(unit=unit) == {}
+    assert fanatico_haproxy.update_certificates(unit=unit) == {}
 
 
 @pytest.mark.parametrize("word", ["certificate", "authorities"])
@@ -353,7 +353,7 @@ def test_a_certificate_is_exchanged_with_its_key(files, told, unit):
     certificate, key = renew(files)
     put, commit = orders(files, certificate, key)
     told |= {put: "Transaction created for certificate x!\n", commit: "Committing x.\nSuccess!\n"}
-    assert fanatico_haproxy.take_up(unit=unit) == {files["certificate"]: ""}
+    assert fanatico_haproxy.update_certificates(unit=unit) == {files["certificate"]: ""}
 
 
 def test_what_haproxy_says_of_one_that_it_does_not_take(files, told, unit):
@@ -361,19 +361,19 @@ def test_what_haproxy_says_of_one_that_it_does_not_take(files, told, unit):
     put, _ = orders(files, certificate, key)
     told[put] = "inconsistencies between private key and certificate\nCan't update x!\n"
     told[f"abort ssl cert {files['certificate']}"] = "No ongoing transaction!\n"
-    (why,) = fanatico_haproxy.take_up(unit=unit).values()
+    (why,) = fanatico_haproxy.update_certificates(unit=unit).values()
     assert "inconsistencies between private key and certificate" in why
 
 
 def test_authorities_that_only_servers_name_are_left_to_a_reload(files, unit):
     """HAProxy 3.0 says Success to such an exchange, and goes on with the former ones."""
     pathlib.Path(files["authorities"]).write_text(pki.Authority().certificate)
-    assert fanatico_haproxy.take_up(unit=unit) == {files["authorities"]: "only servers name it"}
+    assert fanatico_haproxy.update_certificates(unit=unit) == {files["authorities"]: "only servers name it"}
 
 
 def test_no_message_holds_a_key(files, told, unit):
     certificate, key = renew(files)
     told[orders(files, certificate, key)[0]] = None
     with pytest.raises(CommandExecutionError) as caught:
-        fanatico_haproxy.take_up(timeout=0.2, unit=unit)
+        fanatico_haproxy.update_certificates(timeout=0.2, unit=unit)
     assert key.splitlines()[1] not in str(caught.value)

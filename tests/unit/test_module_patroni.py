@@ -8,6 +8,7 @@ import types
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_patroni_checks as checks
 from _modules import fanatico_patroni
 from _modules import fanatico_patroni_admin as admin
 from _modules import fanatico_patroni_host as host
@@ -85,8 +86,9 @@ def configure_loader_modules(plan, cluster, opts, tmp_path):
         "fanatico_unit.states": lambda *units: {unit: {"active": "active"} for unit in units},
     }
     salt |= {
+        "fanatico_patroni.cluster": fanatico_patroni.cluster,
         "fanatico_patroni.leader": fanatico_patroni.leader,
-        "fanatico_patroni.complaint": host.complaint,
+        "fanatico_patroni.last_fatal": host.last_fatal,
         "fanatico_patroni.watchdog": host.watchdog,
     }
     dunders = {
@@ -263,6 +265,40 @@ def test_switchover_waits_for_the_new_leader(cluster, view):
     cluster["db1"].answers["POST /switchover"] = order
     assert admin.switchover("db3", timeout=2) == "db3"
     assert admin.switchover("db3") == "db3"
+
+
+def test_patroni_chooses_the_new_leader(cluster, view):
+    def order(payload):
+        assert payload == {"leader": "db1"}
+        lead(view, "db3")
+        return 200, "Successfully switched over"
+
+    cluster["db1"].answers["POST /switchover"] = order
+    assert admin.switchover("any", timeout=2) == "db3"
+
+
+@pytest.mark.parametrize("candidate", [None, "", "db1x", "db2"])
+def test_a_switchover_without_a_healthy_candidate_is_refused_with_the_possible_ones(cluster, view, candidate):
+    view["members"][1].update(state="start failed")
+    with pytest.raises(CommandExecutionError, match=r"Possible: db3\.") as refused:
+        admin.switchover(candidate)
+    assert candidate is None or candidate in str(refused.value)
+    assert not [path for peer in cluster.values() for _, path, _, _ in peer.seen if path == "/switchover"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "possible"),
+    [
+        ({}, ["db2", "db3"]),
+        ({"db2": {"role": "quorum_standby"}}, ["db2"]),
+        ({"db2": {"role": "sync_standby", "state": "starting"}}, ["db3"]),
+        ({"db3": {"tags": {"nofailover": True}}}, ["db2"]),
+    ],
+)
+def test_who_can_become_leader(view, changes, possible):
+    for one in view["members"]:
+        one.update(changes.get(one["name"], {}))
+    assert checks.candidates(view) == possible
 
 
 def test_a_switchover_that_does_not_happen(cluster):

@@ -193,13 +193,13 @@ def test_a_chain_that_halts_is_degraded(chains):
 def test_a_question_stays_open_until_it_is_answered(nodes):
     over = threading.Event()
     nodes["rpc1"].answers["POST /"] = lambda _: over.wait(10) and (200, {})
-    assert fanatico_rpc.owed() == 0.0
-    first = fanatico_rpc.owed()
-    assert 0 < first < fanatico_rpc.owed()
+    assert fanatico_rpc.unanswered_seconds() == 0.0
+    first = fanatico_rpc.unanswered_seconds()
+    assert 0 < first < fanatico_rpc.unanswered_seconds()
     assert len(nodes["rpc1"].seen) <= 1, "one question, however often it is looked for"
     over.set()
-    wait_until(lambda: fanatico_rpc.owed() == 0.0, 5, "the answer", 0.01)
-    assert fanatico_rpc.owed() == 0.0
+    wait_until(lambda: fanatico_rpc.unanswered_seconds() == 0.0, 5, "the answer", 0.01)
+    assert fanatico_rpc.unanswered_seconds() == 0.0
 
 
 def test_the_others_are_not_asked_themselves(nodes):
@@ -215,7 +215,7 @@ def test_the_others_are_not_asked_themselves(nodes):
 def test_what_is_no_head_is_none(agent, head):
     """Of a host that is lost: a text among numbers would end the cure that compares them."""
     agent.own = {"head": head}
-    assert fanatico_rpc.heard("rpc2")["head"] is None
+    assert fanatico_rpc.agent_status("rpc2")["head"] is None
 
 
 def test_an_agent_that_drips_is_one_that_does_not_answer(agent):
@@ -224,7 +224,7 @@ def test_an_agent_that_drips_is_one_that_does_not_answer(agent):
 
     def ask():
         with pytest.raises(CommandExecutionError, match="rpc2: the agent at port"):
-            fanatico_rpc.heard("rpc2", timeout=0.3)
+            fanatico_rpc.agent_status("rpc2", timeout=0.3)
         asked.append("ended")
 
     asking = threading.Thread(target=ask, daemon=True)

@@ -21,7 +21,7 @@ class HAProxy:
         assert unit == "haproxy"
         return {path: {"runs": runs, "disk": self.disk.get(path)} for path, runs in self.runs.items()}
 
-    def take_up(self, unit):
+    def update_certificates(self, unit):
         assert unit == "haproxy"
         stale = [path for path, runs in self.runs.items() if runs != self.disk[path]]
         self.runs |= {path: self.disk[path] for path in stale if path not in self.why}
@@ -50,7 +50,7 @@ def configure_loader_modules(haproxy, opts):
         "service.status": lambda name: haproxy.up,
         "service.reload": haproxy.reload,
         "fanatico_haproxy.certificates": haproxy.certificates,
-        "fanatico_haproxy.take_up": haproxy.take_up,
+        "fanatico_haproxy.update_certificates": haproxy.update_certificates,
     }
     return {state: {"__opts__": opts, "__salt__": salt}}
 
