@@ -317,7 +317,7 @@ def test_the_proof_names_the_step_the_cause_and_the_next(proof):
     proof.replays = False
     with pytest.raises(
         CommandExecutionError,
-        match=r"db1: read on 5433 of the virtual IP 10\.0\.0\.100 failed.*not there yet on db2",
+        match=r"db1: read on 5433 of the virtual IP 10\.0\.0\.100 failed.*row not found on db2",
     ) as caught:
         fanatico.proof(timeout=0.3)
     assert "Next: salt 'db*' fanatico_patroni.cluster" in str(caught.value)
