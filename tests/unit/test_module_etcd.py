@@ -403,14 +403,14 @@ def test_no_member_is_removed_where_all_would_be(without_three):
     for one in without_three["members"]:
         one.peer_urls = ["https://10.9.9.9:2380"]
     with pytest.raises(
-        CommandExecutionError, match="none of etcd's members is in the plan: nothing was removed"
+        CommandExecutionError, match="nothing was removed: none of etcd.s members is in the plan"
     ):
         membership.evict("db3")
     assert len(without_three["members"]) == 3
 
 
 def test_a_node_of_the_plan_is_not_forgotten(etcd3):
-    with pytest.raises(CommandExecutionError, match="db3 is a node of the plan"):
+    with pytest.raises(CommandExecutionError, match="db3 is still in plan:nodes"):
         membership.evict("db3")
     assert len(etcd3.store["members"]) == 3
 
@@ -439,7 +439,7 @@ def test_an_etcd3_that_cannot_be_imported_is_said(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "etcd3", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
-    with pytest.raises(CommandExecutionError, match="python-etcd3 cannot be used: TypeError: Descriptors"):
+    with pytest.raises(CommandExecutionError, match="python-etcd3 .*TypeError: Descriptors"):
         membership.members()
 
 
@@ -480,7 +480,7 @@ def test_a_leader_beside_patronis_hands_over(together, cluster):
 
 
 def test_a_member_that_does_not_lead_leaves_it_alone(together, cluster):
-    assert admin.enforce_leader_separation() == {"moved": None, "why": "etcd2 leads etcd, not etcd1"}
+    assert admin.enforce_leader_separation() == {"moved": None, "why": "the etcd leader is etcd2, not etcd1"}
     assert transfers(cluster) == []
 
 
@@ -519,7 +519,7 @@ def test_whether_a_password_is_right(cluster):
     )
     off = (400, {"message": "etcdserver: authentication is not enabled"})
     cluster["etcd2"].answers["POST /v3/auth/authenticate"] = off
-    with pytest.raises(CommandExecutionError, match="nobody for a password"):
+    with pytest.raises(CommandExecutionError, match="authentication is not enabled"):
         admin.password_valid("patroni", "ETCD_PATRONI_PASSWORD")
 
 
