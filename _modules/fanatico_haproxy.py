@@ -1,6 +1,7 @@
 """
-HAProxy on this node, asked through its runtime sockets: that of the databases (``haproxy``), and that of the public
-(``haproxy-edge``).
+HAProxy on this node: health, sessions and certificates, over the runtime sockets of its two processes.
+
+``haproxy`` serves the databases, ``haproxy-edge`` is the public edge.
 """
 
 import csv
@@ -21,12 +22,12 @@ import fanatico_wait
 from fanatico_components import COMPONENTS
 
 RUN = pathlib.Path("/run")
-# Of `show sess all`: what a session of a database's port has in its first lines.
+# The first lines of a session on a database port in `show sess all`.
 _SESSION = re.compile(
     r"source=(?P<client>\S+)\n  flags=[^\n]*\n  frontend=postgres_\w+ [^\n]* addr=(?P<port>\S+)\n"
     r"  backend=[^\n]* addr=(?P<from>\S+)\n  server=(?P<server>\S+) "
 )
-# Unit: what a worker reads once, at its start. A reload that fails leaves the worker before it, and says so in the journal alone.
+# Unit: the files that a worker reads at its start. A reload that fails keeps the old worker and is logged in the journal only.
 CONFIGURATION = {
     "haproxy": ("haproxy.cfg", "end_sessions.lua"),
     "haproxy-edge": ("edge.cfg", "rpc_guard.lua"),
@@ -35,25 +36,25 @@ FOLDER = pathlib.Path("/etc/haproxy")
 ANSWER_LIMIT = 4 * 1024**2  # bytes; ours is about 10 kB
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-# What is asked of HAProxy about files that it has loaded, and the word for them in its commands.
+# The kinds of loaded files in HAProxy's commands.
 _LOADED = ("cert", "ca-file")
 
-# The setting of a unit's connections.
+# The setting that limits a unit's connections.
 MAXCONN = {"haproxy": "haproxy:maxconn", "haproxy-edge": "haproxy:edge:maxconn"}
-# Whose unit it is: how its checks begin, and what makes it right.
+# The component of a unit: the prefix of its checks, and its states.
 COMPONENT = {
-    name: one
-    for one in COMPONENTS
-    for unit in one.units
+    name: component
+    for component in COMPONENTS
+    for unit in component.units
     if (name := unit.name.removesuffix(".service")) in CONFIGURATION
 }
-# How many of so many nodes take traffic.
+# The number of servers that must be up, given the number of nodes.
 UP = {"one": lambda nodes: 1, "others": lambda nodes: nodes - 1, "all": lambda nodes: nodes}
 
 
 def method_classes(edge: dict) -> dict[str, str]:
     """
-    Return ``{how a method's name begins: its class}`` of ``rpc:edge``, for the map that HAProxy judges by.
+    Return ``{prefix of a method's name: class}`` of ``rpc:edge``, for HAProxy's map of methods.
 
     edge
         The settings ``rpc:edge``.
@@ -69,10 +70,10 @@ def method_classes(edge: dict) -> dict[str, str]:
 
 def quoted(text: str) -> str:
     """
-    Return a text as one word of HAProxy's configuration in which nothing has a meaning.
+    Quote a text as a single word of HAProxy's configuration.
 
     text
-        Whatever it is, such as a password.
+        Any text, such as a password.
 
     CLI Example:
 
@@ -85,7 +86,7 @@ def quoted(text: str) -> str:
 
 def edge_policy() -> dict[str, list]:
     """
-    Return the rules by which the edge judges what the public asks, ``{part of edge.cfg: [lines]}``, by this node's pillar.
+    Return the rules of the edge for public requests, ``{part of edge.cfg: [lines]}``, from this node's pillar.
 
     CLI Example:
 
@@ -98,9 +99,9 @@ def edge_policy() -> dict[str, list]:
 
 def edge_shares(haproxy_edge: dict, rpc_edge: dict) -> dict:
     """
-    Return what the edge's process may hold, ``{"large": requests, "lua": MiB, "buffers": number, "memory": MiB, ...}``.
+    Return the limits of the edge's process, ``{"large": requests, "lua": MiB, "buffers": number, "memory": MiB, ...}``.
 
-    Beside those ``port``, ``process`` and ``statistics``, as for ``shares``.
+    Also ``port``, ``process`` and ``statistics``, as in ``shares``.
 
     haproxy_edge
         The settings ``haproxy:edge``.
@@ -118,9 +119,9 @@ def edge_shares(haproxy_edge: dict, rpc_edge: dict) -> dict:
 
 def shares(haproxy: dict) -> dict:
     """
-    Return the connections that the databases' process may hold, ``{"port", "process", "statistics"}``.
+    Return the connection limits of the databases' process, ``{"port", "process", "statistics"}``.
 
-    ``port`` is for one port's clients, ``process`` for everything, ``statistics`` for one port of statistics and metrics.
+    ``port``: clients of one port; ``process``: in total; ``statistics``: one port of statistics and metrics.
 
     haproxy
         The settings ``haproxy``.
@@ -135,9 +136,9 @@ def shares(haproxy: dict) -> dict:
 
 
 def _ask(command, timeout=1.0, unit="haproxy"):
-    """Send one command to a unit's runtime socket and return the whole answer."""
+    """Send a command to a unit's runtime socket and return the full answer."""
     if unit not in CONFIGURATION:
-        raise CommandExecutionError(f"{unit} is no unit of HAProxy; there are {', '.join(CONFIGURATION)}")
+        raise CommandExecutionError(f"{unit} is not a HAProxy unit; possible: {', '.join(CONFIGURATION)}")
     answer, path = bytearray(), str(RUN / unit / "admin.sock")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -148,7 +149,7 @@ def _ask(command, timeout=1.0, unit="haproxy"):
                 answer += piece
                 if len(answer) > ANSWER_LIMIT:
                     raise CommandExecutionError(
-                        f"{path}: more than {ANSWER_LIMIT} bytes for '{command.splitlines()[0]}'"
+                        f"{path}: the answer to '{command.splitlines()[0]}' exceeds {ANSWER_LIMIT} bytes"
                     )
     except OSError as exc:
         reason = f"no answer within {timeout:g} s" if isinstance(exc, TimeoutError) else exc.strerror or exc
@@ -165,7 +166,7 @@ def info(timeout: float = 1, unit: str = "haproxy") -> dict[str, str]:
     timeout
         Seconds.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
 
     CLI Example:
 
@@ -179,9 +180,9 @@ def info(timeout: float = 1, unit: str = "haproxy") -> dict[str, str]:
 
 def sessions(timeout: float = 2) -> list[dict]:
     """
-    Return the database sessions that this HAProxy has at the moment, as a list of ``{"client", "port", "server", "from"}``.
+    Return the open database sessions of this HAProxy, ``[{"client", "port", "server", "from"}]``.
 
-    ``from`` is our address and port towards the database, by which PostgreSQL's log knows the session.
+    ``from`` is HAProxy's address and port on the database side, which PostgreSQL's log shows for the session.
 
     timeout
         Seconds.
@@ -198,12 +199,12 @@ def sessions(timeout: float = 2) -> list[dict]:
 
 def stat(timeout: float = 1, unit: str = "haproxy") -> list[dict]:
     """
-    Return ``show stat``: one dict per frontend, backend and server, without the empty fields.
+    Return ``show stat``: one dict per frontend, backend and server, without empty fields.
 
     timeout
         Seconds.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
 
     CLI Example:
 
@@ -217,12 +218,14 @@ def stat(timeout: float = 1, unit: str = "haproxy") -> list[dict]:
 
 def servers(timeout: float = 1, unit: str = "haproxy") -> list[dict]:
     """
-    Return ``show servers state``: one dict per server, with address, operational and administrative state.
+    Return ``show servers state`` with HAProxy's own field names and codes, one dict per server.
+
+    For a summary of which servers are up, see ``fanatico_haproxy.backends``.
 
     timeout
         Seconds.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
 
     CLI Example:
 
@@ -238,10 +241,12 @@ def servers(timeout: float = 1, unit: str = "haproxy") -> list[dict]:
 
 def backends(timeout: float = 1) -> dict[str, dict]:
     """
-    Return ``{backend: {"status", "up": [servers], "down": {server: why}, "sessions": n}}`` of both processes.
+    Return the servers of each backend of both processes: which are up, and why others are down.
 
     timeout
         Seconds.
+
+    Returns ``{backend: {"status", "up": [servers], "down": {server: reason}, "sessions": number}}``.
 
     CLI Example:
 
@@ -249,7 +254,9 @@ def backends(timeout: float = 1) -> dict[str, dict]:
 
         salt 'haproxy*' fanatico_haproxy.backends
     """
-    return {name: one for unit in CONFIGURATION for name, one in _backends(stat(timeout, unit)).items()}
+    return {
+        name: backend for unit in CONFIGURATION for name, backend in _backends(stat(timeout, unit)).items()
+    }
 
 
 def _backends(rows):
@@ -264,9 +271,9 @@ def _backends(rows):
         elif status.startswith(("UP", "no check")):
             backend["up"].append(row["svname"])
         else:
-            why = row.get("last_chk") or row.get("check_desc") or row.get("check_status", "")
-            backend["down"][row["svname"]] = f"{status} {why}".strip()
-    return {name: one for name, one in found.items() if one["up"] or one["down"]}
+            reason = row.get("last_chk") or row.get("check_desc") or row.get("check_status", "")
+            backend["down"][row["svname"]] = f"{status} {reason}".strip()
+    return {name: backend for name, backend in found.items() if backend["up"] or backend["down"]}
 
 
 def certificates(timeout: float = 2, unit: str = "haproxy") -> dict[str, dict]:
@@ -280,7 +287,7 @@ def certificates(timeout: float = 2, unit: str = "haproxy") -> dict[str, dict]:
     timeout
         Seconds, for each question.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
 
     CLI Example:
 
@@ -334,7 +341,7 @@ def update_certificates(timeout: float = 5, unit: str = "haproxy") -> dict[str, 
     timeout
         Seconds, for each order.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
 
     CLI Example:
 
@@ -438,7 +445,7 @@ def wait_current(timeout: float = 10, unit: str = "haproxy") -> bool:
     timeout
         Seconds. Raises ``CommandExecutionError`` with what HAProxy said: a reload that fails leaves the old process.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
 
     CLI Example:
 

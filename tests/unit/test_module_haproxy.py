@@ -235,7 +235,7 @@ def test_one_without_a_socket_says_nothing_of_the_other(haproxy, unit, begins):
 
 def test_an_answer_without_end_is_refused(answers, monkeypatch):
     monkeypatch.setattr(fanatico_haproxy, "ANSWER_LIMIT", 100)
-    with pytest.raises(CommandExecutionError, match="more than 100 bytes"):
+    with pytest.raises(CommandExecutionError, match="exceeds 100 bytes"):
         fanatico_haproxy.stat()
 
 
