@@ -173,7 +173,7 @@ def test_a_change_that_is_not_taken_up_fails_with_haproxys_word(folder):
     for unit, name in (("haproxy", "haproxy.cfg"), ("haproxy-edge", "edge.cfg")):
         assert fanatico_haproxy.wait_current(0, unit) is True
         written(folder, 1, name)
-        with pytest.raises(CommandExecutionError, match=f"did not take up.*limit is 20000.*-u {unit} "):
+        with pytest.raises(CommandExecutionError, match=f"did not load.*limit is 20000.*-u {unit} "):
             fanatico_haproxy.wait_current(0, unit)
 
 

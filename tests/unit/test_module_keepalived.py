@@ -87,7 +87,7 @@ def test_held_here_without_a_haproxy(balancer, held):
     held["host0"].append(balancer.address)
     balancer.hang("GET /live")
     assert check()["status"] == "critical"
-    assert "no HAProxy answers" in check()["detail"]
+    assert "HAProxy does not answer" in check()["detail"]
 
 
 def test_a_dead_keepalived_that_left_the_address_behind(balancer, held, pid_file):
