@@ -154,7 +154,7 @@ def wait_address(timeout: float = 30) -> dict:
         held = holds_address()
         return _answers(
             1
-        ), f"{'held' if held else 'not held'} by {__opts__['id']}, and no HAProxy answers there"
+        ), f"{'held' if held else 'not held'} by {__opts__['id']}, and HAProxy does not answer there"
 
     done, seen = fanatico_wait.until(look, timeout)
     if done:

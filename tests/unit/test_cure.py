@@ -345,7 +345,7 @@ def test_drift_is_put_right_as_far_as_the_pillar_allows(node):
     assert not cure.apply("drift", timeout=5)["acted"]
     cure.__pillar__["heal"]["auto_remediate_drift"] = ["files"]
     told = cure.apply("drift", samples=3, timeout=5)
-    assert (told["acted"], told["running"], told["did"]) == (True, True, "haproxy put right")
+    assert (told["acted"], told["running"], told["did"]) == (True, True, "corrected haproxy")
     assert node.done == [("apply", ["haproxy.configured", "haproxy.running"])]
 
 

@@ -88,7 +88,7 @@ def test_a_node_that_is_well():
 
 
 @pytest.mark.parametrize(
-    ("state", "word"), [("none", "no rules"), ("outdated", "plan"), ("touched", "somebody")]
+    ("state", "word"), [("none", "no rules"), ("outdated", "plan"), ("touched", "differ")]
 )
 def test_a_firewall_that_is_not_in_force_is_named(firewall, state, word):
     firewall["state"] = state

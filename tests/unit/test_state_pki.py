@@ -212,7 +212,7 @@ def test_what_it_has_to_know_is_there_without_a_certificate(balancer, authoritie
     assert (balancer / "service-ca.crt").read_text() == authorities["service"].certificate
     assert not (balancer / "service.crt").exists()
     check = module.checks()["node.certificates"]
-    assert (check["status"], check["detail"].partition(",")[0]) == ("ok", "1 right")
+    assert (check["status"], check["detail"].partition(",")[0]) == ("ok", "1 valid")
     assert state.issued("haproxy")["changes"] == {}
 
 
