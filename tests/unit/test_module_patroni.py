@@ -351,7 +351,13 @@ def test_local_state(cluster, tmp_path):
         ({"armed": True, "why": ""}, "primary", False, "ok", "armed"),
         ({"armed": False, "why": ""}, "replica", False, "ok", "ready"),
         ({"armed": False, "why": ""}, "primary", False, "degraded", "without its watchdog"),
-        ({"armed": False, "why": "/dev/watchdog does not exist"}, "replica", False, "degraded", "does not exist"),
+        (
+            {"armed": False, "why": "/dev/watchdog does not exist"},
+            "replica",
+            False,
+            "degraded",
+            "does not exist",
+        ),
         ({"armed": False, "why": ""}, "replica", True, "degraded", "may not write"),
     ],
 )
