@@ -257,7 +257,7 @@ def evict(host: str, timeout: float = 5) -> dict[str, list]:
     if host in plan["nodes"]:
         raise CommandExecutionError(f"{host} is still in plan:nodes. Next: move its line to plan:evicted")
     urls = _gateway().peer_urls()
-    ours = fanatico_plan.nodes(plan, "patroni")
+    databases = fanatico_plan.nodes(plan, "patroni")
     prefix = f"/service/{plan['name']}/"
     with _client(timeout) as client:
         members = [
@@ -276,13 +276,13 @@ def evict(host: str, timeout: float = 5) -> dict[str, list]:
             for value, meta in client.get_prefix(start)
         ]
         # Members before the leader key: a candidate queries every member for its WAL position, and would wait for a dead one.
-        gone = fanatico_etcd_plan.stale_keys(prefix, ours, list(plan["nodes"]), held)
-        for key in gone:
+        stale = fanatico_etcd_plan.stale_keys(prefix, databases, list(plan["nodes"]), held)
+        for key in stale:
             client.delete(key)
     printable = fanatico_etcd_users.printable
     return {
         "members": [printable([member["name"]]) for member in leaving],
-        "keys": [printable([key]) for key in gone],
+        "keys": [printable([key]) for key in stale],
     }
 
 

@@ -228,8 +228,8 @@ def _confirm(rules):
     pathlib.Path(LISTED).write_text(_listed(), encoding="utf-8")
 
 
-def _nft(*words):
-    return _run(["nft", *words])
+def _nft(*arguments):
+    return _run(["nft", *arguments])
 
 
 def _listed():

@@ -194,7 +194,7 @@ def sessions(timeout: float = 2) -> list[dict]:
         salt 'haproxy*' fanatico_haproxy.sessions
     """
     found = _SESSION.finditer(_ask("show sess all", timeout))
-    return [{key: one[key] for key in ("client", "port", "server", "from")} for one in found]
+    return [{key: session[key] for key in ("client", "port", "server", "from")} for session in found]
 
 
 def stat(timeout: float = 1, unit: str = "haproxy") -> list[dict]:

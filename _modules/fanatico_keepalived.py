@@ -150,13 +150,11 @@ def wait_address(timeout: float = 30) -> dict:
     """
     address = _plan()["virtual_ip"]["address"]
 
-    def look():
-        held = holds_address()
-        return _answers(
-            1
-        ), f"{'held' if held else 'not held'} by {__opts__['id']}, and HAProxy does not answer there"
+    def check():
+        answers, held = _answers(1), "held" if holds_address() else "not held"
+        return answers, f"{held} by {__opts__['id']}, and HAProxy does not answer there"
 
-    done, seen = fanatico_wait.until(look, timeout)
+    done, seen = fanatico_wait.until(check, timeout)
     if done:
         return state()
     journal = __salt__["fanatico.journal"]("keepalived")

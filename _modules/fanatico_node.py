@@ -62,9 +62,8 @@ def probe(timeout: float = 2) -> dict:
     """
     roles = _roles()
     units = [*_kept_by_systemd(), *__salt__["fanatico_unit.expected"]()]
-    states = inspect.unwrap(
-        __salt__["fanatico_unit.states"]
-    )  # this runs in a thread, where the loader cannot be used
+    # This runs in a thread, where the loader cannot be used.
+    states = inspect.unwrap(__salt__["fanatico_unit.states"])
     questions = {
         "units": lambda: states(*units),
         "disk": lambda: _disks(_data_paths()),

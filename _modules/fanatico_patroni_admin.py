@@ -128,12 +128,12 @@ def switchover(candidate: str | None = None, timeout: float = 60) -> str:
     Run a planned switchover and return the id of the new leader.
 
     candidate
-        The replica that becomes leader, or ``any``: Patroni takes the healthiest one. Required.
+        The replica that becomes leader, or ``any``: Patroni chooses the healthiest replica. Required.
     timeout
         Seconds until the new leader leads.
 
-    Raises ``CommandExecutionError`` without a candidate and for a node that cannot become leader, in both cases with the
-    names of the nodes that can; also while there is no leader, and where the new leader does not lead in time.
+    Raises ``CommandExecutionError`` without a candidate and for a node that cannot become leader, with the names of the nodes
+    that can; also without a current leader, and if the new leader does not lead in time.
 
     CLI Example:
 

@@ -17,7 +17,7 @@ import fanatico_plan
 import fanatico_probe
 import fanatico_wait
 
-_LOOPS = 4  # restarts by systemd from which a unit counts as one that does not stay up
+_LOOPS = 4  # restarts by systemd after which a unit counts as a restart loop
 _LEADS = ("primary", "master", "leader", "standby_leader")
 # A replica does not recover from these states by itself.
 _LOST = ("start failed", "crashed")

@@ -54,8 +54,8 @@ def postgresql_log(since: str = "-10min") -> str:
 
         salt db3 fanatico_patroni.postgresql_log
     """
-    words = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
-    argv = ["journalctl", *words, f"--grep={fanatico_patroni_plan.log_pattern()}"]
+    options = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
+    argv = ["journalctl", *options, f"--grep={fanatico_patroni_plan.log_pattern()}"]
     try:
         log = fanatico_probe.run(*argv, timeout=5).stdout
     except (OSError, subprocess.SubprocessError):

@@ -164,10 +164,10 @@ def query(
             cursor = connection.execute(statement, args)
             rows = cursor.fetchall() if cursor.description else []
     except psycopg.Error as exc:
-        said = exc.diag.message_primary or str(exc).strip().partition("\n")[0]
+        message = exc.diag.message_primary or str(exc).strip().partition("\n")[0]
         # libpq has no SQLSTATE for a session that was not opened, only the server's message.
-        kind = _PasswordRefused if "password authentication failed" in said else CommandExecutionError
-        raise kind(f"{__opts__['id']}: PostgreSQL at {where}, user {user}: {said}") from exc
+        kind = _PasswordRefused if "password authentication failed" in message else CommandExecutionError
+        raise kind(f"{__opts__['id']}: PostgreSQL at {where}, user {user}: {message}") from exc
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
 
 

@@ -84,8 +84,8 @@ def unanswered_seconds() -> float:
     """
     Return for how many seconds a request to this node has been unanswered, without waiting; 0.0 once it is answered.
 
-    The request stays open from one call to the next in the same process. So the beacon can distinguish a slow node from one that
-    does not answer, without blocking.
+    The request stays open from one call to the next in the same process. So the beacon can distinguish a slow node from a hung
+    node, without blocking.
 
     Raises ``OSError`` if the node accepts no connection.
 

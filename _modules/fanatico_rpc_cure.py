@@ -111,7 +111,7 @@ def behind() -> str:
 
 def restart_all(timeout: float = 120) -> str:
     """
-    Restart all units of the chain node: its program and the one that syncs it with the others. Returns what was done.
+    Restart all units of the chain node: its program and the sync with the other nodes. Returns what was done.
 
     timeout
         Seconds.
