@@ -257,24 +257,16 @@ def lead(view, name):
     view["members"] = [member(node, "leader", "running") if node == name else member(node) for node in NODES]
 
 
-def test_switchover_waits_for_the_new_leader(cluster, view):
+@pytest.mark.parametrize(("candidate", "sent"), [("db3", {"candidate": "db3"}), ("any", {})])
+def test_switchover_waits_for_the_new_leader(cluster, view, candidate, sent):
     def order(payload):
-        lead(view, payload["candidate"])
-        return 200, "Successfully switched over"
-
-    cluster["db1"].answers["POST /switchover"] = order
-    assert admin.switchover("db3", timeout=2) == "db3"
-    assert admin.switchover("db3") == "db3"
-
-
-def test_patroni_chooses_the_new_leader(cluster, view):
-    def order(payload):
-        assert payload == {"leader": "db1"}
+        assert payload == {"leader": "db1", **sent}
         lead(view, "db3")
         return 200, "Successfully switched over"
 
     cluster["db1"].answers["POST /switchover"] = order
-    assert admin.switchover("any", timeout=2) == "db3"
+    assert admin.switchover(candidate, timeout=2) == "db3"
+    assert admin.switchover("db3") == "db3"
 
 
 @pytest.mark.parametrize("candidate", [None, "", "db1x", "db2"])
