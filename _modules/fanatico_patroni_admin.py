@@ -1,5 +1,5 @@
 """
-What is ordered of Patroni through its REST API: settings, restarts, who leads.
+Changes of Patroni through its REST API: settings, restarts, switchover, pause.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -34,9 +34,9 @@ def _rest():
 
 def wanted_config() -> dict:
     """
-    Return the dynamic configuration that the pillar wants: ``patroni:dynamic``, ``plan:timing`` and ``postgresql:parameters``.
+    Return the dynamic configuration that follows from ``patroni:dynamic``, ``plan:timing`` and ``postgresql:parameters``.
 
-    With a Patroni before 4.0, which has no ``synchronous_mode: quorum``, what comes nearest to it.
+    Patroni before 4.0 has no ``synchronous_mode: quorum``; there it is the nearest mode.
 
     CLI Example:
 
@@ -50,7 +50,7 @@ def wanted_config() -> dict:
 
 def patch_config(settings: dict, timeout: float = 5) -> dict:
     """
-    Change settings of the dynamic configuration and return all of it as it stands then.
+    Change settings of the dynamic configuration and return the new configuration.
 
     settings
         Merged into the configuration; None deletes a key.
@@ -68,7 +68,7 @@ def patch_config(settings: dict, timeout: float = 5) -> dict:
 
 def reload(timeout: float = 10) -> str:
     """
-    Have Patroni on this node read its configuration file again.
+    Reload Patroni's configuration file on this node.
 
     timeout
         Seconds.
@@ -87,7 +87,7 @@ def restart(pending: bool = False, timeout: float = 120) -> str:
     Restart PostgreSQL on this node through Patroni.
 
     pending
-        Only where a changed setting asks for it.
+        Only if a changed setting requires a restart.
     timeout
         Seconds.
 
@@ -98,21 +98,21 @@ def restart(pending: bool = False, timeout: float = 120) -> str:
         salt db2 fanatico_patroni.restart pending=True
     """
     try:
-        said = _rest().call("POST", "restart", {"restart_pending": True} if pending else {}, timeout, _me())
+        answer = _rest().call("POST", "restart", {"restart_pending": True} if pending else {}, timeout, _me())
     except CommandExecutionError as exc:
-        why = __salt__["fanatico_patroni.last_fatal"]("-1min")
-        raise CommandExecutionError(f"{exc}. PostgreSQL says: {why}" if why else str(exc)) from exc
-    return str(said).strip()
+        line = __salt__["fanatico_patroni.last_fatal"]("-1min")
+        raise CommandExecutionError(f"{exc}. PostgreSQL's log: {line}" if line else str(exc)) from exc
+    return str(answer).strip()
 
 
 def reinitialize(force: bool = False, timeout: float = 30) -> str:
     """
-    Throw away this replica's data and have Patroni clone it again from the cluster. The leader refuses.
+    Delete this replica's data and clone it again from the leader. A leader refuses.
 
     force
-        Also while a copy is already under way.
+        Also if a clone is already running.
     timeout
-        Seconds, for the order; wait for the end with ``fanatico_patroni.wait_streaming``.
+        Seconds, for the request. To wait for the clone: ``fanatico_patroni.wait_streaming``.
 
     CLI Example:
 
@@ -128,12 +128,12 @@ def switchover(candidate: str | None = None, timeout: float = 60) -> str:
     Run a planned switchover and return the id of the new leader.
 
     candidate
-        The replica that becomes leader, or ``any``: Patroni takes the healthiest one. Required.
+        The replica that becomes leader, or ``any``: Patroni chooses the healthiest replica. Required.
     timeout
         Seconds until the new leader leads.
 
-    Raises ``CommandExecutionError`` without a candidate and for a node that cannot become leader, in both cases with the
-    names of the nodes that can; also while there is no leader, and where the new leader does not lead in time.
+    Raises ``CommandExecutionError`` without a candidate and for a node that cannot become leader, with the names of the nodes
+    that can; also without a current leader, and if the new leader does not lead in time.
 
     CLI Example:
 
@@ -184,7 +184,7 @@ def _new_leader(old, candidate):
 
 def pause(timeout: float = 5) -> bool:
     """
-    Stop Patroni from failing over or restarting anything, on all nodes, until ``resume``.
+    Pause Patroni on all nodes: no failover and no restart until ``resume``. Returns whether it is paused.
 
     timeout
         Seconds.
@@ -200,7 +200,7 @@ def pause(timeout: float = 5) -> bool:
 
 def resume(timeout: float = 5) -> bool:
     """
-    Let Patroni act again after ``pause``.
+    End a pause of Patroni. Returns True once it is not paused.
 
     timeout
         Seconds.

@@ -1,8 +1,8 @@
 """
-The plan, as this minion's pillar holds it.
+The plan in this minion's pillar.
 
-The same questions as ``_utils/fanatico_plan.py``, with the plan and this node's id filled in, for Jinja
-(``salt['fanatico_plan.nodes']('etcd')``) and for people.
+The functions of ``_utils/fanatico_plan.py`` with this node's plan and id filled in, for Jinja
+(``salt['fanatico_plan.nodes']('etcd')``) and for operators.
 """
 
 import fanatico_plan
@@ -12,7 +12,7 @@ import fanatico_timing
 def _plan():
     plan = __pillar__.get("plan")
     if not plan:
-        raise ValueError(f"{__opts__['id']} has no plan in its pillar: see `salt-run fanatico.validate`")
+        raise ValueError(f"{__opts__['id']} has no plan in its pillar. Next: salt-run fanatico.validate")
     return plan
 
 
@@ -26,7 +26,10 @@ def _or_me(node):
 
 def nodes(name: str | None = None) -> list[str]:
     """
-    Return the ids of the nodes that have the role or component ``name`` (all nodes without one), in plan order.
+    Return the ids of the nodes with a role or component, in plan order.
+
+    name
+        The role or component; default: all nodes.
 
     CLI Example:
 
@@ -39,7 +42,10 @@ def nodes(name: str | None = None) -> list[str]:
 
 def roles(node: str | None = None) -> list[str]:
     """
-    Return the roles of ``node`` (this one without one); an empty list for a node that is not in the plan.
+    Return the roles of a node; an empty list for a node that is not in the plan.
+
+    node
+        A node id; default: this node.
 
     CLI Example:
 
@@ -52,7 +58,12 @@ def roles(node: str | None = None) -> list[str]:
 
 def has_role(role: str, node: str | None = None) -> bool:
     """
-    Tell whether ``node`` (this one without one) holds ``role``.
+    Return whether a node has a role.
+
+    role
+        For example ``patroni``.
+    node
+        A node id; default: this node.
 
     CLI Example:
 
@@ -65,7 +76,10 @@ def has_role(role: str, node: str | None = None) -> bool:
 
 def port(name: str) -> int:
     """
-    Return the port of the plan named ``name``, or the usual one where the plan names none.
+    Return a port of the plan, or its default if the plan does not set it.
+
+    name
+        A key of ``plan:ports``.
 
     CLI Example:
 
@@ -78,7 +92,10 @@ def port(name: str) -> int:
 
 def address(node: str | None = None) -> str:
     """
-    Return the address of ``node`` (this one without one); raises for a node that is not in the plan.
+    Return the address of a node; raise for a node that is not in the plan.
+
+    node
+        A node id; default: this node.
 
     CLI Example:
 
@@ -91,7 +108,10 @@ def address(node: str | None = None) -> str:
 
 def addresses(name: str | None = None) -> dict[str, str]:
     """
-    Return ``{id: address}`` of the nodes that have the role or component ``name`` (all nodes without one), in plan order.
+    Return the addresses of the nodes with a role or component, ``{id: address}``, in plan order.
+
+    name
+        The role or component; default: all nodes.
 
     CLI Example:
 
@@ -104,7 +124,10 @@ def addresses(name: str | None = None) -> dict[str, str]:
 
 def node_at(ip: str) -> str | None:
     """
-    Return the id of the node with address ``ip``, or None.
+    Return the id of the node with an address, or None.
+
+    ip
+        The address.
 
     CLI Example:
 
@@ -117,7 +140,12 @@ def node_at(ip: str) -> str | None:
 
 def peers(role: str, node: str | None = None) -> list[str]:
     """
-    Return the ids of the nodes that hold ``role``, without ``node`` (this one without one).
+    Return the ids of the other nodes with a role.
+
+    role
+        For example ``haproxy``.
+    node
+        The node that is left out; default: this node.
 
     CLI Example:
 
@@ -130,7 +158,10 @@ def peers(role: str, node: str | None = None) -> list[str]:
 
 def senders(component: str) -> list[str]:
     """
-    Return the ids of the nodes that may connect to a port of ``component``, in plan order.
+    Return the ids of the nodes that may connect to a port of a component, in plan order.
+
+    component
+        For example ``node_exporter``.
 
     CLI Example:
 
@@ -143,7 +174,10 @@ def senders(component: str) -> list[str]:
 
 def network_of(node: str | None = None) -> list[str]:
     """
-    Return ``[name, cidr]`` of the network ``node`` (this one without one) stands in.
+    Return the network of a node, ``[name, cidr]``.
+
+    node
+        A node id; default: this node.
 
     CLI Example:
 
@@ -156,7 +190,10 @@ def network_of(node: str | None = None) -> list[str]:
 
 def subnets(role: str | None = None) -> list[str]:
     """
-    Return the networks (cidr) in which nodes with ``role`` stand (all networks without one), in plan order.
+    Return the networks (CIDR) of the nodes with a role, in plan order.
+
+    role
+        For example ``patroni``; default: all networks.
 
     CLI Example:
 
@@ -169,7 +206,7 @@ def subnets(role: str | None = None) -> list[str]:
 
 def timing() -> dict[str, dict]:
     """
-    Return the timing in force: that of the plan's preset, with what the plan sets itself on top.
+    Return the timing in force: the plan's preset, with the values that the plan overrides.
 
     Seconds under ``patroni`` and ``vrrp``, milliseconds under ``etcd`` and ``haproxy``.
 
@@ -197,7 +234,7 @@ def etcd_endpoints() -> list[str]:
 
 def includes(stage: str) -> list[str]:
     """
-    Return the states that this node has in one of ``salt/roles/``.
+    Return the states that a file of ``salt/roles/`` includes on this node.
 
     stage
         ``every``, ``prepared`` or ``certified``.
@@ -213,9 +250,9 @@ def includes(stage: str) -> list[str]:
 
 def reserved() -> dict[str, list]:
     """
-    Return what only the states of any component upgrade and restart, ``{"packages": [patterns], "services": [names]}``.
+    Return what only our states may upgrade and restart, ``{"packages": [patterns], "services": [names]}``.
 
-    ``packages`` are as Unattended-Upgrade::Package-Blacklist takes them; a service with ``*`` is what a name begins with.
+    ``packages`` are patterns of Unattended-Upgrade::Package-Blacklist; a service with ``*`` at its end is a prefix.
 
     CLI Example:
 

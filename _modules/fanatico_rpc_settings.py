@@ -1,5 +1,5 @@
 """
-What the programs of a chain node are started with, by its plan and pillar.
+Command line and settings of a chain node's programs, from plan and pillar.
 """
 
 import fanatico_rpc_plan
@@ -17,10 +17,10 @@ def _me():
 
 def command(home: str) -> str:
     """
-    Return the command line of this node's program as its unit has it.
+    Return the command line of this node's program for its unit.
 
     home
-        Where artefacts are installed.
+        The directory of installed artifacts.
 
     CLI Example:
 
@@ -33,10 +33,10 @@ def command(home: str) -> str:
 
 def agent_settings(drained: str) -> dict:
     """
-    Return the settings of this node's agent, by its plan and pillar.
+    Return the settings of this node's agent.
 
     drained
-        The file that says that a person has taken the node out.
+        The file that marks the node as drained.
 
     CLI Example:
 
@@ -49,7 +49,7 @@ def agent_settings(drained: str) -> dict:
 
 def websocket_proxy_settings() -> dict:
     """
-    Return the settings of what stands before this node's WebSocket, by its plan and pillar.
+    Return the settings of this node's WebSocket filter proxy.
 
     CLI Example:
 

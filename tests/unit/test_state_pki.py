@@ -212,7 +212,7 @@ def test_a_trusted_authority_needs_no_certificate(balancer, authorities):
     assert (balancer / "service-ca.crt").read_text() == authorities["service"].certificate
     assert not (balancer / "service.crt").exists()
     check = module.checks()["node.certificates"]
-    assert (check["status"], check["detail"].partition(",")[0]) == ("ok", "1 right")
+    assert (check["status"], check["detail"].partition(",")[0]) == ("ok", "1 valid")
     assert state.issued("haproxy")["changes"] == {}
 
 
