@@ -1,4 +1,4 @@
-"""The result of a state whose changes were not applied, and the fallback for an endpoint that does not answer."""
+"""What a state says of changes that have not taken, and who is asked where one is silent."""
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -7,13 +7,13 @@ import fanatico_http
 import fanatico_state
 
 
-def test_a_remaining_change_was_not_applied():
+def test_a_change_that_is_left_is_none():
     changes = {"a": {"old": 1, "new": 2}, "b": "set"}
     assert fanatico_state.applied(changes, {"a": {"old": 1, "new": 2}}) == {"b": "set"}
     assert fanatico_state.applied(changes, {}) == changes
 
 
-def test_a_remaining_change_is_reported_with_expected_and_found():
+def test_what_is_left_is_said_with_what_was_expected_and_what_is_there():
     left = {
         "owner": {"old": None, "new": "fanatico"},
         "settings": {"old": {"work_mem": None}, "new": {"work_mem": "64MB"}},
@@ -32,10 +32,10 @@ def ask(place):
     return place.upper()
 
 
-def test_only_the_first_answer_is_used():
+def test_the_first_that_answers_is_asked_alone():
     assert fanatico_http.first({"a": "silent", "b": "here", "c": "not reached"}, ask) == ("b", "HERE")
 
 
-def test_all_are_named_if_none_answers():
+def test_where_none_answers_each_one_is_named():
     with pytest.raises(CommandExecutionError, match="a: refused; b: refused"):
         fanatico_http.first({"a": "silent", "b": "silent"}, ask)
