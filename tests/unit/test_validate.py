@@ -136,7 +136,7 @@ ONE_FAULT = [
     (
         {"plan:evicted": ["db3"]},
         "plan:evicted: ['db3'] is not a mapping; should be minion id: {address: 10.0.2.12, roles: [patroni]} for each host "
-        "that is shut out for good: its line of nodes, moved",
+        "that is evicted: its line, moved from nodes",
     ),
     # networks
     (
@@ -409,7 +409,7 @@ ONE_FAULT = [
     (
         {"rpc:chain:id": "0x539"},
         "rpc:chain:id: '0x539' is not a whole number; "
-        "should be the chain id, a whole number that eth_chainId will be held against",
+        "should be the chain ID, an integer that must equal the answer to eth_chainId",
     ),
     (
         {"rpc:artifact": {}},
