@@ -1,7 +1,8 @@
 """
-The front door: is this node what its roles promise, and does the whole thing work end to end?
+Health of this node, and the end-to-end proof of the cluster.
 """
 
+import functools
 import inspect
 import secrets
 import time
@@ -13,12 +14,15 @@ import fanatico_plan
 import fanatico_verdict
 import fanatico_wait
 
-# Shown to a person as one line for each node and each fault (_output/fanatico.py); --out=yaml shows it all.
+# Printed as one line for each node and each check that is not ok (_output/fanatico.py); --out=yaml prints everything.
 __outputter__ = {"health": "fanatico"}
 
 _PROOF_TABLE = "CREATE TABLE IF NOT EXISTS proof (node text PRIMARY KEY, token text NOT NULL, at timestamptz DEFAULT now())"
-_NO_PROOF = "the cluster's own database is not there yet: salt-run fanatico.secrets_init, then orch.deploy"
-# One row for each node that ever proved anything: the table does not grow.
+_NO_PROOF = (
+    "the database fanatico_proof does not exist yet. "
+    "Next: salt-run fanatico.secrets_init, then salt-run state.orchestrate orch.deploy"
+)
+# One row per node: the table does not grow.
 _PROOF_WRITE = """
     INSERT INTO proof (node, token) VALUES (%(node)s, %(token)s)
     ON CONFLICT (node) DO UPDATE SET token = excluded.token, at = now()
@@ -26,7 +30,7 @@ _PROOF_WRITE = """
 """
 _PROOF_READ = """
     SELECT host(inet_server_addr()) AS server, pg_is_in_recovery() AS replica, token
-      FROM (SELECT 1) AS one LEFT JOIN proof ON node = %(node)s
+      FROM (SELECT 1) AS always LEFT JOIN proof ON node = %(node)s
 """
 
 
@@ -34,9 +38,9 @@ def _plan():
     return __pillar__.get("plan") or {"nodes": {}}
 
 
-def roles():
+def roles() -> list[str]:
     """
-    Return the roles of this node, from the plan; an empty list where it is not in it.
+    Return the roles of this node from the plan; an empty list for a node that is not in the plan.
 
     CLI Example:
 
@@ -47,14 +51,14 @@ def roles():
     return fanatico_plan.roles(_plan(), __opts__["id"])
 
 
-def journal(unit, lines=15):
+def journal(unit: str, lines: int = 15) -> str:
     """
     Return the last lines of a unit's journal.
 
     unit
         The name of the unit.
     lines
-        How many.
+        The number of lines.
 
     CLI Example:
 
@@ -66,15 +70,15 @@ def journal(unit, lines=15):
     return __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True)
 
 
-def health(timeout=2):
+def health(timeout: float = 2) -> dict:
     """
-    Check what this node's roles promise, all checks side by side.
+    Run the health checks of this node's components in parallel.
 
     timeout
-        Seconds, for each question.
+        Seconds, for each request.
 
-    Returns ``{"status", "roles", "checks", "took_ms"}``. The return code is not 0 where the status is
-    critical.
+    Returns ``{"status", "roles", "checks": {name: check}, "took_ms"}``; a check that is not ok names its entry in the runbook.
+    The exit code is not 0 if the status is critical.
 
     CLI Example:
 
@@ -85,12 +89,12 @@ def health(timeout=2):
     return _look(timeout)["health"]
 
 
-def report(timeout=2):
+def report(timeout: float = 2) -> dict:
     """
-    Return ``health`` together with the facts it was judged from, for `salt-run fanatico.status`.
+    Return ``health`` together with the facts behind it, for ``salt-run fanatico.status``.
 
     timeout
-        Seconds, for each question.
+        Seconds, for each request.
 
     Returns ``{"health": {...}, "facts": {component: {...}}, "time": seconds since 1970}``.
 
@@ -107,23 +111,26 @@ def _look(timeout):
     started = time.monotonic()
     mine = roles()
     checks, facts = _components(mine, timeout) if mine else (_not_in_plan(), {})
-    status = fanatico_verdict.overall(checks)
+    status, checks = (
+        fanatico_verdict.overall(checks),
+        fanatico_verdict.with_runbooks(dict(sorted(checks.items()))),
+    )
     if status == "critical":
         __context__["retcode"] = 1
     took = round((time.monotonic() - started) * 1000)
     return {
-        "health": {"status": status, "roles": mine, "checks": dict(sorted(checks.items())), "took_ms": took},
+        "health": {"status": status, "roles": mine, "checks": checks, "took_ms": took},
         "facts": facts,
         "time": time.time(),
     }
 
 
 def _components(mine, timeout):
-    """Have the modules of all components look side by side; return their checks and their facts."""
-    names = [name for one in fanatico_plan.components(mine) for name in one.health_modules]
-    # Loaded here, and called past the loader: it is not made for several threads at once.
-    looks = {name: inspect.unwrap(__salt__[f"fanatico_{name}.probe"]) for name in names}
-    probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}
+    """Probe all components in parallel; return their checks and their facts."""
+    names = [name for component in fanatico_plan.components(mine) for name in component.health_modules]
+    # Loaded here and called without the loader, which is not thread-safe.
+    functions = {name: inspect.unwrap(__salt__[f"fanatico_{name}.probe"]) for name in names}
+    probes = {name: functools.partial(function, timeout=timeout) for name, function in functions.items()}
     checks, facts = {}, {}
     for name, (found, error) in fanatico_wait.gather(probes, timeout * 2).items():
         if error is None:
@@ -137,19 +144,19 @@ def _components(mine, timeout):
 
 
 def _not_in_plan():
-    hint = "add it under plan:nodes in pillar/plan.sls, then saltutil.refresh_pillar"
+    hint = f"add it to plan:nodes in pillar/plan.sls, then salt {__opts__['id']} saltutil.refresh_pillar"
     detail = f"{__opts__['id']} is not in the plan"
     return {"node.plan": fanatico_verdict.unknown(None, detail, hint)}
 
 
-def canary(timeout=3):
+def canary(timeout: float = 3) -> dict:
     """
-    Write one row through the virtual IP, on a session of its own, as an application does; run it on a Patroni node.
+    Write one row through the virtual IP in a new session, as an application does. Run it on a Patroni node.
 
     timeout
         Seconds.
 
-    Returns ``{"ok": bool, "why": str}``; ``ok`` is None where nothing can be told: the cluster's own database is not made yet.
+    Returns ``{"ok": bool, "why": str}``; ``ok`` is None while the database ``fanatico_proof`` does not exist yet.
 
     CLI Example:
 
@@ -159,7 +166,7 @@ def canary(timeout=3):
     """
     values = {"node": __opts__["id"], "token": secrets.token_hex(8)}
     try:
-        # The table has been made by the proof that ended the first deploy.
+        # The proof at the end of the first deploy has created the table.
         __salt__["fanatico_postgres.proof"](_PROOF_WRITE, values, timeout=timeout)
     except CommandExecutionError as exc:
         if __salt__["fanatico_postgres.has_proof"]() is False:
@@ -168,18 +175,18 @@ def canary(timeout=3):
     return {"ok": True, "why": ""}
 
 
-def proof(timeout=30):
+def proof(timeout: float = 30) -> dict[str, str]:
     """
-    Prove through the virtual IP that everything works together; run it on a Patroni node.
+    Run the end-to-end proof through the virtual IP. Run it on a Patroni node.
 
-    Write a row on the primary's port, read it on the replicas' port, ask a block number, subscribe to new
-    heads, ask ``/health``.
+    Steps: write a row on the primary's port, read it on the replicas' port, get the block number, subscribe to new heads,
+    get ``/health``.
 
     timeout
         Seconds, for each step.
 
-    Returns ``{step: what was seen}``. Raises ``CommandExecutionError`` naming the step, what was seen
-    and what to do next.
+    Returns ``{step: result}``. Raises ``CommandExecutionError`` with the step that failed, its last result and the next
+    command.
 
     CLI Example:
 
@@ -189,8 +196,8 @@ def proof(timeout=30):
     """
     if not fanatico_plan.get(__pillar__, "secrets:POSTGRES_PROOF_PASSWORD"):
         raise CommandExecutionError(
-            f"{__opts__['id']} has no POSTGRES_PROOF_PASSWORD in its pillar, so it cannot prove a write: "
-            "run this on a node with the role patroni, or see `salt-run fanatico.secrets_init`"
+            f"{__opts__['id']} has no POSTGRES_PROOF_PASSWORD in its pillar, so it cannot write the proof. "
+            "Next: run this on a node with the role patroni, or create the secret: salt-run fanatico.secrets_init"
         )
     ip, ports = _plan()["virtual_ip"]["address"], _plan()["ports"]
     token = secrets.token_hex(8)
@@ -208,10 +215,9 @@ def proof(timeout=30):
 
     def read():
         row = sql(_PROOF_READ, "postgres_replica")
-        seen = f"{node_at(row['server'])} ({'replica' if row['replica'] else 'primary'})"
-        return row["token"] == token, f"read on {seen}" if row[
-            "token"
-        ] == token else f"not there yet on {seen}"
+        server = f"{node_at(row['server'])} ({'replica' if row['replica'] else 'primary'})"
+        found = row["token"] == token
+        return found, f"read on {server}" if found else f"row not found on {server}"
 
     def rpc():
         return True, f"block {__salt__['fanatico_rpc.head'](ip, timeout=2)}"
@@ -223,7 +229,7 @@ def proof(timeout=30):
         code, body = fanatico_http.get(f"http://{ip}:{ports['rpc_http']}/health", 2)
         return code == 200, f"HTTP {code} {body}"
 
-    # Each step, and where to look when it fails.
+    # Each step with the next command if it fails.
     steps = {
         f"write on {ports['postgres_primary']}": (write, "salt 'db*' fanatico.health"),
         f"read on {ports['postgres_replica']}": (read, "salt 'db*' fanatico_patroni.cluster"),
@@ -231,11 +237,11 @@ def proof(timeout=30):
         f"new heads on {ports['rpc_ws']}": (websocket, "salt 'rpc*' fanatico.health"),
         f"GET /health on {ports['rpc_http']}": (answer, "salt 'haproxy*' fanatico_haproxy.backends"),
     }
-    return {step: _prove(step, look, ip, timeout, hint) for step, (look, hint) in steps.items()}
+    return {step: _prove(step, check, ip, timeout, hint) for step, (check, hint) in steps.items()}
 
 
-def _prove(step, look, ip, timeout, hint):
-    done, seen = fanatico_wait.until(look, timeout, 0.2)
+def _prove(step, check, ip, timeout, hint):
+    done, seen = fanatico_wait.until(check, timeout, 0.2)
     if not done:
         raise CommandExecutionError(
             f"{__opts__['id']}: {step} of the virtual IP {ip} failed for {timeout:g} s: {seen}. Next: {hint}"

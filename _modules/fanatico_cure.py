@@ -1,7 +1,7 @@
 """
-What is wrong with this node although its units run, and the cures: each looks again first, and proves what it did.
+Detect the faults of this node and cure them: probe, act, prove.
 
-Which faults there are, and which functions tell, cure and prove each: ``fanatico_faults``.
+The records of all faults, with the names of their probe, cure and proof: ``_utils/fanatico_faults.py``.
 """
 
 import pathlib
@@ -29,14 +29,14 @@ def _roles():
     return fanatico_plan.roles(__pillar__["plan"], __opts__["id"])
 
 
-def symptoms(states=None):
+def symptoms(states: dict | None = None) -> dict[str, str]:
     """
-    Return what is wrong with this node beside units that are down, ``{fault: what was seen}``.
+    Return the faults of this node that a beacon can detect, ``{fault: reason}``, without units that are down.
 
-    Cheap enough for the beacon: some files, and one short question to each service.
+    Cheap enough for the beacon: it reads a few files and sends one short request to each service.
 
     states
-        What ``fanatico_unit.states`` has just returned, for as many units as the caller knows; others are asked for.
+        A fresh result of ``fanatico_unit.states`` that the caller has; units that are not in it are read from systemd.
 
     CLI Example:
 
@@ -45,26 +45,26 @@ def symptoms(states=None):
         salt '*' fanatico_cure.symptoms
     """
     faults = [fanatico_faults.FAULTS[name] for name in fanatico_faults.of_beacon(_roles())]
-    return _look({fault.name: fault.beacon_probe or fault.probe for fault in faults}, states)
+    return _probe_all({fault.name: fault.beacon_probe or fault.probe for fault in faults}, states)
 
 
-def _look(probes, states=None):
-    """Return what the probes find, ``{fault: what was seen}``; ``probes``: ``{fault: function}``."""
+def _probe_all(probes, states=None):
+    """Run ``probes`` (``{fault: function}``) and return ``{fault: reason}`` of the faults found."""
     found = {}
     with fanatico_probe.shared_answers(__context__, states):
         for fault, probe in probes.items():
             try:
                 seen = __salt__[probe]()
             except (CommandExecutionError, OSError, ValueError, LookupError, subprocess.SubprocessError):
-                seen = ""  # it could not be told; `fanatico.health` says why, and nothing is done about it
+                seen = ""  # unknown is not a fault: nothing is cured; `fanatico.health` reports the error
             if seen:
                 found[fault] = seen
     return found
 
 
-def found():
+def found() -> dict[str, str]:
     """
-    Return all that is wrong with this node, ``{unit or fault: what was seen}``, for ``salt-run fanatico.reconcile``.
+    Return all faults of this node, ``{unit or fault: reason}``, for ``salt-run fanatico.reconcile``.
 
     CLI Example:
 
@@ -74,17 +74,17 @@ def found():
     """
     units = __salt__["fanatico_unit.states"]()
     down = {
-        unit: f"{one['active']} ({one['result']})"
-        for unit, one in units.items()
-        if one["down"] and one["enabled"] == "enabled" and one["tried"]
+        unit: f"{state['active']} ({state['result']})"
+        for unit, state in units.items()
+        if state["down"] and state["enabled"] == "enabled" and state["tried"]
     }
     probes = {name: fanatico_faults.FAULTS[name].probe for name in fanatico_faults.of_node(_roles())}
-    return {**down, **_look(probes)}
+    return {**down, **_probe_all(probes)}
 
 
-def reported():
+def reported() -> dict[str, str]:
     """
-    Return what the beacon has reported lately and still sees, ``{unit or fault: why}``, for ``salt-run fanatico.look``.
+    Return the faults that the beacon still reports, ``{unit or fault: reason}``, for ``salt-run fanatico.look``.
 
     CLI Example:
 
@@ -94,16 +94,16 @@ def reported():
     """
     path = pathlib.Path(__opts__["cachedir"], _REPORTED)
     known = fanatico_file.read_json(path)
-    return {what: one["why"] for what, one in known.items() if time.time() - one["when"] < _FRESH}
+    return {what: report["why"] for what, report in known.items() if time.time() - report["when"] < _FRESH}
 
 
-_REPORTED = "fanatico-reported.json"  # as in the beacon, which writes it
-_FRESH = 150  # seconds; the beacon repeats itself every minute
+_REPORTED = "fanatico-reported.json"  # written by the beacon, which has the same name for it
+_FRESH = 150  # seconds; the beacon repeats its reports every minute
 
 
-def unprovisioned():
+def unprovisioned() -> str:
     """
-    Return why this host is not what its roles make of it, as one that was reinstalled is not; empty where it is.
+    Return why this host is unprovisioned, for example after a reinstall: the units that are missing; empty if none.
 
     CLI Example:
 
@@ -112,30 +112,27 @@ def unprovisioned():
         salt db3 fanatico_cure.unprovisioned
     """
     overrides = fanatico_plan.get(__pillar__, "heal:units")
-    first = [fanatico_guard.units_of(role, overrides)[:1] for role in _roles()]
-    units = [unit for one in first for unit in one]
-    missing = (
-        [unit for unit, one in __salt__["fanatico_unit.states"](*units).items() if one["load"] == "not-found"]
-        if units
-        else []
-    )
+    units = [unit for role in _roles() for unit in fanatico_guard.units_of(role, overrides)[:1]]
+    states = __salt__["fanatico_unit.states"](*units) if units else {}
+    missing = [unit for unit, state in states.items() if state["load"] == "not-found"]
     return f"{' and '.join(missing)} is not installed" if missing else ""
 
 
-def apply(what, samples=None, timeout=60):
+def apply(what: str, samples: int | None = None, timeout: float = 60) -> dict:
     """
-    Cure one fault of this node if it still has it, and prove that it is gone.
+    Cure one fault of this node if it is still present, and prove that it is gone.
 
     what
-        A fault that ``symptoms`` names, or a unit that is down.
+        The name of a fault, or a unit that is down.
     samples
-        So many looks in a row must find it gone; pillar ``heal:samples`` without it.
+        The number of consecutive probes that must find no fault; default: pillar ``heal:samples``.
     timeout
-        Seconds for all of it.
+        Seconds, in total.
 
-    Returns ``{"acted": bool, "running": bool, "took": seconds, "did": str, "detail": str}``. ``running`` is whether all is well
-    with it now; ``detail`` says what is not. ``instead`` is there where a unit must not be started before another fault is
-    cured, and names that; nothing was done then. Raises where ``what`` is neither a fault nor a unit of this host.
+    Returns ``{"acted": bool, "running": bool, "took": seconds, "did": str, "detail": str}``. ``running``: the fault is gone or
+    the unit runs; else ``detail`` has the reason. ``instead`` is set, and nothing was done, if another fault must be cured
+    before the unit is started; it names that fault. Raises ``CommandExecutionError`` if ``what`` is neither a fault nor a unit
+    of this host.
 
     CLI Example:
 
@@ -164,17 +161,17 @@ def apply(what, samples=None, timeout=60):
 
 
 def _refuse_unknown(unit):
-    """Raise where nothing here is promised to keep running under that name: there is nothing to start, and nothing to prove."""
+    """Raise unless this host has to keep the unit running: otherwise there is nothing to start or to prove."""
     units = __salt__["fanatico_unit.expected"]()
     if unit not in units:
         known = ", ".join([*units, *fanatico_faults.FAULTS])
         raise CommandExecutionError(
-            f"{__opts__['id']}: {unit} is neither a unit that this host keeps running nor a fault. Known: {known}"
+            f"{__opts__['id']}: {unit} is neither a unit of this host nor a fault. Known: {known}"
         )
 
 
 def _start(unit, samples, timeout):
-    """Start a unit, unless a fault has to be cured before."""
+    """Start a unit, unless another fault must be cured first."""
     cause = fanatico_faults.cause(unit)
     seen = _seen(cause) if cause else ""
     if seen:
@@ -191,19 +188,21 @@ def _untouched(running, detail="", **more):
 
 
 def _prove(fault, samples, timeout):
-    """Wait until a fault was found gone so many times in a row; return whether it was in the time, and what was seen last."""
-    look = _in_a_row(__salt__[fault.proof or fault.probe], fault.samples or samples)
+    """Wait until ``samples`` consecutive probes find no fault; return whether that was in time, and the last reason."""
+    probe = _in_a_row(__salt__[fault.proof or fault.probe], fault.samples or samples)
     unfixable = __salt__[fault.unfixable_if] if fault.unfixable_if else None
-    ended, last = fanatico_wait.until(_or_unfixable(look, unfixable), timeout, 0.5)
+    ended, last = fanatico_wait.until(_or_unfixable(probe, unfixable), timeout, 0.5)
     return ended and not last, last
 
 
-def forget(what):
+def forget(what: str) -> int:
     """
-    Remove what a cure of this node has put aside, now that its replacement is proven. Returns the bytes that were removed.
+    Delete the data that a cure of this node has moved aside, once the replacement is proven.
 
     what
-        The fault that was cured: ``replica-unusable``, ``etcd-data-lost``.
+        The fault that was cured: ``replica-unusable`` or ``etcd-data-lost``.
+
+    Returns the number of bytes deleted. Raises ``CommandExecutionError`` if the replacement is not healthy yet.
 
     CLI Example:
 
@@ -216,33 +215,36 @@ def forget(what):
         return 0
     bad = __salt__[fault.proof]()
     if bad:
-        raise CommandExecutionError(f"{__opts__['id']}: {bad}, so what was put aside stays")
+        raise CommandExecutionError(
+            f"{__opts__['id']}: {bad}; the old data are kept until the replacement is healthy. "
+            f"Next: salt {__opts__['id']} fanatico.health"
+        )
     return fanatico_aside.delete(__salt__[fault.replaces]())
 
 
-def _or_unfixable(look, unfixable):
-    """Return a look for ``fanatico_wait.until`` that also ends, with the reason, once the cure can do no more."""
+def _or_unfixable(probe, unfixable):
+    """Return a probe for ``fanatico_wait.until`` that also ends, with the reason, if the cure cannot help."""
 
-    def again():
-        done, seen = look()
+    def check():
+        done, seen = probe()
         why = unfixable() if unfixable and not done else ""
         return bool(done or why), why or seen
 
-    return again
+    return check
 
 
-def _in_a_row(look, samples):
-    """Return a look for ``fanatico_wait.until`` that is done once ``look`` has found nothing so many times in a row."""
+def _in_a_row(probe, samples):
+    """Return a probe for ``fanatico_wait.until`` that is done after ``samples`` consecutive probes without a fault."""
     good = 0
 
-    def again():
+    def check():
         nonlocal good
         try:
-            seen = look()
+            seen = probe()
         except Exception:
             good = 0
             raise
         good = 0 if seen else good + 1
         return good >= samples, seen
 
-    return again
+    return check

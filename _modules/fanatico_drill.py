@@ -1,5 +1,5 @@
 """
-A client of the cluster, for as long as a drill takes (``salt-run fanatico.drill``).
+The load and the measurement of a drill (``salt-run fanatico.drill``).
 """
 
 import asyncio
@@ -20,8 +20,8 @@ try:
 except ImportError as exc:
     MISSING = str(exc)
 
-WRITERS, READERS = 2, 1  # of 25 writes and 10 reads a second each: a fleet has other work to do
-_PROOF = "fanatico_proof"  # the cluster's own role and database, as fanatico_postgres.PROOF
+WRITERS, READERS = 2, 1  # each 25 writes or 10 reads per second: a light load
+_PROOF = "fanatico_proof"  # role and database, as fanatico_postgres.PROOF
 _HELD = "SELECT worker, seq FROM drill_ledger WHERE run = %s"
 
 
@@ -31,16 +31,16 @@ def __virtual__():
     return True
 
 
-def load(seconds=20):
+def load(seconds: float = 20) -> dict:
     """
-    Write and read through the virtual IP at a fixed pace, and return what a client saw; run it on a Patroni node.
+    Write and read through the virtual IP at a fixed rate and measure what a client sees. Run it on a Patroni node.
 
     seconds
-        How long.
+        Duration of the load.
 
-    Returns what ``fanatico_measure.run`` makes of it: ``{"write_gap", "read_gap", "unavailable", "acknowledged", "failed",
-    "unknown", "lost", "recovered", "duplicate", "nowhere"}``, times in seconds. Of what was written nothing stays. Raises
-    ``CommandExecutionError`` where the cluster cannot be reached at the beginning, or takes no write at the end.
+    Returns the figures of ``fanatico_measure.run``: ``{"write_gap", "read_gap", "unavailable", "acknowledged", "failed",
+    "unknown", "lost", "recovered", "duplicate", "nowhere"}``, times in seconds. All rows written are deleted. Raises
+    ``CommandExecutionError`` if the cluster cannot be reached at the start or takes no write at the end.
 
     CLI Example:
 
@@ -51,7 +51,7 @@ def load(seconds=20):
     password = fanatico_plan.get(__pillar__, "secrets:POSTGRES_PROOF_PASSWORD")
     if not password:
         raise CommandExecutionError(
-            f"{__opts__['id']} has no POSTGRES_PROOF_PASSWORD in its pillar: run this on a node with the role patroni"
+            f"{__opts__['id']} has no POSTGRES_PROOF_PASSWORD in its pillar. Next: run this on a node with the role patroni"
         )
     plan = __pillar__["plan"]
     address, ports = plan["virtual_ip"]["address"], plan["ports"]
@@ -68,12 +68,12 @@ def load(seconds=20):
         readers=READERS,
     )
     try:
-        # In a thread of its own: the minion may have an event loop in this one.
+        # In a new thread: this thread may have the minion's event loop.
         with ThreadPoolExecutor(1) as pool:
             pool.submit(asyncio.run, work).result()
     except Exception as exc:
         raise CommandExecutionError(
-            f"{__opts__['id']}: no session with {address}:{ports['postgres_primary']}: {exc}. "
+            f"{__opts__['id']}: cannot open a session on {address}:{ports['postgres_primary']}: {exc}. "
             "Next: salt-run fanatico.status"
         ) from exc
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
@@ -84,5 +84,5 @@ def load(seconds=20):
     held = [(row["worker"], row["seq"]) for row in sql(_HELD, name)]
     sql("DROP TABLE drill_ledger")
     figures = fanatico_measure.run(lines, [], 0.0, held, fanatico_client.rate(WRITERS))
-    figures.pop("two_writable")  # nobody asked the nodes themselves
+    figures.pop("two_writable")  # the nodes themselves were not probed
     return figures

@@ -1,8 +1,8 @@
 """
-etcd on this node and its peers: status, health, and what is to be said of it.
+Status and health of etcd on this node and its peers.
 
-Through the JSON gateway alone: health must not depend on python-etcd3, whose gRPC does not survive the fork of a Salt job
-(`fanatico_etcd_members.py`). The three files of this name are one module to Salt: ``fanatico_etcd``.
+Everything here uses the JSON gateway: health must not depend on python-etcd3, whose gRPC does not survive the fork of a Salt
+job (`fanatico_etcd_members.py`). Salt loads the three files `fanatico_etcd*.py` as one module, ``fanatico_etcd``.
 """
 
 import pathlib
@@ -30,13 +30,12 @@ def _gateway():
     return fanatico_etcd_gateway.Gateway(__pillar__, _me(), __salt__["fanatico_pki.paths"]("etcd"))
 
 
-def status(timeout=1):
+def status(timeout: float = 1) -> dict[str, dict]:
     """
-    Return the status of every member of the plan, ``{id: {...}}``; ``{"error": reason}`` for one without an
-    answer.
+    Return the status of every member in the plan, ``{id: {...}}``; ``{"error": reason}`` for a member that does not answer.
 
     timeout
-        Seconds, for each member; they are asked side by side.
+        Seconds, for each member; all are queried in parallel.
 
     CLI Example:
 
@@ -48,12 +47,12 @@ def status(timeout=1):
     return gateway.everywhere(gateway.status, timeout)
 
 
-def health(timeout=1):
+def health(timeout: float = 1) -> dict[str, dict]:
     """
-    Return what every member of the plan says to ``GET /health``, ``{id: {"healthy": bool, "reason": text}}``.
+    Return the answers of all members in the plan to ``GET /health``, ``{id: {"healthy": bool, "reason": text}}``.
 
     timeout
-        Seconds, for each member; they are asked side by side.
+        Seconds, for each member; all are queried in parallel.
 
     CLI Example:
 
@@ -65,12 +64,12 @@ def health(timeout=1):
     return gateway.everywhere(gateway.health, timeout)
 
 
-def leader(timeout=1):
+def leader(timeout: float = 1) -> str | None:
     """
-    Return the id of the node that leads, or None where the members that answer know no leader.
+    Return the id of the leader, or None if the members that answer know no leader.
 
     timeout
-        Seconds, for each member; they are asked side by side.
+        Seconds, for each member; all are queried in parallel.
 
     CLI Example:
 
@@ -81,13 +80,12 @@ def leader(timeout=1):
     return fanatico_etcd_plan.leader_of(status(timeout))
 
 
-def local_state():
+def local_state() -> dict:
     """
-    Return what this node holds: ``{"data_dir": bool, "active": bool, "member": bool or None}``.
+    Return the state of this node's member: ``{"data_dir": bool, "active": bool, "member": bool or None}``.
 
-    ``data_dir``: etcd has written data here. ``active``: its unit runs. ``member``: the cluster lists this
-    node; None where no member anywhere could be asked. A deploy decides from this between bootstrap and
-    rejoin.
+    ``data_dir``: etcd has written data here. ``active``: its unit runs. ``member``: the cluster lists this node; None if no
+    member answers. From this a deploy decides between bootstrap and rejoin.
 
     CLI Example:
 
@@ -104,16 +102,16 @@ def local_state():
 
 
 def _listed(timeout=1):
-    """Tell whether any member that answers lists this node; None where none answers."""
+    """Return whether a member that answers lists this node; None if no member answers."""
     gateway = _gateway()
     answers = gateway.everywhere(gateway.members, timeout)
-    views = [one for one in answers.values() if "error" not in one]
-    return any(_me() in one for one in views) if views else None
+    views = [view for view in answers.values() if "error" not in view]
+    return any(_me() in view for view in views) if views else None
 
 
-def alarms(timeout=1):
+def alarms(timeout: float = 1) -> list[str]:
     """
-    Return what this node's member itself calls wrong, a list of texts, such as alarms; empty where all is well.
+    Return the errors that this node's member reports, such as alarms, as a list of texts; empty if there are none.
 
     timeout
         Seconds.
@@ -128,12 +126,15 @@ def alarms(timeout=1):
     return gateway.status(gateway.nodes[_me()], timeout)["errors"]
 
 
-def wait_quorum(timeout=60):
+def wait_quorum(timeout: float = 60) -> dict:
     """
-    Wait until a majority of the plan's members serve and agree on a leader; return ``{"leader", "members"}``.
+    Wait until a majority of the members in the plan are healthy and agree on a leader.
 
     timeout
-        Seconds; then ``CommandExecutionError`` with what was seen and the last lines of the journal.
+        Seconds.
+
+    Returns ``{"leader": id, "members": [healthy ids]}``. Raises ``CommandExecutionError`` after the timeout, with the last
+    state and the last lines of the journal.
 
     CLI Example:
 
@@ -142,10 +143,10 @@ def wait_quorum(timeout=60):
         salt etcd1 fanatico_etcd.wait_quorum timeout=30
     """
 
-    def look():
+    def check():
         statuses = status(timeout=1)
         healths = health(timeout=1)
-        serving = sorted(name for name, one in healths.items() if one.get("healthy"))
+        serving = sorted(name for name, answer in healths.items() if answer.get("healthy"))
         now = fanatico_etcd_plan.leader_of(statuses)
         done = (
             now is not None
@@ -154,7 +155,7 @@ def wait_quorum(timeout=60):
         )
         return done, {"leader": now, "members": serving}
 
-    done, seen = fanatico_wait.until(look, timeout)
+    done, seen = fanatico_wait.until(check, timeout)
     if done:
         return seen
     unit = "etcd" if fanatico_plan.has_role(__pillar__["plan"], _me(), "etcd") else ""
@@ -164,13 +165,14 @@ def wait_quorum(timeout=60):
     )
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
-    Look at etcd on this node and at its peers once: ``{"facts": {...}, "checks": {name: check}}``. Never
-    raises.
+    Probe etcd on this node and its peers once. Never raises.
+
+    Returns ``{"facts": {...}, "checks": {name: check}}``.
 
     timeout
-        Seconds, for each question; they are asked side by side.
+        Seconds, for each request; all run in parallel.
 
     CLI Example:
 
@@ -186,7 +188,7 @@ def probe(timeout=2):
 
 
 def _facts(gateway, timeout):
-    """Return what this node's member and its peers answer, all asked side by side."""
+    """Return the answers of this node's member and of its peers, queried in parallel."""
     mine = gateway.nodes[_me()]
     own = {
         "health": lambda: gateway.health(mine, timeout),
@@ -208,12 +210,12 @@ def _facts(gateway, timeout):
     return {"status": statuses, "errors": errors, **facts}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of etcd on this node, ``{name: check}``.
 
     timeout
-        Seconds, for each question; they are asked side by side.
+        Seconds, for each request; all run in parallel.
 
     CLI Example:
 

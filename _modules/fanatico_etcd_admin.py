@@ -1,5 +1,5 @@
 """
-What is ordered of etcd through its JSON gateway: users, space, who leads.
+Changes of etcd through its JSON gateway: users, defragmentation, leader transfer.
 """
 
 import base64
@@ -26,14 +26,16 @@ def _gateway():
     return fanatico_etcd_gateway.Gateway(__pillar__, _me(), __salt__["fanatico_pki.paths"]("etcd"))
 
 
-def gateway_call(path, payload=None, timeout=5):
+def gateway_call(path: str, payload: dict | None = None, timeout: float = 5) -> dict:
     """
-    Call the JSON gateway of the first member that answers, as the user this node is, and return the answer.
+    Call the JSON gateway of the first member that answers and return its answer.
+
+    The call is authenticated as this node's etcd user.
 
     path
         For example ``/v3/auth/user/list``.
     payload
-        A dict; bytes in it base64, as the gateway wants them.
+        A dict; bytes in it are base64.
     timeout
         Seconds, for each call.
 
@@ -46,12 +48,14 @@ def gateway_call(path, payload=None, timeout=5):
     return _gateway().call(path, payload, timeout)
 
 
-def access(timeout=5):
+def access(timeout: float = 5) -> dict:
     """
-    Return who may do what: ``{"enforced": bool, "users": {name: [roles]}, "roles": {name: [[type, key, end], ...]}}``.
+    Return etcd's users and roles, and whether authentication is enabled.
 
     timeout
         Seconds, for each call.
+
+    Returns ``{"enforced": bool, "users": {name: [roles]}, "roles": {name: [[type, key, end], ...]}}``.
 
     CLI Example:
 
@@ -80,27 +84,27 @@ def access(timeout=5):
         "users": users,
         "roles": {
             name: [
-                [one.get("permType", "READ"), text(one.get("key")), text(one.get("range_end"))]
-                for one in found
+                [grant.get("permType", "READ"), text(grant.get("key")), text(grant.get("range_end"))]
+                for grant in found
             ]
             for name, found in grants.items()
-            if name != "root"  # may do everything, by its name alone
+            if name != "root"  # has all permissions without a grant
         },
     }
 
 
-def password_valid(user, secret, timeout=5):
+def password_valid(user: str, secret: str, timeout: float = 5) -> bool:
     """
-    Tell whether etcd lets ``user`` in with the password that is the secret of this name in the pillar.
+    Return whether etcd accepts a secret of the pillar as the password of ``user``.
 
     user
         A user of etcd.
     secret
-        For example ``ETCD_PATRONI_PASSWORD``.
+        The name of the secret, for example ``ETCD_PATRONI_PASSWORD``.
     timeout
         Seconds.
 
-    Raises ``CommandExecutionError`` where users are not in force yet, or etcd does not answer.
+    Raises ``CommandExecutionError`` if authentication is not enabled or etcd does not answer.
 
     CLI Example:
 
@@ -119,18 +123,20 @@ def password_valid(user, secret, timeout=5):
 
     _, (admitted, token) = gateway.first(ask)
     if admitted and token is None:
-        raise CommandExecutionError(f"{_me()}: etcd asks nobody for a password yet")
+        raise CommandExecutionError(
+            f"{_me()}: etcd authentication is not enabled. Next: salt {_me()} state.apply etcd"
+        )
     return admitted
 
 
-def make_room(timeout=15):
+def make_room(timeout: float = 15) -> str:
     """
-    Give up etcd's history, give back the space of every member that answers, one after the other, and end the alarm NOSPACE.
+    Compact etcd's history, defragment every member that answers, one at a time, and disarm the alarm NOSPACE.
 
     timeout
         Seconds, for each call.
 
-    Returns a sentence with the sizes before and after. Raises ``CommandExecutionError`` where the alarm cannot be ended.
+    Returns a sentence with the sizes before and after. Raises ``CommandExecutionError`` if the alarm cannot be disarmed.
 
     CLI Example:
 
@@ -140,15 +146,15 @@ def make_room(timeout=15):
     """
     gateway = _gateway()
     before = gateway.everywhere(gateway.status, 1)
-    # Any key at all: the answer says which revision is the newest.
+    # Any key: the header of the answer has the newest revision.
     newest = gateway.call(
         "/v3/kv/range", {"key": "AA==", "range_end": "AA==", "limit": 1, "keys_only": True}, timeout
     )
     revision = newest["header"]["revision"]
-    with contextlib.suppress(CommandExecutionError):  # refused where it was compacted so far already
+    with contextlib.suppress(CommandExecutionError):  # refused if already compacted to this revision
         gateway.call("/v3/kv/compaction", {"revision": revision, "physical": True}, timeout)
     leader = fanatico_etcd_plan.leader_of(before)
-    answering = [name for name, one in before.items() if "error" not in one]
+    answering = [name for name, answer in before.items() if "error" not in answer]
     for name in sorted(answering, key=lambda name: name == leader):
         address = gateway.nodes[name]
         token = gateway.token(address, timeout)
@@ -157,22 +163,23 @@ def make_room(timeout=15):
         "/v3/maintenance/alarm", {"action": "DEACTIVATE", "memberID": 0, "alarm": "NOSPACE"}, timeout
     )
     sizes = [
-        max((one["db_size"] for one in seen.values() if "db_size" in one), default=0) / 1024**2
-        for seen in (before, gateway.everywhere(gateway.status, 1))
+        max((answer["db_size"] for answer in answers.values() if "db_size" in answer), default=0) / 1024**2
+        for answers in (before, gateway.everywhere(gateway.status, 1))
     ]
     return f"compacted at revision {revision}, {len(answering)} members defragmented: {sizes[0]:.1f} MiB, now {sizes[1]:.1f}"
 
 
-def enforce_leader_separation(timeout=5):
+def enforce_leader_separation(timeout: float = 5) -> dict:
     """
-    Hand etcd's lead over where this node leads it and Patroni's leader shares its host or failure domain.
+    Move etcd's leadership if this node has it and Patroni's leader is on the same host or in the same failure domain.
 
-    Run by the minions of such nodes themselves (``_pillar/fanatico_apart.py``), with or without a master.
+    The minions of such nodes run this by themselves (``_pillar/fanatico_apart.py``), with or without a master.
 
     timeout
         Seconds, for each call.
 
-    Returns ``{"moved": node or None, "why": text}``. Raises ``CommandExecutionError`` where etcd does not answer or refuses.
+    Returns ``{"moved": the new leader or None, "why": text}``. Raises ``CommandExecutionError`` if etcd does not answer or
+    refuses.
 
     CLI Example:
 
@@ -184,14 +191,14 @@ def enforce_leader_separation(timeout=5):
     statuses = gateway.everywhere(gateway.status, timeout)
     leader = fanatico_etcd_plan.leader_of(statuses)
     if leader != _me():
-        return {"moved": None, "why": f"{leader or 'nobody'} leads etcd, not {_me()}"}
+        return {"moved": None, "why": f"the etcd leader is {leader or 'not known'}, not {_me()}"}
     key = f"/service/{plan['name']}/leader"
     held = gateway.call("/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()}, timeout).get("kvs")
     primary = base64.b64decode(held[0]["value"]).decode() if held else None
     successor, why = fanatico_etcd_plan.enforce_leader_separation(plan, leader, primary, statuses)
     if successor:
         member = str(int(statuses[successor]["member_id"], 16))
-        address = gateway.nodes[leader]  # only the leader takes this order
+        address = gateway.nodes[leader]  # only the leader accepts this call
         token = gateway.token(address, timeout)
         gateway.post(
             address, "/v3/maintenance/transfer-leadership", {"targetID": member}, timeout, token=token

@@ -1,7 +1,7 @@
 """
-What can be wrong with an etcd member, told and cured: its data are lost or damaged, its space is used up.
+Probes and cures for the faults of an etcd member: its data are lost or damaged, or its space is used up.
 
-``fanatico_cure.apply`` calls the cures: it looks first and proves afterwards. Here each does what it is called for at once.
+``fanatico_cure.apply`` probes before a cure and proves afterwards; a cure that is called directly acts at once.
 """
 
 import pathlib
@@ -19,9 +19,9 @@ def _directory():
     return pathlib.Path(fanatico_plan.setting(__pillar__, "etcd:data_dir"))
 
 
-def member_directory():
+def member_directory() -> str:
     """
-    Return the path of this member's data, which a cure puts aside.
+    Return the path of this member's data, which a cure moves aside.
 
     CLI Example:
 
@@ -32,9 +32,9 @@ def member_directory():
     return str(_directory() / "member")
 
 
-def data_lost():
+def data_lost() -> str:
     """
-    Return why this member's data are of no use: no write-ahead log, or damage that etcd names; empty where they are.
+    Return why this member's data are unusable: no write-ahead log, or damage that etcd logs; empty if they are usable.
 
     CLI Example:
 
@@ -44,7 +44,7 @@ def data_lost():
     """
     directory = _directory()
     if not directory.is_dir():
-        return ""  # never installed, or not mounted: nothing to join with
+        return ""  # not installed or not mounted: a rejoin cannot work
     unit = fanatico_probe.unit(__context__, __salt__["fanatico_unit.states"], "etcd.service")
     if not any(directory.glob("member/wal/*.wal")):
         return f"{directory} holds no write-ahead log" if unit["tried"] else ""
@@ -54,12 +54,14 @@ def data_lost():
     return ""
 
 
-def rejoin(timeout=120):
+def rejoin(timeout: float = 120) -> str:
     """
-    Put aside what is left of the data, and come back as a new member: the others have everything. Returns what was done.
+    Move the data aside and rejoin the cluster as a new member, which copies all data from the others.
 
     timeout
-        Seconds; the states have their own.
+        Not used: the states have timeouts of their own.
+
+    Returns what was done.
 
     CLI Example:
 
@@ -68,18 +70,18 @@ def rejoin(timeout=120):
         salt etcd1 fanatico_etcd_cure.rejoin
     """
     __salt__["service.stop"]("etcd")
-    left = pathlib.Path(member_directory())
-    if left.exists():
+    data = pathlib.Path(member_directory())
+    if data.exists():
         try:
-            fanatico_aside.move(left)
+            fanatico_aside.move(data)
         except (ValueError, OSError, subprocess.SubprocessError) as exc:
             raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     return fanatico_probe.apply_states(__salt__["state.apply"], __opts__["id"], "roles.etcd")
 
 
-def unable_to_vote():
+def unable_to_vote() -> str:
     """
-    Return why this member does not serve as one with a vote yet; empty where it does.
+    Return why this member is not a healthy voting member; empty if it is.
 
     CLI Example:
 
@@ -89,16 +91,16 @@ def unable_to_vote():
     """
     health = __salt__["fanatico_etcd.probe"](fanatico_probe.TIMEOUT)["checks"]
     bad = [
-        one["detail"]
-        for name, one in health.items()
-        if name in ("etcd.serving", "etcd.member") and one["status"] != "ok"
+        check["detail"]
+        for name, check in health.items()
+        if name in ("etcd.serving", "etcd.member") and check["status"] != "ok"
     ]
     return bad[0] if bad else data_lost()
 
 
-def full():
+def full() -> str:
     """
-    Return the alarm that this member has no space left; empty without it.
+    Return the alarm NOSPACE of this member; empty if it is not set.
 
     CLI Example:
 
@@ -110,12 +112,14 @@ def full():
     return next((error for error in errors if "NOSPACE" in error), "")
 
 
-def make_room(timeout=60):
+def make_room(timeout: float = 60) -> str:
     """
-    Give up etcd's history, give back the space, end the alarm, and return a sentence with the sizes.
+    Compact and defragment etcd and disarm the alarm NOSPACE.
 
     timeout
-        Seconds for all of it.
+        Seconds, in total.
+
+    Returns a sentence with the sizes before and after.
 
     CLI Example:
 

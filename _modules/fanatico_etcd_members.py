@@ -1,12 +1,12 @@
 """
 etcd's members, keys and locks, through python-etcd3.
 
-It is imported only where it is used, and its client lives for one call: gRPC does not survive the fork of a Salt job, and
-status and health (`fanatico_etcd.py`) must not depend on it. Learners are younger than python-etcd3, so their two calls go
-through the gateway.
+python-etcd3 is imported when a function needs it, and a client lives for one call: gRPC does not survive the fork of a Salt
+job, and status and health (`fanatico_etcd.py`) must not depend on it. python-etcd3 does not know learners, so their two calls
+use the JSON gateway.
 
-A node without python-etcd3 has these functions all the same and says what is missing when one is called: from a
-``__virtual__`` Salt would not pass on the reason, since another file has the name ``fanatico_etcd`` too.
+A node without python-etcd3 has these functions too, and they raise an error that names the missing package. A ``__virtual__``
+could not report it: Salt drops the reason because another file provides ``fanatico_etcd`` as well.
 """
 
 import contextlib
@@ -35,22 +35,22 @@ def _gateway():
 
 
 def _etcd3():
-    # python-etcd3's generated code needs protobuf's Python implementation, and says so with a TypeError.
+    # python-etcd3's generated code needs protobuf's Python implementation; with another it raises TypeError.
     os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
     try:
         import etcd3
     except Exception as exc:  # what protobuf raises depends on its version
         raise CommandExecutionError(
-            f"{_me()}: python-etcd3 cannot be used: {type(exc).__name__}: {exc}"
+            f"{_me()}: python-etcd3 cannot be imported: {type(exc).__name__}: {exc}. Next: salt-call state.apply minion"
         ) from exc
     if not hasattr(etcd3, "Etcd3Client"):
-        raise CommandExecutionError(f"{_me()}: the module etcd3 here is etcd3-py, not python-etcd3")
+        raise CommandExecutionError(f"{_me()}: the installed module etcd3 is etcd3-py, not python-etcd3")
     return etcd3
 
 
 @contextlib.contextmanager
 def _client(timeout=5):
-    """Yield a client of the first member that answers, tried out first so that nothing is sent twice."""
+    """Yield a client of the first member that answers. It is tested before use, so that no request is sent twice."""
     etcd3, gateway = _etcd3(), _gateway()
     name, client = gateway.first(lambda address: _connected(etcd3, gateway, address, timeout))
     try:
@@ -64,7 +64,7 @@ def _client(timeout=5):
 
 
 def _connected(etcd3, gateway, address, timeout):
-    """Return a client of the member at this address, which has answered; raises ``CommandExecutionError``."""
+    """Return a tested client of the member at this address; raise ``CommandExecutionError`` if it does not answer."""
     token = gateway.token(address, timeout)
     client = etcd3.client(
         host=address,
@@ -74,7 +74,7 @@ def _connected(etcd3, gateway, address, timeout):
         cert_cert=gateway.tls["cert"],
         cert_key=gateway.tls["key"],
     )
-    # python-etcd3 would log in itself, and cannot where users are not in force yet.
+    # python-etcd3's own login fails while authentication is not enabled.
     client.metadata = (("token", token),) if token else None
     try:
         client.status()
@@ -84,11 +84,11 @@ def _connected(etcd3, gateway, address, timeout):
     return client
 
 
-def members(timeout=5):
+def members(timeout: float = 5) -> dict[str, dict]:
     """
     Return the member list, ``{id: {"id", "peer_urls", "client_urls", "started"}}``.
 
-    A member that was added and has not started yet goes by its node in the plan.
+    A member that has been added and not started yet is listed under the id of its node in the plan.
 
     timeout
         Seconds, for each call.
@@ -106,24 +106,24 @@ def members(timeout=5):
 def _members(client):
     listed = [
         {
-            "id": f"{one.id:x}",
-            "name": one.name,
-            "peer_urls": list(one.peer_urls),
-            "client_urls": list(one.client_urls),
+            "id": f"{member.id:x}",
+            "name": member.name,
+            "peer_urls": list(member.peer_urls),
+            "client_urls": list(member.client_urls),
         }
-        for one in client.members
+        for member in client.members
     ]
     return fanatico_etcd_plan.by_name(listed, _gateway().peer_urls())
 
 
-def member_add(name, learner=False, timeout=5):
+def member_add(name: str, learner: bool = False, timeout: float = 5) -> dict[str, dict]:
     """
-    Add a node of the plan to the cluster; return the member list, unchanged where it is in already.
+    Add a node of the plan to the cluster, unless it is a member already, and return the member list.
 
     name
         The id of an etcd node of the plan.
     learner
-        Without a vote until ``member_promote``.
+        Add it without a vote until ``member_promote``.
     timeout
         Seconds, for each call.
 
@@ -135,7 +135,7 @@ def member_add(name, learner=False, timeout=5):
     """
     url = _gateway().peer_url(name)
     with _client(timeout) as client:
-        if not any(url in one["peer_urls"] for one in _members(client).values()):
+        if not any(url in member["peer_urls"] for member in _members(client).values()):
             if learner:
                 _gateway().call("/v3/cluster/member/add", {"peerURLs": [url], "isLearner": True}, timeout)
             else:
@@ -143,9 +143,9 @@ def member_add(name, learner=False, timeout=5):
         return _members(client)
 
 
-def member_remove(name, timeout=5):
+def member_remove(name: str, timeout: float = 5) -> dict[str, dict]:
     """
-    Remove a node from the cluster; return the member list, unchanged where it is not in it.
+    Remove a node from the cluster, if it is a member, and return the member list.
 
     name
         The id of the member, or its peer URL.
@@ -165,9 +165,9 @@ def member_remove(name, timeout=5):
         return _members(client)
 
 
-def member_promote(name, timeout=5):
+def member_promote(name: str, timeout: float = 5) -> dict[str, dict]:
     """
-    Give a learner its vote; etcd refuses while it has not caught up.
+    Promote a learner to a voting member and return the member list. etcd refuses until the learner has caught up.
 
     name
         The id of the member.
@@ -184,18 +184,18 @@ def member_promote(name, timeout=5):
         member = _members(client).get(name)
         if member is None:
             raise CommandExecutionError(
-                f"{name} is not a member of the etcd cluster: fanatico_etcd.member_add"
+                f"{name} is not a member of the etcd cluster. Next: salt {_me()} fanatico_etcd.member_add {name}"
             )
         _gateway().call("/v3/cluster/member/promote", {"ID": str(int(member["id"], 16))}, timeout)
         return _members(client)
 
 
-def get(key, timeout=5):
+def get(key: str, timeout: float = 5) -> str | None:
     """
-    Return the value of a key as text, or None where there is none.
+    Return the value of a key as text, or None if the key does not exist.
 
     key
-        The whole key.
+        The full key.
     timeout
         Seconds, for each call.
 
@@ -210,9 +210,9 @@ def get(key, timeout=5):
     return None if value is None else value.decode("utf-8", "replace")
 
 
-def keys(prefix="/", timeout=5):
+def keys(prefix: str = "/", timeout: float = 5) -> list[str]:
     """
-    Return the keys that begin with ``prefix``, sorted.
+    Return the keys with a prefix, sorted.
 
     prefix
         For example ``/service/``.
@@ -231,21 +231,21 @@ def keys(prefix="/", timeout=5):
         )
 
 
-def evict(host, timeout=5):
+def evict(host: str, timeout: float = 5) -> dict[str, list]:
     """
-    Make etcd and Patroni forget a host that the plan does not have any more. A step of ``orch.evict``, on one etcd node.
+    Remove a host that is no longer in the plan from etcd and from Patroni's keys. A step of ``orch.evict``, on one etcd node.
 
-    Removed are: members of etcd that stand at no address of the plan, one at a time, which etcd itself refuses where its quorum
-    would be lost; Patroni's keys of members that the plan does not have, the lead where one of them holds it, an order to
-    hand the lead over that names one; locks of one of them, or that nothing would ever end.
+    It removes: etcd members whose address is not in the plan, one at a time (etcd refuses if the quorum would be lost);
+    Patroni's keys of members that are not in the plan, among them the leader key and a scheduled switchover that name such a
+    member; locks that such a member holds, and locks without a lease.
 
     host
-        What was its minion id.
+        Its former minion id.
     timeout
         Seconds, for each call.
 
-    Returns ``{"members": [names], "keys": [keys]}``: what was removed. Raises ``CommandExecutionError`` where the plan still
-    has the host, and where etcd refuses.
+    Returns ``{"members": [names], "keys": [keys]}``: what was removed. Raises ``CommandExecutionError`` if the host is still in
+    the plan, and if etcd refuses.
 
     CLI Example:
 
@@ -255,46 +255,49 @@ def evict(host, timeout=5):
     """
     plan = __pillar__["plan"]
     if host in plan["nodes"]:
-        raise CommandExecutionError(f"{host} is a node of the plan: move its line to plan:evicted first")
+        raise CommandExecutionError(f"{host} is still in plan:nodes. Next: move its line to plan:evicted")
     urls = _gateway().peer_urls()
-    ours = fanatico_plan.nodes(plan, "patroni")
+    databases = fanatico_plan.nodes(plan, "patroni")
     prefix = f"/service/{plan['name']}/"
     with _client(timeout) as client:
         members = [
-            {"id": one.id, "name": one.name or f"{one.id:x}", "peer_urls": list(one.peer_urls)}
-            for one in client.members
+            {"id": member.id, "name": member.name or f"{member.id:x}", "peer_urls": list(member.peer_urls)}
+            for member in client.members
         ]
         try:
             leaving = fanatico_etcd_plan.unplanned_members(urls, members)
         except ValueError as exc:
-            raise CommandExecutionError(f"{_me()}: {exc}: nothing was removed") from exc
-        for one in leaving:
-            client.remove_member(one["id"])
+            raise CommandExecutionError(f"{_me()}: nothing was removed: {exc}") from exc
+        for member in leaving:
+            client.remove_member(member["id"])
         held = [
             (meta.key.decode("utf-8", "replace"), value.decode("utf-8", "replace"), meta.lease_id)
             for start in (prefix, "/fanatico/lock/")
             for value, meta in client.get_prefix(start)
         ]
-        # Members before the lead: who wants to lead next asks each member how far it is, and waits for one that is cut off.
-        gone = fanatico_etcd_plan.stale_keys(prefix, ours, list(plan["nodes"]), held)
-        for key in gone:
+        # Members before the leader key: a candidate queries every member for its WAL position, and would wait for a dead one.
+        stale = fanatico_etcd_plan.stale_keys(prefix, databases, list(plan["nodes"]), held)
+        for key in stale:
             client.delete(key)
-    named = fanatico_etcd_users.printable
-    return {"members": [named([one["name"]]) for one in leaving], "keys": [named([key]) for key in gone]}
+    printable = fanatico_etcd_users.printable
+    return {
+        "members": [printable([member["name"]]) for member in leaving],
+        "keys": [printable([key]) for key in stale],
+    }
 
 
-def lock(name, ttl=60, timeout=5):
+def lock(name: str, ttl: int = 60, timeout: float = 5) -> dict:
     """
-    Take a lock that every node sees, so that one node at a time does what endangers a quorum.
+    Acquire a cluster-wide lock, so that only one node at a time does what endangers the quorum.
 
     name
-        What is done, for example ``restart-etcd``.
+        The purpose, for example ``restart-etcd``.
     ttl
-        Seconds after which the lock is free again, whatever became of this node.
+        Seconds after which the lock expires, also if this node is lost.
     timeout
         Seconds, for each call.
 
-    Returns ``{"lease": id, "holder": this node}``; ``lease`` is None where another node, ``holder``, has it.
+    Returns ``{"lease": id, "holder": this node}``; ``lease`` is None if another node, ``holder``, has the lock.
 
     CLI Example:
 
@@ -316,12 +319,12 @@ def lock(name, ttl=60, timeout=5):
         return {"lease": None, "holder": holders[0] if holders else "unknown"}
 
 
-def unlock(lease, timeout=5):
+def unlock(lease: int, timeout: float = 5) -> bool:
     """
-    Give back a lock.
+    Release a lock.
 
     lease
-        What ``lock`` returned.
+        The ``lease`` that ``lock`` returned.
     timeout
         Seconds, for each call.
 

@@ -1,7 +1,7 @@
 """
-This node's firewall: the rules that follow from the plan, loaded so that nobody is locked out by them.
+This node's firewall: derive the rules from the plan and load them with an automatic rollback.
 
-Only the table ``inet fanatico`` is ours; other tables on the host stay as they are.
+Only the table ``inet fanatico`` is managed; other tables on the host are not touched.
 """
 
 import pathlib
@@ -17,19 +17,19 @@ import fanatico_probe
 import fanatico_sweep
 import fanatico_wait
 
-CONFIRMED = "/etc/fanatico/firewall.nft"  # what fanatico-firewall.service loads at boot
+CONFIRMED = "/etc/fanatico/firewall.nft"  # fanatico-firewall.service loads it at boot
 WORK = "/run/fanatico-firewall"
-# As the kernel lists the rules it was given; written after every load, here and by the unit.
+# The rules as the kernel lists them; written after every load, here and by the unit.
 LISTED = f"{WORK}/listed"
 TIMER = "fanatico-firewall-rollback"
 EMPTY = "table inet fanatico\ndelete table inet fanatico\n"
 PUBLISH_PORT, MASTER_PORT = 4505, 4506
 MASTER_CONFIG = "/etc/salt/master"
-ASKED = 8  # seconds for the minions to answer whether they reach the master
+MINION_TIMEOUT = 8  # seconds for the minions to answer whether they reach the master
 
 
-class _NotThere(CommandExecutionError):
-    """A program does not find what it was asked for."""
+class _NotFound(CommandExecutionError):
+    """The object of a command does not exist."""
 
 
 def _me():
@@ -44,9 +44,9 @@ def _settings():
     return fanatico_firewall.settings(__pillar__)
 
 
-def flows():
+def flows() -> list[dict]:
     """
-    Return every connection the plan allows between hosts, ``[{"name", "protocol", "port", "to", "from"}]``.
+    Return all connections that the plan allows between hosts, ``[{"name", "protocol", "port", "to", "from"}]``.
 
     CLI Example:
 
@@ -57,7 +57,7 @@ def flows():
     return fanatico_firewall.flows(_plan(), _settings())
 
 
-def wanted():
+def wanted() -> str:
     """
     Return this node's rules as the text of an nftables file.
 
@@ -70,9 +70,9 @@ def wanted():
     return fanatico_firewall.ruleset(_plan(), _settings(), _me())
 
 
-def present():
+def present() -> str:
     """
-    Return the rules that were loaded last and proved harmless, as text; empty where there were none.
+    Return the confirmed rules (loaded, and the master was still reachable) as text; empty if there are none.
 
     CLI Example:
 
@@ -84,10 +84,12 @@ def present():
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def state():
+def state() -> str:
     """
-    Return how the firewall is: ``in force``; ``none`` (never loaded), ``outdated`` (the plan wants others by now),
-    ``touched`` (the kernel does not hold what was loaded).
+    Return the state of the firewall.
+
+    ``in force``; ``none``: no rules were ever loaded; ``outdated``: the plan has changed since; ``touched``: the rules in the
+    kernel differ from those that were loaded.
 
     CLI Example:
 
@@ -103,42 +105,42 @@ def state():
     return "in force" if _untouched() else "touched"
 
 
-def barred():
+def blocked_addresses() -> list[str]:
     """
-    Return the addresses that the rules in force shut out altogether, those under ``plan:evicted``; none where other rules are.
+    Return the addresses that the rules in force block completely (``plan:evicted``); empty if the rules were changed by hand.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' fanatico_firewall.barred
+        salt '*' fanatico_firewall.blocked_addresses
     """
     return fanatico_firewall.blocked_addresses(present()) if _untouched() else []
 
 
-def gone():
+def missing() -> str:
     """
-    Return that somebody has flushed nftables, by hand or by its own unit; empty where our table is there, or never was.
+    Return that our table was removed from the kernel, for example by ``nft flush ruleset``; empty if it is loaded or never was.
 
-    Rules that were changed are shown by health, not undone.
+    Changed rules are reported by health (``node.firewall``), not restored.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' fanatico_firewall.gone
+        salt '*' fanatico_firewall.missing
     """
     if not present():
         return ""
     listed = fanatico_probe.run("nft", "list", "tables", "inet", timeout=5)
     if listed.returncode or "table inet fanatico\n" in listed.stdout:
         return ""
-    return "the table inet fanatico is not in the kernel: this host has no firewall"
+    return "the table inet fanatico is not loaded: this host has no firewall"
 
 
-def load_again(timeout=30):
+def load_again(timeout: float = 30) -> str:
     """
-    Load the rules again that were in force, and return what was done. ``fanatico_cure.apply`` looks before and after.
+    Load the confirmed rules again and return what was done. ``fanatico_cure.apply`` probes before and after.
 
     timeout
         Seconds.
@@ -154,23 +156,23 @@ def load_again(timeout=30):
 
 
 def _untouched():
-    """Tell whether the kernel lists our rules as it did when they were loaded."""
+    """Return whether the rules in the kernel are those that were loaded."""
     listed = pathlib.Path(LISTED)
     return listed.exists() and listed.read_text(encoding="utf-8") == _listed()
 
 
-def apply(timeout=10):
+def apply(timeout: float = 10) -> bool:
     """
-    Load this node's rules; return True. What was loaded before comes back by itself unless the master answers.
+    Load this node's rules and return True. The old rules are restored unless the master can be reached through the new ones.
 
     timeout
         Seconds in which a new connection to the master must succeed.
 
-    On the master itself, each host of the plan that is connected and can make a new connection before must be able to after.
+    On the master itself, every connected host that could open a new connection before must be able to afterwards.
 
-    A timer of systemd puts the old rules back should this process, or the whole minion, not live to say that all is
-    well. Raises ``CommandExecutionError`` with the old rules in force: where nftables refuses the new ones, where they
-    would cut off somebody who is logged in by ssh, and where the master could not be reached through them.
+    A systemd timer restores the old rules if this process or the minion dies before the new rules are confirmed. Raises
+    ``CommandExecutionError``, with the old rules in force, if nftables refuses the new rules, if they would cut off a running
+    ssh session, or if the master cannot be reached through them.
 
     CLI Example:
 
@@ -184,26 +186,26 @@ def apply(timeout=10):
     work.mkdir(mode=0o700, exist_ok=True)
     candidate, rollback = work / "candidate.nft", work / "rollback.nft"
     candidate.write_text(rules, encoding="utf-8")
-    # The kernel's own listing can be loaded as well, but reads a little differently after that.
+    # The kernel's listing can be loaded too, but is listed slightly differently afterwards.
     before = present() if _untouched() else ""
     rollback.write_text(before or EMPTY + _listed(), encoding="utf-8")
     _nft("-c", "-f", str(candidate))
-    before_through = _through()
-    _arm(rollback, timeout + 20 + 2 * ASKED)
+    reachable = _hosts_reaching_master()
+    _arm(rollback, timeout + 20 + 2 * MINION_TIMEOUT)
     try:
         _nft("-f", str(candidate))
-        lost = before_through - _through() if before_through else set()
+        lost = reachable - _hosts_reaching_master() if reachable else set()
         if lost:
             raise CommandExecutionError(
-                f"{_me()}: with the new firewall rules {', '.join(sorted(lost))} could make no new connection to this master "
-                f"within {ASKED} s, so the old ones are back in force. "
-                f"Next: compare `salt-call --local fanatico_firewall.wanted` with the addresses these hosts have"
+                f"{_me()}: rolled back to the old firewall rules: with the new rules {', '.join(sorted(lost))} could not open a "
+                f"new connection to this master within {MINION_TIMEOUT} s. "
+                f"Next: compare `salt-call --local fanatico_firewall.wanted` with the addresses of these hosts"
             )
         unreachable = _unreachable_masters(timeout)
         if unreachable:
             raise CommandExecutionError(
-                f"{_me()}: with the new firewall rules the master at {', '.join(unreachable)} could not be reached "
-                f"within {timeout} s, so the old ones are back in force. "
+                f"{_me()}: rolled back to the old firewall rules: with the new rules the master at {', '.join(unreachable)} "
+                f"could not be reached within {timeout} s. "
                 f"Next: compare `salt-call --local fanatico_firewall.wanted` with the plan's addresses"
             )
     except CommandExecutionError:
@@ -216,7 +218,7 @@ def apply(timeout=10):
 
 
 def _confirm(rules):
-    """Make the rules those of the next boot, and remember how the kernel lists them."""
+    """Save the rules for the next boot, and how the kernel lists them."""
     target = pathlib.Path(CONFIRMED)
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     new = target.with_suffix(".new")
@@ -226,15 +228,15 @@ def _confirm(rules):
     pathlib.Path(LISTED).write_text(_listed(), encoding="utf-8")
 
 
-def _nft(*words):
-    return _run(["nft", *words])
+def _nft(*arguments):
+    return _run(["nft", *arguments])
 
 
 def _listed():
-    """Return our table without its counters, empty where it is not loaded."""
+    """Return our table without its counters; empty if it is not loaded."""
     try:
         return _nft("--stateless", "list", "table", "inet", "fanatico")
-    except _NotThere:
+    except _NotFound:
         return ""
 
 
@@ -244,8 +246,8 @@ def _run(argv):
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise CommandExecutionError(f"{_me()}: `{argv[0]}` could not be run: {exc}") from exc
     if done.returncode:
-        # The kernel's words for ENOENT; nft has one exit code for all that it cannot do.
-        kind = _NotThere if "No such file or directory" in done.stderr else CommandExecutionError
+        # The text of ENOENT: nft has one exit code for all errors.
+        kind = _NotFound if "No such file or directory" in done.stderr else CommandExecutionError
         raise kind(f"{_me()}: `{' '.join(argv)}` failed: {done.stderr.strip()[:600]}")
     return done.stdout
 
@@ -269,22 +271,22 @@ def _arm(rollback, seconds):
 def _disarm():
     subprocess.run(
         ["systemctl", "stop", f"{TIMER}.timer"], capture_output=True, timeout=20, check=False
-    )  # not there: nothing to stop
+    )  # no timer: nothing to stop
 
 
 def _unreachable_masters(timeout):
-    """Return the masters' addresses that take no new connection; this node's own do not count."""
+    """Return the masters' addresses that accept no new connection, without this node's own."""
     plan = __pillar__["plan"]
     if __opts__.get("file_client") == "local":
-        return []  # no master put these rules here, so none can be lost with them
+        return []  # without a master: no connection to lose
     masters = {address for name, address in fanatico_plan.addresses(plan, "master").items() if name != _me()}
 
-    def look():
-        silent = sorted(address for address in masters if not _connects(address, MASTER_PORT))
-        return not silent, silent
+    def check():
+        unreachable = sorted(address for address in masters if not _connects(address, MASTER_PORT))
+        return not unreachable, unreachable
 
-    done, silent = fanatico_wait.until(look, timeout, interval=0.5)
-    return [] if done else silent
+    done, unreachable = fanatico_wait.until(check, timeout, interval=0.5)
+    return [] if done else unreachable
 
 
 def _connects(address, port, timeout=2):
@@ -296,43 +298,47 @@ def _connects(address, port, timeout=2):
 
 
 def _refuse_to_lock_out():
-    """Raise where a person is logged in by ssh who could not come in again through the new rules."""
+    """Raise if the new rules would block a running ssh session, or the port that sshd listens on."""
     settings, plan = _settings(), _plan()
     if _me() not in plan["nodes"]:
-        return  # which wanted() has refused
+        return  # wanted() has refused it
     port = settings["ssh_port"]
-    doors = fanatico_firewall.sshd_ports(_run(["ss", "-Htlnp"]))
-    if doors and not doors & fanatico_firewall.open_ports(plan, settings, _me()):
+    listening = fanatico_firewall.sshd_ports(_run(["ss", "-Htlnp"]))
+    if listening and not listening & fanatico_firewall.open_ports(plan, settings, _me()):
         raise CommandExecutionError(
-            f"{_me()}: sshd listens at port {', '.join(map(str, sorted(doors)))}, and the firewall would take ssh at port {port} "
-            "alone; nothing was changed. Next: set firewall:ssh_port in the pillar"
+            f"{_me()}: sshd listens on port {', '.join(map(str, sorted(listening)))}, but the firewall would allow ssh only on "
+            f"port {port}; nothing was changed. Next: set firewall:ssh_port in the pillar"
         )
-    told = _run(["ss", "-Htnp", "state", "established"])
-    sessions = fanatico_firewall.sessions_of(told, [port])
+    connections = _run(["ss", "-Htnp", "state", "established"])
+    sessions = fanatico_firewall.sessions_of(connections, [port])
     lost = sorted(set(fanatico_firewall.lost_sessions(plan, settings, _me(), sessions)))
     if lost:
         who = ", ".join(f"{peer} (to port {there})" for _, there, peer in lost)
         raise CommandExecutionError(
-            f"{_me()}: somebody is logged in by ssh from {who}, whom the firewall would shut out: it takes ssh at port {port} "
-            "from the master and from firewall:admin, by IPv4; nothing was changed. Next: add their network to firewall:admin, "
-            "or the port as firewall:ssh_port, in the pillar, or end that session"
+            f"{_me()}: the firewall would block the running ssh session from {who}: it allows ssh on port {port} from the master "
+            "and from firewall:admin, over IPv4; nothing was changed. Next: add that network to firewall:admin or set "
+            "firewall:ssh_port in the pillar, or end the session"
         )
 
 
-def _through():
+def _hosts_reaching_master():
     """
-    Return the other hosts of the plan that make a new connection to this master; empty where this is none.
+    Return the other hosts of the plan that can open a new connection to this master; empty if this node is no master.
 
-    Only those that have one now are asked: a host that is down cannot be lost.
+    Only connected hosts are tested: a host that is down cannot be lost.
     """
     plan = _plan()
     address = plan["nodes"].get(_me(), {}).get("address")
     masters = fanatico_plan.addresses(plan, "master")
     if __opts__.get("file_client") == "local" or _me() not in masters:
         return set()
-    told = _run(["ss", "-Htn", "state", "established", f"sport = :{PUBLISH_PORT}"])
-    connected = {peer for _, _, peer in fanatico_firewall.sessions_of(told, [PUBLISH_PORT])}
+    connections = _run(["ss", "-Htn", "state", "established", f"sport = :{PUBLISH_PORT}"])
+    connected = {peer for _, _, peer in fanatico_firewall.sessions_of(connections, [PUBLISH_PORT])}
     ids = [name for name, node in plan["nodes"].items() if name != _me() and node["address"] in connected]
     opts = salt.config.client_config(MASTER_CONFIG)
-    answers = fanatico_sweep.fanout(opts, ids, "network.connect", [address, MASTER_PORT], timeout=ASKED)
-    return {name for name, told in answers.items() if isinstance(told, dict) and told.get("result") is True}
+    answers = fanatico_sweep.fanout(
+        opts, ids, "network.connect", [address, MASTER_PORT], timeout=MINION_TIMEOUT
+    )
+    return {
+        name for name, answer in answers.items() if isinstance(answer, dict) and answer.get("result") is True
+    }

@@ -1,6 +1,7 @@
 """
-HAProxy on this node, asked through its runtime sockets: that of the databases (``haproxy``), and that of the public
-(``haproxy-edge``).
+HAProxy on this node: health, sessions and certificates, over the runtime sockets of its two processes.
+
+``haproxy`` serves the databases, ``haproxy-edge`` is the public edge.
 """
 
 import csv
@@ -21,12 +22,12 @@ import fanatico_wait
 from fanatico_components import COMPONENTS
 
 RUN = pathlib.Path("/run")
-# Of `show sess all`: what a session of a database's port has in its first lines.
+# The first lines of a session on a database port in `show sess all`.
 _SESSION = re.compile(
     r"source=(?P<client>\S+)\n  flags=[^\n]*\n  frontend=postgres_\w+ [^\n]* addr=(?P<port>\S+)\n"
     r"  backend=[^\n]* addr=(?P<from>\S+)\n  server=(?P<server>\S+) "
 )
-# Unit: what a worker reads once, at its start. A reload that fails leaves the worker before it, and says so in the journal alone.
+# Unit: the files that a worker reads at its start. A reload that fails keeps the old worker and is logged in the journal only.
 CONFIGURATION = {
     "haproxy": ("haproxy.cfg", "end_sessions.lua"),
     "haproxy-edge": ("edge.cfg", "rpc_guard.lua"),
@@ -35,25 +36,25 @@ FOLDER = pathlib.Path("/etc/haproxy")
 ANSWER_LIMIT = 4 * 1024**2  # bytes; ours is about 10 kB
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-# What is asked of HAProxy about files that it has loaded, and the word for them in its commands.
+# The kinds of loaded files in HAProxy's commands.
 _LOADED = ("cert", "ca-file")
 
-# The setting of a unit's connections.
+# The setting that limits a unit's connections.
 MAXCONN = {"haproxy": "haproxy:maxconn", "haproxy-edge": "haproxy:edge:maxconn"}
-# Whose unit it is: how its checks begin, and what makes it right.
+# The component of a unit: the prefix of its checks, and its states.
 COMPONENT = {
-    name: one
-    for one in COMPONENTS
-    for unit in one.units
+    name: component
+    for component in COMPONENTS
+    for unit in component.units
     if (name := unit.name.removesuffix(".service")) in CONFIGURATION
 }
-# How many of so many nodes take traffic.
+# The number of servers that must be up, given the number of nodes.
 UP = {"one": lambda nodes: 1, "others": lambda nodes: nodes - 1, "all": lambda nodes: nodes}
 
 
-def method_classes(edge):
+def method_classes(edge: dict) -> dict[str, str]:
     """
-    Return ``{how a method's name begins: its class}`` of ``rpc:edge``, for the map that HAProxy judges by.
+    Return ``{prefix of a method's name: class}`` of ``rpc:edge``, for HAProxy's map of methods.
 
     edge
         The settings ``rpc:edge``.
@@ -67,12 +68,12 @@ def method_classes(edge):
     return fanatico_edge.method_classes(edge)
 
 
-def quoted(text):
+def quoted(text: str) -> str:
     """
-    Return a text as one word of HAProxy's configuration in which nothing has a meaning.
+    Quote a text as a single word of HAProxy's configuration.
 
     text
-        Whatever it is, such as a password.
+        Any text, such as a password.
 
     CLI Example:
 
@@ -83,9 +84,9 @@ def quoted(text):
     return fanatico_edge.quoted(text)
 
 
-def edge_policy():
+def edge_policy() -> dict[str, list]:
     """
-    Return the rules by which the edge judges what the public asks, ``{part of edge.cfg: [lines]}``, by this node's pillar.
+    Return the rules of the edge for public requests, ``{part of edge.cfg: [lines]}``, from this node's pillar.
 
     CLI Example:
 
@@ -96,11 +97,11 @@ def edge_policy():
     return fanatico_edge.policy(__pillar__, __opts__["id"])
 
 
-def edge_shares(haproxy_edge, rpc_edge):
+def edge_shares(haproxy_edge: dict, rpc_edge: dict) -> dict:
     """
-    Return what the edge's process may hold, ``{"large": requests, "lua": MiB, "buffers": number, "memory": MiB, ...}``.
+    Return the limits of the edge's process, ``{"large": requests, "lua": MiB, "buffers": number, "memory": MiB, ...}``.
 
-    Beside those ``port``, ``process`` and ``statistics``, as for ``shares``.
+    Also ``port``, ``process`` and ``statistics``, as in ``shares``.
 
     haproxy_edge
         The settings ``haproxy:edge``.
@@ -116,11 +117,11 @@ def edge_shares(haproxy_edge, rpc_edge):
     return fanatico_capacity.edge(haproxy_edge["maxconn"], rpc_edge["body_limit"])
 
 
-def shares(haproxy):
+def shares(haproxy: dict) -> dict:
     """
-    Return the connections that the databases' process may hold, ``{"port", "process", "statistics"}``.
+    Return the connection limits of the databases' process, ``{"port", "process", "statistics"}``.
 
-    ``port`` is for one port's clients, ``process`` for everything, ``statistics`` for one port of statistics and metrics.
+    ``port``: clients of one port; ``process``: in total; ``statistics``: one port of statistics and metrics.
 
     haproxy
         The settings ``haproxy``.
@@ -135,9 +136,9 @@ def shares(haproxy):
 
 
 def _ask(command, timeout=1.0, unit="haproxy"):
-    """Send one command to a unit's runtime socket and return the whole answer."""
+    """Send a command to a unit's runtime socket and return the full answer."""
     if unit not in CONFIGURATION:
-        raise CommandExecutionError(f"{unit} is no unit of HAProxy; there are {', '.join(CONFIGURATION)}")
+        raise CommandExecutionError(f"{unit} is not a HAProxy unit; possible: {', '.join(CONFIGURATION)}")
     answer, path = bytearray(), str(RUN / unit / "admin.sock")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -148,7 +149,7 @@ def _ask(command, timeout=1.0, unit="haproxy"):
                 answer += piece
                 if len(answer) > ANSWER_LIMIT:
                     raise CommandExecutionError(
-                        f"{path}: more than {ANSWER_LIMIT} bytes for '{command.splitlines()[0]}'"
+                        f"{path}: the answer to '{command.splitlines()[0]}' exceeds {ANSWER_LIMIT} bytes"
                     )
     except OSError as exc:
         reason = f"no answer within {timeout:g} s" if isinstance(exc, TimeoutError) else exc.strerror or exc
@@ -158,14 +159,14 @@ def _ask(command, timeout=1.0, unit="haproxy"):
     return answer.decode("utf-8", "replace")
 
 
-def info(timeout=1, unit="haproxy"):
+def info(timeout: float = 1, unit: str = "haproxy") -> dict[str, str]:
     """
     Return ``show info`` as a dict of strings: version, uptime, connections, limits.
 
     timeout
         Seconds.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
 
     CLI Example:
 
@@ -177,11 +178,11 @@ def info(timeout=1, unit="haproxy"):
     return {name: value for name, found, value in pairs if found}
 
 
-def sessions(timeout=2):
+def sessions(timeout: float = 2) -> list[dict]:
     """
-    Return the database sessions that this HAProxy has at the moment, as a list of ``{"client", "port", "server", "from"}``.
+    Return the open database sessions of this HAProxy, ``[{"client", "port", "server", "from"}]``.
 
-    ``from`` is our address and port towards the database, by which PostgreSQL's log knows the session.
+    ``from`` is HAProxy's address and port on the database side, which PostgreSQL's log shows for the session.
 
     timeout
         Seconds.
@@ -193,17 +194,17 @@ def sessions(timeout=2):
         salt 'haproxy*' fanatico_haproxy.sessions
     """
     found = _SESSION.finditer(_ask("show sess all", timeout))
-    return [{key: one[key] for key in ("client", "port", "server", "from")} for one in found]
+    return [{key: session[key] for key in ("client", "port", "server", "from")} for session in found]
 
 
-def stat(timeout=1, unit="haproxy"):
+def stat(timeout: float = 1, unit: str = "haproxy") -> list[dict]:
     """
-    Return ``show stat``: one dict per frontend, backend and server, without the empty fields.
+    Return ``show stat``: one dict per frontend, backend and server, without empty fields.
 
     timeout
         Seconds.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
 
     CLI Example:
 
@@ -215,14 +216,16 @@ def stat(timeout=1, unit="haproxy"):
     return [{name: value for name, value in row.items() if name and value} for row in rows]
 
 
-def servers(timeout=1, unit="haproxy"):
+def servers(timeout: float = 1, unit: str = "haproxy") -> list[dict]:
     """
-    Return ``show servers state``: one dict per server, with address, operational and administrative state.
+    Return ``show servers state`` with HAProxy's own field names and codes, one dict per server.
+
+    For a summary of which servers are up, see ``fanatico_haproxy.backends``.
 
     timeout
         Seconds.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
 
     CLI Example:
 
@@ -231,17 +234,19 @@ def servers(timeout=1, unit="haproxy"):
         salt haproxy1 fanatico_haproxy.servers
     """
     lines = [line for line in _ask("show servers state", timeout, unit).splitlines() if line]
-    names = next((line[2:].split() for line in lines if line.startswith("# ")), [])
+    names: list[str] = next((line[2:].split() for line in lines if line.startswith("# ")), [])
     rows = [line.split() for line in lines[1:] if not line.startswith("# ")]
     return [dict(zip(names, row, strict=False)) for row in rows]
 
 
-def backends(timeout=1):
+def backends(timeout: float = 1) -> dict[str, dict]:
     """
-    Return ``{backend: {"status", "up": [servers], "down": {server: why}, "sessions": n}}`` of both processes.
+    Return the servers of each backend of both processes: which are up, and why others are down.
 
     timeout
         Seconds.
+
+    Returns ``{backend: {"status", "up": [servers], "down": {server: reason}, "sessions": number}}``.
 
     CLI Example:
 
@@ -249,11 +254,13 @@ def backends(timeout=1):
 
         salt 'haproxy*' fanatico_haproxy.backends
     """
-    return {name: one for unit in CONFIGURATION for name, one in _backends(stat(timeout, unit)).items()}
+    return {
+        name: backend for unit in CONFIGURATION for name, backend in _backends(stat(timeout, unit)).items()
+    }
 
 
 def _backends(rows):
-    found = {}
+    found: dict[str, dict] = {}
     for row in rows:
         if row["svname"] == "FRONTEND":
             continue
@@ -264,23 +271,23 @@ def _backends(rows):
         elif status.startswith(("UP", "no check")):
             backend["up"].append(row["svname"])
         else:
-            why = row.get("last_chk") or row.get("check_desc") or row.get("check_status", "")
-            backend["down"][row["svname"]] = f"{status} {why}".strip()
-    return {name: one for name, one in found.items() if one["up"] or one["down"]}
+            reason = row.get("last_chk") or row.get("check_desc") or row.get("check_status", "")
+            backend["down"][row["svname"]] = f"{status} {reason}".strip()
+    return {name: backend for name, backend in found.items() if backend["up"] or backend["down"]}
 
 
-def certificates(timeout=2, unit="haproxy"):
+def certificates(timeout: float = 2, unit: str = "haproxy") -> dict[str, dict]:
     """
-    Return what HAProxy has loaded of certificates and authorities: ``{path: {"kind", "used", "runs", "disk"}}``.
+    Return the certificates and authorities that HAProxy has loaded: ``{path: {"kind", "used", "runs", "disk"}}``.
 
-    ``kind`` is ``cert`` or ``ca-file``. ``runs`` and ``disk`` are lists of SHA-1 fingerprints, of the certificate or of all
-    authorities, in HAProxy and in the file; ``disk`` is None where the file cannot be read. ``used`` tells whether HAProxy
-    can exchange it while it runs: HAProxy 3.0 cannot where only servers name a file of authorities.
+    ``kind``: ``cert`` or ``ca-file``. ``runs`` and ``disk``: SHA-1 fingerprints of the certificate or of all authorities, in
+    HAProxy and in the file; ``disk`` is None if the file cannot be read. ``used``: HAProxy can replace it without a reload;
+    HAProxy 3.0 cannot if only `server` lines name the file of authorities.
 
     timeout
-        Seconds, for each question.
+        Seconds, for each request.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
 
     CLI Example:
 
@@ -296,7 +303,7 @@ def certificates(timeout=2, unit="haproxy"):
 
 
 def _paths(text):
-    """Return the files of a list of HAProxy's; it names transactions with a star, and what is no file of ours with an at sign."""
+    """Return the files in a list of HAProxy's; entries with a star are transactions, those with an at sign no files."""
     return [line.split()[0] for line in text.splitlines() if line.startswith("/")]
 
 
@@ -307,7 +314,7 @@ def _loaded(kind, path, timeout, unit):
         disk = _fingerprints(pathlib.Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         disk = None
-    if kind == "cert":  # what stands behind the first one is its chain
+    if kind == "cert":  # the others are its chain
         runs, disk = runs[:1], disk and disk[:1]
     used = "\nStatus: Used" in about
     return {
@@ -320,70 +327,71 @@ def _loaded(kind, path, timeout, unit):
 
 def _fingerprints(text):
     """Return the SHA-1 fingerprints of a file of certificates, as HAProxy writes them; raises ``ValueError``."""
-    ders = [ssl.PEM_cert_to_DER_cert(one) for one in _PEM.findall(text)]
+    ders = [ssl.PEM_cert_to_DER_cert(certificate) for certificate in _PEM.findall(text)]
     return [hashlib.sha1(der, usedforsecurity=False).hexdigest().upper() for der in ders]
 
 
-def take_up(timeout=5, unit="haproxy"):
+def update_certificates(timeout: float = 5, unit: str = "haproxy") -> dict[str, str]:
     """
-    Have HAProxy use its certificates and authorities as they are on disk, without a reload.
-
-    Returns ``{path: ""}`` for each that was exchanged, or the reason why HAProxy cannot: a reload takes it up. Nothing is
-    returned, and nothing done, of what is right. Connections stay.
+    Replace HAProxy's certificates and authorities by those on disk, without a reload. Connections stay open.
 
     timeout
-        Seconds, for each order.
+        Seconds, for each command.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
+
+    Returns ``{path: ""}`` for each file that was replaced; a text is the reason why HAProxy could not, and a reload is
+    required. Files that are up to date are not in it.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'haproxy*' fanatico_haproxy.take_up
+        salt 'haproxy*' fanatico_haproxy.update_certificates
     """
     return {
-        path: _exchange(one["kind"], path, timeout, unit) if one["used"] else "only servers name it"
-        for path, one in certificates(timeout, unit).items()
-        if one["runs"] != one["disk"]
+        path: _exchange(loaded["kind"], path, timeout, unit) if loaded["used"] else "only servers name it"
+        for path, loaded in certificates(timeout, unit).items()
+        if loaded["runs"] != loaded["disk"]
     }
 
 
 def _exchange(kind, path, timeout, unit):
-    """Put a file into HAProxy in place of what it has loaded of it; return why that failed, or an empty text."""
+    """Replace a loaded file by the file on disk; return the reason if that failed, else an empty text."""
     try:
         text = _with_key(path) if kind == "cert" else pathlib.Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as exc:
-        return f"it cannot be read: {getattr(exc, 'strerror', None) or exc}"
-    # An empty line would end it.
+        return f"cannot be read: {getattr(exc, 'strerror', None) or exc}"
+    # An empty line would end the payload.
     lines = "\n".join(line for line in text.splitlines() if line.strip())
-    for order, done in (
+    for command, success in (
         (f"set ssl {kind} {path} <<\n{lines}\n", "ransaction"),
         (f"commit ssl {kind} {path}", "Success!"),
     ):
-        said = _ask(order, timeout, unit)
-        if done not in said or "Can't" in said:
+        answer = _ask(command, timeout, unit)
+        if success not in answer or "Can't" in answer:
             _ask(f"abort ssl {kind} {path}", timeout, unit)
-            return " ".join(said.split())[:300]
+            return " ".join(answer.split())[:300]
     return ""
 
 
 def _with_key(path):
-    """Return a certificate with its key, which HAProxy finds in the file or in the one beside it (ssl-load-extra-del-ext)."""
+    """Return a certificate with its key, from the same file or from the ``.key`` beside it (ssl-load-extra-del-ext)."""
     text = pathlib.Path(path).read_text(encoding="utf-8")
     if "PRIVATE KEY-----" in text:
         return text
     return f"{text}\n{pathlib.Path(path.removesuffix('.crt') + '.key').read_text(encoding='utf-8')}"
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
-    Look at HAProxy once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
-
-    Facts and checks (``haproxy.…``) are those of the databases' process; the public's are ``edge`` and ``edge.…``.
+    Probe both processes of HAProxy once. Never raises.
 
     timeout
-        Seconds, for each question.
+        Seconds, for each request.
+
+    Returns ``{"facts": {...}, "checks": {name: check}}``. Checks of the databases' process are ``haproxy.…``, those of the
+    public edge ``edge.…``; its facts are under ``edge``.
 
     CLI Example:
 
@@ -391,19 +399,20 @@ def probe(timeout=2):
 
         salt 'haproxy*' fanatico_haproxy.probe
     """
-    plan, checks = __pillar__["plan"], {}
-    facts = {unit: _look(unit, timeout) for unit in CONFIGURATION}
-    for unit, one in facts.items():
-        owed = {
+    plan = __pillar__["plan"]
+    checks: dict[str, dict] = {}
+    facts = {unit: _facts(unit, timeout) for unit in CONFIGURATION}
+    for unit, found in facts.items():
+        required = {
             backend.name: UP[backend.up](len(fanatico_plan.nodes(plan, backend.of)))
             for backend in COMPONENT[unit].backends
         }
-        checks |= _judge(unit, one, owed)
+        checks |= _judge(unit, found, required)
     return {"facts": {**facts["haproxy"], "edge": facts["haproxy-edge"]}, "checks": checks}
 
 
-def _look(unit, timeout):
-    """Return the facts about one process; ``{"error"}`` where it does not answer."""
+def _facts(unit, timeout):
+    """Return the facts about one process; ``{"error": reason}`` if it does not answer."""
     try:
         rows, about, loaded = stat(timeout, unit), info(timeout, unit), certificates(timeout, unit)
     except CommandExecutionError as exc:
@@ -417,27 +426,29 @@ def _look(unit, timeout):
         "files": int(about.get("Ulimit-n", 0)),
         "files_wanted": int(about.get("Maxsock", 0)),
         "older": _older(about, unit),
-        "stale": sorted(path for path, one in loaded.items() if one["runs"] != one["disk"]),
+        "stale": sorted(path for path, file in loaded.items() if file["runs"] != file["disk"]),
     }
 
 
 def _older(about, unit):
-    """Return the seconds by which the worker that runs is older than its configuration; 0 where it has read that."""
+    """Return by how many seconds the running worker is older than its configuration; 0 if it is up to date."""
     started = time.time() - int(about.get("Uptime_sec", 0))
     paths = (FOLDER / name for name in CONFIGURATION[unit])
     changed = [path.stat().st_mtime for path in paths if path.exists()]
-    # Uptime is in whole seconds.
+    # The uptime is in whole seconds.
     return max(0, round(max(changed, default=0) - started - 1))
 
 
-def wait_current(timeout=10, unit="haproxy"):
+def wait_current(timeout: float = 10, unit: str = "haproxy") -> bool:
     """
-    Wait until HAProxy runs with its configuration as it is on disk; the last step of a change.
+    Wait until HAProxy runs with the configuration on disk, the last step of a change. Returns True.
 
     timeout
-        Seconds. Raises ``CommandExecutionError`` with what HAProxy said: a reload that fails leaves the old process.
+        Seconds.
     unit
-        ``haproxy``, or ``haproxy-edge`` for the public's.
+        ``haproxy`` (databases) or ``haproxy-edge`` (public edge).
+
+    Raises ``CommandExecutionError`` with HAProxy's log line after the timeout: a reload that fails keeps the old worker.
 
     CLI Example:
 
@@ -446,29 +457,29 @@ def wait_current(timeout=10, unit="haproxy"):
         salt 'haproxy*' fanatico_haproxy.wait_current
     """
 
-    def look():
+    def check():
         older = _older(info(unit=unit), unit)
-        return not older, f"it runs with a configuration from {older} s before the present one"
+        return not older, f"the running configuration is {older} s older than the file"
 
-    done, seen = fanatico_wait.until(look, timeout, 0.2)
+    done, seen = fanatico_wait.until(check, timeout, 0.2)
     if done:
         return True
-    said = __salt__["cmd.run_stdout"](
+    log = __salt__["cmd.run_stdout"](
         f"journalctl -u {unit} -n 200 --no-pager -o cat --since=-2min", python_shell=False
     )
-    alerts = [line for line in said.splitlines() if "ALERT" in line]
+    alerts = [line for line in log.splitlines() if "ALERT" in line]
     raise CommandExecutionError(
-        f"{__opts__['id']}: HAProxy did not take up its configuration: {alerts[-1][:300] if alerts else seen}. "
+        f"{__opts__['id']}: HAProxy did not load its configuration: {alerts[-1][:300] if alerts else seen}. "
         f"Next: journalctl -u {unit} -n 50"
     )
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of HAProxy on this node, ``{name: check}``.
 
     timeout
-        Seconds, for each question.
+        Seconds, for each request.
 
     CLI Example:
 
@@ -479,84 +490,84 @@ def checks(timeout=2):
     return probe(timeout)["checks"]
 
 
-def _judge(unit, facts, owed):
-    """Return the checks for what a unit said; ``owed`` is ``{backend: servers that should be up}``."""
-    begins, setting = COMPONENT[unit].name, MAXCONN[unit]
+def _judge(unit, facts, required):
+    """Return the checks of a unit from its facts; ``required``: ``{backend: number of servers that must be up}``."""
+    prefix, setting = COMPONENT[unit].name, MAXCONN[unit]
     if "error" in facts:
         return {
-            f"{begins}.serving": fanatico_verdict.critical(
+            f"{prefix}.serving": fanatico_verdict.critical(
                 None, facts["error"], f"journalctl -u {unit} -n 50"
             )
         }
-    found = {f"{begins}.serving": _judge_frontends(begins, facts)}
+    found = {f"{prefix}.serving": _judge_frontends(prefix, facts)}
     used, limit = facts["connections"], facts["max_connections"]
     full = limit and used > 0.9 * limit
-    found[f"{begins}.connections"] = (fanatico_verdict.degraded if full else fanatico_verdict.ok)(
+    found[f"{prefix}.connections"] = (fanatico_verdict.degraded if full else fanatico_verdict.ok)(
         used,
         f"{used} of {limit} connections in use",
-        f"raise {setting} in pillar/haproxy.sls, or see who holds them: fanatico_haproxy.stat unit={unit}"
+        f"salt {__opts__['id']} fanatico_haproxy.stat unit={unit}; raise {setting} in pillar/haproxy.sls"
         if full
         else "",
     )
-    found[f"{begins}.configuration"] = fanatico_verdict.ok(0, "it runs with the configuration on disk")
+    found[f"{prefix}.configuration"] = fanatico_verdict.ok(0, "runs with the configuration on disk")
     if facts["older"]:
-        detail = f"it was started {facts['older']} s before its configuration changed: a reload failed, or nobody asked for one"
+        detail = f"started {facts['older']} s before its configuration changed: a reload failed or was not requested"
         hint = f"journalctl -u {unit} -n 50; systemctl reload {unit}"
-        found[f"{begins}.configuration"] = fanatico_verdict.degraded(facts["older"], detail, hint)
-    found[f"{begins}.certificates"] = fanatico_verdict.ok(
-        0, "its certificates and authorities are those on disk"
+        found[f"{prefix}.configuration"] = fanatico_verdict.degraded(facts["older"], detail, hint)
+    found[f"{prefix}.certificates"] = fanatico_verdict.ok(
+        0, "runs with the certificates and authorities on disk"
     )
     if facts["stale"]:
-        detail = (
-            f"it runs with other certificates or authorities than are on disk: {', '.join(facts['stale'])}"
-        )
-        found[f"{begins}.certificates"] = fanatico_verdict.degraded(
+        detail = f"runs with certificates or authorities that differ from those on disk: {', '.join(facts['stale'])}"
+        found[f"{prefix}.certificates"] = fanatico_verdict.degraded(
             facts["stale"], detail, "salt-call state.apply haproxy.certified"
         )
     files, wanted = facts["files"], facts["files_wanted"]
-    found[f"{begins}.files"] = fanatico_verdict.ok(files, f"{files} files may be open")
+    found[f"{prefix}.files"] = fanatico_verdict.ok(files, f"limit of open files: {files}")
     if files < wanted:
-        detail = f"{wanted} files for {setting} connections, and the host allows {files}"
-        found[f"{begins}.files"] = fanatico_verdict.degraded(
-            files, detail, f"a smaller {setting}, or a larger hard limit of this host"
+        detail = f"needs {wanted} open files for the connections of {setting}; the host allows {files}"
+        found[f"{prefix}.files"] = fanatico_verdict.degraded(
+            files,
+            detail,
+            f"lower {setting} in pillar/haproxy.sls, or raise this host's hard limit: systemctl show {unit} -P LimitNOFILE",
         )
-    for name, number in owed.items():
-        found[f"{begins}.{name}"] = _judge_backend(begins, name, facts["backends"].get(name), number)
+    for name, number in required.items():
+        found[f"{prefix}.{name}"] = _judge_backend(prefix, name, facts["backends"].get(name), number)
     if unit == "haproxy":
-        _forgive_reads(found)
+        _reads_without_replica(found)
     return found
 
 
-def _judge_frontends(begins, facts):
-    """Return the check of whether a process takes connections."""
+def _judge_frontends(prefix, facts):
+    """Return the check whether a process accepts connections."""
     closed = [name for name, status in facts["frontends"].items() if status not in ("OPEN", "FULL")]
     if closed:
         return fanatico_verdict.critical(
-            closed, f"closed: {', '.join(closed)}", f"salt-call state.apply {begins}"
+            closed, f"closed: {', '.join(closed)}", f"salt-call state.apply {prefix}"
         )
     opened = sorted(facts["frontends"])
     return fanatico_verdict.ok(
-        facts["version"], f"HAProxy {facts['version']} takes connections on {', '.join(opened)}"
+        facts["version"], f"HAProxy {facts['version']} accepts connections on {', '.join(opened)}"
     )
 
 
-def _forgive_reads(found):
-    """Without a replica reads are served all the same, where there is a primary."""
+def _reads_without_replica(found):
+    """Lower the check of reads to degraded if no replica is up and the primary serves the reads."""
     reads, writes = found["haproxy.postgres_replica"], found["haproxy.postgres_primary"]
     if reads["status"] == "critical" and writes["value"]:
         reads.update(status="degraded", detail=f"{reads['detail']}; the primary serves the reads")
 
 
-def _judge_backend(begins, name, backend, owed):
-    """Return the check of one backend: enough servers, too few, or none."""
+def _judge_backend(prefix, name, backend, required):
+    """Return the check of one backend: enough servers up, too few, or none."""
     if backend is None:
         return fanatico_verdict.critical(
-            None, f"HAProxy has no backend {name}", f"salt-call state.apply {begins}"
+            None, f"HAProxy has no backend {name}", f"salt-call state.apply {prefix}"
         )
     up = backend["up"]
-    down = "; ".join(f"{server} {why}" for server, why in backend["down"].items())
-    detail = f"{len(up)} of {owed} up" + (f" ({', '.join(up)})" if up else "")
-    if len(up) >= owed:
+    down = "; ".join(f"{server} {reason}" for server, reason in backend["down"].items())
+    detail = f"{len(up)} of {required} up" + (f" ({', '.join(up)})" if up else "")
+    if len(up) >= required:
         return fanatico_verdict.ok(up, detail)
     hint = f"salt -L {','.join(backend['down'])} fanatico.health"
     return (fanatico_verdict.degraded if up else fanatico_verdict.critical)(

@@ -1,7 +1,7 @@
 """
-What can be wrong with a balancer's HAProxy, told and cured: it has no configuration, or not a valid one.
+Probe and cure for a load balancer's HAProxy without a valid configuration.
 
-``fanatico_cure.apply`` calls the cure: it looks first and proves afterwards. Here it does what it is called for at once.
+``fanatico_cure.apply`` probes before the cure and proves afterwards; a cure that is called directly acts at once.
 """
 
 import pathlib
@@ -11,9 +11,9 @@ import fanatico_probe
 _FILES = ("haproxy.cfg", "edge.cfg")
 
 
-def unconfigured():
+def unconfigured() -> str:
     """
-    Return which configuration of HAProxy is missing or not valid; empty where both are right.
+    Return which configuration of HAProxy is missing or invalid; empty if both are valid.
 
     CLI Example:
 
@@ -25,12 +25,12 @@ def unconfigured():
     return next(filter(None, seen), "")
 
 
-def configure(timeout=90):
+def configure(timeout: float = 90) -> str:
     """
-    Write HAProxy's configuration again from the tree, start it, and return what was done.
+    Apply the states of HAProxy, which write its configuration and start it. Returns what was done.
 
     timeout
-        Seconds; the states have their own.
+        Not used: the states have timeouts of their own.
 
     CLI Example:
 
@@ -44,14 +44,14 @@ def configure(timeout=90):
 
 def _fault(path):
     if not path.is_file():
-        return f"{path} is not there"
-    # The check costs more than all the rest: once for each content.
+        return f"{path} does not exist"
+    # The check is expensive: once per content.
     stamp, key = (path.stat().st_mtime_ns, path.stat().st_size), f"fanatico_haproxy_cure.{path.name}"
     known = __context__.get(key)
     if known and known[0] == stamp:
         return known[1]
     done = fanatico_probe.run("haproxy", "-c", "-q", "-f", str(path))
     lines = [line for line in done.stderr.splitlines() if "ALERT" in line]
-    seen = f"{path} is not valid: {(lines or ['haproxy -c says so'])[0][-200:]}" if done.returncode else ""
+    seen = f"{path} is invalid: {(lines or ['haproxy -c fails'])[0][-200:]}" if done.returncode else ""
     __context__[key] = (stamp, seen)
     return seen

@@ -1,5 +1,5 @@
 """
-What the daemons of this node were started with and cannot change in place, kept in a file beside them.
+The settings that this node's daemons were started with and cannot change in place, recorded in a file.
 """
 
 import pathlib
@@ -14,9 +14,9 @@ import fanatico_plan
 FILE = "/etc/fanatico/identity.json"
 
 
-def wanted(role):
+def wanted(role: str) -> dict:
     """
-    Return ``{pillar path: value}`` of what the daemons of a role here live by, as the pillar has it.
+    Return the immutable settings of a role's daemons as the pillar has them, ``{pillar path: value}``.
 
     role
         One of this node's roles.
@@ -32,9 +32,9 @@ def wanted(role):
     return fanatico_identity.facts(pillar, __opts__["id"], role)
 
 
-def kept():
+def kept() -> dict[str, dict]:
     """
-    Return ``{role: {pillar path: value}}``, what the daemons here were started with; empty on a host that is new.
+    Return the settings that the daemons were started with, ``{role: {pillar path: value}}``; empty on a new host.
 
     CLI Example:
 
@@ -46,13 +46,13 @@ def kept():
         return fanatico_file.read_json(pathlib.Path(FILE))
     except ValueError as exc:
         raise CommandExecutionError(
-            f"{__opts__['id']}: {exc}. Next: remove it where the pillar is right"
+            f"{__opts__['id']}: {exc}. Next: if the pillar is correct, rm {FILE}"
         ) from exc
 
 
-def keep(role):
+def keep(role: str) -> bool:
     """
-    Keep what the daemons of a role run with now. Returns True where that is new.
+    Record the settings that the daemons of a role run with now. Returns True if the record has changed.
 
     role
         One of this node's roles.
@@ -71,9 +71,9 @@ def keep(role):
     return fanatico_file.change_json(pathlib.Path(FILE), change)
 
 
-def changed():
+def changed() -> list[str]:
     """
-    Return as lines what the pillar wants otherwise than the daemons here were started with; empty where there is no such thing.
+    Return, as lines, the settings of the pillar that differ from those the daemons were started with; empty if none do.
 
     CLI Example:
 

@@ -1,5 +1,5 @@
 """
-Keepalived on this node: who holds the virtual IP, and does it answer.
+Keepalived on this node: which load balancer holds the virtual IP, and whether HAProxy answers there.
 """
 
 import pathlib
@@ -16,14 +16,14 @@ import fanatico_wait
 
 PID_FILE = "/run/keepalived.pid"
 ASKED_FILE = "/run/keepalived.asked"  # salt/keepalived/files/haproxy-answers.sh
-_HANGS = 5  # seconds without what comes twice a second: more than a busy machine makes of it
+_HANGS = 5  # seconds without a check that runs twice a second; a busy machine delays it less
 
 
 def _plan():
     return __pillar__["plan"]
 
 
-def interface():
+def interface() -> str | None:
     """
     Return the name of the interface that carries this node's plan address, or None.
 
@@ -39,13 +39,15 @@ def interface():
 def _interface_of(address):
     import psutil
 
-    found = psutil.net_if_addrs()
-    return next((name for name, ones in found.items() if any(one.address == address for one in ones)), None)
+    interfaces = psutil.net_if_addrs()
+    return next(
+        (name for name, found in interfaces.items() if any(entry.address == address for entry in found)), None
+    )
 
 
-def holds_address():
+def holds_address() -> bool:
     """
-    Tell whether this node holds the virtual IP on one of its interfaces.
+    Return whether this node holds the virtual IP on an interface.
 
     CLI Example:
 
@@ -56,11 +58,11 @@ def holds_address():
     return _interface_of(_plan()["virtual_ip"]["address"]) is not None
 
 
-def state(timeout=1):
+def state(timeout: float = 1) -> dict:
     """
     Return ``{"address", "role": "master" or "backup", "running": bool, "answers": bool}``.
 
-    ``answers`` is whether a HAProxy answers on the virtual IP, as seen from this node.
+    ``answers``: HAProxy answers on the virtual IP, as seen from this node.
 
     timeout
         Seconds.
@@ -79,11 +81,11 @@ def state(timeout=1):
     }
 
 
-def idle():
+def idle() -> float:
     """
-    Return for how many seconds Keepalived has not asked HAProxy whether it answers; 0.0 where that is not known.
+    Return the seconds since Keepalived last checked HAProxy; 0.0 if not known.
 
-    It asks twice a second: one that has not for seconds hangs, and would neither take nor give up the address.
+    It checks twice a second. Without a check for seconds Keepalived hangs, and neither takes nor releases the virtual IP.
 
     CLI Example:
 
@@ -98,7 +100,7 @@ def idle():
 
 
 def _running():
-    """Tell whether Keepalived runs, by its pid file: systemctl would cost more than all the rest of this look."""
+    """Return whether Keepalived runs, from its pid file: systemctl would cost more than the rest of the probe."""
     try:
         pid = pathlib.Path(PID_FILE).read_text(encoding="ascii").strip()
         return pathlib.Path("/proc", pid, "comm").read_text(encoding="utf-8").strip() == "keepalived"
@@ -107,9 +109,9 @@ def _running():
 
 
 def _answers(timeout):
-    """Tell whether a HAProxy behind the virtual IP says that it lives."""
+    """Return whether HAProxy answers ``/live`` on the virtual IP."""
     url = f"https://{_plan()['virtual_ip']['address']}:{_plan()['ports']['haproxy_stats']}/live"
-    # In the middle of an upgrade the other balancer still shows a certificate of `service`, as all did before there was `edge`.
+    # During an upgrade from a release without the authority `edge`, the other balancer still has a certificate of `service`.
     for authority in ("edge", "service"):
         try:
             return fanatico_http.get(url, timeout, __salt__["fanatico_pki.paths"](authority))[0] == 200
@@ -118,9 +120,9 @@ def _answers(timeout):
     return False
 
 
-def can_sign():
+def can_sign() -> bool:
     """
-    Tell whether the Keepalived that is installed here can sign what it sends (``auth_hmac``): 2.4 and later.
+    Return whether the installed Keepalived can sign its packets (``auth_hmac``): 2.4 and later.
 
     CLI Example:
 
@@ -131,12 +133,14 @@ def can_sign():
     return fanatico_version.numbers(__salt__["pkg.version"]("keepalived")) >= (2, 4)
 
 
-def wait_address(timeout=30):
+def wait_address(timeout: float = 30) -> dict:
     """
-    Wait until a HAProxy answers on the virtual IP; return ``state()``.
+    Wait until HAProxy answers on the virtual IP and return ``state()``.
 
     timeout
-        Seconds; then ``CommandExecutionError`` with what was seen and the last lines of the journal.
+        Seconds.
+
+    Raises ``CommandExecutionError`` after the timeout, with the last state and the last lines of the journal.
 
     CLI Example:
 
@@ -146,13 +150,11 @@ def wait_address(timeout=30):
     """
     address = _plan()["virtual_ip"]["address"]
 
-    def look():
-        held = holds_address()
-        return _answers(
-            1
-        ), f"{'held' if held else 'not held'} by {__opts__['id']}, and no HAProxy answers there"
+    def check():
+        answers, held = _answers(1), "held" if holds_address() else "not held"
+        return answers, f"{held} by {__opts__['id']}, and HAProxy does not answer there"
 
-    done, seen = fanatico_wait.until(look, timeout)
+    done, seen = fanatico_wait.until(check, timeout)
     if done:
         return state()
     journal = __salt__["fanatico.journal"]("keepalived")
@@ -163,9 +165,9 @@ def wait_address(timeout=30):
     )
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
-    Look at Keepalived once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+    Probe Keepalived once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
     timeout
         Seconds.
@@ -180,7 +182,7 @@ def probe(timeout=2):
     return {"facts": facts, "checks": {"keepalived.address": _judge(facts)}}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of Keepalived on this node, ``{name: check}``.
 
@@ -197,31 +199,31 @@ def checks(timeout=2):
 
 
 def _judge(facts):
-    """Return the check of the virtual IP. Being the standby is as good as being the master."""
+    """Return the check of the virtual IP. A standby is as healthy as the master."""
     address, role = facts["address"], facts["role"]
     if not facts["running"] and role == "master":
         return fanatico_verdict.critical(
             role,
-            f"keepalived is dead and left {address} here: both balancers may hold it",
+            f"Keepalived does not run, but {address} is still on this host: both balancers may hold it",
             "systemctl restart keepalived",
         )
     if not facts["running"]:
         return fanatico_verdict.critical(
-            role, "keepalived does not run: this node cannot take over", "systemctl start keepalived"
+            role, "Keepalived does not run: this node cannot take over", "systemctl start keepalived"
         )
     if facts["answers"]:
-        held = "held here" if role == "master" else "held by the other balancer; this one stands by"
+        held = "held here" if role == "master" else "held by the other balancer; this one is the standby"
         return fanatico_verdict.ok(role, f"{address} {held}")
     if role == "master":
         return fanatico_verdict.critical(
-            role, f"{address} is held here and no HAProxy answers on it", "systemctl status haproxy"
+            role, f"{address} is held here, but HAProxy does not answer on it", "systemctl status haproxy"
         )
     return fanatico_verdict.critical(
         role, f"{address} is not held here and does not answer", "salt 'haproxy*' fanatico_keepalived.state"
     )
 
 
-# --- faults, and their cure: fanatico_cure.apply calls it, which looks first and proves afterwards
+# --- faults and their cure; fanatico_cure.apply probes before the cure and proves afterwards
 
 
 def _seen():
@@ -232,9 +234,9 @@ def _active(unit):
     return fanatico_probe.active(__context__, __salt__["fanatico_unit.states"], unit)
 
 
-def hung():
+def hung() -> str:
     """
-    Return for how long a Keepalived that runs has not asked HAProxy; empty where it does.
+    Return for how long a running Keepalived has not checked HAProxy; empty if it does.
 
     CLI Example:
 
@@ -245,12 +247,12 @@ def hung():
     seconds = idle()
     if seconds < _HANGS or not _active("keepalived.service"):
         return ""
-    return f"Keepalived has not asked HAProxy for {seconds:.0f} s, which it does twice a second"
+    return f"Keepalived hangs: no check of HAProxy for {seconds:.0f} s (normal: twice a second)"
 
 
-def vip_down():
+def vip_down() -> str:
     """
-    Return that nobody answers at the virtual IP although this balancer could; else empty.
+    Return that the virtual IP does not answer although this balancer could hold it; else empty.
 
     CLI Example:
 
@@ -261,13 +263,13 @@ def vip_down():
     held = _seen()
     mine = _active("haproxy.service") and _active("keepalived.service")
     if mine and held["role"] == "backup" and not held["answers"]:
-        return f"nobody answers at {held['address']}, and this balancer could"
+        return f"{held['address']} does not answer, and this balancer is ready to hold it"
     return ""
 
 
-def vip_duplicate():
+def vip_duplicate() -> str:
     """
-    Return that the virtual IP is held here; whether another holds it as well, whoever asks for the cure has seen.
+    Return that the virtual IP is held here. The master, which requests the cure, knows whether another balancer holds it too.
 
     CLI Example:
 
@@ -276,14 +278,12 @@ def vip_duplicate():
         salt 'haproxy*' fanatico_keepalived.vip_duplicate
     """
     held = _seen()
-    return (
-        f"{held['address']} is held here, and by another balancer as well" if held["role"] == "master" else ""
-    )
+    return f"{held['address']} is held here and by another balancer" if held["role"] == "master" else ""
 
 
-def address_unsettled():
+def address_unsettled() -> str:
     """
-    Return that nobody answers at the virtual IP, or that Keepalived does not run here; else empty.
+    Return that the virtual IP does not answer or that Keepalived does not run here; else empty.
 
     CLI Example:
 
@@ -292,12 +292,12 @@ def address_unsettled():
         salt 'haproxy*' fanatico_keepalived.address_unsettled
     """
     held = _seen()
-    return "" if held["answers"] and held["running"] else f"nobody answers at {held['address']}"
+    return "" if held["answers"] and held["running"] else f"{held['address']} does not answer"
 
 
-def force_election(timeout=30):
+def force_election(timeout: float = 30) -> str:
     """
-    Restart Keepalived, which settles who holds the virtual IP, and return what was done.
+    Restart Keepalived, which forces a VRRP election, and return what was done.
 
     timeout
         Seconds.
@@ -309,4 +309,4 @@ def force_election(timeout=30):
         salt haproxy1 fanatico_keepalived.force_election
     """
     fanatico_probe.run("systemctl", "restart", "keepalived", timeout=timeout)
-    return "Keepalived restarted, which settles who holds it"
+    return "restarted Keepalived to force a VRRP election"

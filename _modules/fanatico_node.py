@@ -1,5 +1,5 @@
 """
-What every node owes, whatever its roles: its units, room on its disks, the right time. And the master's part.
+Health of every node, whatever its roles: units, disks, clock, firewall, certificates; on the master also ports and keys.
 """
 
 import ctypes
@@ -18,11 +18,11 @@ import fanatico_plan
 import fanatico_verdict
 from fanatico_components import COMPONENTS
 
-MASTER = next(one for one in COMPONENTS if one.name == "master")
+MASTER = next(component for component in COMPONENTS if component.name == "master")
 MASTER_KEYS = "/etc/salt/pki/master"
-CONTAINER = "/run/systemd/container"  # what systemd writes in a container: its kind
+CONTAINER = "/run/systemd/container"  # systemd writes the kind of container into it
 
-_TIME_ERROR = 5  # what adjtimex returns while the kernel's clock is not synchronised
+_TIME_ERROR = 5  # adjtimex returns it while the kernel's clock is not synchronised
 
 
 def _roles():
@@ -34,8 +34,8 @@ def _components():
 
 
 def _kept_by_systemd():
-    """Return the units of this node that nothing but systemd starts again."""
-    return [unit.name for one in _components() for unit in one.units if not unit.healed]
+    """Return the units of this node that only systemd restarts."""
+    return [unit.name for component in _components() for unit in component.units if not unit.healed]
 
 
 def _master_ports():
@@ -47,12 +47,12 @@ def _setting(path):
     return fanatico_plan.setting(__pillar__, path)
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
-    Look at this node once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+    Probe this node once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
     timeout
-        Seconds, for what could hang.
+        Seconds, for connections.
 
     CLI Example:
 
@@ -62,17 +62,18 @@ def probe(timeout=2):
     """
     roles = _roles()
     units = [*_kept_by_systemd(), *__salt__["fanatico_unit.expected"]()]
-    states = inspect.unwrap(__salt__["fanatico_unit.states"])  # in a thread, past the loader
-    asked = {
+    # This runs in a thread, where the loader cannot be used.
+    states = inspect.unwrap(__salt__["fanatico_unit.states"])
+    questions = {
         "units": lambda: states(*units),
         "disk": lambda: _disks(_data_paths()),
         "clock": _clock,
         "firewall": __salt__["fanatico_firewall.state"],
     }
     if "master" in roles:
-        asked.update(ports=lambda: _ports(timeout), keys=_keys)
-    facts = {"errors": {}}
-    for name, ask in asked.items():
+        questions.update(ports=lambda: _ports(timeout), keys=_keys)
+    facts: dict = {"errors": {}}
+    for name, ask in questions.items():
         try:
             facts[name] = ask()
         except (OSError, subprocess.TimeoutExpired, CommandExecutionError) as exc:
@@ -81,11 +82,11 @@ def probe(timeout=2):
     return {"facts": facts, "checks": {**judged, **__salt__["fanatico_pki.checks"]()}}
 
 
-def modules():
+def modules() -> dict[str, str]:
     """
-    Return the modules that this node was handed out, ``{"utils/fanatico_plan.py": SHA-256 as hexadecimal digits, ...}``.
+    Return the modules that this node has received, ``{"utils/fanatico_plan.py": SHA-256 in hexadecimal, ...}``.
 
-    The master compares them with the tree (``salt-run fanatico.sync_modules``).
+    The master compares them with its tree (``salt-run fanatico.sync_modules``).
 
     CLI Example:
 
@@ -100,12 +101,12 @@ def modules():
     }
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of this node, ``{name: check}``.
 
     timeout
-        Seconds, for what could hang.
+        Seconds, for connections.
 
     CLI Example:
 
@@ -116,7 +117,7 @@ def checks(timeout=2):
     return probe(timeout)["checks"]
 
 
-def disk():
+def disk() -> dict:
     """
     Return the check of this node's disks.
 
@@ -129,11 +130,11 @@ def disk():
     return _judge_disk({"disk": _disks(_data_paths())})
 
 
-def drift():
+def drift() -> dict[str, dict]:
     """
-    Return what a highstate would change here, ``{state: {"kind", "would"}}``; nothing is changed.
+    Return what a highstate would change here, ``{state: {"kind", "would"}}``. A dry run: nothing is changed.
 
-    Kinds are those of ``fanatico_drift.KINDS``. Raises ``CommandExecutionError`` where the states cannot even be put together.
+    The kinds are those of ``fanatico_drift.KINDS``. Raises ``CommandExecutionError`` if the states cannot be rendered.
 
     CLI Example:
 
@@ -141,15 +142,15 @@ def drift():
 
         salt db1 fanatico_node.drift
     """
-    return {one["state"]: {"kind": one["kind"], "would": one["would"]} for one in _drifted()}
+    return {state["state"]: {"kind": state["kind"], "would": state["would"]} for state in _drifted()}
 
 
-def correctable(kinds):
+def correctable(kinds: list[str]) -> dict[str, list]:
     """
-    Return what has drifted here and may be put right, ``{component: [sls, ...]}``.
+    Return the drift that may be corrected, ``{component: [sls, ...]}``.
 
     kinds
-        Those of ``fanatico_drift.KINDS`` that may.
+        The kinds of ``fanatico_drift.KINDS`` that may be corrected.
 
     CLI Example:
 
@@ -168,16 +169,16 @@ def _drifted():
 
 
 def _data_paths():
-    """Return where the data of this node's components lie; the root file system is looked at everywhere."""
+    """Return the data directories of this node's components, and ``/``."""
     pillar = fanatico_patroni_plan.completed(__pillar__)
-    places = [place for one in _components() for place in one.data]
+    places = [place for component in _components() for place in component.data]
     return sorted(
-        {"/", *(one if one.startswith("/") else fanatico_plan.setting(pillar, one) for one in places)}
+        {"/", *(place if place.startswith("/") else fanatico_plan.setting(pillar, place) for place in places)}
     )
 
 
 def _disks(paths):
-    """Return ``{path: {"total", "free"}}`` in bytes, each file system once; of what is not there yet, the one it will be in."""
+    """Return ``{path: {"total", "free"}}`` in bytes, once per file system; a missing path stands for its nearest parent."""
     found, seen = {}, set()
     for wanted in map(pathlib.Path, paths):
         path = str(next(place for place in (wanted, *wanted.parents) if place.exists()))
@@ -188,9 +189,9 @@ def _disks(paths):
     return found
 
 
-def in_container():
+def in_container() -> bool:
     """
-    Tell whether this node is a container: its clock is its host's, and its kernel tells it of no other process's death.
+    Return whether this node is a container: it has its host's clock, and its kernel reports no process events.
 
     CLI Example:
 
@@ -203,17 +204,17 @@ def in_container():
 
 def _clock():
     """
-    Return ``"synchronised"``, ``"unsynchronised"``, or ``"host"`` in a container, whose clock is its host's.
+    Return ``"synchronised"``, ``"unsynchronised"``, or ``"host"`` in a container, which has its host's clock.
     """
     if in_container():
         return "host"
-    # struct timex is 208 bytes on 64 bit Linux; all zero asks and changes nothing.
+    # struct timex is 208 bytes on 64-bit Linux; all zeros read the state and change nothing.
     answer = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(512))
     return "unsynchronised" if answer in (_TIME_ERROR, -1) else "synchronised"
 
 
 def _ports(timeout):
-    """Return which of the master's ports take a connection at its address in the plan: ``{name: bool}``."""
+    """Return which ports of the master accept a connection at its address in the plan: ``{name: bool}``."""
     address = fanatico_plan.address(__pillar__["plan"], __opts__["id"])
     found = {}
     for name, port in _master_ports().items():
@@ -226,7 +227,7 @@ def _ports(timeout):
 
 
 def _keys():
-    """Return the minion keys the master holds: ``{"accepted": [ids], "pending": [ids]}``."""
+    """Return the minion keys of the master: ``{"accepted": [ids], "pending": [ids]}``."""
     folders = {"accepted": "minions", "pending": "minions_pre"}
     return {
         name: sorted(path.name for path in pathlib.Path(MASTER_KEYS, folder).glob("[!.]*"))
@@ -235,7 +236,7 @@ def _keys():
 
 
 def _judge(facts, nodes):
-    """Return the checks for what was seen; ``nodes`` are the plan's."""
+    """Return the checks for the facts of this node; ``nodes`` are the plan's."""
     found = {
         "node.units": _judge_units(facts),
         "node.disk": _judge_disk(facts),
@@ -251,13 +252,13 @@ def _judge(facts, nodes):
 def _judge_units(facts):
     if "units" not in facts:
         return fanatico_verdict.unknown(None, facts["errors"]["units"], "systemctl --failed")
-    down = {unit: one["active"] for unit, one in facts["units"].items() if one["active"] != "active"}
+    down = {unit: state["active"] for unit, state in facts["units"].items() if state["active"] != "active"}
     if not down:
         names = ", ".join(unit.removesuffix(".service") for unit in facts["units"])
         return fanatico_verdict.ok([], f"{names} run")
     first = next(iter(down))
-    spared = {unit.name for one in COMPONENTS for unit in one.units if not unit.essential}
-    verdict = fanatico_verdict.degraded if set(down) <= spared else fanatico_verdict.critical
+    optional = {unit.name for component in COMPONENTS for unit in component.units if not unit.essential}
+    verdict = fanatico_verdict.degraded if set(down) <= optional else fanatico_verdict.critical
     detail = ", ".join(f"{unit.removesuffix('.service')} is {state}" for unit, state in down.items())
     return verdict(sorted(down), detail, f"systemctl status {first}; journalctl -u {first} -n 50")
 
@@ -266,7 +267,7 @@ def _judge_disk(facts):
     if "disk" not in facts:
         return fanatico_verdict.unknown(None, facts["errors"]["disk"], "df -h")
     percent = {path: 100 * room["free"] / max(1, room["total"]) for path, room in facts["disk"].items()}
-    worst = min(percent, key=percent.get)
+    worst = min(percent, key=lambda path: percent[path])
     share, free = percent[worst], facts["disk"][worst]["free"]
     detail = f"{worst} has {free / 1024**3:.1f} GiB free ({share:.0f} %)"
     for status, limit in (("critical", "critical"), ("degraded", "warning")):
@@ -279,7 +280,7 @@ def _judge_disk(facts):
 def _judge_clock(facts):
     clock = facts.get("clock")
     if clock == "host":
-        return fanatico_verdict.ok(clock, "a container: its host keeps the time")
+        return fanatico_verdict.ok(clock, "container: the clock is the host's")
     if clock == "synchronised":
         return fanatico_verdict.ok(clock, "the clock is synchronised")
     if clock is None:
@@ -296,19 +297,21 @@ def _judge_firewall(facts):
     hint = f"salt {__opts__['id']} state.apply firewall"
     if state is None:
         return fanatico_verdict.unknown(None, facts["errors"]["firewall"], hint)
-    words = {
+    details = {
         "none": "no rules were ever loaded",
         "outdated": "the plan has changed since the rules were loaded",
-        "touched": "somebody has changed the rules in the kernel",
+        "touched": "the rules in the kernel differ from those that were loaded",
     }
-    return fanatico_verdict.degraded(state, words[state], hint)
+    return fanatico_verdict.degraded(state, details[state], hint)
 
 
 def _judge_ports(facts):
     closed = [name for name, opened in facts.get("ports", {"master": False}).items() if not opened]
     if closed:
         return fanatico_verdict.critical(
-            closed, f"the master does not listen: {', '.join(closed)}", "journalctl -u salt-master -n 50"
+            closed,
+            f"the master does not listen on its ports: {', '.join(closed)}",
+            "journalctl -u salt-master -n 50",
         )
     return fanatico_verdict.ok([], "the master listens on 4505 and 4506")
 
@@ -317,15 +320,17 @@ def _judge_keys(facts, nodes):
     if "keys" not in facts:
         return fanatico_verdict.unknown(None, facts["errors"]["keys"], "salt-key -L")
     missing = [name for name in nodes if name not in facts["keys"]["accepted"]]
-    strangers = [name for name in facts["keys"]["accepted"] if name not in nodes]
+    unknown = [name for name in facts["keys"]["accepted"] if name not in nodes]
     if missing:
         return fanatico_verdict.degraded(
             missing,
             f"no accepted key from {', '.join(missing)}",
-            "salt-key -L; compare with `salt-call --local key.finger` there, then salt-key -a ID",
+            f"compare salt-key -f {missing[0]} with salt-call --local key.finger on {missing[0]}; then salt-key -a {missing[0]}",
         )
-    if strangers:
+    if unknown:
         return fanatico_verdict.degraded(
-            strangers, f"accepted and not in the plan: {', '.join(strangers)}", f"salt-key -d {strangers[0]}"
+            unknown,
+            f"accepted keys that are not in the plan: {', '.join(unknown)}",
+            f"salt-key -d {unknown[0]}",
         )
     return fanatico_verdict.ok([], f"the keys of all {len(nodes)} nodes are accepted")

@@ -1,7 +1,7 @@
 """
-What can be wrong with any node whose units run, told and cured: it was reinstalled, it has drifted, its disk is full.
+Probes and cures for faults of any node: it was reinstalled, it has drifted, its disk is full.
 
-``fanatico_cure.apply`` calls the cures: it looks first and proves afterwards. Here each does what it is called for at once.
+``fanatico_cure.apply`` probes before a cure and proves afterwards; a cure that is called directly acts at once.
 """
 
 import os
@@ -12,9 +12,9 @@ import time
 import fanatico_plan
 import fanatico_probe
 
-# What may go when a disk is full: what can be had again.
-_SPARE_CACHES = ("/var/cache/apt/archives",)
-_KEEPS = 86400  # seconds for which journals and core dumps stay, whatever else fills the disk
+# Caches that may be deleted when a disk is full.
+_CACHES = ("/var/cache/apt/archives",)
+_KEEP = 86400  # seconds for which journals and core dumps are kept in any case
 
 
 def _setting(path):
@@ -25,15 +25,15 @@ def _apply(sls=None):
     return fanatico_probe.apply_states(__salt__["state.apply"], __opts__["id"], sls)
 
 
-# --- a host that was reinstalled; fanatico_cure.unprovisioned tells it
+# --- a reinstalled host; fanatico_cure.unprovisioned detects it
 
 
-def build(timeout=600):
+def build(timeout: float = 600) -> str:
     """
-    Make this host what its roles make of it, by a highstate, and return what was done.
+    Build this host by a highstate and return what was done.
 
     timeout
-        Seconds; a highstate has its own.
+        Not used: a highstate has timeouts of its own.
 
     CLI Example:
 
@@ -44,18 +44,18 @@ def build(timeout=600):
     return _apply()
 
 
-def unwell():
+def unhealthy() -> str:
     """
-    Return what is not yet well with a host that was rebuilt; empty where all is.
+    Return the first check of a rebuilt host that is not ok; empty if it is healthy.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt db3 fanatico_node_cure.unwell
+        salt db3 fanatico_node_cure.unhealthy
     """
     health = __salt__["fanatico.health"]()
-    bad = [one["detail"] for one in health["checks"].values() if one["status"] != "ok"]
+    bad = [check["detail"] for check in health["checks"].values() if check["status"] != "ok"]
     roles = fanatico_plan.roles(__pillar__["plan"], __opts__["id"])
     streams = __salt__["fanatico_patroni_cure.not_streaming"]() if "patroni" in roles else ""
     return bad[0] if bad else streams
@@ -64,9 +64,9 @@ def unwell():
 # --- drift
 
 
-def drifted():
+def drifted() -> str:
     """
-    Return what has drifted here and pillar ``heal:auto_remediate_drift`` allows to correct; empty without any.
+    Return the drift that ``heal:auto_remediate_drift`` allows to correct; empty if there is none.
 
     CLI Example:
 
@@ -79,12 +79,14 @@ def drifted():
     return f"drifted: {', '.join(components)}" if components else ""
 
 
-def correct(timeout=300):
+def correct(timeout: float = 300) -> str:
     """
-    Apply the states of the components that have drifted, as far as pillar ``heal:auto_remediate_drift`` allows, and return which.
+    Apply the states of the components that have drifted, as far as ``heal:auto_remediate_drift`` allows.
 
     timeout
-        Seconds; the states have their own.
+        Not used: the states have timeouts of their own.
+
+    Returns the names of the components, as a text.
 
     CLI Example:
 
@@ -93,16 +95,16 @@ def correct(timeout=300):
         salt db1 fanatico_node_cure.correct
     """
     components = __salt__["fanatico_node.correctable"](_setting("heal:auto_remediate_drift"))
-    _apply([sls for one in components.values() for sls in one])
-    return f"{', '.join(components)} put right"
+    _apply([sls for states in components.values() for sls in states])
+    return f"corrected {', '.join(components)}"
 
 
 # --- a full disk
 
 
-def disk_full():
+def disk_full() -> str:
     """
-    Return how full a disk of this node is; empty where that is not critical.
+    Return how full a disk of this node is, if that is critical; else empty.
 
     CLI Example:
 
@@ -114,11 +116,11 @@ def disk_full():
     return check["detail"] if check["status"] == "critical" else ""
 
 
-def make_room(timeout=60):
+def make_room(timeout: float = 60) -> str:
     """
-    Let go of what can be had again: packages that were installed from, journals and core dumps older than a day.
+    Delete what can be replaced: cached packages, and journals and core dumps older than a day.
 
-    What was written today stays: whoever looks for the cause needs it. Says which files are the largest: one of them is it.
+    Logs of the last day are kept for the analysis. The text returned names the largest files, a likely cause.
 
     timeout
         Seconds.
@@ -130,21 +132,22 @@ def make_room(timeout=60):
         salt db1 fanatico_node_cure.make_room
     """
     before = shutil.disk_usage("/").free
-    for folder in _SPARE_CACHES:
+    for folder in _CACHES:
         for path in pathlib.Path(folder).glob("*.deb"):
             path.unlink(missing_ok=True)
-    fanatico_probe.run("journalctl", "--rotate", f"--vacuum-time={_KEEPS}s", timeout=timeout)
+    fanatico_probe.run("journalctl", "--rotate", f"--vacuum-time={_KEEP}s", timeout=timeout)
     for path in pathlib.Path("/var/lib/systemd/coredump").glob("core.*"):
-        if time.time() - path.stat().st_mtime > _KEEPS:
+        if time.time() - path.stat().st_mtime > _KEEP:
             path.unlink(missing_ok=True)
     room = (shutil.disk_usage("/").free - before) / 1024**2
     largest = ", ".join(f"{path} {size / 1024**2:.0f} MiB" for size, path in _largest_files(timeout / 4))
-    return f"{room:.0f} MiB of packages, old journals and core dumps removed; the largest files: {largest}"
+    return f"deleted {room:.0f} MiB of packages, old journals and core dumps; the largest files: {largest}"
 
 
 def _largest_files(seconds, count=3):
-    """Return ``[(bytes, path), ...]`` of the largest files on the disk of ``/``, as far as it can be read in the time."""
-    until, device, found = time.monotonic() + seconds, os.stat("/").st_dev, []
+    """Return ``[(bytes, path), ...]`` of the largest files on the disk of ``/`` that are found in the time."""
+    until, device = time.monotonic() + seconds, os.stat("/").st_dev
+    found: list[tuple[int, str]] = []
     for folder, names, files in os.walk("/"):
         if time.monotonic() > until:
             break

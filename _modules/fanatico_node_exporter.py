@@ -1,5 +1,5 @@
 """
-The exporter of this host's metrics, asked with the host's own certificate.
+Health of this host's metrics exporter, requested with the host's own certificate.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -9,9 +9,9 @@ import fanatico_plan
 import fanatico_verdict
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
-    Ask once whether it answers: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+    Probe the exporter once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
     timeout
         Seconds.
@@ -23,7 +23,7 @@ def probe(timeout=2):
         salt '*' fanatico_node_exporter.probe
     """
     try:
-        # Not /metrics: that has it read all of /proc and /sys.
+        # Not /metrics, which makes it read all of /proc and /sys.
         status, _ = fanatico_http.get(_url(), timeout, __salt__["fanatico_pki.paths"]("monitor"))
         facts = {"status": status}
     except CommandExecutionError as exc:
@@ -31,7 +31,7 @@ def probe(timeout=2):
     return {"facts": facts, "checks": {"node_exporter.up": _judge(facts)}}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the check of this host's exporter, ``{name: check}``.
 
@@ -54,10 +54,12 @@ def _url():
 
 
 def _judge(facts):
-    """The host serves without it; nobody sees how it is."""
+    """Return the check: without the exporter the host serves, but its metrics are missing."""
     hint = "journalctl -u prometheus-node-exporter -n 50"
     if "error" in facts:
         return fanatico_verdict.degraded(None, facts["error"], hint)
     if facts["status"] != 200:
-        return fanatico_verdict.degraded(facts["status"], f"it answers HTTP {facts['status']}", hint)
+        return fanatico_verdict.degraded(
+            facts["status"], f"the exporter answers HTTP {facts['status']}", hint
+        )
     return fanatico_verdict.ok(200, "the metrics of this host can be read")

@@ -1,8 +1,8 @@
 """
-Patroni, asked through its REST API: status, health, and what is to be said of it.
+Status and health of Patroni, through its REST API.
 
-A question about the cluster goes to this node first and to its peers where it does not answer. What is ordered of it is in
-`fanatico_patroni_admin.py`, what its host knows of it in `fanatico_patroni_host.py`; the three are one module to Salt.
+A request about the cluster goes to this node first, and to its peers if this node does not answer. Changes are in
+`fanatico_patroni_admin.py`, the log and the watchdog in `fanatico_patroni_host.py`; Salt loads the three files as one module.
 """
 
 import pathlib
@@ -41,12 +41,12 @@ def _data_directory():
     return fanatico_patroni_plan.data_directory(_setting("postgresql"))
 
 
-def status(node=None, timeout=2):
+def status(node: str | None = None, timeout: float = 2) -> dict:
     """
-    Return what Patroni on ``node`` (this one without one) says of itself.
+    Return the status that Patroni on a node reports.
 
     node
-        A Patroni node of the plan.
+        A Patroni node of the plan; default: this node.
     timeout
         Seconds.
 
@@ -61,16 +61,16 @@ def status(node=None, timeout=2):
     # /patroni answers 503 with the same body while PostgreSQL is not running.
     code, body = rest.get(address, "patroni", timeout)
     if not isinstance(body, dict):
-        raise CommandExecutionError(f"{rest.url(address, 'patroni')}: HTTP {code} and no status in it")
+        raise CommandExecutionError(f"{rest.url(address, 'patroni')}: HTTP {code} without a status")
     return body
 
 
-def local_state():
+def local_state() -> dict:
     """
-    Return what this node holds: ``{"data_dir": bool, "active": bool, "leader": id or None}``.
+    Return the state of this node: ``{"data_dir": bool, "active": bool, "leader": id or None}``.
 
-    ``data_dir``: PostgreSQL has data here. ``active``: Patroni's unit runs. ``leader``: who leads, as far as any
-    Patroni can tell; None where none answers.
+    ``data_dir``: PostgreSQL has data here. ``active``: Patroni's unit runs. ``leader``: the leader that Patroni on any node
+    reports; None if no Patroni answers.
 
     CLI Example:
 
@@ -90,12 +90,12 @@ def local_state():
     }
 
 
-def cluster(timeout=2):
+def cluster(timeout: float = 2) -> dict:
     """
     Return Patroni's view of the cluster: members with role, state, timeline and lag.
 
     timeout
-        Seconds, for each node asked.
+        Seconds, for each node that is tried.
 
     CLI Example:
 
@@ -106,12 +106,12 @@ def cluster(timeout=2):
     return _rest().ask("cluster", timeout)
 
 
-def leader(timeout=2):
+def leader(timeout: float = 2) -> str | None:
     """
-    Return the id of the leader, or None while there is none.
+    Return the id of the leader, or None if there is none.
 
     timeout
-        Seconds, for each node asked.
+        Seconds, for each node that is tried.
 
     CLI Example:
 
@@ -122,12 +122,12 @@ def leader(timeout=2):
     return fanatico_patroni_checks.leader_of(cluster(timeout))
 
 
-def history(timeout=2):
+def history(timeout: float = 2) -> list[dict]:
     """
-    Return the failovers Patroni remembers, oldest first: timeline, LSN, reason, time, new leader.
+    Return the failovers and switchovers that Patroni has recorded, oldest first.
 
     timeout
-        Seconds, for each node asked.
+        Seconds, for each node that is tried.
 
     CLI Example:
 
@@ -136,15 +136,15 @@ def history(timeout=2):
         salt db1 fanatico_patroni.history
     """
     names = ("timeline", "lsn", "reason", "time", "new_leader")
-    return [dict(zip(names, line, strict=False)) for line in _rest().ask("history", timeout) or []]
+    return [dict(zip(names, entry, strict=False)) for entry in _rest().ask("history", timeout) or []]
 
 
-def config(timeout=2):
+def config(timeout: float = 2) -> dict:
     """
-    Return the dynamic configuration, as it stands in etcd.
+    Return the dynamic configuration in etcd.
 
     timeout
-        Seconds, for each node asked.
+        Seconds, for each node that is tried.
 
     CLI Example:
 
@@ -155,12 +155,14 @@ def config(timeout=2):
     return _rest().ask("config", timeout)
 
 
-def wait_leader(timeout=90):
+def wait_leader(timeout: float = 90) -> str:
     """
     Wait until the cluster has a running leader and return its id.
 
     timeout
-        Seconds; then ``CommandExecutionError`` with what was seen and the last lines of the journal.
+        Seconds.
+
+    Raises ``CommandExecutionError`` after the timeout, with the last state and the last lines of the journal.
 
     CLI Example:
 
@@ -172,21 +174,23 @@ def wait_leader(timeout=90):
     def seen():
         view = cluster(timeout=1)
         name = fanatico_patroni_checks.leader_of(view)
-        state = next((one.get("state") for one in view["members"] if one["name"] == name), None)
+        state = next((member.get("state") for member in view["members"] if member["name"] == name), None)
         done = state in fanatico_patroni_checks.RUNNING
         return done, name if done else fanatico_patroni_checks.describe(view)
 
     return _wait(seen, timeout, "a running Patroni leader")
 
 
-def wait_streaming(timeout=120, members=None):
+def wait_streaming(timeout: float = 120, members: list[str] | None = None) -> dict[str, str]:
     """
-    Wait until the leader runs and every other member streams from it, and return ``{id: role}``.
+    Wait until the leader runs and every other member streams, and return ``{id: role}``.
 
     timeout
-        Seconds; then ``CommandExecutionError`` with what was seen and the last lines of the journal.
+        Seconds.
     members
-        The ids awaited; all Patroni nodes of the plan without them.
+        The ids to wait for; default: all Patroni nodes of the plan.
+
+    Raises ``CommandExecutionError`` after the timeout, with the last state and the last lines of the journal.
 
     CLI Example:
 
@@ -198,7 +202,7 @@ def wait_streaming(timeout=120, members=None):
 
     def seen():
         view = cluster(timeout=1)
-        by_name = {one["name"]: one for one in view["members"]}
+        by_name = {member["name"]: member for member in view["members"]}
         missing = [
             name
             for name in awaited
@@ -213,8 +217,8 @@ def wait_streaming(timeout=120, members=None):
     return _wait(seen, timeout, f"{', '.join(sorted(awaited))} to run and stream")
 
 
-def _wait(look, timeout, awaited):
-    done, seen = fanatico_wait.until(look, timeout)
+def _wait(check, timeout, awaited):
+    done, seen = fanatico_wait.until(check, timeout)
     if done:
         return seen
     journal = __salt__["fanatico.journal"]("patroni")
@@ -223,12 +227,12 @@ def _wait(look, timeout, awaited):
     )
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
-    Look at Patroni once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+    Probe Patroni once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
     timeout
-        Seconds, for each question; they are asked side by side.
+        Seconds, for each request; all run in parallel.
 
     CLI Example:
 
@@ -250,7 +254,7 @@ def probe(timeout=2):
     facts["errors"] = {name: str(error) for name, (_, error) in answers.items() if error is not None}
     own = facts.get("patroni")
     if isinstance(own, dict) and own.get("state") in fanatico_patroni_checks.DOWN:
-        facts["complaint"] = __salt__["fanatico_patroni.complaint"]()
+        facts["complaint"] = __salt__["fanatico_patroni.last_fatal"]()
     if fanatico_plan.get(__pillar__, "patroni:watchdog") == "required":
         facts["watchdog"] = __salt__["fanatico_patroni.watchdog"]()
     facts["aside"] = fanatico_aside.paths(_data_directory())
@@ -258,12 +262,12 @@ def probe(timeout=2):
     return {"facts": facts, "checks": checks}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of Patroni on this node, ``{name: check}``.
 
     timeout
-        Seconds, for each question; they are asked side by side.
+        Seconds, for each request; all run in parallel.
 
     CLI Example:
 

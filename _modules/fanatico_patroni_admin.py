@@ -1,9 +1,10 @@
 """
-What is ordered of Patroni through its REST API: settings, restarts, who leads.
+Changes of Patroni through its REST API: settings, restarts, switchover, pause.
 """
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_patroni_checks
 import fanatico_patroni_plan
 import fanatico_patroni_rest
 import fanatico_plan
@@ -11,6 +12,8 @@ import fanatico_timing
 import fanatico_wait
 
 __virtualname__ = "fanatico_patroni"
+
+ANY = "any"  # the candidate of a switchover that Patroni chooses
 
 
 def __virtual__():
@@ -29,11 +32,11 @@ def _rest():
     return fanatico_patroni_rest.Rest(__pillar__, _me(), __salt__["fanatico_pki.paths"]("service"))
 
 
-def wanted_config():
+def wanted_config() -> dict:
     """
-    Return the dynamic configuration that the pillar wants: ``patroni:dynamic``, ``plan:timing`` and ``postgresql:parameters``.
+    Return the dynamic configuration that follows from ``patroni:dynamic``, ``plan:timing`` and ``postgresql:parameters``.
 
-    With a Patroni before 4.0, which has no ``synchronous_mode: quorum``, what comes nearest to it.
+    Patroni before 4.0 has no ``synchronous_mode: quorum``; there it is the nearest mode.
 
     CLI Example:
 
@@ -45,9 +48,9 @@ def wanted_config():
     return fanatico_patroni_plan.dynamic(__pillar__, _timing(), version)
 
 
-def patch_config(settings, timeout=5):
+def patch_config(settings: dict, timeout: float = 5) -> dict:
     """
-    Change settings of the dynamic configuration and return all of it as it stands then.
+    Change settings of the dynamic configuration and return the new configuration.
 
     settings
         Merged into the configuration; None deletes a key.
@@ -63,9 +66,9 @@ def patch_config(settings, timeout=5):
     return _rest().call("PATCH", "config", settings, timeout)
 
 
-def reload(timeout=10):
+def reload(timeout: float = 10) -> str:
     """
-    Have Patroni on this node read its configuration file again.
+    Reload Patroni's configuration file on this node.
 
     timeout
         Seconds.
@@ -79,12 +82,12 @@ def reload(timeout=10):
     return str(_rest().call("POST", "reload", {}, timeout, _me())).strip()
 
 
-def restart(pending=False, timeout=120):
+def restart(pending: bool = False, timeout: float = 120) -> str:
     """
     Restart PostgreSQL on this node through Patroni.
 
     pending
-        Only where a changed setting asks for it.
+        Only if a changed setting requires a restart.
     timeout
         Seconds.
 
@@ -95,21 +98,21 @@ def restart(pending=False, timeout=120):
         salt db2 fanatico_patroni.restart pending=True
     """
     try:
-        said = _rest().call("POST", "restart", {"restart_pending": True} if pending else {}, timeout, _me())
+        answer = _rest().call("POST", "restart", {"restart_pending": True} if pending else {}, timeout, _me())
     except CommandExecutionError as exc:
-        why = __salt__["fanatico_patroni.complaint"]("-1min")
-        raise CommandExecutionError(f"{exc}. PostgreSQL says: {why}" if why else str(exc)) from exc
-    return str(said).strip()
+        line = __salt__["fanatico_patroni.last_fatal"]("-1min")
+        raise CommandExecutionError(f"{exc}. PostgreSQL's log: {line}" if line else str(exc)) from exc
+    return str(answer).strip()
 
 
-def reinitialize(force=False, timeout=30):
+def reinitialize(force: bool = False, timeout: float = 30) -> str:
     """
-    Throw away this replica's data and have Patroni clone it again from the cluster. The leader refuses.
+    Delete this replica's data and clone it again from the leader. A leader refuses.
 
     force
-        Also while a copy is already under way.
+        Also if a clone is already running.
     timeout
-        Seconds, for the order; wait for the end with ``fanatico_patroni.wait_streaming``.
+        Seconds, for the request. To wait for the clone: ``fanatico_patroni.wait_streaming``.
 
     CLI Example:
 
@@ -120,14 +123,17 @@ def reinitialize(force=False, timeout=30):
     return str(_rest().call("POST", "reinitialize", {"force": force}, timeout, _me())).strip()
 
 
-def switchover(candidate=None, timeout=60):
+def switchover(candidate: str | None = None, timeout: float = 60) -> str:
     """
-    Hand the leadership over and return the id of the new leader.
+    Run a planned switchover and return the id of the new leader.
 
     candidate
-        The node to lead; the healthiest replica without one.
+        The replica that becomes leader, or ``any``: Patroni chooses the healthiest replica. Required.
     timeout
-        Seconds.
+        Seconds until the new leader leads.
+
+    Raises ``CommandExecutionError`` without a candidate and for a node that cannot become leader, with the names of the nodes
+    that can; also without a current leader, and if the new leader does not lead in time.
 
     CLI Example:
 
@@ -135,20 +141,35 @@ def switchover(candidate=None, timeout=60):
 
         salt db1 fanatico_patroni.switchover db2
     """
-    old = _leader()
+    view = __salt__["fanatico_patroni.cluster"]()
+    old = fanatico_patroni_checks.leader_of(view)
     if old is None:
-        raise CommandExecutionError(f"{_me()}: there is no leader to hand over from")
-    if old == candidate:
-        return candidate
-    order = {"leader": old, **({"candidate": candidate} if candidate else {})}
-    answer = _rest().call("POST", "switchover", order, timeout)
+        raise CommandExecutionError(f"{_me()}: switchover refused: the cluster has no leader")
+    if candidate == old:
+        return old
+    if candidate != ANY:
+        _refuse_candidate(candidate, old, fanatico_patroni_checks.candidates(view))
+    payload = {"leader": old} if candidate == ANY else {"leader": old, "candidate": candidate}
+    answer = _rest().call("POST", "switchover", payload, timeout)
     done, seen = fanatico_wait.until(lambda: _new_leader(old, candidate), timeout, 0.25)
     if not done:
         raise CommandExecutionError(
-            f"{_me()}: switchover from {old} to {candidate or 'any'}: "
-            f"Patroni said {str(answer).strip()!r}, but {seen}"
+            f"{_me()}: switchover from {old} to {candidate} not done after {timeout:g} s: {seen}; "
+            f"Patroni answered {str(answer).strip()!r}. Next: journalctl -u patroni -n 50"
         )
     return seen
+
+
+def _refuse_candidate(candidate, old, possible):
+    """Raise unless ``candidate`` is one of the replicas that can become leader."""
+    if candidate in possible:
+        return
+    reason = f"{candidate} cannot become leader" if candidate else "no candidate given"
+    names = f"Possible: {', '.join(possible)}" if possible else "No replica can become leader now"
+    command = f"fanatico_patroni.switchover {possible[0]}" if possible else "fanatico_patroni.cluster"
+    raise CommandExecutionError(
+        f"{_me()}: switchover from {old} refused: {reason}. {names}. Next: salt {_me()} {command}"
+    )
 
 
 def _leader():
@@ -157,13 +178,13 @@ def _leader():
 
 def _new_leader(old, candidate):
     now = _leader()
-    done = now == candidate if candidate else now not in (None, old)
-    return done, now if done else f"the leader is {now}"
+    done = now not in (None, old) if candidate == ANY else now == candidate
+    return done, now if done else f"the leader is {now or 'not known'}"
 
 
-def pause(timeout=5):
+def pause(timeout: float = 5) -> bool:
     """
-    Stop Patroni from failing over or restarting anything, on all nodes, until ``resume``.
+    Pause Patroni on all nodes: no failover and no restart until ``resume``. Returns whether it is paused.
 
     timeout
         Seconds.
@@ -177,9 +198,9 @@ def pause(timeout=5):
     return patch_config({"pause": True}, timeout).get("pause", False)
 
 
-def resume(timeout=5):
+def resume(timeout: float = 5) -> bool:
     """
-    Let Patroni act again after ``pause``.
+    End a pause of Patroni. Returns True once it is not paused.
 
     timeout
         Seconds.

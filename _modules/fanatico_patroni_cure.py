@@ -1,7 +1,7 @@
 """
-What can be wrong with Patroni and its PostgreSQL on this node, told and cured.
+Probes and cures for the faults of Patroni and PostgreSQL on this node.
 
-``fanatico_cure.apply`` calls the cures: it looks first and proves afterwards. Here each does what it is called for at once.
+``fanatico_cure.apply`` probes before a cure and proves afterwards; a cure that is called directly acts at once.
 """
 
 import os
@@ -17,9 +17,9 @@ import fanatico_plan
 import fanatico_probe
 import fanatico_wait
 
-_LOOPS = 4  # restarts by systemd, which a unit that stays up does not come to
+_LOOPS = 4  # restarts by systemd after which a unit counts as a restart loop
 _LEADS = ("primary", "master", "leader", "standby_leader")
-# A replica in one of these does not get better by waiting.
+# A replica does not recover from these states by itself.
 _LOST = ("start failed", "crashed")
 _UNIT = "patroni.service"
 
@@ -38,9 +38,9 @@ def _data_directory():
     return pathlib.Path(fanatico_patroni_plan.data_directory(fanatico_plan.setting(__pillar__, "postgresql")))
 
 
-def data_directory():
+def data_directory() -> str:
     """
-    Return the path of PostgreSQL's data, which a cure puts aside.
+    Return the path of PostgreSQL's data, which a cure moves aside.
 
     CLI Example:
 
@@ -54,9 +54,9 @@ def data_directory():
 # --- Patroni
 
 
-def hung():
+def hung() -> str:
     """
-    Return what is heard of a Patroni that runs and does not answer; empty where it answers.
+    Return the error of a Patroni that runs and does not answer; empty if it answers.
 
     CLI Example:
 
@@ -67,12 +67,12 @@ def hung():
     return fanatico_probe.hang_reason(_patroni) if _active() else ""
 
 
-def restart(timeout=60):
+def restart(timeout: float = 60) -> str:
     """
-    End Patroni as a crash would: PostgreSQL goes on, and the unit starts Patroni again. Returns what was done.
+    Kill Patroni as a crash would: PostgreSQL keeps running, and systemd restarts Patroni. Returns what was done.
 
     timeout
-        Seconds; not needed.
+        Not used.
 
     CLI Example:
 
@@ -81,12 +81,12 @@ def restart(timeout=60):
         salt db1 fanatico_patroni_cure.restart
     """
     pid = __salt__["fanatico_unit.kill"](_UNIT)
-    return f"process {pid} ended, its unit starts it again"
+    return f"killed process {pid}; systemd restarts it"
 
 
-def paused():
+def paused() -> str:
     """
-    Return that Patroni is paused, on the node that leads, which speaks for all; else empty.
+    Return that Patroni is paused, on the leader only, which reports for the cluster; else empty.
 
     CLI Example:
 
@@ -95,15 +95,17 @@ def paused():
         salt 'db*' fanatico_patroni_cure.paused
     """
     own = _patroni()
-    return "Patroni is paused: nothing fails over" if own.get("pause") and own.get("role") in _LEADS else ""
+    return (
+        "Patroni is paused: no automatic failover" if own.get("pause") and own.get("role") in _LEADS else ""
+    )
 
 
-def resume(timeout=30):
+def resume(timeout: float = 30) -> str:
     """
-    End a pause of Patroni, and return what was done.
+    End a pause of Patroni and return what was done.
 
     timeout
-        Seconds; Patroni's answer has its own.
+        Not used: the request has a timeout of its own.
 
     CLI Example:
 
@@ -118,9 +120,9 @@ def resume(timeout=30):
 # --- PostgreSQL
 
 
-def replica_unusable():
+def replica_unusable() -> str:
     """
-    Return what proves the data of this replica to be of no use; empty where nothing does, and on a leader.
+    Return the proof that the data of this replica are unusable; empty without a proof, and on a leader.
 
     CLI Example:
 
@@ -142,19 +144,19 @@ def replica_unusable():
     ):
         return ""
     if not (_data_directory() / "global" / "pg_control").is_file():
-        return f"{_data_directory()} has lost its content ({state})"
+        return f"{_data_directory()} is empty or incomplete (PostgreSQL: {state})"
     if state in _LOST:
-        said = _said_by_postgresql("-2min")
-        return f"its PostgreSQL is {state}: {said}" if said else ""
+        reason = _data_error("-2min")
+        return f"PostgreSQL is {state}: {reason}" if reason else ""
     if state == "running" and own.get("replication_state") != "streaming":
-        said = _said_by_postgresql()
-        return f"it cannot follow: {said}" if said else ""
+        reason = _data_error()
+        return f"the replica cannot follow the leader: {reason}" if reason else ""
     return ""
 
 
-def postgres_failed():
+def postgres_failed() -> str:
     """
-    Return why PostgreSQL does not start where nothing that it says proves its data unusable; empty where it runs.
+    Return why PostgreSQL does not start, unless its log proves the data unusable; empty if it runs.
 
     CLI Example:
 
@@ -165,29 +167,28 @@ def postgres_failed():
     if not _active():
         return ""
     own = _patroni()
-    if own.get("pause") or own.get("state") not in _LOST or _said_by_postgresql("-2min"):
+    if own.get("pause") or own.get("state") not in _LOST or _data_error("-2min"):
         return ""
-    return f"its PostgreSQL is {own['state']}: {__salt__['fanatico_patroni.complaint']() or 'it does not say why'}"
+    return f"PostgreSQL is {own['state']}: {__salt__['fanatico_patroni.last_fatal']() or 'no FATAL line in its log'}"
 
 
 def _does_not_stay_up():
-    """A Patroni that ends again and again because its PostgreSQL takes no connection: its data are damaged."""
+    """Return the log line that proves damaged data if Patroni restarts in a loop; else empty."""
     unit = fanatico_probe.unit(__context__, __salt__["fanatico_unit.states"], _UNIT)
-    said = _said_by_postgresql() if unit["restarts"] >= _LOOPS else ""
-    return f"Patroni does not stay up with its data: {said}" if said else ""
+    reason = _data_error() if unit["restarts"] >= _LOOPS else ""
+    return f"Patroni restarts in a loop: {reason}" if reason else ""
 
 
-def _said_by_postgresql(since="-30s"):
-    """Return why PostgreSQL cannot use its data, or follow with them, if it has said so lately."""
-    said = __salt__["fanatico_patroni.said_by_postgresql"](since)
-    return fanatico_patroni_plan.unusable(said)
+def _data_error(since="-30s"):
+    """Return the recent log line of PostgreSQL that proves its data unusable for it or for replication; else empty."""
+    return fanatico_patroni_plan.unusable(__salt__["fanatico_patroni.postgresql_log"](since))
 
 
-def replica_not_streaming():
+def replica_not_streaming() -> str:
     """
-    Return what a replica says that runs and follows nobody, and does not prove its data unusable; empty where it follows.
+    Return why a running replica does not stream, unless its log proves the data unusable; empty if it streams.
 
-    It may be refused, or cut off.
+    Typical causes: the leader refuses it, or the network is down.
 
     CLI Example:
 
@@ -200,35 +201,34 @@ def replica_not_streaming():
     own = _patroni()
     if own.get("pause") or own.get("role") in _LEADS or own.get("state") != "running":
         return ""
-    if own.get("replication_state") == "streaming" or own.get("cluster_unlocked") or _said_by_postgresql():
+    if own.get("replication_state") == "streaming" or own.get("cluster_unlocked") or _data_error():
         return ""
-    said = __salt__["fanatico_patroni.complaint"]()
-    return (
-        f"its PostgreSQL runs and does not follow ({said or own.get('replication_state') or 'not streaming'})"
-    )
+    reason = __salt__["fanatico_patroni.last_fatal"]() or own.get("replication_state") or "not streaming"
+    return f"PostgreSQL runs but does not stream ({reason})"
 
 
-def copy_again(timeout=600):
+def clone(timeout: float = 600) -> str:
     """
-    Put the data aside and start Patroni without: it copies the leader's. What was put aside goes once the copy streams.
-
-    Raises ``CommandExecutionError``, before anything is touched, on a leader, while nobody leads, and while Patroni is paused.
+    Move the data aside and restart Patroni, which clones the leader. The old data are deleted once the clone streams.
 
     timeout
-        Seconds, for PostgreSQL to end and Patroni to start.
+        Seconds, for PostgreSQL to stop and Patroni to start.
+
+    Returns what was done. Raises ``CommandExecutionError``, before any change, on a leader, without a leader, and while Patroni
+    is paused.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt db3 fanatico_patroni_cure.copy_again
+        salt db3 fanatico_patroni_cure.clone
     """
-    if __salt__["fanatico_patroni.cluster"]().get("pause"):  # as everywhere here: somebody is at work
-        raise CommandExecutionError(f"{__opts__['id']}: Patroni is paused, so its data stay as they are")
+    if __salt__["fanatico_patroni.cluster"]().get("pause"):  # an operator works on the cluster
+        raise CommandExecutionError(f"{__opts__['id']}: clone refused: Patroni is paused")
     leader = __salt__["fanatico_patroni.leader"]()
     if leader in (None, __opts__["id"]):
         raise CommandExecutionError(
-            f"{__opts__['id']}: {leader or 'nobody'} leads, so its data stay as they are"
+            f"{__opts__['id']}: clone refused: {'this node is the leader' if leader else 'the cluster has no leader'}"
         )
     fanatico_probe.run("systemctl", "stop", "patroni", timeout=timeout)
     try:
@@ -238,23 +238,23 @@ def copy_again(timeout=600):
         raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     finally:
         fanatico_probe.run("systemctl", "start", "patroni", timeout=timeout)
-    return f"copied again from {leader}, the old data in {path} until then"
+    return f"clone from {leader} started; the old data are in {path} until it streams"
 
 
 def _stop_postmaster(timeout):
-    """Stop the PostgreSQL that runs on the data; Patroni's unit leaves it running."""
+    """Stop PostgreSQL, which keeps running when Patroni's unit is stopped."""
     pid = _postmaster()
     if pid:
         os.kill(pid, signal.SIGQUIT)  # its immediate shutdown
     ended, seen = fanatico_wait.until(
-        lambda: (not _postmaster(), f"PostgreSQL ({pid}) does not end"), timeout, 0.25
+        lambda: (not _postmaster(), f"PostgreSQL ({pid}) does not stop"), timeout, 0.25
     )
     if not ended:
-        raise CommandExecutionError(f"{__opts__['id']}: {seen}, so its data stay as they are")
+        raise CommandExecutionError(f"{__opts__['id']}: clone aborted, data unchanged: {seen}")
 
 
 def _postmaster():
-    """Return the pid of the PostgreSQL that runs on the data, or None."""
+    """Return the pid of PostgreSQL, or None if it does not run."""
     try:
         pid = int((_data_directory() / "postmaster.pid").read_text(encoding="utf-8").split()[0])
         name = pathlib.Path("/proc", str(pid), "comm").read_text(encoding="utf-8").strip()
@@ -263,9 +263,9 @@ def _postmaster():
     return pid if name == "postgres" else None
 
 
-def not_streaming():
+def not_streaming() -> str:
     """
-    Return how this replica is while it does not stream; empty where it does.
+    Return the state of a replica that does not stream; empty if it streams.
 
     CLI Example:
 
@@ -279,9 +279,9 @@ def not_streaming():
     return f"{own.get('state')}, {own.get('replication_state') or 'not streaming'}"
 
 
-def writes_stalled():
+def writes_stalled() -> str:
     """
-    Return why no write goes through the virtual IP; empty where one does, or where that cannot be told.
+    Return why a write through the virtual IP fails; empty if it succeeds or if that is not known.
 
     CLI Example:
 
@@ -293,17 +293,17 @@ def writes_stalled():
     return seen["why"] if seen["ok"] is False else ""
 
 
-def hand_over(timeout=90):
+def switchover(timeout: float = 90) -> str:
     """
-    Have another node lead, and return which.
+    Run a switchover to the replica that Patroni chooses, and return what was done.
 
     timeout
-        Seconds; two thirds are for the switchover.
+        Seconds; two thirds of it for the switchover.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt db1 fanatico_patroni_cure.hand_over
+        salt db1 fanatico_patroni_cure.switchover
     """
-    return f"{__salt__['fanatico_patroni.switchover'](timeout=timeout * 2 / 3)} leads now"
+    return f"switchover to {__salt__['fanatico_patroni.switchover']('any', timeout * 2 / 3)}"

@@ -1,5 +1,5 @@
 """
-What a host knows of its Patroni without asking it: its log, and whether the watchdog is armed.
+Patroni's log and watchdog on this host, read without Patroni.
 """
 
 import pathlib
@@ -21,57 +21,57 @@ UNIT = "patroni.service"
 WATCHDOG = "/dev/watchdog"
 
 
-def complaint(since="-10min"):
+def last_fatal(since: str = "-10min") -> str:
     """
-    Return the last FATAL or PANIC of PostgreSQL's own processes on this node; empty where there is none.
+    Return the last FATAL or PANIC line of PostgreSQL's own processes on this node; empty if there is none.
 
-    What sessions have caused is left out: their users could have written it.
+    Lines of client sessions are left out: their users control the text.
 
     since
-        How far back, as ``journalctl --since`` takes it.
+        The start of the search, as for ``journalctl --since``.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt db3 fanatico_patroni.complaint
+        salt db3 fanatico_patroni.last_fatal
     """
-    return fanatico_patroni_plan.last_fatal(said_by_postgresql(since))
+    return fanatico_patroni_plan.last_fatal(postgresql_log(since))
 
 
-def said_by_postgresql(since="-10min"):
+def postgresql_log(since: str = "-10min") -> str:
     """
-    Return the last lines in PostgreSQL's log on this node that its own processes and Patroni's sessions wrote, oldest first.
+    Return the last log lines of PostgreSQL's own processes and of Patroni's sessions on this node, oldest first.
 
-    Those of other sessions are left out by journalctl: as many as there are, they push nothing out.
+    journalctl filters out other sessions, so their number does not shorten the result.
 
     since
-        How far back, as ``journalctl --since`` takes it.
+        The start of the search, as for ``journalctl --since``.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt db3 fanatico_patroni.said_by_postgresql
+        salt db3 fanatico_patroni.postgresql_log
     """
-    words = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
-    argv = ["journalctl", *words, f"--grep={fanatico_patroni_plan.log_pattern()}"]
+    options = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
+    argv = ["journalctl", *options, f"--grep={fanatico_patroni_plan.log_pattern()}"]
     try:
-        said = fanatico_probe.run(*argv, timeout=5).stdout
+        log = fanatico_probe.run(*argv, timeout=5).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
-    # With --grep, -n gives the newest first.
-    return "\n".join(reversed(said.splitlines()))
+    # With --grep and -n, journalctl prints the newest line first.
+    return "\n".join(reversed(log.splitlines()))
 
 
-def watchdog(device=WATCHDOG):
+def watchdog(device: str = WATCHDOG) -> dict:
     """
-    Return ``{"armed": bool, "why": str}``: whether Patroni has the watchdog open, and why it could not arm it (empty: it could).
+    Return whether Patroni has armed the watchdog, ``{"armed": bool, "why": str}``; ``why``: the reason if it cannot be armed.
 
-    The device is not opened: that would start it.
+    The device is not opened, which would start the watchdog.
 
     device
-        Its path.
+        The path of the watchdog.
 
     CLI Example:
 
@@ -84,10 +84,10 @@ def watchdog(device=WATCHDOG):
 
 
 def _holds(pid, path):
-    """Tell whether a process has a file open."""
+    """Return whether a process has a file open."""
     try:
         return bool(pid) and any(
-            str(one.readlink()) == path for one in pathlib.Path(f"/proc/{pid}/fd").iterdir()
+            str(link.readlink()) == path for link in pathlib.Path(f"/proc/{pid}/fd").iterdir()
         )
     except OSError:
         return False
@@ -98,16 +98,16 @@ def _unusable_watchdog(path):
         facts = path.stat()
         owner = pwd.getpwnam("postgres").pw_uid
     except OSError:
-        return f"there is no {path}"
+        return f"{path} does not exist"
     except KeyError:
-        return "there is no user postgres"
+        return "the user postgres does not exist"
     if not stat.S_ISCHR(facts.st_mode):
-        return f"{path} is no device"
+        return f"{path} is not a device"
     if not (facts.st_mode & stat.S_IWOTH or (facts.st_uid == owner and facts.st_mode & stat.S_IWUSR)):
-        return f"postgres may not write to {path}"
+        return f"postgres has no write permission on {path}"
     try:
-        # /dev/watchdog is the first of them.
+        # /dev/watchdog is the first watchdog.
         state = pathlib.Path("/sys/class/watchdog/watchdog0/state").read_text(encoding="ascii").strip()
     except OSError:
         return ""
-    return f"something else holds {path} (RuntimeWatchdogSec= of systemd?)" if state == "active" else ""
+    return f"another process has {path} open (RuntimeWatchdogSec= of systemd?)" if state == "active" else ""

@@ -1,5 +1,5 @@
 """
-This node's certificates: what they say, whether they are right, and when they end.
+This node's certificates: content, validity and expiry.
 """
 
 import pathlib
@@ -21,9 +21,9 @@ def _setting(path):
     return fanatico_plan.setting(__pillar__, path)
 
 
-def wanted(component=None):
+def wanted(component: str | None = None) -> list[dict]:
     """
-    Return the certificates that the plan gives this node, as ``fanatico_pki.certificates`` of ``_utils`` does.
+    Return the certificates that the plan requires on this node, as ``fanatico_pki.certificates`` of ``_utils`` does.
 
     component
         Only those of this component.
@@ -37,13 +37,13 @@ def wanted(component=None):
     return fanatico_pki.certificates(__pillar__["plan"], __opts__["id"], component)
 
 
-def probe(component=None):
+def probe(component: str | None = None) -> dict[str, dict]:
     """
-    Return how each certificate of this node is, ``{"component/authority": {"path", "ends", "days", "reasons", "trust"}}``.
+    Return the state of each certificate of this node, ``{"component/authority": {"path", "ends", "days", "reasons", "trust"}}``.
 
-    ``ends`` is a date, ``days`` how many are left, ``reasons`` why it has to be replaced: none while it is right.
-    ``trust`` tells whether the file of authorities beside it is the master's. Of an authority that this node has to know, and
-    holds no certificate of, ``path`` is that file, ``ends`` and ``days`` are None.
+    ``ends``: its last day; ``days``: the days left; ``reasons``: why it must be replaced, empty if it is valid; ``trust``: the
+    file of authorities beside it is the master's. For an authority that this node only trusts, ``path`` is that file, and
+    ``ends`` and ``days`` are None.
 
     component
         Only those of this component.
@@ -56,44 +56,51 @@ def probe(component=None):
     """
     now = time.time()
     known = fanatico_pki.trusts(__pillar__["plan"], __opts__["id"], component)
-    return {one["name"]: _look(one, now) for one in wanted(component)} | {
-        one["name"]: _known(one) for one in known
+    return {certificate["name"]: _state(certificate, now) for certificate in wanted(component)} | {
+        authority["name"]: _trust_only(authority) for authority in known
     }
 
 
-def _known(one):
-    return {"path": one["ca"], "ends": None, "days": None, "reasons": [], "trust": _is_masters(one)}
+def _trust_only(authority):
+    return {
+        "path": authority["ca"],
+        "ends": None,
+        "days": None,
+        "reasons": [],
+        "trust": _trust_matches(authority),
+    }
 
 
-def _is_masters(one):
-    """Tell whether a file of authorities is there, and as the master says, as far as it has said anything."""
-    there = _read(one["ca"])
+def _trust_matches(certificate):
+    """Return whether the file of authorities exists and is the one in the master's pillar, if that has one."""
+    text = _read(certificate["ca"])
     return (
-        there is not None
-        and there == (trusted(one["authority"]) or there)
-        and pathlib.Path(pinned(one["ca"])).exists()
+        text is not None
+        and text == (trusted(certificate["authority"]) or text)
+        and pathlib.Path(pinned(certificate["ca"])).exists()
     )
 
 
-def _look(one, now):
-    found = _parsed(fanatico_pki.facts, one["cert"])
-    key = _parsed(fanatico_pki.key_hash, one["key"])
-    issuer, trust = _get(f"pki:issuer:{one['authority']}", ""), trusted(one["authority"])
+def _state(certificate, now):
+    found = _parsed(fanatico_pki.facts, certificate["cert"])
+    key = _parsed(fanatico_pki.key_hash, certificate["key"])
+    authority = certificate["authority"]
+    issuer, trust = _get(f"pki:issuer:{authority}", ""), trusted(authority)
     reasons = fanatico_pki.reasons(
-        one,
+        certificate,
         found,
         key,
         issuer,
         now,
         _setting("pki:renew_days"),
-        proven=not found or not trust or fanatico_pki.signed(_read(one["cert"]), trust),
+        proven=not found or not trust or fanatico_pki.signed(_read(certificate["cert"]), trust),
     )
     return {
-        "path": one["cert"],
+        "path": certificate["cert"],
         "ends": fanatico_pki.day(found["not_after"]) if found else None,
         "days": fanatico_pki.days_left(found, now) if found else None,
         "reasons": reasons,
-        "trust": _is_masters(one),
+        "trust": _trust_matches(certificate),
     }
 
 
@@ -112,9 +119,9 @@ def _read(path):
         return None
 
 
-def trusted(authority):
+def trusted(authority: str) -> str:
     """
-    Return what is to be trusted as ``authority``, PEM; "" where the master has told nothing.
+    Return the trusted certificates of ``authority`` from the pillar, PEM; "" if the pillar has none.
 
     authority
         ``etcd``, ``etcd-peer``, ``service``, ``edge`` or ``monitor``.
@@ -128,12 +135,12 @@ def trusted(authority):
     return _get(f"pki:trust:{authority}", "")
 
 
-def paths(authority):
+def paths(authority: str) -> dict[str, str | None]:
     """
-    Return ``{"ca", "cert", "key"}``: the files this node speaks with to servers of ``authority``.
+    Return the files with which this node connects to servers of ``authority``, ``{"ca", "cert", "key"}``.
 
-    ``cert`` and ``key`` are None where its components only have to know the server. Raises ``CommandExecutionError`` where
-    they have nothing to do with it.
+    ``cert`` and ``key`` are None if its components only verify the server. Raises ``CommandExecutionError`` if none of them
+    uses this authority.
 
     authority
         ``etcd``, ``etcd-peer``, ``service``, ``edge`` or ``monitor``.
@@ -147,15 +154,16 @@ def paths(authority):
     found = fanatico_pki.paths(__pillar__["plan"], __opts__["id"], authority)
     if found is None:
         raise CommandExecutionError(
-            f"{__opts__['id']} has no part in what the authority '{authority}' protects: ask on a node whose role has"
+            f"{__opts__['id']} has no component that uses the authority '{authority}'. Next: run this on a node that has"
         )
     return found
 
 
-def pinned(path):
+def pinned(path: str) -> str:
     """
-    Return the name of the link to a file of authorities that tells its content, for daemons that read a file again only
-    when its name is another. The state ``fanatico_pki.issued`` makes it.
+    Return the name of the link to a file of authorities that contains a hash of its content.
+
+    It is for daemons that read the file again only under a new name. The state ``fanatico_pki.issued`` creates it.
 
     path
         The file, as ``paths`` returns it under ``ca``.
@@ -169,9 +177,9 @@ def pinned(path):
     return str(fanatico_pki.pin(path, _read(path) or ""))
 
 
-def checks():
+def checks() -> dict[str, dict]:
     """
-    Return the check of this node's certificates, ``{name: check}``; empty where it has none.
+    Return the check of this node's certificates, ``{name: check}``; empty if it has none.
 
     CLI Example:
 
@@ -182,35 +190,35 @@ def checks():
     return _judge(probe(), __opts__["id"])
 
 
-def ending():
+def expiring() -> str:
     """
-    Return which certificates the nightly job should have renewed and did not, half of that time being over; empty without any.
+    Return the certificates that the nightly job has failed to renew for half of ``pki:renew_days``; empty if there are none.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt '*' fanatico_pki.ending
+        salt '*' fanatico_pki.expiring
     """
-    owed = _setting("pki:renew_days") / 2
+    limit = _setting("pki:renew_days") / 2
     found = {
-        name: one["days"]
-        for name, one in probe().items()
-        if one["reasons"] and (one["days"] is None or one["days"] < owed)
+        name: state["days"]
+        for name, state in probe().items()
+        if state["reasons"] and (state["days"] is None or state["days"] < limit)
     }
-    told = ", ".join(
+    named = ", ".join(
         f"{name} in {days} days" if days is not None else f"{name} is unreadable"
         for name, days in found.items()
     )
-    return f"certificates end: {told}" if found else ""
+    return f"certificates expire: {named}" if found else ""
 
 
-def renew(timeout=180):
+def renew(timeout: float = 180) -> str:
     """
-    Have this node's certificates signed again where they end, and taken up by the daemons. Returns what was done.
+    Renew this node's expiring certificates and load them into the daemons. Returns what was done.
 
     timeout
-        Seconds; the states have their own.
+        Not used: the states have timeouts of their own.
 
     CLI Example:
 
@@ -225,29 +233,37 @@ def _judge(seen, me):
     if not seen:
         return {}
     hint = f"salt {me} state.apply roles.certified"
-    ended = [
-        name for name, one in seen.items() if one["reasons"] and (one["days"] is None or one["days"] < 0)
+    expired = [
+        name
+        for name, state in seen.items()
+        if state["reasons"] and (state["days"] is None or state["days"] < 0)
     ]
-    stale = "what is trusted is not what the master says"
+    stale = "the trusted authorities differ from the pillar's"
     wrong = {
-        name: "; ".join([*one["reasons"], *([] if one["trust"] else [stale])])
-        for name, one in seen.items()
-        if one["reasons"] or not one["trust"]
+        name: "; ".join([*state["reasons"], *([] if state["trust"] else [stale])])
+        for name, state in seen.items()
+        if state["reasons"] or not state["trust"]
     }
-    first = min(
-        (one for one in seen.values() if one["days"] is not None), key=lambda one: one["days"], default=None
-    )
-    if ended:
+    if expired:
         verdict = fanatico_verdict.critical(
-            ended, "; ".join(f"{name}: {wrong[name]}" for name in ended), hint
+            expired, "; ".join(f"{name}: {wrong[name]}" for name in expired), hint
         )
     elif wrong:
         verdict = fanatico_verdict.degraded(
-            sorted(wrong), "; ".join(f"{name}: {why}" for name, why in wrong.items()), hint
+            sorted(wrong), "; ".join(f"{name}: {reason}" for name, reason in wrong.items()), hint
         )
     else:
-        number = sum(one["days"] is not None for one in seen.values())
-        verdict = fanatico_verdict.ok(
-            first["days"], f"{number} right, the first ends on {first['ends']}, in {first['days']} days"
-        )
+        verdict = _judge_dates(seen)
     return {"node.certificates": verdict}
+
+
+def _judge_dates(seen):
+    """Return the check of certificates that are all valid: when the first one ends."""
+    dated = [found for found in seen.values() if found["days"] is not None]
+    if not dated:
+        return fanatico_verdict.ok(None, "the trusted authorities are up to date")
+    first = min(dated, key=lambda found: found["days"])
+    return fanatico_verdict.ok(
+        first["days"],
+        f"{len(dated)} valid, the first expires on {first['ends']}, in {first['days']} days",
+    )

@@ -1,8 +1,8 @@
 """
-The plan, as this minion's pillar holds it.
+The plan in this minion's pillar.
 
-The same questions as ``_utils/fanatico_plan.py``, with the plan and this node's id filled in, for Jinja
-(``salt['fanatico_plan.nodes']('etcd')``) and for people.
+The functions of ``_utils/fanatico_plan.py`` with this node's plan and id filled in, for Jinja
+(``salt['fanatico_plan.nodes']('etcd')``) and for operators.
 """
 
 import fanatico_plan
@@ -12,7 +12,7 @@ import fanatico_timing
 def _plan():
     plan = __pillar__.get("plan")
     if not plan:
-        raise ValueError(f"{__opts__['id']} has no plan in its pillar: see `salt-run fanatico.validate`")
+        raise ValueError(f"{__opts__['id']} has no plan in its pillar. Next: salt-run fanatico.validate")
     return plan
 
 
@@ -24,9 +24,12 @@ def _or_me(node):
     return node or __opts__["id"]
 
 
-def nodes(name=None):
+def nodes(name: str | None = None) -> list[str]:
     """
-    Return the ids of the nodes that have the role or component ``name`` (all nodes without one), in plan order.
+    Return the ids of the nodes with a role or component, in plan order.
+
+    name
+        The role or component; default: all nodes.
 
     CLI Example:
 
@@ -37,9 +40,12 @@ def nodes(name=None):
     return _ask(fanatico_plan.nodes, name)
 
 
-def roles(node=None):
+def roles(node: str | None = None) -> list[str]:
     """
-    Return the roles of ``node`` (this one without one); an empty list for a node that is not in the plan.
+    Return the roles of a node; an empty list for a node that is not in the plan.
+
+    node
+        A node id; default: this node.
 
     CLI Example:
 
@@ -50,9 +56,14 @@ def roles(node=None):
     return _ask(fanatico_plan.roles, _or_me(node))
 
 
-def has_role(role, node=None):
+def has_role(role: str, node: str | None = None) -> bool:
     """
-    Tell whether ``node`` (this one without one) holds ``role``.
+    Return whether a node has a role.
+
+    role
+        For example ``patroni``.
+    node
+        A node id; default: this node.
 
     CLI Example:
 
@@ -63,9 +74,12 @@ def has_role(role, node=None):
     return _ask(fanatico_plan.has_role, _or_me(node), role)
 
 
-def port(name):
+def port(name: str) -> int:
     """
-    Return the port of the plan named ``name``, or the usual one where the plan names none.
+    Return a port of the plan, or its default if the plan does not set it.
+
+    name
+        A key of ``plan:ports``.
 
     CLI Example:
 
@@ -76,9 +90,12 @@ def port(name):
     return _ask(fanatico_plan.port, name)
 
 
-def address(node=None):
+def address(node: str | None = None) -> str:
     """
-    Return the address of ``node`` (this one without one); raises for a node that is not in the plan.
+    Return the address of a node; raise for a node that is not in the plan.
+
+    node
+        A node id; default: this node.
 
     CLI Example:
 
@@ -89,9 +106,12 @@ def address(node=None):
     return _ask(fanatico_plan.address, _or_me(node))
 
 
-def addresses(name=None):
+def addresses(name: str | None = None) -> dict[str, str]:
     """
-    Return ``{id: address}`` of the nodes that have the role or component ``name`` (all nodes without one), in plan order.
+    Return the addresses of the nodes with a role or component, ``{id: address}``, in plan order.
+
+    name
+        The role or component; default: all nodes.
 
     CLI Example:
 
@@ -102,9 +122,12 @@ def addresses(name=None):
     return _ask(fanatico_plan.addresses, name)
 
 
-def node_at(ip):
+def node_at(ip: str) -> str | None:
     """
-    Return the id of the node with address ``ip``, or None.
+    Return the id of the node with an address, or None.
+
+    ip
+        The address.
 
     CLI Example:
 
@@ -115,9 +138,14 @@ def node_at(ip):
     return _ask(fanatico_plan.node_at, ip)
 
 
-def peers(role, node=None):
+def peers(role: str, node: str | None = None) -> list[str]:
     """
-    Return the ids of the nodes that hold ``role``, without ``node`` (this one without one).
+    Return the ids of the other nodes with a role.
+
+    role
+        For example ``haproxy``.
+    node
+        The node that is left out; default: this node.
 
     CLI Example:
 
@@ -128,9 +156,12 @@ def peers(role, node=None):
     return _ask(fanatico_plan.peers, role, _or_me(node))
 
 
-def senders(component):
+def senders(component: str) -> list[str]:
     """
-    Return the ids of the nodes that may connect to a port of ``component``, in plan order.
+    Return the ids of the nodes that may connect to a port of a component, in plan order.
+
+    component
+        For example ``node_exporter``.
 
     CLI Example:
 
@@ -141,9 +172,12 @@ def senders(component):
     return _ask(fanatico_plan.senders, component)
 
 
-def network_of(node=None):
+def network_of(node: str | None = None) -> list[str]:
     """
-    Return ``[name, cidr]`` of the network ``node`` (this one without one) stands in.
+    Return the network of a node, ``[name, cidr]``.
+
+    node
+        A node id; default: this node.
 
     CLI Example:
 
@@ -154,9 +188,12 @@ def network_of(node=None):
     return list(_ask(fanatico_plan.network_of, _or_me(node)))
 
 
-def subnets(role=None):
+def subnets(role: str | None = None) -> list[str]:
     """
-    Return the networks (cidr) in which nodes with ``role`` stand (all networks without one), in plan order.
+    Return the networks (CIDR) of the nodes with a role, in plan order.
+
+    role
+        For example ``patroni``; default: all networks.
 
     CLI Example:
 
@@ -167,9 +204,9 @@ def subnets(role=None):
     return _ask(fanatico_plan.subnets, role)
 
 
-def timing():
+def timing() -> dict[str, dict]:
     """
-    Return the timing in force: that of the plan's preset, with what the plan sets itself on top.
+    Return the timing in force: the plan's preset, with the values that the plan overrides.
 
     Seconds under ``patroni`` and ``vrrp``, milliseconds under ``etcd`` and ``haproxy``.
 
@@ -182,7 +219,7 @@ def timing():
     return fanatico_timing.resolved(_plan().get("timing"))
 
 
-def etcd_endpoints():
+def etcd_endpoints() -> list[str]:
     """
     Return the client URLs of all etcd members.
 
@@ -195,9 +232,9 @@ def etcd_endpoints():
     return _ask(fanatico_plan.etcd_endpoints)
 
 
-def includes(stage):
+def includes(stage: str) -> list[str]:
     """
-    Return the states that this node has in one of ``salt/roles/``.
+    Return the states that a file of ``salt/roles/`` includes on this node.
 
     stage
         ``every``, ``prepared`` or ``certified``.
@@ -211,11 +248,11 @@ def includes(stage):
     return fanatico_plan.includes(roles(), stage)
 
 
-def reserved():
+def reserved() -> dict[str, list]:
     """
-    Return what only the states of any component upgrade and restart, ``{"packages": [patterns], "services": [names]}``.
+    Return what only our states may upgrade and restart, ``{"packages": [patterns], "services": [names]}``.
 
-    ``packages`` are as Unattended-Upgrade::Package-Blacklist takes them; a service with ``*`` is what a name begins with.
+    ``packages`` are patterns of Unattended-Upgrade::Package-Blacklist; a service with ``*`` at its end is a prefix.
 
     CLI Example:
 

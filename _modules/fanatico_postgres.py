@@ -1,8 +1,8 @@
 """
-PostgreSQL on this node, asked through psycopg.
+PostgreSQL on this node, through psycopg.
 
-By default over the Unix socket as superuser, so that nothing on the network has to work. psycopg is imported
-only when a query is made: it costs a tenth of a second that no other role should pay.
+By default over the Unix socket as superuser, which works without the network. psycopg is imported at the first query: the
+import takes a tenth of a second, which nodes without PostgreSQL need not spend.
 """
 
 import datetime
@@ -17,7 +17,7 @@ import fanatico_postgres_limits
 
 
 class _PasswordRefused(CommandExecutionError):
-    """The server knows the role by another password."""
+    """The server has another password for the role."""
 
     code = "password-refused"
 
@@ -25,7 +25,7 @@ class _PasswordRefused(CommandExecutionError):
 SOCKET_DIRECTORY = "/var/run/postgresql"
 SUPERUSER = "postgres"
 
-# Whose password is which secret; every other role has to bring its own.
+# The secret with the password of a role; for other roles the caller passes the password.
 SECRET_OF = {
     "postgres": "POSTGRES_SUPERUSER_PASSWORD",
     "admin": "POSTGRES_ADMIN_PASSWORD",
@@ -34,11 +34,10 @@ SECRET_OF = {
     "fanatico": "POSTGRES_FANATICO_PASSWORD",
     "fanatico_proof": "POSTGRES_PROOF_PASSWORD",
 }
-# The cluster's own, for proofs, canaries and drills: nothing that a tenant does with the application's reaches it. One name for
-# the database and the role that owns it.
+# The database for proofs, canaries and drills, and the role that owns it: separate from the application's.
 PROOF = "fanatico_proof"
 
-# A statement with a verifier in it stands in no log, also not where it fails or takes long.
+# A statement with a password verifier is never logged, not even if it fails or is slow.
 _UNLOGGED = " -c log_statement=none -c log_min_error_statement=panic -c log_min_duration_statement=-1"
 
 _FACTS = """
@@ -70,18 +69,18 @@ def _setting(path):
 
 
 def _plain(value):
-    """Return ``value`` as something msgpack and JSON know."""
+    """Return ``value`` as a type that msgpack and JSON support."""
     if isinstance(value, (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal)):
         return str(value)
     if isinstance(value, (bytes, memoryview)):
         return bytes(value).hex()
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value if value is None or isinstance(value, (bool, int, float, str, dict)) else str(value)
 
 
 def _verified(host):
-    """Return how a connection over the network makes sure of the server; a socket needs nothing."""
+    """Return the TLS settings of a network connection, which verify the server; empty for the Unix socket."""
     if not host:
         return {}
     paths = __salt__["fanatico_pki.paths"]("service")
@@ -90,50 +89,48 @@ def _verified(host):
 
 
 def query(
-    sql,
-    args=None,
-    dbname="postgres",
-    user=SUPERUSER,
-    host=None,
-    port=None,
-    identifiers=None,
-    literals=None,
-    password=None,
-    replicated=True,
-    logged=True,
-    timeout=5,
-):
+    sql: str,
+    args: list | dict | None = None,
+    dbname: str = "postgres",
+    user: str = SUPERUSER,
+    host: str | None = None,
+    port: int | None = None,
+    identifiers: dict[str, str] | None = None,
+    literals: dict | None = None,
+    password: str | None = None,
+    replicated: bool = True,
+    logged: bool = True,
+    timeout: float = 5,
+) -> list[dict]:
     """
-    Run one SQL statement, committed by itself, and return its rows as a list of dicts (empty where it has
-    none).
+    Run one SQL statement in a transaction of its own and return its rows as a list of dicts.
 
     sql
-        The statement. ``%s`` or ``%(name)s`` stand for ``args``; ``{name}`` for ``identifiers`` and
-        ``literals``.
+        The statement. ``%s`` and ``%(name)s`` are placeholders for ``args``, ``{name}`` for ``identifiers`` and ``literals``.
     args
-        List or dict of values, sent beside the statement.
+        List or dict of values, sent as parameters.
     dbname
         The database.
     user
         The role to connect as.
     host
-        Address of the server; the local Unix socket without one.
+        Address of the server; default: the local Unix socket.
     port
-        The port of the server; the plan's without one.
+        Port of the server; default: the plan's.
     identifiers
-        ``{placeholder: name}`` of tables, roles and the like, quoted by psycopg.
+        ``{placeholder: name}`` of tables, roles and so on, quoted by psycopg.
     literals
-        ``{placeholder: value}``, quoted by psycopg, where PostgreSQL takes no parameters (``CREATE ROLE``).
+        ``{placeholder: value}``, quoted by psycopg, for statements without parameters (``CREATE ROLE``).
     password
-        Only for a role that has no secret in the pillar.
+        Only for a role without a secret in the pillar.
     replicated
-        False: a commit does not wait for a standby, for what can be done again and must not hang without one.
+        False: the commit does not wait for a standby. For statements that can be repeated and must not hang without standbys.
     logged
-        False: the server writes the statement to no log, whatever becomes of it. For the superuser only.
+        False: the server does not log the statement. For the superuser only.
     timeout
         Seconds to connect, and seconds for the statement.
 
-    Raises ``CommandExecutionError`` with the server's first sentence; the statement is never part of it.
+    Raises ``CommandExecutionError`` with the server's message; the statement is never part of it.
 
     CLI Example:
 
@@ -167,15 +164,15 @@ def query(
             cursor = connection.execute(statement, args)
             rows = cursor.fetchall() if cursor.description else []
     except psycopg.Error as exc:
-        said = exc.diag.message_primary or str(exc).strip().partition("\n")[0]
-        # Of a session that was never opened libpq tells no SQLSTATE, only the server's words.
-        kind = _PasswordRefused if "password authentication failed" in said else CommandExecutionError
-        raise kind(f"{__opts__['id']}: PostgreSQL at {where}, user {user}: {said}") from exc
+        message = exc.diag.message_primary or str(exc).strip().partition("\n")[0]
+        # libpq has no SQLSTATE for a session that was not opened, only the server's message.
+        kind = _PasswordRefused if "password authentication failed" in message else CommandExecutionError
+        raise kind(f"{__opts__['id']}: PostgreSQL at {where}, user {user}: {message}") from exc
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
 
 
 def _psycopg():
-    """Return psycopg's parts; this module has functions that do without it, so that it loads in any case."""
+    """Import psycopg and return what is needed of it; the module loads without psycopg too."""
     try:
         import psycopg
         from psycopg import sql as compose
@@ -188,14 +185,16 @@ def _psycopg():
 
 
 def _options(timeout, replicated, logged):
-    """Return what a session starts with, as libpq's ``options``."""
+    """Return the settings of a session as libpq's ``options``."""
     local = "" if replicated else " -c synchronous_commit=local"
     return f"-c statement_timeout={int(timeout * 1000)}{local}{'' if logged else _UNLOGGED}"
 
 
-def proof(sql, args=None, port="postgres_primary", timeout=3):
+def proof(
+    sql: str, args: list | dict | None = None, port: str = "postgres_primary", timeout: float = 3
+) -> list[dict]:
     """
-    Run one statement through the virtual IP in the cluster's own database; as ``query``.
+    Run one statement through the virtual IP in the database ``fanatico_proof``, as ``query`` does.
 
     sql, args
         As for ``query``.
@@ -215,9 +214,9 @@ def proof(sql, args=None, port="postgres_primary", timeout=3):
     return query(sql, args, dbname=PROOF, user=PROOF, timeout=timeout, **where)
 
 
-def has_proof(timeout=2):
+def has_proof(timeout: float = 2) -> bool | None:
     """
-    Tell whether the cluster's own database is there, with its table, by what this node has of them; None where it cannot tell.
+    Return whether the database ``fanatico_proof`` and its table exist, as this node's PostgreSQL reports; None if not known.
 
     timeout
         Seconds.
@@ -239,10 +238,11 @@ def has_proof(timeout=2):
         return None
 
 
-def application_connections():
+def application_connections() -> int:
     """
-    Return how many connections the application's role may have: ``postgresql:application:connections``, or what
-    ``max_connections`` leaves once the cluster's own roles have theirs.
+    Return the connection limit of the application's role.
+
+    It is ``postgresql:application:connections``, or ``max_connections`` less the connections of the cluster's own roles.
 
     CLI Example:
 
@@ -253,9 +253,9 @@ def application_connections():
     return fanatico_postgres_limits.application_connections(__pillar__)
 
 
-def wanted():
+def wanted() -> dict:
     """
-    Return the pillar's ``postgresql`` with what follows from it: ``data_dir``, ``bin_dir`` and the ``parameters`` in force.
+    Return the pillar's ``postgresql`` with derived settings: ``data_dir``, ``bin_dir`` and the ``parameters`` in force.
 
     CLI Example:
 
@@ -266,14 +266,14 @@ def wanted():
     return fanatico_patroni_plan.postgresql(__pillar__)
 
 
-def status(timeout=2):
+def status(timeout: float = 2) -> dict:
     """
-    Return what PostgreSQL says of itself: version, recovery, timeline, connections, synchronous standbys.
+    Return the status of PostgreSQL: version, recovery, timeline, connections, synchronous standbys.
 
     timeout
         Seconds.
 
-    Raises ``CommandExecutionError`` where it does not answer.
+    Raises ``CommandExecutionError`` if it does not answer.
 
     CLI Example:
 
@@ -284,9 +284,9 @@ def status(timeout=2):
     return query(_FACTS, timeout=timeout)[0]
 
 
-def ping(timeout=2):
+def ping(timeout: float = 2) -> bool:
     """
-    Tell whether PostgreSQL on this node answers a query.
+    Return whether PostgreSQL on this node answers a query.
 
     timeout
         Seconds.
@@ -298,16 +298,15 @@ def ping(timeout=2):
         salt 'db*' fanatico_postgres.ping
     """
     try:
-        query("SELECT 1 AS one", timeout=timeout)
+        query("SELECT 1", timeout=timeout)
     except CommandExecutionError:
         return False
     return True
 
 
-def is_in_recovery(timeout=2):
+def is_in_recovery(timeout: float = 2) -> bool:
     """
-    Tell whether PostgreSQL on this node is a replica; raises ``CommandExecutionError`` where it does not
-    answer.
+    Return whether PostgreSQL on this node is a replica; raise ``CommandExecutionError`` if it does not answer.
 
     timeout
         Seconds.
@@ -321,9 +320,9 @@ def is_in_recovery(timeout=2):
     return query("SELECT pg_is_in_recovery() AS answer", timeout=timeout)[0]["answer"]
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
-    Look at PostgreSQL once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+    Probe PostgreSQL once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
     timeout
         Seconds.
@@ -341,7 +340,7 @@ def probe(timeout=2):
     return {"facts": facts, "checks": fanatico_postgres_checks.member(facts, __opts__["id"])}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of PostgreSQL on this node, ``{name: check}``.
 

@@ -1,5 +1,5 @@
 """
-Whether PostgreSQL on this host could start with other parameters, tried on an empty data directory.
+Test on an empty data directory whether PostgreSQL on this host starts with other parameters.
 """
 
 import os
@@ -20,24 +20,24 @@ def __virtual__():
     return __virtualname__
 
 
-def refuses(parameters, bin_dir, data_dir):
+def start_error(parameters: dict, bin_dir: str, data_dir: str) -> str:
     """
-    Return why PostgreSQL on this host could not start with these parameters; empty where it could, or is not installed yet.
+    Return why PostgreSQL on this host cannot start with these parameters; empty if it can, or is not installed yet.
 
-    Nothing that runs is touched: it is tried on an empty data directory.
+    The test uses an empty data directory and does not touch the running PostgreSQL.
 
     parameters
         ``{name: value}``, all that differ from PostgreSQL's defaults.
     bin_dir
-        Where ``postgres`` is.
+        The directory of ``postgres``.
     data_dir
-        The data, whose ``pg_control`` is copied: the size of a WAL segment stands there.
+        The data directory; its ``pg_control``, which has the size of a WAL segment, is copied.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt db1 fanatico_postgres.refuses '{huge_pages: "on"}' /usr/lib/postgresql/17/bin /var/lib/postgresql/17/main
+        salt db1 fanatico_postgres.start_error '{huge_pages: "on"}' /usr/lib/postgresql/17/bin /var/lib/postgresql/17/main
     """
     program = pathlib.Path(bin_dir, "postgres")
     if not program.exists():
@@ -60,7 +60,7 @@ def refuses(parameters, bin_dir, data_dir):
 
 
 def _empty_data(scratch, bin_dir, data_dir):
-    """Make a data directory that ``postgres -C`` takes. Returns why it could not be made, or an empty string."""
+    """Create a data directory for ``postgres -C``. Return the reason if that failed, else an empty text."""
     if (data_dir / "global/pg_control").is_file():
         (scratch / "global").mkdir(parents=True)
         shutil.copyfile(data_dir / "PG_VERSION", scratch / "PG_VERSION")
@@ -73,7 +73,7 @@ def _empty_data(scratch, bin_dir, data_dir):
 
 
 def _tried(program, scratch, name):
-    """Return ``(the number that a parameter comes to, why PostgreSQL does not start)``."""
+    """Return ``(value of a runtime-computed parameter, why PostgreSQL does not start)``."""
     done = _as_postgres(str(program), "-D", str(scratch), "-C", name)
     if done.returncode == 0 and done.stdout.strip().isdecimal():
         return int(done.stdout), ""
@@ -86,7 +86,7 @@ def _as_postgres(*command):
 
 
 def _give_to_postgres(folder):
-    """Make a folder and what is in it the server's own, and nobody else's."""
+    """Make ``postgres`` the owner of a folder and its content, without access for others."""
     owner = pwd.getpwnam(_SUPERUSER)
     for path in [folder, *folder.rglob("*")]:
         os.chown(path, owner.pw_uid, owner.pw_gid)
@@ -94,7 +94,7 @@ def _give_to_postgres(folder):
 
 
 def _meminfo(name):
-    """Return a line of /proc/meminfo: kB, or a number of pages."""
+    """Return a value of /proc/meminfo: kB, or a number of pages."""
     for line in pathlib.Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])

@@ -1,12 +1,15 @@
 """
-The blockchain's JSON-RPC on this node and its peers, over HTTP and WebSocket.
+JSON-RPC of this chain node and its peers, over HTTP and WebSocket: health, calls, drain.
 """
 
+import functools
 import http.client
 import json
 import pathlib
 import select
 import time
+from collections.abc import Callable
+from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
@@ -16,7 +19,7 @@ import fanatico_rpc_agent
 import fanatico_rpc_checks
 import fanatico_wait
 
-AGENT = "/etc/fanatico/rpc-agent.json"  # what the agent of this node was given
+AGENT = "/etc/fanatico/rpc-agent.json"  # the settings of this node's agent
 
 
 def _get(path, default=None):
@@ -36,21 +39,21 @@ def _nodes():
 
 
 def _address(node):
-    """Return the address of ``node``: an RPC node of the plan, this one without one, an address as it is."""
+    """Return the address of an RPC node of the plan (default: this node); an address is returned unchanged."""
     nodes = _nodes()
     node = node or _me()
     if node in nodes:
         return nodes[node]
     if node.count(".") == 3:
         return node
-    raise CommandExecutionError(f"{node} is not an RPC node of the plan: it has {', '.join(nodes)}")
+    raise CommandExecutionError(f"{node} is not an RPC node of the plan; possible: {', '.join(nodes)}")
 
 
 def _url(address, scheme="http"):
     return f"{scheme}://{address}:{_get(f'plan:ports:rpc_{scheme}')}"
 
 
-def call(method, params=None, node=None, timeout=2):
+def call(method: str, params: list | None = None, node: str | None = None, timeout: float = 2) -> Any:
     """
     Call one JSON-RPC method and return its result.
 
@@ -59,11 +62,11 @@ def call(method, params=None, node=None, timeout=2):
     params
         List of parameters.
     node
-        An RPC node of the plan or an address (the virtual one, say); this node without one.
+        An RPC node of the plan or an address, for example the virtual IP; default: this node.
     timeout
         Seconds.
 
-    Raises ``CommandExecutionError`` with the node's own words where it answers with an error.
+    Raises ``CommandExecutionError`` with the node's message if it answers with an error.
 
     CLI Example:
 
@@ -74,50 +77,50 @@ def call(method, params=None, node=None, timeout=2):
     return fanatico_jsonrpc.call(_url(_address(node)), method, params, timeout)
 
 
-_OWED = "fanatico_rpc.owed"
+_PENDING = "fanatico_rpc.unanswered_seconds"
 
 
-def owed():
+def unanswered_seconds() -> float:
     """
-    Return for how many seconds this node has owed an answer, without waiting for it; 0.0 once it came.
+    Return for how many seconds a request to this node has been unanswered, without waiting; 0.0 once it is answered.
 
-    The question stays open from one call to the next of the same process. So the beacon can tell a node that answers late from
-    one that does not answer, and watches everything else meanwhile.
+    The request stays open from one call to the next in the same process. So the beacon can distinguish a slow node from a hung
+    node, without blocking.
 
-    Raises ``OSError`` where the node takes no connection.
+    Raises ``OSError`` if the node accepts no connection.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt rpc1 fanatico_rpc.owed
+        salt rpc1 fanatico_rpc.unanswered_seconds
     """
-    asked = __context__.get(_OWED)
-    if not asked:
-        __context__[_OWED] = (_open_question(), time.monotonic())
+    pending = __context__.get(_PENDING)
+    if not pending:
+        __context__[_PENDING] = (_send_request(), time.monotonic())
         return 0.0
-    question, since = asked
-    answered, _, _ = select.select([question.sock], [], [], 0)
+    connection, since = pending
+    answered, _, _ = select.select([connection.sock], [], [], 0)
     if not answered:
         return time.monotonic() - since
-    del __context__[_OWED]
-    question.close()
+    del __context__[_PENDING]
+    connection.close()
     return 0.0
 
 
-def _open_question():
-    question = http.client.HTTPConnection(_address(None), _get("plan:ports:rpc_http"), timeout=1)
+def _send_request():
+    connection = http.client.HTTPConnection(_address(None), _get("plan:ports:rpc_http"), timeout=1)
     body = json.dumps(fanatico_jsonrpc.request(1, "eth_blockNumber"))
-    question.request("POST", "/", body, {"Content-Type": "application/json"})
-    return question
+    connection.request("POST", "/", body, {"Content-Type": "application/json"})
+    return connection
 
 
-def head(node=None, timeout=2):
+def head(node: str | None = None, timeout: float = 2) -> int:
     """
     Return the number of the newest block.
 
     node
-        An RPC node of the plan or an address; this node without one.
+        An RPC node of the plan or an address; default: this node.
     timeout
         Seconds.
 
@@ -130,12 +133,12 @@ def head(node=None, timeout=2):
     return int(call("eth_blockNumber", node=node, timeout=timeout), 16)
 
 
-def syncing(node=None, timeout=2):
+def syncing(node: str | None = None, timeout: float = 2) -> dict | bool:
     """
-    Return False, or what the node says of its progress while it is syncing.
+    Return False, or the progress that the node reports while it is syncing.
 
     node
-        An RPC node of the plan or an address; this node without one.
+        An RPC node of the plan or an address; default: this node.
     timeout
         Seconds.
 
@@ -148,16 +151,18 @@ def syncing(node=None, timeout=2):
     return call("eth_syncing", node=node, timeout=timeout)
 
 
-def subscribe(count=1, timeout=10, node=None):
+def subscribe(count: int = 1, timeout: float = 10, node: str | None = None) -> list[dict]:
     """
     Subscribe to ``newHeads`` over WebSocket and return the first ``count`` of them, ``[{"number", "hash"}]``.
 
     count
         How many heads.
     timeout
-        Seconds, for all of them; then ``CommandExecutionError`` saying how many came.
+        Seconds, in total.
     node
-        An RPC node of the plan or an address; this node without one.
+        An RPC node of the plan or an address; default: this node.
+
+    Raises ``CommandExecutionError`` with the number of heads received if they do not arrive in time.
 
     CLI Example:
 
@@ -169,11 +174,11 @@ def subscribe(count=1, timeout=10, node=None):
 
     url = _url(_address(node), "ws")
     deadline = time.monotonic() + timeout
-    heads = []
+    heads: list[dict] = []
     try:
         connection = websocket.create_connection(url, timeout=timeout, http_no_proxy=["*"])
     except (OSError, websocket.WebSocketException) as exc:
-        raise CommandExecutionError(f"{url}: no WebSocket: {exc}") from exc
+        raise CommandExecutionError(f"{url}: cannot open a WebSocket: {exc}") from exc
     try:
         connection.send(json.dumps(fanatico_jsonrpc.request(1, "eth_subscribe", ["newHeads"])))
         while len(heads) < count:
@@ -186,21 +191,21 @@ def subscribe(count=1, timeout=10, node=None):
                 heads.append({"number": int(block["number"], 16), "hash": block["hash"]})
     except (OSError, ValueError, websocket.WebSocketException) as exc:
         raise CommandExecutionError(
-            f"{url}: subscribed to newHeads and had {len(heads)} of {count} within {timeout:g} s ({exc})"
+            f"{url}: received {len(heads)} of {count} new heads within {timeout:g} s ({exc})"
         ) from exc
     finally:
         connection.close(timeout=1)
     return heads
 
 
-def rotation(timeout=2):
+def rotation(timeout: float = 2) -> dict:
     """
-    Return ``{"ready": bool, "why": str, "drained": bool}``: whether this node's agent lets HAProxy send it requests.
+    Return whether this node is in rotation, ``{"ready": bool, "why": str, "drained": bool}``, as its agent tells HAProxy.
 
     timeout
         Seconds.
 
-    Raises ``CommandExecutionError`` where the agent does not answer.
+    Raises ``CommandExecutionError`` if the agent does not answer.
 
     CLI Example:
 
@@ -208,50 +213,51 @@ def rotation(timeout=2):
 
         salt 'rpc*' fanatico_rpc.rotation
     """
-    told = heard(_me(), timeout)
-    return {"ready": told["ready"], "why": told["why"], "drained": _drained().exists()}
+    status = agent_status(_me(), timeout)
+    return {"ready": status["ready"], "why": status["why"], "drained": _drained().exists()}
 
 
-def heard(node, timeout=2):
+def agent_status(node: str, timeout: float = 2) -> dict:
     """
-    Return what a node's agent says: ``{"ready": bool, "why": str, "head": int, "syncing": bool, "peers": int}``.
+    Return the status that a node's agent reports.
 
     node
         An RPC node of the plan.
     timeout
-        Seconds, to connect, and for the answer as a whole.
+        Seconds, to connect, and for the complete answer.
 
-    ``head``, ``syncing`` and ``peers`` are what the node says of itself, None where it does not answer its agent or says what is
-    none. Chain nodes ask each other's agents, never each other.
+    Returns ``{"ready": bool, "why": str, "head": int, "syncing": bool, "peers": int}``. ``head``, ``syncing`` and ``peers`` come
+    from the node; they are None if it does not answer its agent or its answer is invalid. Chain nodes query each other's agents,
+    never each other.
 
-    Raises ``CommandExecutionError`` where the agent does not answer.
+    Raises ``CommandExecutionError`` if the agent does not answer.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt rpc1 fanatico_rpc.heard rpc2
+        salt rpc1 fanatico_rpc.agent_status rpc2
     """
     place = (_address(node), fanatico_plan.port(__pillar__["plan"], "rpc_agent"))
     try:
         return fanatico_rpc_agent.query(place, timeout)
     except (OSError, ValueError, AttributeError, RecursionError) as exc:
         raise CommandExecutionError(
-            f"{node}: the agent at port {place[1]} does not answer ({exc}): HAProxy goes by its last word. Next: "
+            f"{node}: the agent on port {place[1]} does not answer ({exc}); HAProxy keeps its last state. Next: "
             f"journalctl -u fanatico-rpc-agent -n 50 on {node}"
         ) from exc
 
 
 def _peer_head(node, timeout):
-    """Return another node's head by its agent's word; raises where there is none."""
-    said = heard(node, timeout)["head"]
-    if said is None:
-        raise CommandExecutionError(f"{node}: its agent knows no head of it")
-    return said
+    """Return the head of another node as its agent reports it; raise if it has none."""
+    head = agent_status(node, timeout)["head"]
+    if head is None:
+        raise CommandExecutionError(f"{node}: its agent reports no head")
+    return head
 
 
 def _drained():
-    """Return the file that this node's agent looks for: one of an earlier release looks elsewhere."""
+    """Return the path of the drain file from the agent's settings: an agent of an earlier release uses another path."""
     try:
         return pathlib.Path(json.loads(pathlib.Path(AGENT).read_text(encoding="utf-8"))["drained"])
     except (OSError, ValueError, LookupError) as exc:
@@ -260,14 +266,14 @@ def _drained():
         ) from exc
 
 
-def drain(reason=""):
+def drain(reason: str = "") -> dict:
     """
-    Have the agent tell HAProxy to send this node nothing new; what it is at goes on. ``salt-run fanatico.drain`` waits, too.
+    Drain this node: HAProxy sends it no new requests, and running requests end. ``salt-run fanatico.drain`` also waits for that.
 
     reason
-        For whoever looks at the node's health meanwhile.
+        Shown in the node's health.
 
-    It holds over restarts and reboots, until ``fanatico_rpc.undrain``.
+    The drain survives restarts and reboots, until ``fanatico_rpc.undrain``.
 
     CLI Example:
 
@@ -281,9 +287,9 @@ def drain(reason=""):
     return rotation()
 
 
-def undrain():
+def undrain() -> dict:
     """
-    Let this node take requests again, as soon as its agent finds it fit.
+    End a drain: HAProxy sends this node requests again as soon as its agent reports it as ready.
 
     CLI Example:
 
@@ -295,9 +301,9 @@ def undrain():
     return rotation()
 
 
-def sockets():
+def sockets() -> int:
     """
-    Return how many WebSockets are open to this node.
+    Return the number of WebSockets open to this node.
 
     CLI Example:
 
@@ -309,13 +315,13 @@ def sockets():
 
     mine = (_nodes()[_me()], _get("plan:ports:rpc_ws"))
     return sum(
-        one.status == psutil.CONN_ESTABLISHED and tuple(one.laddr) == mine
-        for one in psutil.net_connections("tcp4")
+        connection.status == psutil.CONN_ESTABLISHED and tuple(connection.laddr) == mine
+        for connection in psutil.net_connections("tcp4")
     )
 
 
 def _websocket(address, timeout):
-    """Return whether the WebSocket port shakes hands; raises with the reason where not."""
+    """Return True if the WebSocket handshake succeeds; raise with the reason if not."""
     import websocket
 
     url = _url(address, "ws")
@@ -326,12 +332,12 @@ def _websocket(address, timeout):
     return True
 
 
-def probe(timeout=2):
+def probe(timeout: float = 2) -> dict:
     """
-    Look at this node's RPC and its peers' heads once: ``{"facts": {...}, "checks": {name: check}}``.
+    Probe this node's RPC and its peers' heads once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
     timeout
-        Seconds, for each question; they are asked side by side.
+        Seconds, for each request; all run in parallel.
 
     CLI Example:
 
@@ -341,13 +347,13 @@ def probe(timeout=2):
     """
     nodes = _nodes()
     mine = nodes.pop(_me())
-    probes = {
+    probes: dict[str, Callable] = {
         "local": lambda: fanatico_jsonrpc.chain(_url(mine), timeout),
         "websocket": lambda: _websocket(mine, timeout),
         "rotation": lambda: rotation(timeout),
     }
     for name in nodes:
-        probes[f"head {name}"] = lambda name=name: _peer_head(name, timeout)
+        probes[f"head {name}"] = functools.partial(_peer_head, name, timeout)
     answers = fanatico_wait.gather(probes, timeout * 1.5)
     facts = {name: value for name, (value, error) in answers.items() if error is None and " " not in name}
     facts["peers"] = {
@@ -364,12 +370,12 @@ def probe(timeout=2):
     return {"facts": facts, "checks": fanatico_rpc_checks.member(facts, settings, _me(), time.time())}
 
 
-def checks(timeout=2):
+def checks(timeout: float = 2) -> dict[str, dict]:
     """
     Return the checks of RPC on this node, ``{name: check}``.
 
     timeout
-        Seconds, for each question; they are asked side by side.
+        Seconds, for each request; all run in parallel.
 
     CLI Example:
 

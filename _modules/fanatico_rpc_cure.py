@@ -1,7 +1,7 @@
 """
-What can be wrong with a chain node, told and cured: it does not answer, or it stands still behind the others.
+Probes and cures for the faults of a chain node: it does not answer, or it has stalled behind the others.
 
-``fanatico_cure.apply`` calls the cures: it looks first and proves afterwards. Here each does what it is called for at once.
+``fanatico_cure.apply`` probes before a cure and proves afterwards; a cure that is called directly acts at once.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import fanatico_plan
 import fanatico_probe
 
 _ASK = fanatico_probe.TIMEOUT
-_LATEST = 10  # seconds for a chain node's answer; one that is later is slow, which health says, and not hung
+_HUNG_AFTER = 10  # seconds without an answer; below that the node is slow, which health reports
 _UNIT = "fanatico-rpc.service"
 
 
@@ -30,11 +30,11 @@ def _silence(timeout):
     return fanatico_probe.hang_reason(lambda: ask(timeout=timeout)) if _active() else ""
 
 
-def hung():
+def hung() -> str:
     """
-    Return what is heard of a chain node that runs and does not answer; empty where it answers.
+    Return the error of a chain node that runs and does not answer; empty if it answers.
 
-    One that answers late is under load and not hung: a restart would take it, and then the next, from those who ask.
+    A slow node is under load, not hung: restarting it would move the load to the next node.
 
     CLI Example:
 
@@ -42,28 +42,28 @@ def hung():
 
         salt 'rpc*' fanatico_rpc_cure.hung
     """
-    return _silence(_LATEST)
+    return _silence(_HUNG_AFTER)
 
 
-def owes():
+def hung_nowait() -> str:
     """
-    Return the same as ``hung`` for the beacon, which watches everything else on this host and so does not wait ten seconds.
+    Return the same as ``hung`` without waiting ten seconds, for the beacon.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt 'rpc*' fanatico_rpc_cure.owes
+        salt 'rpc*' fanatico_rpc_cure.hung_nowait
     """
     if not _silence(_ASK):
         return ""
-    owed = __salt__["fanatico_rpc.owed"]()
-    return f"no answer within {_LATEST} s" if owed >= _LATEST else ""
+    seconds = __salt__["fanatico_rpc.unanswered_seconds"]()
+    return f"no answer within {_HUNG_AFTER} s" if seconds >= _HUNG_AFTER else ""
 
 
-def restart(timeout=60):
+def restart(timeout: float = 60) -> str:
     """
-    Restart the chain node's program, and return what was done.
+    Restart the chain node's program and return what was done.
 
     timeout
         Seconds.
@@ -78,11 +78,11 @@ def restart(timeout=60):
     return "restarted"
 
 
-def behind():
+def behind() -> str:
     """
-    Return how far this node is behind the others where its newest block is an old one and it does not catch up; else empty.
+    Return how far this node is behind the others, if its newest block is old and it does not catch up; else empty.
 
-    One that syncs is let alone.
+    A node that is syncing is not behind.
 
     CLI Example:
 
@@ -95,23 +95,23 @@ def behind():
     block = __salt__["fanatico_rpc.call"]("eth_getBlockByNumber", ["latest", False], timeout=_ASK)
     if time.time() - int(block["timestamp"], 16) < _setting("heal:rpc_stalled_after"):
         return ""
-    # One after the other: the beacon's process is no place for threads.
+    # Sequential: the beacon's process must not start threads.
     heads = []
     for peer in fanatico_plan.peers(__pillar__["plan"], "rpc", __opts__["id"]):
         with contextlib.suppress(CommandExecutionError):
-            heads.append(__salt__["fanatico_rpc.heard"](peer, timeout=_ASK)["head"] or 0)
+            heads.append(__salt__["fanatico_rpc.agent_status"](peer, timeout=_ASK)["head"] or 0)
     lag = max(heads, default=0) - int(block["number"], 16)
     if lag <= _setting("rpc:health:max_lag") or __salt__["fanatico_rpc.syncing"](timeout=_ASK):
         return ""
-    time.sleep(1)  # one that catches up has old blocks too, and a new one every moment
+    time.sleep(1)  # a node that catches up has old blocks too, but gets new ones all the time
     if __salt__["fanatico_rpc.head"](timeout=_ASK) == int(block["number"], 16):
-        return f"it stands at block {int(block['number'], 16)}, {lag} behind the others"
+        return f"stalled at block {int(block['number'], 16)}, {lag} behind the others"
     return ""
 
 
-def restart_all(timeout=120):
+def restart_all(timeout: float = 120) -> str:
     """
-    Restart all that makes a chain node: its program, and what keeps that at the others' heels. Returns what was done.
+    Restart all units of the chain node: its program and the sync with the other nodes. Returns what was done.
 
     timeout
         Seconds.
@@ -123,8 +123,8 @@ def restart_all(timeout=120):
         salt rpc1 fanatico_rpc_cure.restart_all
     """
     units = [unit for unit in __salt__["fanatico_unit.expected"]() if unit.startswith("fanatico-rpc")]
-    there = [
-        unit for unit, one in __salt__["fanatico_unit.states"](*units).items() if one["load"] == "loaded"
+    loaded = [
+        unit for unit, state in __salt__["fanatico_unit.states"](*units).items() if state["load"] == "loaded"
     ]
-    fanatico_probe.run("systemctl", "restart", *there, timeout=timeout)
+    fanatico_probe.run("systemctl", "restart", *loaded, timeout=timeout)
     return "restarted"

@@ -1,5 +1,5 @@
 """
-What the programs of a chain node are started with, by its plan and pillar.
+Command line and settings of a chain node's programs, from plan and pillar.
 """
 
 import fanatico_rpc_plan
@@ -15,12 +15,12 @@ def _me():
     return __opts__["id"]
 
 
-def command(home):
+def command(home: str) -> str:
     """
-    Return the command line of this node's program as its unit has it.
+    Return the command line of this node's program for its unit.
 
     home
-        Where artefacts are installed.
+        The directory of installed artifacts.
 
     CLI Example:
 
@@ -31,12 +31,12 @@ def command(home):
     return fanatico_rpc_plan.command(__pillar__, _me(), home)
 
 
-def agent_settings(drained):
+def agent_settings(drained: str) -> dict:
     """
-    Return the settings of this node's agent, by its plan and pillar.
+    Return the settings of this node's agent.
 
     drained
-        The file that says that a person has taken the node out.
+        The file that marks the node as drained.
 
     CLI Example:
 
@@ -47,14 +47,14 @@ def agent_settings(drained):
     return fanatico_rpc_plan.agent(__pillar__, _me(), drained)
 
 
-def door_settings():
+def websocket_proxy_settings() -> dict:
     """
-    Return the settings of what stands before this node's WebSocket, by its plan and pillar.
+    Return the settings of this node's WebSocket filter proxy.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt rpc1 fanatico_rpc.door_settings
+        salt rpc1 fanatico_rpc.websocket_proxy_settings
     """
     return fanatico_rpc_plan.websocket_proxy(__pillar__, _me())

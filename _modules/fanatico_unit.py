@@ -1,5 +1,5 @@
 """
-The systemd units this node has to keep running: which they are, how they are, and how one is started again.
+The systemd units that this node has to keep running: list, state, start.
 """
 
 import os
@@ -34,9 +34,9 @@ def __virtual__():
     return __virtualname__
 
 
-def expected():
+def expected() -> list[str]:
     """
-    Return the units this node's roles promise to keep running, as far as its settings make them exist.
+    Return the units that this node has to keep running, from its roles and settings.
 
     CLI Example:
 
@@ -52,12 +52,12 @@ def expected():
     return fanatico_guard.units(roles, fanatico_plan.get(__pillar__, "heal:units"), __pillar__)
 
 
-def variable(value):
+def variable(value: object) -> str:
     """
-    Return the value of a variable as a file of ``EnvironmentFile`` has it: quoted.
+    Quote a value for a file of systemd's ``EnvironmentFile=``.
 
     value
-        Text, or anything that is written as text.
+        A text, or anything that ``str`` converts.
 
     CLI Example:
 
@@ -68,18 +68,17 @@ def variable(value):
     return fanatico_systemd.variable(value)
 
 
-def states(*units):
+def states(*units: str) -> dict[str, dict]:
     """
-    Return how units are, all of them for the price of one look.
+    Return the state of units, with one call of systemctl.
 
     units
-        Their full names; without any, those of ``fanatico_unit.expected``.
+        Their full names; default: those of ``fanatico_unit.expected``.
 
-    Returns ``{unit: {"load", "enabled", "active", "sub", "result", "cgroup": str, "pid", "restarts",
-    "entered": int, "tried", "down": bool}}``. ``entered``: microseconds after the boot when it last became active.
-    ``tried``: it was started at least once since the machine has booted. ``down``
-    means that nothing but us will start it again: it is stopped or failed, systemd is not about to start it,
-    and nobody has masked it. A unit that does not exist has load ``not-found``.
+    Returns ``{unit: {"load", "enabled", "active", "sub", "result", "cgroup": str, "pid", "restarts", "entered": int, "tried",
+    "down": bool}}``. ``entered``: microseconds from boot until it last became active. ``tried``: it was started since the boot.
+    ``down``: it is stopped or failed, not masked, and systemd has no job to start it. A unit that does not exist has the load
+    state ``not-found``.
 
     CLI Example:
 
@@ -87,27 +86,26 @@ def states(*units):
 
         salt 'etcd*' fanatico_unit.states etcd.service
     """
-    units = units or expected()
-    if not units:
+    names = units or expected()
+    if not names:
         return {}
-    return _parse(_systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", *units), units)
+    return _parse(_systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", *names), names)
 
 
-def start(unit, samples=None, timeout=None):
+def start(unit: str, samples: int | None = None, timeout: float | None = None) -> dict:
     """
-    Start a unit that is down and prove that it stays up. A unit that is not down any more is left alone.
+    Start a unit that is down and prove that it stays up. A unit that is no longer down is not touched.
 
     unit
         Its full name.
     samples
-        So many looks in a row, a quarter of a second apart, must show it active with the same main process; pillar
-        ``heal:samples`` without it.
+        The number of consecutive probes, a quarter of a second apart, that must find it active with the same main process;
+        default: pillar ``heal:samples``.
     timeout
-        Seconds for all of it; pillar ``heal:timeout`` without it.
+        Seconds, in total; default: pillar ``heal:timeout``.
 
-    Returns ``{"acted": bool, "running": bool, "before": state, "after": state, "took": seconds, "detail":
-    str}``. ``detail`` says, when it is not running, what was seen and ends with the last lines of its
-    journal.
+    Returns ``{"acted": bool, "running": bool, "before": state, "after": state, "took": seconds, "detail": str}``. If it does not
+    run, ``detail`` has its state and the last lines of its journal.
 
     CLI Example:
 
@@ -121,13 +119,13 @@ def start(unit, samples=None, timeout=None):
     before = state = states(unit)[unit]
     acted, running = False, state["active"] == "active"
     if not running and not state["down"]:
-        # systemd is at it: what comes of that decides.
+        # systemd is starting or stopping it: wait for the result.
         running, state = _stable(unit, samples, begun + timeout)
     if state["down"]:
         acted = True
         if state["active"] == "failed":
             _systemctl("reset-failed", "--", unit)
-        # Not waiting here: a service that never gets ready would hold systemctl for its own, longer timeout.
+        # No waiting: for a service that never gets ready, systemctl would wait for the unit's own, longer timeout.
         _systemctl("start", "--no-block", "--", unit)
         running, state = _stable(unit, samples, begun + timeout)
     took = round(time.monotonic() - begun, 2)
@@ -142,14 +140,14 @@ def start(unit, samples=None, timeout=None):
     }
 
 
-def kill(unit):
+def kill(unit: str) -> int:
     """
-    End a unit's main process with SIGKILL, as a crash would, and return its pid. For drills.
+    Kill a unit's main process (SIGKILL), as a crash would, and return its pid. For drills.
 
     unit
         The unit's full name.
 
-    Raises ``CommandExecutionError`` where it has none.
+    Raises ``CommandExecutionError`` if it has no main process.
 
     CLI Example:
 
@@ -166,9 +164,9 @@ def kill(unit):
     return pid
 
 
-def shutting_down():
+def shutting_down() -> bool:
     """
-    Tell whether this machine is on its way down, when stopped units are no fault.
+    Return whether this machine is shutting down; stopped units are not a fault then.
 
     CLI Example:
 
@@ -181,15 +179,15 @@ def shutting_down():
 
 def _parse(text, units):
     """
-    Turn what ``systemctl show`` printed, one block for each of ``units`` in their order, into ``states``.
+    Return ``states`` from the output of ``systemctl show``, which has one block per unit, in the order of ``units``.
     """
     found = {}
     for unit, block in zip(units, text.strip().split("\n\n"), strict=True):
-        told = dict(line.partition("=")[::2] for line in block.splitlines())
-        state = {name: told.get(key, "") for key, name in _PROPERTIES.items()}
+        properties = dict(line.partition("=")[::2] for line in block.splitlines())
+        state = {name: properties.get(key, "") for key, name in _PROPERTIES.items()}
         state.update({key: int(state[key] or 0) for key in ("pid", "restarts", "entered")})
         state["tried"] = state["tried"] not in ("", "0")
-        # `<id> <path>` while a start or stop is queued.
+        # `<id> <path>` while a job is queued.
         busy = state.pop("job").split(" ")[0] not in ("", "0")
         state["down"] = state["load"] == "loaded" and state["active"] in ("inactive", "failed") and not busy
         found[unit] = state
@@ -197,7 +195,7 @@ def _parse(text, units):
 
 
 def _stable(unit, samples, deadline):
-    """Wait until a unit was seen active with one main process ``samples`` times in a row."""
+    """Wait until ``samples`` consecutive probes find a unit active with the same main process."""
     pid, seen = None, 0
     while True:
         state = states(unit)[unit]
@@ -215,17 +213,17 @@ def _stable(unit, samples, deadline):
 
 
 def _complaint(unit, state, took):
-    said = fanatico_probe.run("journalctl", "--unit", unit, "--lines=5", "--no-pager", "--output=cat").stdout
-    lines = " / ".join(said.splitlines()) or "(nothing)"
+    log = fanatico_probe.run("journalctl", "--unit", unit, "--lines=5", "--no-pager", "--output=cat").stdout
+    lines = " / ".join(log.splitlines()) or "(empty)"
     return (
-        f"{unit} should be active and is {state['active']} ({state['sub']}, {state['result']}) "
-        f"after {took} s; its journal ends with: {lines}"
+        f"{unit} is {state['active']} ({state['sub']}, {state['result']}) after {took} s, not active; "
+        f"its journal ends with: {lines}"
     )
 
 
 def _systemctl(*arguments):
     done = fanatico_probe.run("systemctl", *arguments)
     if done.returncode:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
-        raise CommandExecutionError(f"{__opts__['id']}: `systemctl {' '.join(arguments)}` failed: {said}")
+        reason = done.stderr.strip() or f"exit code {done.returncode}"
+        raise CommandExecutionError(f"{__opts__['id']}: `systemctl {' '.join(arguments)}` failed: {reason}")
     return done.stdout

@@ -115,7 +115,7 @@ def _units(plan, host):
 def _strike(fault, host, unit, seconds, databases):
     """Break it, and mend what does not mend itself."""
     if fault == "switchover":
-        _ask(host, "fanatico_patroni.switchover", [], 90, lambda answer: answer in databases)
+        _ask(host, "fanatico_patroni.switchover", ["any"], 90, lambda answer: answer in databases)
     elif fault == "kill":
         _ask(host, "fanatico_unit.kill", [unit], 15, lambda answer: isinstance(answer, int))
     else:

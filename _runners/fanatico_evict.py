@@ -208,7 +208,7 @@ def evicted(host):
         "nodes": nodes,
         "databases": fanatico_plan.nodes(plan, "patroni"),
         "keys": _key_states(host),
-        "barred": _ask(nodes, "fanatico_firewall.barred", [], 15),
+        "barred": _ask(nodes, "fanatico_firewall.blocked_addresses", [], 15),
         "authorities": __salt__["fanatico.ca_status"](),
         "unsettled": __salt__["fanatico.secrets_unsettled"](),
         "leaders": _ask(fanatico_plan.nodes(plan, "patroni"), "fanatico_patroni.leader", [], _LOOK),

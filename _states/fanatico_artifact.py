@@ -1,5 +1,5 @@
 """
-A program that is not packaged, installed from one archive or file whose SHA-256 is known.
+Install a program that is not packaged, from one archive or file with a known SHA-256.
 """
 
 import os
@@ -11,23 +11,23 @@ from salt.exceptions import CommandExecutionError, SaltException
 
 def installed(name, source, sha256, program, strip=0, archive=True):
     """
-    Ensure that ``<name>/current`` is the release with this SHA-256; the one before it is kept, older ones are removed.
+    Ensure that ``<name>/current`` is the release with this SHA-256. The previous release is kept, older releases are removed.
 
-    A release is unpacked beside the others and ``current`` is turned to it in one step, so a program that runs from
-    ``current`` is never seen half installed. A file with another hash is refused and changes nothing.
+    A release is unpacked beside the others, and the link ``current`` is switched in one atomic step: a program that starts from
+    ``current`` never sees a partial release. A file with a different hash is refused, and nothing changes.
 
     name
-        The directory that holds ``releases/`` and ``current``.
+        The directory that contains ``releases/`` and ``current``.
     source
-        ``salt://``, ``https://``, ``http://`` or a path on this machine.
+        A ``salt://``, ``https://`` or ``http://`` URL, or a path on this host.
     sha256
-        Of the file as it is fetched: 64 hexadecimal digits.
+        The SHA-256 of the downloaded file: 64 hexadecimal digits.
     program
-        The program, as a path inside the release; a single file is stored under this path.
+        The path of the program inside the release. A single file is stored under this path.
     strip
-        Leading directories of an archive to drop.
+        The number of leading directories to remove from the paths of an archive.
     archive
-        True for a tar archive, compressed in any way the machine's tar knows; False for the program itself.
+        True for a tar archive in any compression that the host's tar supports, False for the program itself.
     """
     root, sha256 = Path(name), sha256.lower()
     release, current = root / "releases" / sha256[:16], root / "current"
@@ -44,12 +44,12 @@ def installed(name, source, sha256, program, strip=0, archive=True):
             _unpack(copy, release, program, strip, archive)
             if copy != source:
                 os.remove(copy)
-        _turn(current, release)
-        _make_sure(current, release)
+        _switch(current, release)
+        _verify(current, release)
     except (SaltException, OSError) as exc:
         stays = f"; {Path(old).name} stays in use" if old else ""
         return {**ret, "result": False, "changes": {}, "comment": f"{__opts__['id']}: {exc}{stays}"}
-    _forget(release.parent, keep={release.name, old and Path(old).name})
+    _prune(release.parent, keep={release.name, old and Path(old).name})
     return {**ret, "comment": f"{release} is current now"}
 
 
@@ -57,61 +57,61 @@ def _fetch(source, sha256):
     """Return the path of a local copy of ``source`` with the right hash."""
     copy = __salt__["cp.cache_file"](source)
     if not copy:
-        raise CommandExecutionError(f"{source} could not be fetched: is it where rpc:artifact:source says?")
-    seen = __salt__["file.get_hash"](copy, "sha256")
-    if seen != sha256:
+        raise CommandExecutionError(f"cannot fetch {source}: check rpc:artifact:source in the pillar")
+    found = __salt__["file.get_hash"](copy, "sha256")
+    if found != sha256:
         if copy != source:
             os.remove(copy)
         raise CommandExecutionError(
-            f"{source} is refused: its SHA-256 is {seen}, and the pillar (rpc:artifact:sha256) wants {sha256}"
+            f"{source} is refused: its SHA-256 is {found}, expected {sha256} (rpc:artifact:sha256 in the pillar)"
         )
     return copy
 
 
 def _unpack(copy, release, program, strip, archive):
-    """Fill ``release`` from the file ``copy``: all of it, or nothing."""
+    """Unpack the file ``copy`` into ``release`` completely, or leave nothing behind."""
     part = release.with_name(f".{release.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True, mode=0o755)
     if archive:
-        # Owner and time of the machine that packed it mean nothing here; tar itself refuses what leads out of the release.
+        # The owner and times of the machine that packed it mean nothing here. tar refuses paths that lead out of the release.
         command = ["tar", "--extract", f"--file={copy}", f"--directory={part}", f"--strip-components={strip}"]
         command += ["--no-same-owner", "--no-same-permissions", "--touch"]
         done = __salt__["cmd.run_all"](command, python_shell=False, umask="022")
         if done["retcode"]:
             shutil.rmtree(part)
-            said = done["stderr"].splitlines()[0] if done["stderr"] else f"exit code {done['retcode']}"
-            raise CommandExecutionError(f"the artefact does not unpack: {said}")
+            error = done["stderr"].splitlines()[0] if done["stderr"] else f"exit code {done['retcode']}"
+            raise CommandExecutionError(f"cannot unpack the artifact: {error}")
     else:
         (part / program).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(copy, part / program)
         (part / program).chmod(0o755)
     if not os.access(part / program, os.X_OK):
-        held = ", ".join(sorted(str(path.relative_to(part)) for path in part.rglob("*"))[:5])
+        content = ", ".join(sorted(str(path.relative_to(part)) for path in part.rglob("*"))[:5])
         shutil.rmtree(part)
         raise CommandExecutionError(
-            f"the artefact holds no program {program} (rpc:artifact:bin, after rpc:artifact:strip): it holds {held}"
+            f"the artifact contains no program {program} (rpc:artifact:bin, after rpc:artifact:strip). It contains: {content}"
         )
     part.rename(release)
 
 
-def _turn(current, release):
-    """Make the link ``current`` lead to ``release``, in one step."""
+def _switch(current, release):
+    """Point the link ``current`` to ``release`` in one atomic step."""
     new = current.with_name(".current.new")
     new.unlink(missing_ok=True)
     new.symlink_to(release)
     new.replace(current)
 
 
-def _make_sure(current, release):
-    """Raise where ``current`` is not the release after all."""
+def _verify(current, release):
+    """Raise an error if ``current`` does not point to the release."""
     found = os.readlink(current)
     if found != str(release):
-        raise CommandExecutionError(f"{current} was turned to {release} and leads to {found}")
+        raise CommandExecutionError(f"{current} was switched to {release} but points to {found}")
 
 
-def _forget(releases, keep):
-    """Remove all releases but those to keep. What cannot be removed only takes room."""
+def _prune(releases, keep):
+    """Remove all releases except those to keep. A release that cannot be removed only uses disk space."""
     for path in releases.iterdir():
         if path.name not in keep:
             shutil.rmtree(path, ignore_errors=True)

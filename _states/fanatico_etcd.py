@@ -1,7 +1,7 @@
 """
-etcd's service: it runs, is healthy, in the cluster of its peers and with its present configuration.
+The etcd service: running, healthy, in the cluster of its peers, with its current configuration.
 
-Its members and users are in `fanatico_etcd_members.py` and `fanatico_etcd_users.py`; the three are one state module to Salt.
+Members and users are in `fanatico_etcd_members.py` and `fanatico_etcd_users.py`. Salt sees the three files as one state module.
 """
 
 import pathlib
@@ -12,8 +12,8 @@ import fanatico_etcd_plan
 import fanatico_state
 import fanatico_wait
 
-# A running etcd has read these when it started.
-# (Certificates and keys it reads again for each connection, whom to trust and the key of its tokens it does not.)
+# etcd reads these files only when it starts.
+# (It reads certificates and keys again for each connection, but not the trusted authorities and the token key.)
 READ_AT_START = (
     fanatico_etcd_plan.CONFIGURATION,
     "/etc/systemd/system/etcd.service.d/fanatico.conf",
@@ -29,36 +29,36 @@ def _me():
 
 def running(name, timeout=60):
     """
-    Have etcd running, at boot too, healthy, in the cluster of its peers and with its present configuration.
+    Ensure that etcd runs and starts at boot, is healthy, is in the cluster of its peers and uses its current configuration.
 
-    A configuration that is newer than the process is taken up by a restart: only while every other member is healthy,
-    and only by one node at a time.
+    A configuration that is newer than the process needs a restart. A node restarts etcd only while every other member is
+    healthy, and only one node restarts at a time.
 
     name
-        The unit.
+        The systemd unit.
     timeout
-        Seconds to wait: for this member to be healthy, and for the other nodes' restarts.
+        Seconds to wait for this member to be healthy, and for the restarts of the other nodes.
     """
     unit = _unit(name)
-    changes = _due(unit)
+    changes = _pending(unit)
     if __opts__["test"]:
         return fanatico_state.answer(name, None if changes else True, "", changes)
     why = ""
     try:
-        _take_up(name, unit, changes, timeout)
+        _apply(name, unit, changes, timeout)
     except CommandExecutionError as exc:
         why = str(exc)
-    left = _due(_unit(name)) if changes else {}
+    left = _pending(_unit(name)) if changes else {}
     if left and not why:
         shortfall = fanatico_state.not_applied(left)
-        why = f"{_me()}: {name} is not as ordered: {shortfall}. Next: systemctl status {name}"
+        why = f"{_me()}: {name} did not change as requested: {shortfall}. Next: systemctl status {name}"
     if why:
         return fanatico_state.answer(name, False, why, fanatico_state.applied(changes, left))
     return fanatico_state.answer(name, True, f"{name} runs and its member is healthy", changes)
 
 
-def _due(unit):
-    """Return what there is to do about the unit, as changes."""
+def _pending(unit):
+    """Return what has to change in the unit, as ``changes``."""
     found = {}
     if unit["UnitFileState"] != "enabled":
         found["enabled"] = {"old": False, "new": True}
@@ -68,7 +68,7 @@ def _due(unit):
     return found | ({"restarted for": stale} if stale else {})
 
 
-def _take_up(name, unit, changes, timeout):
+def _apply(name, unit, changes, timeout):
     if "enabled" in changes:
         __salt__["service.enable"](name)
     if unit["NeedDaemonReload"] == "yes":
@@ -76,7 +76,7 @@ def _take_up(name, unit, changes, timeout):
     if "running" in changes:
         _systemctl("start", name)
     _wait_healthy(name, timeout)
-    _forget_first_start()
+    _remove_first_start()
     if "restarted for" in changes:
         _restart_in_turn(name, timeout)
     _same_cluster()
@@ -84,21 +84,21 @@ def _take_up(name, unit, changes, timeout):
 
 def _unit(name):
     wanted = "ActiveState,UnitFileState,NeedDaemonReload,ExecMainStartTimestamp"
-    told = __salt__["cmd.run_stdout"](
+    output = __salt__["cmd.run_stdout"](
         ["systemctl", "show", "--timestamp=unix", f"--property={wanted}", name], python_shell=False
     )
-    return dict(line.partition("=")[::2] for line in told.splitlines())
+    return dict(line.partition("=")[::2] for line in output.splitlines())
 
 
 def _systemctl(verb, name):
-    # Not waiting: the first of three members is ready when the second is.
+    # Do not wait: the first of three members is ready only when the second is.
     done = __salt__["cmd.run_all"](["systemctl", verb, "--no-block", name], python_shell=False)
     if done["retcode"]:
         raise CommandExecutionError(f"{_me()}: `systemctl {verb} {name}` failed: {done['stderr']}")
 
 
 def _newer_than(unit):
-    """Return the files that were written after the running process had started."""
+    """Return the files that are newer than the running process."""
     started = int(unit["ExecMainStartTimestamp"].lstrip("@") or 0)
     if not started:
         return []
@@ -108,20 +108,20 @@ def _newer_than(unit):
 def _wait_healthy(name, timeout):
     me = _me()
 
-    def look():
+    def check():
         mine = __salt__["fanatico_etcd.health"]().get(me, {})
         if mine.get("healthy"):
             return True, "healthy"
         return False, mine.get("error") or mine.get("reason") or "unhealthy"
 
-    done, seen = fanatico_wait.until(look, timeout, interval=0.25)
+    done, seen = fanatico_wait.until(check, timeout, interval=0.25)
     if done:
         return
     journal = __salt__["fanatico.journal"](name)
     known = fanatico_etcd_plan.explain(journal)
     if known:
         cause, remedy = known
-        raise CommandExecutionError(f"{me}: etcd does not come up: {cause}. Next: {remedy}")
+        raise CommandExecutionError(f"{me}: etcd does not start: {cause}. Next: {remedy}")
     raise CommandExecutionError(
         fanatico_wait.timeout_message(
             me, "its etcd member to be one of a quorum", timeout, seen, name, journal
@@ -130,24 +130,24 @@ def _wait_healthy(name, timeout):
 
 
 def _same_cluster():
-    """Raise where the members that answer are of more than one cluster."""
+    """Raise an error if the members that answer belong to more than one cluster."""
     clusters = fanatico_etcd_plan.clusters(__salt__["fanatico_etcd.status"]())
     if len(clusters) > 1:
         sides = "; ".join(f"cluster {key}: {', '.join(nodes)}" for key, nodes in clusters.items())
         raise CommandExecutionError(
-            f"{_me()}: the members of the plan are of different etcd clusters ({sides}). Next: on the side that is not "
-            "to stay, stop etcd, empty its data directory and run the highstate again"
+            f"{_me()}: the members of the plan belong to different etcd clusters ({sides}). Next: on the members of the "
+            "cluster that you do not keep, stop etcd, empty its data directory and run the highstate again"
         )
 
 
-def _forget_first_start():
-    """The cluster has this member now: from here on it starts on etcd.conf.yml, and the token need not lie about."""
+def _remove_first_start():
+    """Remove the configuration of the first start: the member now starts from etcd.conf.yml, without the cluster token."""
     for file in ("environment", "etcd.conf.yml"):
         (pathlib.Path(fanatico_etcd_plan.FIRST_START) / file).unlink(missing_ok=True)
 
 
 def _restart_in_turn(name, timeout):
-    lease = _take_turn(timeout)
+    lease = _restart_lock(timeout)
     try:
         _systemctl("restart", name)
         _wait_restarted(name, timeout)
@@ -155,40 +155,42 @@ def _restart_in_turn(name, timeout):
         __salt__["fanatico_etcd.unlock"](lease)
 
 
-def _take_turn(timeout):
-    """Return the lock that lets this node restart: no other node is at it, and every other member is healthy."""
+def _restart_lock(timeout):
+    """Return the lease of the restart lock: no other node restarts etcd, and every other member is healthy."""
 
-    def look():
-        ill = _ill()
-        if ill:
-            return False, f"{', '.join(ill)} is not healthy"
-        turn = __salt__["fanatico_etcd.lock"]("restart-etcd", ttl=2 * timeout + 10)
-        if not turn["lease"]:
-            return False, f"{turn['holder']} is at it"
-        if not _ill():
-            return True, turn["lease"]
-        # Whoever had the turn before has not come back.
-        __salt__["fanatico_etcd.unlock"](turn["lease"])
-        return False, "another member has just gone"
+    def acquire():
+        unhealthy = _unhealthy_peers()
+        if unhealthy:
+            return False, f"not healthy: {', '.join(unhealthy)}"
+        lock = __salt__["fanatico_etcd.lock"]("restart-etcd", ttl=2 * timeout + 10)
+        if not lock["lease"]:
+            return False, f"the restart lock is held by {lock['holder']}"
+        if not _unhealthy_peers():
+            return True, lock["lease"]
+        # The previous holder of the lock has not recovered from its restart.
+        __salt__["fanatico_etcd.unlock"](lock["lease"])
+        return False, "another member has just become unhealthy"
 
-    done, seen = fanatico_wait.until(look, timeout, interval=0.5)
+    done, seen = fanatico_wait.until(acquire, timeout, interval=0.5)
     if not done:
         raise CommandExecutionError(
-            f"{_me()}: etcd still runs on its old configuration: it is restarted by one node at a time and only while "
-            f"all other members are healthy; after {timeout} s, {seen}. Next: see to that, then run the highstate again"
+            f"{_me()}: etcd still runs with its old configuration. It restarts on one node at a time, and only while all other "
+            f"members are healthy. After {timeout} s: {seen}. Next: salt {_me()} fanatico_etcd.status, then repeat the highstate"
         )
     return seen
 
 
-def _ill():
-    """Return the other members that are not healthy: while there is one, the cluster cannot spare this one."""
+def _unhealthy_peers():
+    """Return the other members that are not healthy. While there is one, this member must not stop: quorum would be at risk."""
     health = __salt__["fanatico_etcd.health"]()
-    return [node for node, one in health.items() if node != _me() and not one.get("healthy")]
+    return [node for node, member in health.items() if node != _me() and not member.get("healthy")]
 
 
 def _wait_restarted(name, timeout):
-    """Wait for the new process: the old one still answers for a moment."""
+    """Wait for the new process: the old process answers for a moment longer."""
     done, _ = fanatico_wait.until(lambda: (not _newer_than(_unit(name)), None), timeout, interval=0.25)
     if not done:
-        raise CommandExecutionError(f"{_me()}: systemd has not restarted {name} within {timeout} s")
+        raise CommandExecutionError(
+            f"{_me()}: systemd has not restarted {name} within {timeout} s. Next: systemctl status {name}"
+        )
     _wait_healthy(name, timeout)

@@ -1,5 +1,5 @@
 """
-etcd's membership, decided from what is there: never from a flag that says what was there.
+The etcd membership of this node, decided from the live state of the cluster, never from a stored flag.
 """
 
 import pathlib
@@ -31,19 +31,19 @@ def _peer_urls():
 
 def member_present(name, data_dir, bootstrap=False, timeout=60):
     """
-    Make this node a member of the etcd cluster, as far as that has to be settled before etcd starts.
+    Make this node a member of the etcd cluster before etcd starts: found a cluster, or add or replace the member.
 
     name
-        The id of this node.
+        The minion ID of this node.
     data_dir
-        Where etcd keeps its data. Where there is some, nothing is to be settled.
+        The data directory of etcd. A node with data is a member already, and nothing changes.
     bootstrap
-        Whether a new cluster may be founded where no member answers.
+        True allows a new cluster to be founded if no member answers.
     timeout
-        Seconds to wait for the other members to be healthy enough to let this one in.
+        Seconds to wait until enough other members are healthy to add this one.
     """
     if (pathlib.Path(data_dir) / "member" / "wal").is_dir():
-        return fanatico_state.answer(name, True, f"{name} has its data in {data_dir}")
+        return fanatico_state.answer(name, True, f"{name} is a member with data in {data_dir}")
     if __opts__["test"]:
         decision, _ = _decide(name, bootstrap)
         result = None if decision["action"] in ("found", "join", "add", "replace") else False
@@ -64,10 +64,10 @@ def member_present(name, data_dir, bootstrap=False, timeout=60):
 
 
 def _decide(me, bootstrap):
-    """Look at the other members and return what is to be done, and the member list it rests on."""
+    """Query the other members; return the decision, and the member list that it is based on."""
     health = __salt__["fanatico_etcd.health"]()
-    others = {node: one for node, one in health.items() if node != me}
-    answering = [node for node, one in others.items() if "error" not in one]
+    others = {node: member for node, member in health.items() if node != me}
+    answering = [node for node, member in others.items() if "error" not in member]
     healthy = [node for node in answering if others[node]["healthy"]]
     live = __salt__["fanatico_etcd.members"]() if answering else None
     return fanatico_etcd_plan.decide(me, _peer_urls(), live, healthy, bootstrap), live
@@ -75,36 +75,36 @@ def _decide(me, bootstrap):
 
 def _settle(me, bootstrap, timeout, token, steps):
     """
-    Do what has to be done, waiting while that can get better; return the last decision, and if it was done.
+    Carry out the decision, and wait while the cluster may still recover; return the last decision, and whether it is final.
 
-    ``steps`` is given each step that was taken.
+    Each completed step is appended to ``steps``.
     """
     last = {}
 
-    def look():
+    def attempt():
         decision, live = _decide(me, bootstrap)
         last.update(decision)
         if decision["action"] in ("found", "join", "add", "replace"):
             _act(me, decision["action"], live, token, steps)
         return decision["action"] != "wait", decision["why"]
 
-    done, seen = fanatico_wait.until(look, timeout, interval=1)
+    done, seen = fanatico_wait.until(attempt, timeout, interval=1)
     if not done:
         return {"why": f"{seen} (waited {timeout} s)"}, False
     return last, last["action"] != "refuse"
 
 
 def _act(me, action, live, token, steps):
-    """Tell the cluster, and leave etcd what its first start needs to know."""
-    # A process whose data was deleted under it must not answer as the member it was.
+    """Change the member list of the cluster, and write the configuration of etcd's first start."""
+    # A process whose data was deleted while it ran must not answer as the former member.
     __salt__["service.stop"]("etcd")
     if action == "replace":
         __salt__["fanatico_etcd.member_remove"](_listed_as(me, live))
         steps.append("removed")
     if action in ("add", "replace"):
-        # With its vote at once: etcd before 3.5.20 can forget that a learner was promoted.
+        # As a voting member at once: etcd before 3.5.20 can lose the promotion of a learner.
         live = __salt__["fanatico_etcd.member_add"](me)
-        _make_sure(me, live)
+        _verify(me, live)
         steps.append("added")
     configuration = fanatico_etcd_plan.first_start(
         salt.utils.yaml.safe_load(pathlib.Path(fanatico_etcd_plan.CONFIGURATION).read_text(encoding="utf-8")),
@@ -115,19 +115,20 @@ def _act(me, action, live, token, steps):
     _write(configuration)
 
 
-def _make_sure(me, live):
-    """Raise where the member list, read after this node was added, does not have it."""
+def _verify(me, live):
+    """Raise an error if this node is missing from the member list that was read after it was added."""
     url = _peer_urls()[me]
-    there = sorted(url for one in live.values() for url in one["peer_urls"])
-    if url not in there:
+    found = sorted(url for member in live.values() for url in member["peer_urls"])
+    if url not in found:
         raise CommandExecutionError(
-            f"{me}: etcd took it in, and its member list lacks it: expected {url}, found {', '.join(there)}"
+            f"{me}: etcd accepted the new member, but its member list does not contain it: expected {url}, "
+            f"found {', '.join(found)}. Next: run the highstate again"
         )
 
 
 def _listed_as(me, live):
     url = _peer_urls()[me]
-    return next(name for name, one in live.items() if url in one["peer_urls"])
+    return next(name for name, member in live.items() if url in member["peer_urls"])
 
 
 def _token(me):
@@ -143,7 +144,7 @@ def _write(configuration):
     directory = pathlib.Path(fanatico_etcd_plan.FIRST_START)
     __salt__["file.mkdir"](fanatico_etcd_plan.FIRST_START, user="root", group="etcd", mode="0750")
     target = directory / "etcd.conf.yml"
-    # The token in it is for etcd alone.
+    # It contains the cluster token: only etcd may read it.
     with salt.utils.files.set_umask(0o027):
         target.write_text(salt.utils.yaml.safe_dump(configuration), encoding="utf-8")
     __salt__["file.chown"](str(target), "root", "etcd")

@@ -1,5 +1,5 @@
 """
-Who may do what in etcd: its own users, and nobody else in passing.
+The users and roles of etcd, and its authentication.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -26,19 +26,19 @@ def _me():
 
 def users_present(name, keep=(), timeout=30):
     """
-    Have etcd let in its users alone: ``root``, which these nodes are, ``patroni``, for the keys of its cluster only, and
-    ``health``, for the question of ``etcdctl endpoint health``. A cluster made before there was ``health`` gets it by
-    ``orch.rotate_secrets``. Every other user and role is named in the comment; that one removes it, or a first deploy.
+    Ensure that etcd authenticates its own users only: ``root`` for the etcd nodes, ``patroni`` for the keys of its cluster, and
+    ``health`` for ``etcdctl endpoint health``. A cluster that was founded before ``health`` existed gets it from
+    ``orch.rotate_secrets``. The comment names every other user and role; ``orch.rotate_secrets`` or a first deploy removes them.
 
-    Done by one node, the first of the plan that answers: with every change etcd takes no token from before any more, and
-    Patroni 4.0 does not understand why it is refused until its token has ended. Patroni's password is set after root's.
+    One node makes the changes, the first node of the plan that answers: each change invalidates all tokens, and Patroni 4.0
+    does not log in again until its token has expired. Patroni's password is set after root's.
 
     name
         The name of Patroni's cluster.
     keep
-        Users that a person has made on purpose; they stay, and so do the roles they hold.
+        Users that an operator has created on purpose. They stay, with the roles that they hold.
     timeout
-        Seconds.
+        Seconds to wait for etcd.
     """
     done, strange = [], []
     try:
@@ -46,9 +46,9 @@ def users_present(name, keep=(), timeout=30):
     except CommandExecutionError as exc:
         return fanatico_state.answer(name, False, str(exc))
     if keeper != _me():
-        return fanatico_state.answer(name, True, f"{keeper} keeps the users")
+        return fanatico_state.answer(name, True, f"{keeper} manages the users of etcd")
 
-    def look():
+    def attempt():
         steps, strange[:] = _access_steps(name, keep)
         if steps and __opts__["test"]:
             return True, [(what, path) for what, path, _ in steps]
@@ -57,25 +57,25 @@ def users_present(name, keep=(), timeout=30):
             done.append((what, path))
         return not steps, []
 
-    settled, seen = fanatico_wait.until(look, timeout, interval=0.3)
+    settled, seen = fanatico_wait.until(attempt, timeout, interval=0.3)
     if not settled:
         return fanatico_state.answer(
             name,
             False,
-            f"{_me()}: etcd's users could not be settled within {timeout} s: {seen}",
-            _said(_texts(done)),
+            f"{_me()}: the users of etcd are not configured after {timeout} s: {seen}. Next: salt {_me()} fanatico_etcd.status",
+            _changes(_texts(done)),
         )
     left = f"{'; '.join(strange)} with the next orch.rotate_secrets: {_WHY_LATER}" if strange else ""
     comment = (
-        "; ".join(one for one in (_removed(seen or done), left) if one) or "etcd lets in its users alone"
+        "; ".join(part for part in (_removed(seen or done), left) if part) or "etcd authentication is enabled"
     )
     if seen or (strange and __opts__["test"]):
-        return fanatico_state.answer(name, None, comment, _said([*_texts(seen), *strange]))
-    return fanatico_state.answer(name, True, comment, _said(_texts(done)))
+        return fanatico_state.answer(name, None, comment, _changes([*_texts(seen), *strange]))
+    return fanatico_state.answer(name, True, comment, _changes(_texts(done)))
 
 
 _WHY_LATER = (
-    "not in passing, since Patroni could not take over for five minutes then. Next: find out who made them, then "
+    "a removal now would block a failover for five minutes. Next: find out who created them, then "
     """salt-run state.orchestrate orch.rotate_secrets pillar='{"rotate": ["ETCD_ROOT_PASSWORD"]}'"""
 )
 
@@ -85,24 +85,24 @@ def _texts(steps):
 
 
 def _removed(steps):
-    """Return the sentence about users and roles that went, or are to go, of ``[(what, path), ...]``; empty without any."""
-    gone = [what for what, path in steps if path in fanatico_etcd_users.REMOVALS]
-    return f"{'; '.join(gone)}: neither ours nor named in etcd:users of the pillar" if gone else ""
+    """Return the sentence about the removed users and roles in ``[(what, path), ...]``, empty if there are none."""
+    removed = [what for what, path in steps if path in fanatico_etcd_users.REMOVALS]
+    return f"{'; '.join(removed)}: not listed in etcd:users of the pillar" if removed else ""
 
 
 def _keeper(timeout):
-    """Return the first node of the plan whose member answers."""
+    """Return the first node of the plan whose etcd member answers."""
 
-    def look():
+    def find():
         members = __salt__["fanatico_etcd.status"]()
         nodes = fanatico_plan.nodes(__pillar__["plan"], "etcd")
         keeper = next((node for node in nodes if "error" not in members.get(node, {"error": ""})), None)
         return keeper is not None, keeper
 
-    done, seen = fanatico_wait.until(look, 0 if __opts__["test"] else timeout)
+    done, seen = fanatico_wait.until(find, 0 if __opts__["test"] else timeout)
     if not done:
         raise CommandExecutionError(
-            f"{_me()}: no etcd member answers ({seen}), so its users cannot be settled. Next: salt {_me()} fanatico_etcd.status"
+            f"{_me()}: no etcd member answers ({seen}): cannot configure users. Next: salt {_me()} fanatico_etcd.status"
         )
     return seen
 
@@ -111,12 +111,12 @@ _SETS_PASSWORD = ("/v3/auth/user/add", "/v3/auth/user/changepw")
 _SECRET_OF = {"root": "ETCD_ROOT_PASSWORD", "patroni": "ETCD_PATRONI_PASSWORD"}
 
 
-def _said(steps):
+def _changes(steps):
     return {"users": {"old": "", "new": "; ".join(dict.fromkeys(steps))}} if steps else {}
 
 
 def _access_steps(name, keep):
-    """Return ``(steps, what is left for a rotation)``."""
+    """Return ``(steps, removals that wait for a rotation)``."""
     seen = __salt__["fanatico_etcd.access"]()
     password_valid = __salt__["fanatico_etcd.password_valid"]
     known = [user for user in _SECRET_OF if user in seen["users"]] if seen["enforced"] else []

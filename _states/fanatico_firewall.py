@@ -1,5 +1,5 @@
 """
-The firewall of this node, as the plan wants it.
+The firewall rules of this node, derived from the plan.
 """
 
 import difflib
@@ -9,14 +9,14 @@ from salt.exceptions import CommandExecutionError
 
 def loaded(name, timeout=10):
     """
-    Have exactly the rules that follow from the plan in force; the old ones come back if the master is lost with them.
+    Ensure that exactly the rules of the plan are in force. New rules are rolled back if the master is not reachable with them.
 
     name
-        Only a name.
+        Any text; it is only shown.
     timeout
-        Seconds in which the master must be reached through new rules.
+        Seconds in which the master must answer through the new rules.
     """
-    answer = {"name": name, "result": True, "comment": "The rules are in force", "changes": {}}
+    answer = {"name": name, "result": True, "comment": "the rules are in force", "changes": {}}
     try:
         state = __salt__["fanatico_firewall.state"]()
         if state in ("none", "outdated"):
@@ -26,12 +26,14 @@ def loaded(name, timeout=10):
             )
             answer["changes"] = {"rules": "\n".join(diff)}
         elif state == "touched":
-            answer["changes"] = {"rules": "loaded again: what the kernel held was not what had been loaded"}
+            answer["changes"] = {
+                "rules": "loaded again: the rules in the kernel differ from the loaded rules"
+            }
         if answer["changes"] and __opts__["test"]:
-            return {**answer, "result": None, "comment": "The rules would be loaded"}
+            return {**answer, "result": None, "comment": "the rules would be loaded"}
         if answer["changes"]:
             __salt__["fanatico_firewall.apply"](timeout)
-            answer["comment"] = "The rules are loaded, and the master answers through them"
+            answer["comment"] = "the rules are loaded, and the master answers through them"
     except CommandExecutionError as exc:
         return {**answer, "result": False, "comment": str(exc), "changes": {}}
     return answer

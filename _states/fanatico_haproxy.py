@@ -1,5 +1,5 @@
 """
-HAProxy with the certificates and authorities that are on disk, without a reload where it can do without.
+Load the certificates and authorities on disk into a running HAProxy, without a reload if possible.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -10,14 +10,14 @@ import fanatico_wait
 
 def certified(name, timeout=10):
     """
-    Have a HAProxy that runs use its certificates and authorities as they are on disk.
+    Ensure that a running HAProxy uses the certificates and authorities on disk.
 
-    They are exchanged while it runs; what it cannot exchange so, or does not take, a reload brings.
+    They are replaced over the runtime API. If that is not possible or fails, HAProxy is reloaded.
 
     name
-        Its unit: ``haproxy``, or ``haproxy-edge`` for the public's. One that does not run reads them when it starts.
+        The unit: ``haproxy``, or ``haproxy-edge`` for the public part. A unit that does not run reads the files when it starts.
     timeout
-        Seconds to wait for a reload to bring them.
+        Seconds to wait for the reload to take effect.
     """
     if not __salt__["service.status"](name):
         return fanatico_state.answer(
@@ -25,44 +25,56 @@ def certified(name, timeout=10):
         )
     try:
         stale = _stale(name)
-        missing = [path for path, one in stale.items() if one["disk"] is None]
+        missing = [path for path, file in stale.items() if file["disk"] is None]
         if missing:
-            return _fail(name, f"{', '.join(missing)} cannot be read, and {name} uses it", "put it back")
+            return _fail(
+                name,
+                f"{', '.join(missing)} cannot be read, and {name} uses it",
+                f"restore the file, then run the highstate of {__opts__['id']}",
+            )
         changes = {
-            path: {"old": " ".join(one["runs"]), "new": " ".join(one["disk"])} for path, one in stale.items()
+            path: {"old": " ".join(file["runs"]), "new": " ".join(file["disk"])}
+            for path, file in stale.items()
         }
         if __opts__["test"] or not stale:
-            comment = f"{len(stale)} are others than on disk" if stale else "it uses them as they are on disk"
+            comment = (
+                f"{len(stale)} differ from the files on disk"
+                if stale
+                else "all files are loaded as they are on disk"
+            )
             return fanatico_state.answer(name, None if stale else True, comment, changes)
-        return _take_up(name, timeout, changes)
+        return _load(name, timeout, changes)
     except CommandExecutionError as exc:
         return fanatico_state.answer(name, False, str(exc))
 
 
-def _take_up(name, timeout, changes):
-    failed = {path: why for path, why in __salt__["fanatico_haproxy.take_up"](unit=name).items() if why}
+def _load(name, timeout, changes):
+    failed = {
+        path: why for path, why in __salt__["fanatico_haproxy.update_certificates"](unit=name).items() if why
+    }
     if not failed and not _stale(name):
-        return fanatico_state.answer(name, True, "taken up without a reload", changes)
+        return fanatico_state.answer(name, True, "loaded without a reload", changes)
     why = (
-        "; ".join(f"{path}: {reason}" for path, reason in failed.items()) or "it did not use them afterwards"
+        "; ".join(f"{path}: {reason}" for path, reason in failed.items())
+        or "the runtime update had no effect"
     )
     __salt__["service.reload"](name)
     done, _ = fanatico_wait.until(lambda: (not _stale(name), ""), timeout, 0.2)
     if not done:
         return _fail(
             name,
-            f"{name} does not take up {', '.join(_stale(name))}, by a reload neither ({why})",
+            f"{name} does not load {', '.join(_stale(name))}, not even with a reload ({why})",
             f"journalctl -u {name} -n 50",
         )
-    return fanatico_state.answer(name, True, f"taken up by a reload ({why})", changes)
+    return fanatico_state.answer(name, True, f"loaded with a reload ({why})", changes)
 
 
 def _stale(unit):
-    """Return what HAProxy has loaded, as ``fanatico_haproxy.certificates`` does, and is another on disk."""
+    """Return the entries of ``fanatico_haproxy.certificates`` whose loaded content differs from the file on disk."""
     return {
-        path: one
-        for path, one in __salt__["fanatico_haproxy.certificates"](unit=unit).items()
-        if one["runs"] != one["disk"]
+        path: file
+        for path, file in __salt__["fanatico_haproxy.certificates"](unit=unit).items()
+        if file["runs"] != file["disk"]
     }
 
 

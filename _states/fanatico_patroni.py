@@ -1,5 +1,5 @@
 """
-Patroni: whether this node belongs to the cluster it finds, and the settings its members share.
+Patroni: whether this node belongs to the running cluster, and the cluster settings in etcd.
 """
 
 import pathlib
@@ -21,8 +21,8 @@ ROLES = {
     "replication": "POSTGRES_REPLICATOR_PASSWORD",
     "rewind": "POSTGRES_REWIND_PASSWORD",
 }
-# Which of them another member may log in as; the superuser comes by the socket only.
-ASKED = ("replicator", "rewind")
+# The roles that other members may log in as. The superuser logs in through the local socket only.
+TESTED_ROLES = ("replicator", "rewind")
 
 
 def _get(path, default=None):
@@ -34,30 +34,30 @@ def _me():
 
 
 def _try(function, *args, **kwargs):
-    """Return what an execution module says, or None where what it asks does not answer."""
+    """Return the result of an execution module function, or None if its service does not answer."""
     try:
         return __salt__[function](*args, **kwargs)
     except CommandExecutionError:
         return None
 
 
-# --- whether the cluster is ours
+# --- membership of this node
 
 
 def accepted(name, data_dir, bin_dir, timeout=30):
     """
-    Make sure that the cluster of this name, where there is one, is this node's and takes it with its passwords.
+    Check that an existing cluster of this name is this node's cluster and accepts its passwords. Changes nothing.
 
-    Changes nothing. A member that is up with the passwords of its pillar has proved it; only for others more is asked.
+    A running member with the passwords of its pillar has proved both; only other nodes query the leader.
 
     name
-        The cluster's name, Patroni's scope.
+        The name of the cluster (Patroni's scope).
     data_dir
-        Where PostgreSQL's data is, or will be.
+        The data directory of PostgreSQL; it may not exist yet.
     bin_dir
-        Where ``pg_controldata`` is.
+        The directory of ``pg_controldata``.
     timeout
-        Seconds to wait for a leader, where a cluster was founded and this node has nothing of it.
+        Seconds to wait for a leader if the cluster exists and this node has no data.
     """
     wanted = {role: _get(f"secrets:{secret}") for role, secret in ROLES.items()}
     missing = [ROLES[role] for role, value in wanted.items() if not value]
@@ -69,33 +69,38 @@ def accepted(name, data_dir, bin_dir, timeout=30):
     known = _broken_pair()
     if known:
         return fanatico_state.answer(
-            name, False, f"{_me()}: {known}. Next: pin the version of one under etcd or patroni in the pillar"
+            name,
+            False,
+            f"{_me()}: {known}. Next: pin a version in the pillar (etcd:version or patroni:version)",
         )
     state = (_try("fanatico_patroni.status") or {}).get("state")
     if state in ("running", "streaming", "in archive recovery") and _in_use() == wanted:
-        return fanatico_state.answer(name, True, f"{_me()} is a member")
+        return fanatico_state.answer(name, True, f"{_me()} is a member of the cluster")
     try:
-        leader = _kin(name, data_dir, bin_dir, 0 if __opts__["test"] else timeout)
+        leader = _compatible_leader(name, data_dir, bin_dir, 0 if __opts__["test"] else timeout)
         if leader:
-            _log_in(leader)
+            _test_logins(leader)
     except CommandExecutionError as exc:
         return fanatico_state.answer(name, False, str(exc))
-    return fanatico_state.answer(
-        name, True, f"{leader or 'nobody'} leads, and nothing speaks against {_me()}"
+    accepted_by = (
+        f"the leader {leader} accepts {_me()}"
+        if leader
+        else f"there is no leader, and {_me()} may found the cluster"
     )
+    return fanatico_state.answer(name, True, accepted_by)
 
 
 def _broken_pair():
-    """Return why this Patroni must not meet the etcd that is there, or None."""
+    """Return why the versions of Patroni and etcd do not work together, or None."""
     members = (_try("fanatico_etcd.status") or {}).values()
-    versions = sorted({one["version"] for one in members if one.get("version")})
+    versions = sorted({member["version"] for member in members if member.get("version")})
     patroni = __salt__["pkg.version"]("patroni")
     found = (fanatico_validate.broken_pair(etcd, patroni) for etcd in versions)
     return next((why for why in found if why), None)
 
 
 def _in_use():
-    """Return the passwords Patroni has now."""
+    """Return the passwords in the current configuration of Patroni."""
     path = pathlib.Path(CONFIGURATION)
     if not path.exists():
         return None
@@ -103,18 +108,18 @@ def _in_use():
     return fanatico_patroni_plan.passwords(configuration)
 
 
-def _kin(name, data_dir, bin_dir, timeout):
-    """Return the leader, or None where this node may be the first; raise where neither can be."""
+def _compatible_leader(name, data_dir, bin_dir, timeout):
+    """Return the leader of this node's cluster, or None if this node may be the first; otherwise raise an error."""
     local = _system_identifier(data_dir, bin_dir)
     key = f"/service/{name}/initialize"
 
-    def look():
+    def check():
         initialize = __salt__["fanatico_etcd.get"](key)
         leader = _try("fanatico_patroni.leader")
         verdict, why = fanatico_patroni_plan.judge(_me(), key, initialize, local, leader)
         return verdict != "wait", (verdict, why, leader)
 
-    done, seen = fanatico_wait.until(look, timeout, interval=1)
+    done, seen = fanatico_wait.until(check, timeout, interval=1)
     if isinstance(seen, str):
         raise CommandExecutionError(f"{seen} (Patroni cannot start without etcd)")
     verdict, why, leader = seen
@@ -126,45 +131,45 @@ def _kin(name, data_dir, bin_dir, timeout):
 def _system_identifier(data_dir, bin_dir):
     if not (pathlib.Path(data_dir) / "global" / "pg_control").exists():
         return None
-    told = __salt__["cmd.run_stdout"]([f"{bin_dir}/pg_controldata", "-D", data_dir], python_shell=False)
-    return fanatico_patroni_plan.system_identifier(told)
+    output = __salt__["cmd.run_stdout"]([f"{bin_dir}/pg_controldata", "-D", data_dir], python_shell=False)
+    return fanatico_patroni_plan.system_identifier(output)
 
 
-def _log_in(leader):
-    """Raise where the leader refuses the passwords in the pillar; that it does not answer at all is another matter."""
+def _test_logins(leader):
+    """Raise an error if the leader refuses the passwords in the pillar. A leader that does not answer is not an error here."""
     address = fanatico_plan.address(__pillar__["plan"], leader)
     refused = []
-    for role in ASKED:
+    for role in TESTED_ROLES:
         try:
             __salt__["fanatico_postgres.query"]("SELECT 1", user=role, host=address)
         except CommandExecutionError as exc:
             if getattr(exc, "code", "") == "password-refused":
                 refused.append(role)
     if refused:
-        order = """state.apply postgresql.roles pillar='{"postgresql": {"replace_passwords": true}}'"""
+        replace = """state.apply postgresql.roles pillar='{"postgresql": {"replace_passwords": true}}'"""
         raise CommandExecutionError(
-            f"{_me()}: the cluster, led by {leader}, refuses {' and '.join(refused)} with the password in this node's "
-            "pillar: it was founded with other secrets, or somebody has changed them. patroni.yml was left as it is. "
-            "Next: put the cluster's own passwords into the pillar (salt-run fanatico.secrets_import); or, where the "
-            f"pillar's are to be the new ones: salt {leader} {order}, then a highstate of all database nodes"
+            f"{_me()}: the leader {leader} refuses {' and '.join(refused)} with the password in this node's pillar: the cluster "
+            "was founded with other secrets, or a password was changed in PostgreSQL. patroni.yml was not changed. Next: import "
+            "the cluster's passwords into the pillar: salt-run fanatico.secrets_import. To set the pillar's passwords in the "
+            f"cluster instead: salt {leader} {replace}, then a highstate of all database nodes"
         )
 
 
 def watchdog_usable(name):
     """
-    Make sure that Patroni could arm the watchdog of this host, before it is required of it. Changes nothing.
+    Check that Patroni can use the watchdog of this host, before patroni.yml requires it. Changes nothing.
 
-    A Patroni that requires one and has none demotes its primary, and is never elected.
+    If Patroni requires a watchdog and has none, it demotes its primary and never becomes leader.
 
     name
-        The device.
+        The watchdog device.
     """
     why = __salt__["fanatico_patroni.watchdog"](name)["why"]
     if not why:
-        return fanatico_state.answer(name, True, "Patroni can arm it")
+        return fanatico_state.answer(name, True, f"Patroni can use the watchdog {name}")
     comment = (
-        f"{_me()}: patroni:watchdog is required, and {why}. patroni.yml was left as it is. Next: name the driver in "
-        "patroni:watchdog_module (softdog where the hardware has none), or set patroni:watchdog to automatic"
+        f"{_me()}: patroni:watchdog is required, but {why}. patroni.yml was not changed. Next: name the driver in "
+        "patroni:watchdog_module (softdog if the hardware has none), or set patroni:watchdog to automatic"
     )
     return fanatico_state.answer(name, False, comment)
 
@@ -174,33 +179,36 @@ def watchdog_usable(name):
 
 def settings_present(name, settings, timeout=30):
     """
-    Keep the settings that all members share, which Patroni has in etcd: change what differs, take away what is not wanted.
+    Ensure the cluster settings that Patroni keeps in etcd: change settings that differ, remove settings that are not listed.
 
-    Done by the leader alone. PostgreSQL parameters that need a restart are named, and nothing is restarted.
+    Only the leader makes changes. Members that need a restart of PostgreSQL are named in the comment; nothing is restarted.
 
     name
-        The cluster's name.
+        The name of the cluster.
     settings
-        As ``PATCH /config`` takes them; a parameter that is null counts as not wanted.
+        The settings in the form of ``PATCH /config``. A parameter with the value null is removed.
     timeout
         Seconds to wait for a leader.
     """
     try:
         leader = _leader(0 if __opts__["test"] else timeout)
         if leader != _me():
-            return fanatico_state.answer(name, True, f"{leader} leads and keeps the settings")
+            return fanatico_state.answer(name, True, f"the leader {leader} manages the settings")
         changes, patch = fanatico_diff.patroni(settings, __salt__["fanatico_patroni.config"]())
         if not changes:
-            return fanatico_state.answer(name, True, "the settings in etcd are as wanted")
+            return fanatico_state.answer(name, True, "the settings in etcd match the pillar")
         if __opts__["test"]:
             return fanatico_state.answer(name, None, "the settings in etcd would be changed", changes)
         before = _members()
-        # Its answer is what was written; a question right after would be answered from the last loop's memory.
+        # The response contains what was written. A separate request would be answered from the cache of the last loop.
         left, _ = fanatico_diff.patroni(settings, __salt__["fanatico_patroni.patch_config"](patch))
         if left:
-            taken = {key: one for key, one in changes.items() if key not in left}
+            applied = {key: change for key, change in changes.items() if key not in left}
             return fanatico_state.answer(
-                name, False, f"{_me()}: Patroni did not take {', '.join(left)}", taken
+                name,
+                False,
+                f"{_me()}: Patroni did not accept {', '.join(left)}. Next: journalctl -u patroni",
+                applied,
             )
         return fanatico_state.answer(
             name, True, f"the settings in etcd were changed. {_restarts(before)}", changes
@@ -210,32 +218,32 @@ def settings_present(name, settings, timeout=30):
 
 
 def _leader(timeout):
-    def look():
+    def find():
         leader = __salt__["fanatico_patroni.leader"]()
-        return leader is not None, leader or "no member leads"
+        return leader is not None, leader or "no leader"
 
-    done, seen = fanatico_wait.until(look, timeout)
+    done, seen = fanatico_wait.until(find, timeout)
     if not done:
         raise CommandExecutionError(
-            f"{_me()}: the settings are kept by the leader, and there is none: {seen}. "
+            f"{_me()}: only the leader changes the settings in etcd, and the cluster has no leader: {seen}. "
             f"Next: salt {_me()} fanatico_patroni.cluster"
         )
     return seen
 
 
 def _members():
-    """Return ``{id: what Patroni there says of itself}`` of the nodes where it answers."""
+    """Return ``{node: status of Patroni}`` of the nodes where Patroni answers."""
     nodes = fanatico_plan.nodes(__pillar__["plan"], "patroni")
     answers = {node: _try("fanatico_patroni.status", node) for node in nodes}
     return {node: answer for node, answer in answers.items() if answer}
 
 
 def _restarts(before):
-    """Say which members have to be restarted for what was changed, once each of them has been through two rounds."""
+    """Return the sentence about members that need a restart, after each of them has completed two loops."""
     rounds = 2 * fanatico_timing.resolved(_get("plan:timing"))["patroni"]["loop_wait"]
     seen = {}
 
-    def look():
+    def check():
         seen.update(_members())
         late = [
             node
@@ -244,11 +252,11 @@ def _restarts(before):
         ]
         return not late, None
 
-    fanatico_wait.until(look, 2 * rounds)
-    pending = sorted(node for node, one in seen.items() if one.get("pending_restart"))
+    fanatico_wait.until(check, 2 * rounds)
+    pending = sorted(node for node, status in seen.items() if status.get("pending_restart"))
     if not pending:
         return "They are in force without a restart"
     return (
-        f"A restart of PostgreSQL is needed on {', '.join(pending)} before all of them are in force; next, "
-        "replicas first and one at a time: salt NODE fanatico_patroni.restart pending=True"
+        f"A restart of PostgreSQL is needed on {', '.join(pending)} before all settings are in force. Next, replicas first "
+        "and one node at a time: salt NODE fanatico_patroni.restart pending=True"
     )

@@ -1,5 +1,6 @@
 """
-A component's certificates: made where they are missing, wrong or about to end; signed by the master, whose key never leaves it.
+The certificates of a component. A certificate that is missing, wrong or about to expire is replaced. The master signs; its key
+never leaves the master.
 """
 
 import datetime
@@ -15,7 +16,7 @@ import fanatico_pki
 import fanatico_plan
 import fanatico_wait
 
-# Where a node without a master (`salt-call --local`) signs for itself.
+# The authorities of a node without a master (`salt-call --local`), which signs for itself.
 OWN_AUTHORITIES = "/etc/fanatico/ca"
 
 
@@ -29,10 +30,10 @@ def _answer(name, result, comment, changes=None):
 
 def issued(name, timeout=90):
     """
-    Have the certificates of a component, with their keys and the authorities to trust, where its daemons read them.
+    Ensure that a component has its certificates, their keys and the trusted authorities where its daemons read them.
 
-    A key is made on this node and stays here; the master's minion signs (``x509.sign_remote_certificate``), by a policy
-    that decides what the certificate says. Nothing is asked of the master while everything is right.
+    The key is generated on this node and stays here. The master's minion signs (``x509.sign_remote_certificate``) with a policy
+    that decides the content of the certificate. No request goes to the master while all certificates are valid.
 
     name
         The component.
@@ -40,55 +41,64 @@ def issued(name, timeout=90):
         Seconds to wait for the master to sign.
     """
     seen = __salt__["fanatico_pki.probe"](name)
-    changes = {path: found for path, one in seen.items() if (found := _due(one))}
+    changes = {path: found for path, certificate in seen.items() if (found := _pending(certificate))}
     if __opts__["test"] or not changes:
         return _answer(
-            name, None if changes else True, f"{len(seen) - len(changes)} of {len(seen)} are right", changes
+            name,
+            None if changes else True,
+            f"{len(seen) - len(changes)} of {len(seen)} certificates are valid",
+            changes,
         )
     known = fanatico_pki.trusts(__pillar__["plan"], __opts__["id"], name)
-    wanted = {one["name"]: one for one in [*__salt__["fanatico_pki.wanted"](name), *known]}
+    wanted = {spec["name"]: spec for spec in [*__salt__["fanatico_pki.wanted"](name), *known]}
     done = {}
     for path in changes:
-        one = wanted[path]
+        spec = wanted[path]
         try:
-            trust, sign = _authority(one["authority"])
+            trust, sign = _authority(spec["authority"])
             if seen[path]["reasons"]:
                 key = __salt__["x509.create_private_key"](algo="ec", keysize=256)
-                certificate = sign(one, __salt__["x509.get_public_key"](key), timeout)
-                _write(one["key"], key, one["owner"], one["daemon"], 0o600)
-                _write(one["cert"], certificate, one["owner"], one["daemon"], 0o644)
-            _write(one["ca"], trust, one["daemon"], one["daemon"], 0o644)
-            _pin(one["ca"])
+                certificate = sign(spec, __salt__["x509.get_public_key"](key), timeout)
+                _write(spec["key"], key, spec["owner"], spec["daemon"], 0o600)
+                _write(spec["cert"], certificate, spec["owner"], spec["daemon"], 0o644)
+            _write(spec["ca"], trust, spec["daemon"], spec["daemon"], 0o644)
+            _pin(spec["ca"])
         except CommandExecutionError as exc:
             return _answer(name, False, str(exc), done)
         except OSError as exc:
             why = exc.strerror or str(exc)
-            comment = (
-                f"{__opts__['id']}: the certificate {path} could not be stored under {one['cert']}: {why}."
-            )
+            comment = f"{__opts__['id']}: cannot write the certificate {path} to {spec['cert']}: {why}."
             return _answer(
-                name, False, f"{comment} Next: make room there, then a highstate of this node", done
+                name, False, f"{comment} Next: free disk space there, then run a highstate of this node", done
             )
         done[path] = changes[path]
-    left = [path for path, one in __salt__["fanatico_pki.probe"](name).items() if _due(one)]
+    left = [
+        path for path, certificate in __salt__["fanatico_pki.probe"](name).items() if _pending(certificate)
+    ]
     if left:
-        comment = f"{__opts__['id']}: signed, and not as the plan asks: {', '.join(left)}. Next: salt-call fanatico_pki.probe"
+        comment = (
+            f"{__opts__['id']}: signed, but the certificate does not match the plan: {', '.join(left)}. "
+            f"Next: salt {__opts__['id']} fanatico_pki.probe {name}"
+        )
         return _answer(name, False, comment, done)
-    return _answer(name, True, f"{len(done)} of {len(seen)} were replaced", done)
+    return _answer(name, True, f"{len(done)} of {len(seen)} certificates were replaced", done)
 
 
-def _due(one):
-    """Return what there is to do about a certificate as changes; empty where nothing is."""
+def _pending(certificate):
+    """Return what has to change for a certificate as ``changes``, empty if nothing."""
     found = {}
-    if one["reasons"]:
-        found["certificate"] = {"old": one["ends"], "new": f"signed again: {'; '.join(one['reasons'])}"}
-    if not one["trust"]:
+    if certificate["reasons"]:
+        found["certificate"] = {
+            "old": certificate["ends"],
+            "new": f"signed again: {'; '.join(certificate['reasons'])}",
+        }
+    if not certificate["trust"]:
         found["authorities"] = {"old": "", "new": "the master's"}
     return found
 
 
 def _authority(authority):
-    """Return (what is to be trusted, the function that has a certificate signed)."""
+    """Return ``(trusted certificates, function that obtains a signature)``."""
     if __opts__.get("file_client") == "local":
         return _own(authority), _sign_here
     trust = _get(f"pki:trust:{authority}")
@@ -100,28 +110,28 @@ def _authority(authority):
     return trust, _sign_by_master
 
 
-def _sign_by_master(one, public_key, timeout):
+def _sign_by_master(spec, public_key, timeout):
     signer = fanatico_plan.nodes(__pillar__["plan"], "master")[0]
     create = __salt__["x509.create_certificate"]
 
-    def ask():
+    def request():
         try:
             return True, create(
-                ca_server=signer, signing_policy=one["policy"], public_key=public_key, days_valid=1
+                ca_server=signer, signing_policy=spec["policy"], public_key=public_key, days_valid=1
             )
         except (CommandExecutionError, SaltInvocationError) as exc:
             return False, " ".join(str(exc).split())
 
-    done, seen = fanatico_wait.until(ask, timeout, interval=1)
+    done, seen = fanatico_wait.until(request, timeout, interval=1)
     if done:
         return seen
     raise CommandExecutionError(
-        f"{__opts__['id']}: {signer} has not signed {one['policy']} within {timeout} s: {seen} "
+        f"{__opts__['id']}: {signer} did not sign {spec['policy']} within {timeout} s: {seen} "
         f"Next, on the master: salt {signer} test.ping"
     )
 
 
-# --- without a master: for trying out a role by `salt-call --local`
+# --- without a master: to try a role with `salt-call --local`
 
 
 def _own(authority):
@@ -129,10 +139,10 @@ def _own(authority):
     return fanatico_authority.read(OWN_AUTHORITIES, [authority])["trust"][authority]
 
 
-def _sign_here(one, public_key, timeout):
+def _sign_here(spec, public_key, timeout):
     now = datetime.datetime.now(datetime.UTC)
     days = fanatico_plan.setting(__pillar__, "pki:days")
-    policy = fanatico_pki.policies(__pillar__["plan"], OWN_AUTHORITIES, days, now)[one["policy"]]
+    policy = fanatico_pki.policies(__pillar__["plan"], OWN_AUTHORITIES, days, now)[spec["policy"]]
     policy.pop("minions")
     return __salt__["x509.create_certificate"](public_key=public_key, **policy)
 
@@ -141,18 +151,18 @@ def _sign_here(one, public_key, timeout):
 
 
 def _pin(path):
-    """Make the link that tells the content of ``path`` by its name, see ``fanatico_pki.pinned``."""
+    """Create the link to ``path`` whose name contains the hash of its content, see ``fanatico_pki.pinned``."""
     pin = pathlib.Path(__salt__["fanatico_pki.pinned"](path))
     if not pin.exists():
         pin.symlink_to(pathlib.Path(path).name)
-    # A daemon may go by an earlier name until its configuration has the new one; by then it is long gone from here.
+    # A daemon uses an earlier name until its configuration has the new name, so the last four links stay.
     links = pin.parent.glob(f"{pathlib.Path(path).stem}.*.crt")
     for link in sorted(links, key=lambda link: link.lstat().st_mtime)[:-4]:
         link.unlink()
 
 
 def _write(path, text, owner, daemon, mode):
-    """Replace ``path``, which belongs to ``owner``, in a directory that ``daemon`` may enter."""
+    """Replace ``path``, owned by ``owner``, in a directory that the group of ``daemon`` may enter."""
     folder = pathlib.Path(path).parent
     user = pwd.getpwnam(owner)
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """
-Roles and databases of PostgreSQL, on the primary alone: the replicas have them from there.
+Roles and databases of PostgreSQL. They are changed on the primary only and replicated from there.
 
-Passwords are compared with the verifiers that PostgreSQL stores, and sent as verifiers: neither its log nor an answer
-of these states ever holds one.
+Passwords are compared with the verifiers that PostgreSQL stores, and are sent as verifiers. Neither PostgreSQL's log nor the
+result of a state contains a password.
 """
 
 import subprocess
@@ -27,30 +27,30 @@ _ROLE = """
 
 
 def _query(sql, args=None, **options):
-    # Without waiting for a standby: on a first deploy there is none yet, and what is lost is done again.
+    # Do not wait for a replica: a first deploy has none yet, and the next highstate repeats a lost change.
     return __salt__["fanatico_postgres.query"](sql, args, replicated=False, **options)
 
 
 def _elsewhere(timeout):
     """
-    Return who leads where that is another node, or None where it is this one and takes writes.
+    Return the leader if it is another node, or None if it is this node and accepts writes.
 
-    Raises ``CommandExecutionError`` where nobody leads within ``timeout`` seconds.
+    Raises ``CommandExecutionError`` if there is no leader within ``timeout`` seconds.
     """
     me = __opts__["id"]
 
-    def look():
+    def find():
         leader = __salt__["fanatico_patroni.leader"]()
         if leader is None:
             return False, "no leader"
         if leader == me and __salt__["fanatico_postgres.is_in_recovery"]():
-            return False, f"{me} has the lead and is being promoted"
+            return False, f"{me} is the leader and is being promoted"
         return True, leader
 
-    done, seen = fanatico_wait.until(look, 0 if __opts__["test"] else timeout)
+    done, seen = fanatico_wait.until(find, 0 if __opts__["test"] else timeout)
     if not done:
         raise CommandExecutionError(
-            f"{me}: roles and databases are kept on the primary, and there is none: {seen}. "
+            f"{me}: roles and databases are changed on the primary, and the cluster has none: {seen}. "
             f"Next: salt {me} fanatico_patroni.cluster"
         )
     return None if seen == me else seen
@@ -58,27 +58,26 @@ def _elsewhere(timeout):
 
 def startable(name, parameters, bin_dir, data_dir):
     """
-    Make sure that PostgreSQL on this host can start with its parameters, before they reach the cluster. Changes nothing.
+    Check that PostgreSQL on this host can start with its parameters, before they reach the cluster. Changes nothing.
 
-    A library that is not installed here, a value that PostgreSQL refuses, more memory than there is: with one of them in etcd
-    the members go on until their next restart, and then none of them starts.
+    With a missing library, a refused value or too much memory in etcd, no member starts after its next restart.
 
     name
-        For people.
+        Any text; it is only shown.
     parameters
-        ``{name: value}``, as ``postgresql:parameters``.
+        ``{name: value}``, as in ``postgresql:parameters``.
     bin_dir, data_dir
-        Where PostgreSQL's programs and its data are.
+        The directories of PostgreSQL's programs and data.
     """
     try:
-        why = __salt__["fanatico_postgres.refuses"](parameters, bin_dir, data_dir)
+        why = __salt__["fanatico_postgres.start_error"](parameters, bin_dir, data_dir)
     except (OSError, KeyError, subprocess.SubprocessError) as exc:
-        why = f"it could not be tried ({exc})"  # nobody knows: the cluster keeps what it has
+        why = f"the check failed ({exc})"  # the result is unknown: the cluster keeps its parameters
     if not why:
         return fanatico_state.answer(name, True, "PostgreSQL starts with these parameters")
     comment = (
         f"{__opts__['id']}: PostgreSQL would not start with the pillar's parameters: {why}. Nothing was changed. "
-        "Next: put postgresql:parameters right, or install on this host what they name"
+        "Next: correct postgresql:parameters in the pillar, or install the missing library on this host"
     )
     return fanatico_state.answer(name, False, comment)
 
@@ -95,33 +94,32 @@ def role_present(
     timeout=30,
 ):
     """
-    Have a role that may log in, with exactly these attributes and the password from the pillar.
+    Ensure a role that can log in, with exactly these attributes and the password from the pillar.
 
     name
         The role.
     secret
         The name of its password under ``secrets`` in the pillar.
     attributes
-        Those of ``superuser``, ``createrole``, ``createdb`` and ``replication`` that it has; it loses the others.
+        ``{attribute: bool}`` of ``superuser``, ``createrole``, ``createdb`` and ``replication``; others are removed.
     member_of
-        Roles it is a member of; others are left alone.
+        Roles that it is a member of. Other memberships stay.
     functions
-        Functions of PostgreSQL it may execute, with their argument types.
+        Functions of PostgreSQL that it may execute, with their argument types.
     connections
-        How many it may have at once; without, nothing is changed.
+        The limit of concurrent connections. None leaves the limit unchanged.
     settings
-        ``{parameter: value}`` that its sessions start with; a value of None, and what is not named, is left alone.
+        ``{parameter: value}`` for its sessions. A parameter that is None or not listed stays unchanged.
     replace_password
-        Whether a password that the role already has may be replaced. Without, a different one is a failure.
+        True allows an existing password to be replaced. With False, a different password is a failure.
     timeout
         Seconds to wait for a primary.
     """
     password = fanatico_plan.get(__pillar__, f"secrets:{secret}")
     if not password:
-        return fanatico_state.answer(
-            name, False, f"{__opts__['id']} has no {secret} in its pillar: salt-run fanatico.secrets_init"
-        )
-    wanted = {"login": True, **{one: bool((attributes or {}).get(one)) for one in _ATTRIBUTES}}
+        comment = f"{__opts__['id']} has no {secret} in its pillar. Next: salt-run fanatico.secrets_init"
+        return fanatico_state.answer(name, False, comment)
+    wanted = {"login": True, **{key: bool((attributes or {}).get(key)) for key in _ATTRIBUTES}}
     if connections is not None:
         wanted["connections"] = connections
     wanted = {
@@ -129,58 +127,58 @@ def role_present(
         "password": password,
         "member_of": member_of or [],
         "functions": functions or [],
-        "settings": {key: str(one) for key, one in (settings or {}).items() if one is not None},
+        "settings": {key: str(value) for key, value in (settings or {}).items() if value is not None},
     }
-    return _on_primary(name, "role", timeout, lambda: _keep_role(name, wanted, replace_password))
+    return _on_primary(name, "role", timeout, lambda: _ensure_role(name, wanted, replace_password))
 
 
-def _on_primary(name, kind, timeout, keep):
-    """Have the primary keep what all share; elsewhere there is nothing to do, and an error is the state's failure."""
+def _on_primary(name, kind, timeout, ensure):
+    """Return the result of ``ensure`` on the primary. On another node there is nothing to do. An error fails the state."""
     try:
         elsewhere = _elsewhere(timeout)
         if elsewhere:
-            return fanatico_state.answer(
-                name, True, f"{elsewhere} is the primary and keeps the {kind} {name}"
-            )
-        return keep()
+            return fanatico_state.answer(name, True, f"the primary {elsewhere} manages the {kind} {name}")
+        return ensure()
     except CommandExecutionError as exc:
         return fanatico_state.answer(name, False, str(exc))
 
 
-def _keep_role(name, wanted, replace_password):
+def _ensure_role(name, wanted, replace_password):
     role = _role(name, wanted)
     verifier = role["verifier"]
     if verifier and not replace_password and not fanatico_scram.matches(wanted["password"], verifier):
         return fanatico_state.answer(name, False, _other_password(name))
     changes = _differences(role, wanted)
     if not changes:
-        return fanatico_state.answer(name, True, f"the role {name} is right")
+        return fanatico_state.answer(name, True, f"the role {name} matches the pillar")
+    verb = "changed" if role["exists"] else "created"
     if __opts__["test"]:
-        return fanatico_state.answer(name, None, f"the role {name} would be changed", changes)
-    done = f"the role {name} was {'changed' if role['there'] else 'made'}"
+        return fanatico_state.answer(name, None, f"the role {name} would be {verb}", changes)
     return _change(
         name,
         changes,
         lambda: _write_role(name, role, wanted, changes),
         lambda: _differences(_role(name, wanted), wanted),
-        done,
+        f"the role {name} was {verb}",
     )
 
 
 def _role(name, wanted):
-    """Return the role as it is; where it is not ``there``, as it would be without anything."""
+    """Return the role as it is in PostgreSQL, or an empty role with ``exists`` False."""
     found = _query(_ROLE, [name])
     role = found[0] if found else {"member_of": [], "verifier": None}
     return {
         **role,
-        "there": bool(found),
-        "settings": dict(one.split("=", 1) for one in role.get("settings") or []),
-        "denied": [one for one in wanted["functions"] if not (found and _may_execute(name, one))],
+        "exists": bool(found),
+        "settings": dict(setting.split("=", 1) for setting in role.get("settings") or []),
+        "denied": [
+            function for function in wanted["functions"] if not (found and _may_execute(name, function))
+        ],
     }
 
 
 def _differences(role, wanted):
-    """Return what there is to change about a role; of the password only whether, since this is shown."""
+    """Return the differences of a role as ``changes``. A password appears only as "set" or "replaced", since this is shown."""
     changes = {
         key: {"old": role.get(key), "new": value}
         for key, value in wanted["attributes"].items()
@@ -189,47 +187,49 @@ def _differences(role, wanted):
     verifier = role["verifier"]
     if not (verifier and fanatico_scram.matches(wanted["password"], verifier)):
         changes["password"] = "replaced" if verifier else "set"
-    missing = [one for one in wanted["member_of"] if one not in role["member_of"]]
+    missing = [group for group in wanted["member_of"] if group not in role["member_of"]]
     if missing:
         changes["member_of"] = {"old": role["member_of"], "new": sorted({*role["member_of"], *missing})}
     if role["denied"]:
         changes["functions"] = {"old": None, "new": role["denied"]}
-    held = role["settings"]
-    other = {key: one for key, one in wanted["settings"].items() if held.get(key) != one}
+    current = role["settings"]
+    other = {key: value for key, value in wanted["settings"].items() if current.get(key) != value}
     if other:
-        changes["settings"] = {"old": {key: held.get(key) for key in other}, "new": other}
+        changes["settings"] = {"old": {key: current.get(key) for key in other}, "new": other}
     return changes
 
 
 def _write_role(name, role, wanted, changes):
-    """Make or change the role, what matters most first."""
-    words = " ".join(_word(one, value) for one, value in wanted["attributes"].items())
+    """Create or change the role, the most important attributes first."""
+    options = " ".join(_option(attribute, value) for attribute, value in wanted["attributes"].items())
     literals = {}
     if "password" in changes:
-        words += " PASSWORD {verifier}"
+        options += " PASSWORD {verifier}"
         literals["verifier"] = fanatico_scram.verifier(wanted["password"])
-    verb = "ALTER" if role["there"] else "CREATE"
-    _query(f"{verb} ROLE {{role}} WITH {words}", identifiers={"role": name}, literals=literals, logged=False)
-    for one in wanted["member_of"]:
-        if one not in role["member_of"]:
-            _query("GRANT {one} TO {role}", identifiers={"one": one, "role": name})
-    for one, value in changes.get("settings", {"new": {}})["new"].items():
+    verb = "ALTER" if role["exists"] else "CREATE"
+    _query(
+        f"{verb} ROLE {{role}} WITH {options}", identifiers={"role": name}, literals=literals, logged=False
+    )
+    for group in wanted["member_of"]:
+        if group not in role["member_of"]:
+            _query("GRANT {group} TO {role}", identifiers={"group": group, "role": name})
+    for setting, value in changes.get("settings", {"new": {}})["new"].items():
         sql = "ALTER ROLE {role} SET {setting} TO {value}"
-        _query(sql, identifiers={"role": name, "setting": one}, literals={"value": value})
-    for one in role["denied"]:
-        _query(f"GRANT EXECUTE ON FUNCTION pg_catalog.{one} TO {{role}}", identifiers={"role": name})
+        _query(sql, identifiers={"role": name, "setting": setting}, literals={"value": value})
+    for function in role["denied"]:
+        _query(f"GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {{role}}", identifiers={"role": name})
 
 
-def _change(name, changes, write, look, done):
+def _change(name, changes, write, compare, done):
     """
-    Write, read again, and answer: what took is in the changes, also where the rest was refused.
+    Write, read again, and return the answer of the state. Its changes contain what was applied, also if the rest was refused.
 
     write
-        Changes the server; raises ``CommandExecutionError`` where that refuses.
-    look
-        Returns what there is to change, as ``changes``.
+        A function that changes the server; raises ``CommandExecutionError`` if the server refuses.
+    compare
+        A function that returns the remaining differences, as ``changes``.
     done
-        The comment where all of it took.
+        The comment if everything was applied.
     """
     why = ""
     try:
@@ -237,39 +237,39 @@ def _change(name, changes, write, look, done):
     except CommandExecutionError as exc:
         why = str(exc)
     try:
-        left = look()
+        left = compare()
     except CommandExecutionError as exc:
         comment = f"{why}; " if why else ""
-        return fanatico_state.answer(name, False, f"{comment}what is there now could not be read: {exc}")
+        return fanatico_state.answer(name, False, f"{comment}cannot read the current state of {name}: {exc}")
     if left and not why:
         why = (
-            f"{__opts__['id']}: PostgreSQL took the change of {name}, and it is not there: "
+            f"{__opts__['id']}: PostgreSQL accepted the change of {name}, but it is not in effect: "
             f"{fanatico_state.not_applied(left)}. Next: salt {__opts__['id']} fanatico_postgres.status"
         )
     if why:
-        return fanatico_state.answer(name, False, why, _taken(changes, left))
+        return fanatico_state.answer(name, False, why, _applied(changes, left))
     return fanatico_state.answer(name, True, done, changes)
 
 
-def _taken(changes, left):
-    """Return the changes that are made, and of several memberships, functions or settings those that are."""
+def _applied(changes, left):
+    """Return the changes that were applied; of a list of memberships, functions or settings only the applied items."""
     made = fanatico_state.applied(changes, left)
     for key in changes.keys() & left.keys() & {"member_of", "functions", "settings", "connect"}:
         old, new = changes[key]["old"], changes[key]["new"]
         if key == "settings":
-            part = {one: value for one, value in new.items() if one not in left[key]["new"]}
-            old = {one: old[one] for one in part}
+            part = {setting: value for setting, value in new.items() if setting not in left[key]["new"]}
+            old = {setting: old[setting] for setting in part}
         elif key == "member_of":
             part = left[key]["old"] if left[key]["old"] != old else []
         else:
-            part = [one for one in new if one not in left[key]["new"]]
+            part = [item for item in new if item not in left[key]["new"]]
         if part:
             made[key] = {"old": old, "new": part}
     return made
 
 
-def _word(attribute, value):
-    """Return an attribute as CREATE ROLE takes it."""
+def _option(attribute, value):
+    """Return an attribute as an option of CREATE ROLE."""
     if attribute == "connections":
         return f"CONNECTION LIMIT {int(value)}"
     return attribute.upper() if value else f"NO{attribute.upper()}"
@@ -282,36 +282,40 @@ def _may_execute(name, function):
 
 def _other_password(name):
     me = __opts__["id"]
-    order = """state.apply postgresql.roles pillar='{"postgresql": {"replace_passwords": true}}'"""
+    replace = """state.apply postgresql.roles pillar='{"postgresql": {"replace_passwords": true}}'"""
     return (
-        f"{me}: in the running cluster the role {name} has another password than in this node's pillar: the cluster was "
-        "founded with other secrets, or somebody has changed it. It was left as it is, because somebody uses it. "
-        "Next: put the cluster's own password into the pillar (salt-run fanatico.secrets_import); or, where the pillar's "
-        f"is to be the new one: salt {me} {order}, then a highstate of all database nodes"
+        f"{me}: the password of the role {name} in the running cluster differs from the password in this node's pillar: the "
+        "cluster was founded with other secrets, or the password was changed in PostgreSQL. It was not changed, because clients "
+        "may use it. Next: import the cluster's password into the pillar: salt-run fanatico.secrets_import. To set the pillar's "
+        f"password in the cluster instead: salt {me} {replace}, then a highstate of all database nodes"
     )
 
 
 def database_present(name, owner, timeout=30):
     """
-    Have a database with this owner.
+    Ensure a database with this owner.
 
     name
         The database.
     owner
-        A role that exists.
+        An existing role.
     timeout
         Seconds to wait for a primary.
     """
-    return _on_primary(name, "database", timeout, lambda: _keep_database(name, owner))
+    return _on_primary(name, "database", timeout, lambda: _ensure_database(name, owner))
 
 
-def _keep_database(name, owner):
+def _ensure_database(name, owner):
     old = _owner(name)
     changes = _other_owner(old, owner)
     if not changes:
         return fanatico_state.answer(name, True, f"the database {name} belongs to {owner}")
     if __opts__["test"]:
-        comment = f"the database {name} would be {'given away' if old else 'made'}"
+        comment = (
+            f"the owner of the database {name} would be changed"
+            if old
+            else f"the database {name} would be created"
+        )
         return fanatico_state.answer(name, None, comment, changes)
     verb = "ALTER DATABASE {database} OWNER TO" if old else "CREATE DATABASE {database} OWNER"
     names = {"database": name, "owner": owner}
@@ -320,7 +324,7 @@ def _keep_database(name, owner):
         changes,
         lambda: _query(f"{verb} {{owner}}", identifiers=names, timeout=30),
         lambda: _other_owner(_owner(name), owner),
-        f"the database {name} belongs to {owner} now",
+        f"the database {name} now belongs to {owner}",
     )
 
 
@@ -335,55 +339,56 @@ def _other_owner(old, owner):
 
 def database_closed(name, roles=(), timeout=30):
     """
-    Let nobody connect to a database but its owner, superusers and these roles.
+    Allow connections to a database only for its owner, superusers and these roles.
 
     name
         The database.
     roles
-        Those that may.
+        The roles that may connect.
     timeout
         Seconds to wait for a primary.
     """
-    return _on_primary(name, "database", timeout, lambda: _close_database(name, roles))
+    return _on_primary(name, "database", timeout, lambda: _ensure_closed(name, roles))
 
 
-def _close_database(name, roles):
-    changes = _open_to_others(name, roles)
+def _ensure_closed(name, roles):
+    changes = _grants_to_change(name, roles)
     if not changes:
-        return fanatico_state.answer(name, True, f"the database {name} is closed")
+        return fanatico_state.answer(name, True, f"connections to the database {name} are restricted")
     if __opts__["test"]:
-        return fanatico_state.answer(name, None, f"the database {name} would be closed", changes)
+        comment = f"connections to the database {name} would be restricted"
+        return fanatico_state.answer(name, None, comment, changes)
     return _change(
         name,
         changes,
-        lambda: _close(name, changes),
-        lambda: _open_to_others(name, roles),
-        f"the database {name} is closed now",
+        lambda: _restrict(name, changes),
+        lambda: _grants_to_change(name, roles),
+        f"connections to the database {name} are now restricted",
     )
 
 
-def _open_to_others(name, roles):
-    """Return what there is to change until these roles, and not everybody, may connect."""
+def _grants_to_change(name, roles):
+    """Return the grants to change, as ``changes``, so that these roles and not the public may connect."""
     changes = {}
-    lacking = [one for one in roles if not _granted(name, one)]
-    if lacking:
-        changes["connect"] = {"old": None, "new": lacking}
+    missing = [role for role in roles if not _granted(name, role)]
+    if missing:
+        changes["connect"] = {"old": None, "new": missing}
     if _granted(name, None):
         changes["public"] = {"old": "connect", "new": None}
     return changes
 
 
-def _close(name, changes):
-    # Those that may first: nobody of them is kept out in between.
-    for one in changes.get("connect", {"new": []})["new"]:
-        names = {"database": name, "role": one}
+def _restrict(name, changes):
+    # Grant first: the allowed roles can connect at any moment.
+    for role in changes.get("connect", {"new": []})["new"]:
+        names = {"database": name, "role": role}
         _query("GRANT CONNECT ON DATABASE {database} TO {role}", identifiers=names)
     if "public" in changes:
         _query("REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC", identifiers={"database": name})
 
 
 def _granted(database, role):
-    """Tell whether a role, or everybody, was given the right to connect to a database."""
+    """Return whether a role, or the public for None, has the right to connect to a database."""
     sql = """
         SELECT EXISTS (
             SELECT FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) AS given

@@ -20,6 +20,19 @@ def healthy_states(member):
     return RUNNING if member and member.get("role") in ("leader", "standby_leader") else ("streaming",)
 
 
+def candidates(view):
+    """Return the replicas that can become leader by a switchover: they stream, and are synchronous where any replica is."""
+    fit = [
+        member
+        for member in view.get("members", [])
+        if member.get("role") not in ("leader", "standby_leader")
+        and member.get("state") in healthy_states(member)
+        and not member.get("tags", {}).get("nofailover")
+    ]
+    synchronous = [member for member in fit if member.get("role") in ("sync_standby", "quorum_standby")]
+    return [member["name"] for member in synchronous or fit]
+
+
 def describe(view):
     """Return a response to ``/cluster`` as one line of text."""
     members = [

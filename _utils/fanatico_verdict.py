@@ -7,6 +7,8 @@ A check is plain data: ``{"status", "value", "detail", "hint"}``.
 # Best first. "degraded" is worse than "unknown": a fault that was seen counts more than a possible one.
 STATUSES = ("ok", "unknown", "degraded", "critical")
 
+RUNBOOK = "docs/operations.md"
+
 
 def check(status, value=None, detail="", hint=""):
     """
@@ -46,6 +48,16 @@ def critical(value=None, detail="", hint=""):
 def unknown(value=None, detail="", hint=""):
     """Return a check without a result."""
     return check("unknown", value, detail, hint)
+
+
+def with_runbooks(checks):
+    """Return ``checks`` (``{name: check}``); each check that is not ok names its runbook entry as ``runbook``."""
+    return {
+        name: check
+        if check["status"] == "ok"
+        else {**check, "runbook": f"{RUNBOOK}#{name.replace('.', '-')}"}
+        for name, check in checks.items()
+    }
 
 
 def worst(statuses):

@@ -1,10 +1,10 @@
-# What the authorities on the master say now, on every node that holds a certificate, and in every daemon that reads one.
-# etcd restarts for it where whom to trust has changed, one node at a time; everything else reloads.
+# Brings the current authorities of the master to every node that has a certificate, and into every daemon that reads one.
+# If the trusted authorities of etcd have changed, etcd restarts, one node at a time. Everything else reloads.
 {%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 {{ salt["fanatico_orch.begin"]("certify", roles=[]) }}
 
-# It signs for all others.
+# The master's minion signs for all others.
 Refresh the pillar of the master's minion:
   step.function:
     - failhard: True
@@ -47,8 +47,8 @@ Install the certificates of the balancers:
     - require:
       - step: Install the certificates of the databases
 
-# What every node holds; of what stands above nothing is left to do.
-Install the other certificates:
+# The remaining certificates of every node; the steps above have done the rest.
+Install the remaining certificates:
   step.state:
     - failhard: True
     - tgt: {{ nodes() | json }}
@@ -59,5 +59,5 @@ Install the other certificates:
     - require:
       - step: Install the certificates of the balancers
 
-{{ salt["fanatico_orch.refresh"]("Refresh the pillar of every host", after="Install the other certificates") }}
+{{ salt["fanatico_orch.refresh"]("Refresh the pillar of every host", after="Install the remaining certificates") }}
 {{ salt["fanatico_orch.end"](after="Refresh the pillar of every host") }}

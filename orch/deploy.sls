@@ -1,12 +1,12 @@
-# From connected minions to a working infrastructure, and the same again on a running one: every step looks at what is
-# there and changes only what differs. Order matters: etcd keeps Patroni's state, Patroni tells HAProxy who leads.
+# From connected minions to a working infrastructure. On a running infrastructure, every step reads the live state and changes
+# only what differs. Order matters: etcd stores Patroni's state, and Patroni reports the leader to HAProxy.
 #
 #   salt-run state.orchestrate orch.deploy          (in another terminal: salt-run fanatico.watch)
 {%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"] %}
 {{ salt["fanatico_orch.begin"]("deploy", admit=True) }}
 
-# Handing all of them out takes longer than the states of a deploy that changes nothing.
+# Sending the modules takes longer than the states of a deploy that changes nothing.
 Sync the modules of every host:
   step.runner:
     - failhard: True
@@ -15,7 +15,7 @@ Sync the modules of every host:
     - require:
       - step: Refresh the pillar of every host
 
-# All hosts at once: installing packages is most of the time of a first deploy.
+# All hosts at once: most of the time of a first deploy is spent on installing packages.
 Prepare every host:
   step.function:
     - failhard: True
@@ -35,7 +35,7 @@ Bring up etcd:
     - require:
       - step: Prepare every host
 
-# The RPC nodes need nobody, so they start beside etcd.
+# The RPC nodes depend on no other role, so they start in parallel with etcd.
 Bring up the RPC nodes:
   step.state:
     - failhard: True
@@ -55,7 +55,7 @@ Bring up PostgreSQL:
     - require:
       - step: Bring up etcd
 
-# One after the other: what restarts Keepalived or HAProxy on one finds the virtual IP on the other.
+# One balancer at a time: if a change restarts Keepalived or HAProxy on one, the other holds the virtual IP.
 {%- for node in nodes("haproxy") %}
 
 Bring up {{ node }}:
@@ -70,10 +70,10 @@ Bring up {{ node }}:
       - step: Bring up PostgreSQL
       - step: Bring up the RPC nodes
 {%- else %}
-      - step: Wait for the virtual IP to answer {{ loop.previtem }}
+      - step: Wait until {{ loop.previtem }} reaches the virtual IP
 {%- endif %}
 
-Wait for the virtual IP to answer {{ node }}:
+Wait until {{ node }} reaches the virtual IP:
   step.function:
     - failhard: True
     - name: fanatico_keepalived.wait_address
@@ -83,5 +83,5 @@ Wait for the virtual IP to answer {{ node }}:
       - step: Bring up {{ node }}
 {%- endfor %}
 
-{{ salt["fanatico_orch.prove"](after="Wait for the virtual IP to answer " ~ nodes("haproxy")[-1]) }}
+{{ salt["fanatico_orch.prove"](after="Wait until " ~ nodes("haproxy")[-1] ~ " reaches the virtual IP") }}
 {{ salt["fanatico_orch.end"](after="Prove the service end to end") }}

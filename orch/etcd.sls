@@ -1,4 +1,4 @@
-# etcd on all its nodes together. Whether a first cluster is made is decided from what the nodes hold right now.
+# etcd on all its nodes at once. The live state of the nodes decides whether a new cluster is founded.
 {%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"]("etcd") %}
 {%- set bootstrap = salt["saltutil.runner"]("fanatico.etcd_bootstrap") %}

@@ -1,6 +1,6 @@
 # Started by fanatico.look and fanatico.reconcile with a fault that a host has reported: pillar `event: {host, what, why}`.
-# The runner guards, acts, verifies and writes down; what the plan promises for the host comes from the pillar.
-# What a minion has said stands here only through `| json`, as a value: as anything else it would be code.
+# The runner guards, acts, verifies and logs. The host's roles come from the pillar, never from the event.
+# Text from a minion appears here only through `| json`, as a value. Otherwise it would be code.
 {%- set event = pillar.event %}
 Cure the fault:
   step.runner:

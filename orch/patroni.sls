@@ -1,5 +1,5 @@
-# PostgreSQL under Patroni: the nodes that hold data until one leads (on a first deploy one node alone), then the others,
-# which copy from the leader, until every replica streams. What only a leader can do, roles and settings, its own highstate does.
+# PostgreSQL under Patroni: first the nodes that hold data, until there is a leader (on a first deploy a single node), then the
+# other nodes, which clone from the leader, until every replica streams. The leader's highstate changes roles and settings.
 {%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"]("patroni") %}
 {%- set first = salt["saltutil.runner"]("fanatico.patroni_first") %}
@@ -7,17 +7,17 @@
 {%- set others = nodes | reject("in", first) | list %}
 {{ salt["fanatico_orch.begin"]("patroni", roles=[]) }}
 
-# The leader gives new parameters to all: each is asked first whether it could start with them.
-Try the parameters on every database host:
+# The leader distributes new parameters to all members: check first that each of them could start with these parameters.
+Check the PostgreSQL parameters on every database host:
   step.state:
     - failhard: True
     - tgt: {{ nodes | json }}
     - tgt_type: list
-    - sls: postgresql.tried
+    - sls: postgresql.startable
     - queue: True
     - timeout: {{ timeouts.apply }}
 
-Start Patroni where there is data, or on one host:
+Start Patroni on the hosts with data, or on one host:
   step.state:
     - failhard: True
     - tgt: {{ first | json }}
@@ -26,7 +26,7 @@ Start Patroni where there is data, or on one host:
     - queue: True
     - timeout: {{ timeouts.apply }}
     - require:
-      - step: Try the parameters on every database host
+      - step: Check the PostgreSQL parameters on every database host
 
 Wait for a leader:
   step.function:
@@ -35,7 +35,7 @@ Wait for a leader:
     - tgt: {{ first[0] }}
     - timeout: {{ timeouts.ready }}
     - require:
-      - step: Start Patroni where there is data, or on one host
+      - step: Start Patroni on the hosts with data, or on one host
 {%- if others %}
 
 Start Patroni on the other hosts:

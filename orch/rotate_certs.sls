@@ -1,10 +1,10 @@
-# Replaces every certificate and key, the authorities included, while everything serves: both are trusted before the new ones
-# sign, and until the old have gone. Begun again after it broke off, it goes on where it was.
+# Replaces every certificate and key, and the authorities, without a write outage: hosts trust the old and the new authorities
+# before the new authorities sign, and until the old ones are retired. After an interruption, run it again: it resumes.
 #
 #   salt-run state.orchestrate orch.rotate_certs
 {{ salt["fanatico_orch.begin"]("rotate_certs") }}
 
-Prepare the successors of the authorities:
+Create the new authorities:
   step.runner:
     - failhard: True
     - name: fanatico.ca_prepare
@@ -12,12 +12,12 @@ Prepare the successors of the authorities:
     - require:
       - step: Refresh the pillar of every host
 
-Have every host trust the old and the new authorities:
+Trust the old and the new authorities on every host:
   step.orchestration:
     - failhard: True
     - name: orch.certify
     - require:
-      - step: Prepare the successors of the authorities
+      - step: Create the new authorities
 
 Sign with the new authorities:
   step.runner:
@@ -25,7 +25,7 @@ Sign with the new authorities:
     - name: fanatico.ca_switch
     - acts: True
     - require:
-      - step: Have every host trust the old and the new authorities
+      - step: Trust the old and the new authorities on every host
 
 Install the new certificates:
   step.orchestration:
@@ -42,12 +42,12 @@ Retire the old authorities:
     - require:
       - step: Install the new certificates
 
-Have every host trust the new authorities alone:
+Trust only the new authorities on every host:
   step.orchestration:
     - failhard: True
     - name: orch.certify
     - require:
       - step: Retire the old authorities
 
-{{ salt["fanatico_orch.prove"](after="Have every host trust the new authorities alone") }}
+{{ salt["fanatico_orch.prove"](after="Trust only the new authorities on every host") }}
 {{ salt["fanatico_orch.end"](after="Prove the service end to end") }}

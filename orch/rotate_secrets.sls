@@ -1,6 +1,6 @@
-# New values for all secrets, or for those that are named, on the running cluster. Sessions stay; who logs in during the
-# few seconds between PostgreSQL's new passwords and everybody's knowing them is let in at the next try.
-# Begun again after it broke off, it goes on with the values it had made.
+# Replaces all secrets, or only those that are named, on the running cluster. Sessions stay open. For a few seconds after
+# PostgreSQL has the new passwords, a login with the old password fails; the next attempt with the new one succeeds.
+# After an interruption, run it again: it resumes with the values that it has generated.
 #
 #   salt-run state.orchestrate orch.rotate_secrets
 #   salt-run state.orchestrate orch.rotate_secrets pillar='{"rotate": ["HAPROXY_STATS_PASSWORD"]}'
@@ -17,7 +17,7 @@ Generate the new secrets:
     - require:
       - step: Refresh the pillar of every host
 
-{{ salt["fanatico_orch.refresh"]("Give every host the new secrets", after="Generate the new secrets") }}
+{{ salt["fanatico_orch.refresh"]("Distribute the new secrets to every host", after="Generate the new secrets") }}
 
 Set the new passwords in PostgreSQL:
   step.state:
@@ -31,9 +31,9 @@ Set the new passwords in PostgreSQL:
           replace_passwords: true
     - timeout: {{ timeouts.rotate }}
     - require:
-      - step: Give every host the new secrets
+      - step: Distribute the new secrets to every host
 
-# Patroni before etcd: it has a token, and asks for the next one with the password that is true by then.
+# Patroni before etcd: Patroni has a valid token and requests the next one with the new password.
 Configure Patroni with the new secrets:
   step.state:
     - failhard: True
@@ -45,7 +45,7 @@ Configure Patroni with the new secrets:
     - require:
       - step: Set the new passwords in PostgreSQL
 
-# One node for all. The others' restart for another token key comes after it: Patroni knows by that to log in again.
+# One node changes them for all. The other nodes restart afterwards for the new token key, which makes Patroni log in again.
 Set the new passwords in etcd:
   step.state:
     - failhard: True

@@ -1,6 +1,6 @@
-# The RPC nodes as the pillar has them now (a new artifact, other arguments), one after the other, while the others serve:
-# out of rotation, changed, and the next one only when this one is in sync and every balancer sends it requests again.
-# Begun again after it broke off, it begins with the first node; one that is as it should be is not restarted.
+# Applies the pillar to the RPC nodes (a new artifact, new arguments), one node at a time, while the others serve. Each node is
+# drained and changed. The next node follows when this node is in sync and every balancer sends it requests again.
+# After an interruption, run it again: it starts with the first node. A node that is up to date is not restarted.
 #
 #   salt-run state.orchestrate orch.rpc_upgrade
 {%- set timeouts = pillar.orch.timeouts %}

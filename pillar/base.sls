@@ -1,29 +1,29 @@
 #!yaml
 # The operating system on every node.
 base:
-  tools: [curl, jq, tcpdump]      # Debian packages for the person on call; empty: none
-  time_servers: []                # empty: those the distribution chose
-  journal_max_use: 500M           # what the journal may take of the disk
-  sysctl:                         # applied at once and at every boot; a container can set net.* only. Yours go beside them
+  tools: [curl, jq, tcpdump]      # Debian packages for the operator on call; empty: none
+  time_servers: []                # empty: the servers of the distribution
+  journal_max_use: 500M           # the most disk space that the journal may use
+  sysctl:                         # applied at once and at every boot; a container can set net.* only. Add your own beside these
     net.core.somaxconn: 4096
-    # Seconds: a peer that is gone without a word is noticed after 45 s, not after two hours. (Not as PostgreSQL's own
-    # tcp_keepalives_*: those read as 0 on Patroni's socket, so that each of its starts would reload PostgreSQL and wait.)
+    # Seconds: a peer that disappears is detected after 45 s instead of two hours. (Not with PostgreSQL's own tcp_keepalives_*:
+    # these read as 0 on Patroni's socket, so each start of Patroni would reload PostgreSQL and wait.)
     net.ipv4.tcp_keepalive_time: 30
     net.ipv4.tcp_keepalive_intvl: 5
     net.ipv4.tcp_keepalive_probes: 3
-    # Who stands on the same wire does not choose this host's routes. (`*`: of two that disagree, all and the interface's own,
-    # Linux takes now the one and now the other.)
+    # Hosts in the same network must not change this host's routes. (With `*`: if `all` and the interface's own value differ,
+    # which of the two Linux uses depends on the setting.)
     net.ipv4.conf.*.accept_redirects: 0
     net.ipv4.conf.*.secure_redirects: 0
     net.ipv4.conf.*.send_redirects: 0
     net.ipv4.conf.*.accept_source_route: 0
-    # A packet has to come in where an answer to its sender would go out. 2 where routes are not the same in both directions; the
-    # virtual IP needs no more than 1: its network is that of the balancers.
+    # A packet must arrive on the interface that an answer to its sender would leave by. Use 2 if routes are asymmetric. The
+    # virtual IP works with 1: its network is that of the balancers.
     net.ipv4.conf.*.rp_filter: 1
     net.ipv6.conf.*.accept_redirects: 0
     net.ipv6.conf.*.accept_source_route: 0
-    # 1 on a host that is to have its IPv6 address and route from a router's advertisements; the plan is all IPv4.
+    # Set 1 on a host that gets its IPv6 address and route from router advertisements; the plan uses IPv4 only.
     net.ipv6.conf.*.accept_ra: 0
-  disk:                           # too little is free where both are undercut
+  disk:                           # a limit is reached if less than both values is free
     warning: {percent: 10, gib: 5}   # degraded
-    critical: {percent: 3, gib: 1}   # critical: packages' archives, old journals and core dumps go
+    critical: {percent: 3, gib: 1}  # critical: cached packages, old journals and core dumps are deleted

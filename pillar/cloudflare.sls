@@ -1,8 +1,8 @@
 #!yaml
-# CloudFlare in front of the balancers. From these networks, and from nowhere else, CF-Connecting-IP is believed.
-# Compare them now and then with what CloudFlare publishes: `salt-run fanatico.cloudflare_ranges FILE`.
+# CloudFlare in front of the balancers. CF-Connecting-IP is trusted from these networks only.
+# Compare them from time to time with the list of CloudFlare: `salt-run fanatico.cloudflare_ranges FILE`.
 cloudflare:
-  require_cloudflare: false       # true: the RPC ports take nobody but CloudFlare, the plan's own networks and rpc:edge:unlimited
+  require_cloudflare: false       # true: the RPC ports accept CloudFlare, the plan's networks and rpc:edge:unlimited only
   checked: "2026-02-11"
   ranges:
     - 173.245.48.0/20

@@ -1,11 +1,11 @@
 #!yaml
-# etcd: the store that Patroni keeps its leader lock in.
+# etcd: the store of Patroni's leader lock and settings.
 etcd:
-  version: ""                     # of Debian's packages, to stay with it; empty: what is there, or the newest at first
+  version: ""                     # version of Debian's packages to pin; empty: the installed, or at first the newest version
   data_dir: /var/lib/etcd
-  quota_backend_bytes: 2147483648 # above this size etcd takes no more writes; Patroni needs a few megabytes
-  auto_compaction_retention: 1h   # history kept for watchers that were away
+  quota_backend_bytes: 2147483648  # above this size etcd accepts no more writes; Patroni needs a few megabytes
+  auto_compaction_retention: 1h   # how long history is kept for watchers that reconnect
   log_level: info
-  users: []                       # that a person made in etcd on purpose: any other one goes with the next orch.rotate_secrets
-  join_timeout: 30                # seconds to wait for members that could let this one in
-  start_timeout: 60               # seconds until a member that was started must be one of a quorum
+  users: []                       # users that an operator created in etcd; the next orch.rotate_secrets removes all others
+  join_timeout: 30                # seconds to wait for members that could add this member
+  start_timeout: 60               # seconds until a started member must be part of a quorum

@@ -1,11 +1,11 @@
 #!yaml
 # The Salt master.
 master:
-  tree: /srv/fanatico             # where this repository is
-  ca_dir: /etc/fanatico/ca        # the certificate authorities, for root alone; a backup of the master must have them
+  tree: /srv/fanatico             # the directory of this repository
+  ca_dir: /etc/fanatico/ca        # the certificate authorities, readable by root only; include it in the master's backup
   worker_threads: 3
-  answer_within: 60               # seconds that a deploy waits for a machine that does not answer
-  reconcile: 120                  # seconds between two looks for faults that no event told of
+  answer_within: 60               # seconds that a deploy waits for a host that does not answer
+  reconcile: 120                  # seconds between two polls for faults that no event has reported
   ssh:                            # how salt-ssh reaches the hosts: Salt's roster_defaults (user, port, sudo, priv ...)
     user: root
     ssh_options: [StrictHostKeyChecking=yes]

@@ -1,5 +1,5 @@
 #!yaml
-# The metrics of every host, by Prometheus' node_exporter. Who may read them follows from the plan; nobody else gets in.
+# The metrics of every host, from Prometheus' node_exporter. The plan decides who may read them.
 node_exporter:
-  collectors: []                  # on beside those that it has by default, for example [systemd]
-  left_out: []                    # off, of those that it has by default, for example [btrfs, zfs]
+  collectors: []                  # collectors to enable that are off by default, for example [systemd]
+  left_out: []                    # collectors to disable that are on by default, for example [btrfs, zfs]

@@ -1,5 +1,5 @@
 #!yaml
-# Certificates. The authorities themselves are the master's (salt-run fanatico.ca_status).
+# Certificates. The authorities themselves are on the master (salt-run fanatico.ca_status).
 pki:
-  days: 90                        # how long a node's certificate is good
-  renew_days: 30                  # replaced when it has fewer days left: by any highstate, and by a job of every night
+  days: 90                        # days that a node's certificate is valid
+  renew_days: 30                  # replaced if fewer days are left: by any highstate, and by a nightly job

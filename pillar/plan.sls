@@ -1,25 +1,25 @@
 #!yaml
-# The plan: which machines there are, what they do and where they stand. Topology lives in this file and nowhere else.
+# The plan: hosts, roles, addresses. The topology is in this file and nowhere else.
 #
-# Pure YAML, no Jinja: the states, the lab, the roster and `salt-run fanatico.validate` all read it as it is.
-# Adding a node is one line under `nodes`, then docs/fleet.md, "Add a node". After every change, run `salt-run fanatico.validate`.
+# Pure YAML, no Jinja: the states, the lab, the roster and `salt-run fanatico.validate` all read it directly.
+# To add a node: one line under `nodes`, then docs/fleet.md, "Add a node". After every change, run `salt-run fanatico.validate`.
 
 plan:
   name: fanatico-l1
   version: 0.5.0.0
 
-  networks:                       # every node address lies in exactly one of these; gateway = the default route there
+  networks:                       # every node address is in exactly one of these; gateway = its default route
     edge:     {cidr: 10.0.0.0/24, gateway: 10.0.0.1}
     rpc:      {cidr: 10.0.1.0/24, gateway: 10.0.1.1}
     database: {cidr: 10.0.2.0/24, gateway: 10.0.2.1}
     etcd:     {cidr: 10.0.3.0/24, gateway: 10.0.3.1}
 
   virtual_ip:
-    address: 10.0.0.100           # in the network of the haproxy nodes, used by nothing else
+    address: 10.0.0.100           # unused, in the network of the haproxy nodes
     router_id: 51                 # VRRP router id, 1-255, unique in that network
 
-  # minion id: address, roles (master, etcd, patroni, haproxy, rpc; one node may hold several) and, where hosts may go down
-  # together, failure_domain: the leaders of etcd and of Patroni are kept out of the same one.
+  # minion ID: address, roles (master, etcd, patroni, haproxy, rpc; a node may have several) and, if hosts may fail together,
+  # failure_domain: the leaders of etcd and of Patroni are kept in different domains.
   nodes:
     salt:     {address: 10.0.0.5,  roles: [master]}
     haproxy1: {address: 10.0.0.10, roles: [haproxy]}
@@ -34,7 +34,7 @@ plan:
     etcd2:    {address: 10.0.3.11, roles: [etcd]}
     etcd3:    {address: 10.0.3.12, roles: [etcd]}
 
-  # Hosts that are shut out for good, each with its line from above: docs/security.md, "A host that is lost".
+  # Hosts that are evicted for good, each with its line from above: docs/security.md, "A host that is lost".
   # evicted:
   #   db4: {address: 10.0.2.13, roles: [patroni]}
 
@@ -51,7 +51,7 @@ plan:
     etcd_metrics: 2381
 
   timing:
-    # How fast a fault is noticed, all parts together: swift (one site), norm (several rooms, or machines that are moved
-    # while they run), wide (several regions). A value of your own goes beside it: {preset: norm, vrrp: {advert: 1}}.
-    # What each means and costs: docs/failover.md; the values in force: `salt db1 fanatico_plan.timing`.
+    # How fast a fault is detected, for all parts: swift (one site), norm (several rooms, or virtual machines that are migrated
+    # while they run), wide (several regions). Override a value beside it: {preset: norm, vrrp: {advert: 1}}.
+    # Meaning and cost of each preset: docs/failover.md; values in force: `salt db1 fanatico_plan.timing`.
     preset: swift

@@ -1,51 +1,51 @@
 #!yaml
-# The blockchain nodes. Two things only you know, and `salt-run fanatico.validate` insists on them: the chain id, and
-# the artefact to install. Best put into site/init.sls.
+# The blockchain nodes. Two settings have no default, and `salt-run fanatico.validate` requires them: the chain id, and
+# the artifact to install. Put them into site/init.sls.
 rpc:
   chain:
     name: fanatico-l1
     version: 0.5.0.0
-    id: null                      # number; HAProxy takes a node of another chain out of service
+    id: null                      # number; HAProxy removes a node of another chain from rotation
     block_time: 2                 # seconds between two blocks
   # What to install, one of:
   #   an archive:  {kind: archive, source: salt://artifacts/fanatico-l1.tar.gz, sha256: ..., strip: 1, bin: bin/fanatico}
-  #                strip: leading directories to drop; bin: the program, as a path inside what is left
+  #                strip: leading directories to remove; bin: the path of the program after that
   #   a program:   {kind: binary, source: https://downloads.example.org/fanatico-l1, sha256: ...}
   #   a package:   {kind: package, package: {name: fanatico-l1, version: 0.5.0.0, repo: "deb ..."}, bin: /usr/bin/fanatico}
-  # sha256 is that of the file as downloaded; another file is refused.
+  # sha256 is the hash of the downloaded file; any other file is refused.
   artifact: {strip: 0}
-  # When a node takes traffic. Compared with the best of the others; where all look bad, the least bad stay.
+  # When a node takes traffic, compared with the best of the others. If all nodes look bad, the best of them stay in rotation.
   health:
-    max_lag: 3                    # blocks behind; further, or two blocks behind and not moving for two block times, and it
-                                  # gets no new requests until it has caught up
-    max_jump: 1000                # a head that is so many blocks above all others, which agree, is not believed
-    min_peers: 0                  # peers it has to have; 0: not asked, as for a chain whose nodes know each other otherwise
-  # What the public may ask (HAProxy, on the balancers), and how much. Methods by name, or by how they begin.
+    max_lag: 3                    # blocks of lag; above it, or two blocks behind without progress for two block times,
+                                  # a node gets no new requests until it has caught up
+    max_jump: 1000                # a head this many blocks above all others, which agree, is not trusted
+    min_peers: 0                  # minimum number of peers; 0: no check, for a chain whose nodes find each other in another way
+  # What public clients may call (HAProxy, on the balancers), and how much. Methods by name, or by prefix.
   edge:
-    allowed: [eth_, net_, web3_]  # nothing else gets through
+    allowed: [eth_, net_, web3_]  # all other methods are refused
     paths: [/]                    # of both ports
-    # Never, whatever `allowed` says: what rules the node, and what signs or sends with keys that the node holds.
+    # Refused even if `allowed` contains them: methods that control the node, sign, or send with keys of the node.
     forbidden: [admin_, debug_, personal_, miner_, txpool_, engine_, eth_sendTransaction, eth_sign]
     heavy: [eth_getLogs, eth_getFilterLogs, eth_newFilter, eth_feeHistory, eth_simulateV1, trace_]
-    write: [eth_sendRawTransaction]                # never asked a second time; all others are reads
-    limits: {read: 2000, heavy: 200, write: 200}   # calls of one client address in 10 seconds
-    timeouts: {read: 15, heavy: 60, write: 30}     # seconds for the node to answer
-    body_limit: 120000            # bytes: the largest contract that may be deployed fits in
-    batch_limit: 20               # calls in one request; each counts as one
-    max_large_requests: 20        # requests of one client at once that fit into no buffer (some 15 KiB), or are chunked
-    max_concurrent_per_node: 500  # requests that one node works on at the same time, and as many that wait for it
-    max_websockets_per_client: 50 # WebSockets of one client address at once
-    connections: 200              # connections of one address at once, to both ports; CloudFlare's are not counted
-    refused: 200                  # requests of one client in 10 seconds that are refused one by one; then all of its are
-    unlimited: []                 # networks without such limits: your own
-    origins: []                   # whose web pages may ask (CORS), for example https://app.example.org; ["*"]: any
-  # native: the program serves WebSocket on ws_port, and its own settings keep out there what edge.forbidden names (geth:
-  # --ws.api eth,net,web3). proxy: a small program serves ws_port, refuses that, and leads to the program's HTTP port.
+    write: [eth_sendRawTransaction]  # never retried; all other methods are reads
+    limits: {read: 2000, heavy: 200, write: 200}  # calls of one client address in 10 seconds
+    timeouts: {read: 15, heavy: 60, write: 30}  # seconds for the node to answer
+    body_limit: 120000            # bytes: room for the largest contract that can be deployed
+    batch_limit: 20               # calls in one request; each counts as one call
+    max_large_requests: 20        # concurrent requests of one client that exceed a buffer (about 15 KiB) or are chunked
+    max_concurrent_per_node: 500  # concurrent requests on one node, and the same number in its queue
+    max_websockets_per_client: 50  # concurrent WebSockets of one client address
+    connections: 200              # concurrent connections of one address, to both ports; CloudFlare's are not counted
+    refused: 200                  # refused requests of one client in 10 seconds, after which all its requests are refused
+    unlimited: []                 # networks without these limits: your own
+    origins: []                   # web pages that may call (CORS), for example https://app.example.org; ["*"]: any
+  # native: the program serves WebSocket on ws_port, and its own settings must exclude the methods of edge.forbidden there (geth:
+  # --ws.api eth,net,web3). proxy: a filter proxy serves ws_port, refuses these methods, and connects to the program's HTTP port.
   ws: native
-  follow: false                   # true: the nodes are anvils without a network, made one chain by anvil_chain.py (the lab)
-  # To the chain nodes alone, as `artifact` is: the balancers are not given these two.
+  follow: false                   # true (lab): the nodes are anvils without a network; anvil_chain.py makes them one chain
+  # For the chain nodes only, as `artifact` is: the balancers do not get these two.
   exec:
-    # Everybody on the host sees arguments (`ps`, the unit); a token belongs into `env`, which is a file for root alone.
-    args: []                      # {address} {http_port} {ws_port} {chain_id} {block_time} are filled in
+    # Every user on the host sees arguments (`ps`, the unit). Put a token into `env`, a file that only root can read.
+    args: []                      # {address} {http_port} {ws_port} {chain_id} {block_time} are replaced
     env: {}
-    limits: {LimitNOFILE: 65536}  # of the systemd unit; others beside it, for example {MemoryMax: 16G}
+    limits: {LimitNOFILE: 65536}  # of the systemd unit; add others, for example {MemoryMax: 16G}

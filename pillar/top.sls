@@ -1,5 +1,5 @@
-# Who gets which settings: everybody the plan, each node the settings and the secrets of its own roles, nobody more.
-# Decided from the minion id, which the master has authenticated, and from plan.sls; never from grains.
+# Which node gets which settings: every node the plan, and each node the settings and secrets of its own roles only.
+# Decided by the minion ID, which the master has authenticated, and by plan.sls; never by grains.
 {%- import_yaml "plan.sls" as source %}
 {%- set roles = source.plan.nodes.get(opts.id, {}).get("roles", []) %}
 {%- set settings = {
@@ -24,12 +24,12 @@ base:
     - {{ sls }}
 {%-   endfor %}
 {%- endfor %}
-    - site                        # this installation's overrides, merged over all of the above
+    - site                        # overrides of this installation, merged over all of the above
 
 {%- for role in roles if role in ("etcd", "patroni", "haproxy") %}
 {%-   if loop.first %}
   {{ opts.id | yaml_dquote }}:
-    - ignore_missing: True        # before `salt-run fanatico.secrets_init`; `salt-run fanatico.validate` names them
+    - ignore_missing: True        # until `salt-run fanatico.secrets_init` has run
 {%-   endif %}
     - secrets.{{ role }}
 {%- endfor %}

@@ -1,5 +1,5 @@
-# Every machine: the components that all have, and the roles that the plan gives it. Asked of the pillar itself: on the very
-# first run our own modules are not here yet. (They are when the states below are rendered.)
+# Every host: the common components, and the roles that the plan gives it. Read directly from the pillar: on the very first run
+# our own modules are not synced yet. (They are when the states below are rendered.)
 base:
   "*":
     - roles.every

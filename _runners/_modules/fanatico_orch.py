@@ -7,6 +7,7 @@ and gives back nothing.
 
 import salt.utils.yaml
 
+import fanatico_evict_steps
 import fanatico_lock
 import fanatico_record
 
@@ -75,7 +76,7 @@ def refresh(title, after):
 
     .. code-block:: bash
 
-        salt-run salt.cmd fanatico_orch.refresh 'Give every host the new secrets' 'Generate the new secrets'
+        salt-run salt.cmd fanatico_orch.refresh 'Distribute the new secrets to every host' 'Generate the new secrets'
     """
     return _text([_refresh(title, _hosts())], after)
 
@@ -116,6 +117,31 @@ def end(after, host="", reason=""):
         return ""
     facts = {name: value for name, value in (("host", host), ("reason", reason)) if value}
     return _text([(_UNLOCK, "runner", {"name": "fanatico.unlock", **facts})], after)
+
+
+def evict(scope):
+    """
+    Return all steps of ``orch.evict``: which ones, the host's roles and an interrupted rotation decide.
+
+    scope
+        What ``fanatico.evict_scope`` returned; text is the reason of a refusal, and becomes the only step.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd fanatico_orch.evict 'db9 is no host of the plan'
+    """
+    if not isinstance(scope, dict):
+        return _text(fanatico_evict_steps.refused(scope))
+    host, hosts, timeouts = scope["host"], _hosts(), __pillar__["orch"]["timeouts"]
+    steps = [
+        *fanatico_evict_steps.isolate(host, hosts, timeouts["firewall"]),
+        _refresh(_REFRESH, hosts),
+        *fanatico_evict_steps.replace(scope, _hosts(["etcd"])[0], timeouts),
+    ]
+    last = end(after=steps[-1][0], host=host, reason=fanatico_evict_steps.result(scope))
+    return begin("evict", roles=[]) + _text(steps, after=_LOCK) + last
 
 
 def _is_nested():

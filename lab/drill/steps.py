@@ -167,7 +167,7 @@ def idle(part):
 
 def switchover(scene):
     """Hand the lead over, as an operator does."""
-    scene.lab.salt(scene.leader, "fanatico_patroni.switchover")
+    scene.lab.salt(scene.leader, "fanatico_patroni.switchover", "any")
 
 
 def led_by_prepared(script):

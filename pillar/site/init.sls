@@ -1,6 +1,6 @@
 #!yaml
-# This installation's own settings, merged over every other file here. Any key of this directory's files may stand
-# in it, for example:
+# The settings of this installation, merged over every other file here. Every key of this directory's files is allowed,
+# for example:
 #
 #   rpc:
 #     chain: {id: 1337}
@@ -8,5 +8,5 @@
 #   postgresql:
 #     parameters: {shared_buffers: 8GB}
 #
-# Not topology: that is plan.sls alone. Never a secret: every node is given this file.
+# No topology: that is in plan.sls only. No secrets: every node gets this file.
 {}

@@ -1,13 +1,13 @@
-# For the person on call. No other state needs them.
+# For the operator on call. No other state needs them.
 {%- set base = pillar.base %}
 {%- if base.tools %}
 include:
   - base.installed
 
-Tools for people are installed:
+Install tools for operators:
   pkg.installed:
     - pkgs: {{ base.tools | json }}
     - install_recommends: False
     - require:
-      - file: Packages do not start our services
+      - file: Prevent packages from starting our services
 {%- endif %}

@@ -1,6 +1,6 @@
-# The edge: a HAProxy of its own for what the public reaches, JSON-RPC and WebSocket.
-# edge.installed    its user, and a name of its own for the program
-# edge.configured   edge.cfg, what rpc_guard.lua goes by, its unit
+# The edge: a separate HAProxy process for public traffic, JSON-RPC and WebSocket.
+# edge.installed    its user, and a program name of its own
+# edge.configured   edge.cfg, rpc_guard.lua and its lists, the unit
 # edge.running      enabled and running; reloads when the configuration changes
 include:
   - edge.installed

@@ -1,9 +1,9 @@
 include:
   - etcd.installed
 
-# Read again for each connection, but for whom to trust: etcd.running restarts for that.
-etcd has its certificates:
+# etcd reads certificates again for each connection. It does not for the trusted authorities: etcd.running restarts it for these.
+Issue certificates for etcd:
   fanatico_pki.issued:
     - name: etcd
     - require:
-      - pkg: etcd is installed
+      - pkg: Install etcd

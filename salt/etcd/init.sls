@@ -1,9 +1,9 @@
-# etcd: where Patroni keeps who leads.
-# etcd.installed    the packages, and a unit that runs on our configuration only
+# etcd: stores the leader and the settings of Patroni.
+# etcd.installed    the packages, and a unit that uses our configuration only
 # etcd.certified    its certificates
 # etcd.configured   etcd.conf.yml
-# etcd.running      a member of the cluster (founded, joined or joined again, as it is found), running, restarted one at a time
-# etcd.users        who may do what in it
+# etcd.running      a member of the cluster (founded, joined or replaced), running, restarted one node at a time
+# etcd.users        users, roles and authentication
 include:
   - etcd.installed
   - etcd.certified

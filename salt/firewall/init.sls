@@ -1,6 +1,6 @@
-# nftables: who may talk to whom, by the plan (_utils/fanatico_firewall.py). Ours is one table; others stay as they are.
+# nftables: allowed connections, derived from the plan (_utils/fanatico_firewall.py). We own one table; other tables stay.
 # firewall.installed   nft, and the unit that loads the confirmed rules at boot
-# firewall.loaded      the rules, taken back by themselves where the master cannot be reached through them
+# firewall.loaded      the rules; rolled back automatically if the master is not reachable through them
 include:
   - firewall.installed
   - firewall.loaded

@@ -1,7 +1,7 @@
-# HAProxy: one address in front of PostgreSQL. The public has a process of its own (salt/edge).
+# HAProxy: one address in front of PostgreSQL. Public traffic has a process of its own (salt/edge).
 # haproxy.installed    the package
-# haproxy.certified    its certificate, and whom it trusts
-# haproxy.configured   haproxy.cfg, the limits of its unit, the sysctl its listeners need
+# haproxy.certified    its certificate and the trusted authorities
+# haproxy.configured   haproxy.cfg, the limits of its unit, the sysctl for its listeners
 # haproxy.running      enabled and running; reloads, never restarts, when the configuration changes
 include:
   - haproxy.installed

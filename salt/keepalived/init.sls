@@ -1,6 +1,6 @@
-# Keepalived: the virtual IP stands on a node whose HAProxy works.
+# Keepalived: holds the virtual IP on a balancer whose HAProxy works.
 # keepalived.installed    the package
-# keepalived.configured   keepalived.conf, the check of HAProxy, what its unit does when it dies
+# keepalived.configured   keepalived.conf, the check of HAProxy, the unit's cleanup when Keepalived dies
 # keepalived.running      enabled and running, after HAProxy; reloads when the configuration changes
 include:
   - keepalived.installed

@@ -1,9 +1,9 @@
 include:
   - node_exporter.installed
 
-# It reads them again for each connection.
-node_exporter has its certificate:
+# node_exporter reads the files again for each connection.
+Issue certificates for node_exporter:
   fanatico_pki.issued:
     - name: node_exporter
     - require:
-      - pkg: node_exporter is installed
+      - pkg: Install node_exporter

@@ -4,17 +4,17 @@ include:
 {%- set postgresql = pillar.postgresql %}
 {%- set patroni = pillar.patroni %}
 
-Debian makes no cluster of its own:
+Prevent Debian from creating a PostgreSQL cluster:
   file.managed:
     - name: /etc/postgresql-common/createcluster.conf
     - makedirs: True
     - contents: |
-        # Managed by Salt (salt/postgresql): Patroni makes the cluster.
+        # Managed by Salt (salt/postgresql): Patroni creates the cluster.
         create_main_cluster = false
 
-# In one go with Patroni and the library its etcd driver needs. Without what is only recommended this takes half the
-# time: 31 packages less to unpack and, for Python, to compile.
-PostgreSQL and Patroni are installed:
+# Together with Patroni and the library of its etcd driver. Without recommended packages this takes half the time: 31 packages
+# less to unpack and, for Python, to compile.
+Install PostgreSQL and Patroni:
   pkg.installed:
     - pkgs:
       - postgresql-{{ postgresql.version }}
@@ -22,5 +22,5 @@ PostgreSQL and Patroni are installed:
       - python3-etcd
     - install_recommends: False
     - require:
-      - file: Packages do not start our services
-      - file: Debian makes no cluster of its own
+      - file: Prevent packages from starting our services
+      - file: Prevent Debian from creating a PostgreSQL cluster

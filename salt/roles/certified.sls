@@ -1,2 +1,2 @@
-# The certificates of this node's components, taken up by the daemons that read them. Every night the minion does it by itself.
+# The certificates of this node's components, loaded into their daemons. The minion also runs this every night.
 include: {{ salt["fanatico_plan.includes"]("certified") | json }}

@@ -1,3 +1,3 @@
-# Configuration store of Patroni, one of an odd number.
+# Configuration store of Patroni; an odd number of nodes.
 include:
   - etcd

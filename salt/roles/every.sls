@@ -1,2 +1,2 @@
-# The components of every machine, whatever its roles (_utils/fanatico_components.py).
+# The components of every host, whatever its roles (_utils/fanatico_components.py).
 include: {{ salt["fanatico_plan.includes"]("every") | json }}

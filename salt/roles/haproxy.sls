@@ -1,4 +1,4 @@
-# Balancer: HAProxy, for the databases and for the public, and the virtual IP in front of it.
+# Balancer: HAProxy for the databases and for public traffic, and the virtual IP in front of it.
 include:
   - edge
   - haproxy

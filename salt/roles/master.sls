@@ -1,3 +1,3 @@
-# The one that deploys, watches and heals.
+# Salt master: deploys, watches and heals.
 include:
   - master

@@ -1,4 +1,4 @@
-# Database: PostgreSQL, and Patroni that decides which of them leads.
+# Database: PostgreSQL, and Patroni, which elects the leader.
 include:
   - postgresql.installed
   - patroni

@@ -1,7 +1,7 @@
-# An RPC node: whatever program the pillar names, under a hardened unit, on the plan's two ports.
-# rpc.installed    the artefact, refused unless it has the SHA-256 of the pillar
+# An RPC node: the program that the pillar names, under a hardened unit, on the plan's two ports.
+# rpc.installed    the artifact; refused unless its SHA-256 matches the pillar
 # rpc.configured   its user and units
-# rpc.running      enabled and running; restarted only when the program, its arguments or its unit change
+# rpc.running      enabled and running; restarted only when the program, its arguments or its unit changes
 include:
   - rpc.installed
   - rpc.configured

@@ -1,4 +1,4 @@
-"""Health through Salt's own loader: dunders in threads and in callbacks, which plain imports cannot show."""
+"""Health through Salt's own loader: dunders in threads and callbacks, which plain imports cannot test."""
 
 import pytest
 import salt.loader
@@ -24,7 +24,7 @@ def systemctl(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def functions(node):
-    """Return the execution modules of a node that stands, like all its peers, on the loopback, where nobody answers."""
+    """Return the execution modules of a node that is, like all its peers, on the loopback, where nothing answers."""
     plan = yaml.safe_load((REPO / "pillar" / "plan.sls").read_text())["plan"]
     with peers("nobody") as started:
         port = started["nobody"].port
@@ -44,7 +44,7 @@ def functions(node):
 
 
 @pytest.mark.parametrize("name", ["etcd1", "db1", "rpc1", "haproxy1", "salt"])
-def test_every_role_looks_without_an_error_of_its_own(functions, name):
+def test_health_of_every_role_has_no_internal_error(functions, name):
     loaded = functions(name)
     seen = loaded["fanatico.health"](timeout=0.5)
     assert seen["status"] == "critical" if name != "salt" else seen["status"] in ("critical", "degraded")
@@ -54,7 +54,15 @@ def test_every_role_looks_without_an_error_of_its_own(functions, name):
         assert sign not in text
 
 
-def test_critical_is_a_return_code(functions):
+def test_a_check_that_is_not_ok_names_its_runbook_entry(functions):
+    checks = functions("etcd1")["fanatico.health"](timeout=0.5)["checks"]
+    assert checks["etcd.serving"]["runbook"] == "docs/operations.md#etcd-serving"
+    assert {name for name, check in checks.items() if "runbook" in check} == {
+        name for name, check in checks.items() if check["status"] != "ok"
+    }
+
+
+def test_critical_sets_the_exit_code(functions):
     loaded = functions("etcd1")
     loaded["fanatico.health"](timeout=0.5)
     assert loaded.pack["__context__"]["retcode"] == 1
@@ -62,14 +70,14 @@ def test_critical_is_a_return_code(functions):
 
 def test_a_node_that_is_not_in_the_plan_is_unknown(functions):
     loaded = functions("etcd1")
-    loaded.opts["id"] = loaded.pack["__opts__"]["id"] = "stranger"
+    loaded.opts["id"] = loaded.pack["__opts__"]["id"] = "unknown"
     seen = loaded["fanatico.health"]()
     assert (seen["status"], seen["roles"]) == ("unknown", [])
     assert "retcode" not in loaded.pack["__context__"]
 
 
-def test_probes_of_different_modules_share_the_answers_of_one_look(functions, systemctl, monkeypatch):
-    """They have one `__context__` by Salt's loader alone; a question more to each service is what the beacon would pay."""
+def test_probes_of_different_modules_share_answers(functions, systemctl, monkeypatch):
+    """They share one `__context__` only through Salt's loader; without it the beacon would query each service more than once."""
     asked, loaded = [], functions("db1")
 
     def call(method, url, *_, **__):
@@ -85,8 +93,8 @@ def test_probes_of_different_modules_share_the_answers_of_one_look(functions, sy
     assert asked.count("patroni") == 3, "alone it asks by itself"
 
 
-def test_a_wait_that_runs_out_saw_the_real_reason(functions):
-    """A callback that lost its dunders would be taken for "not yet" until the end."""
+def test_a_timeout_shows_the_real_reason(functions):
+    """A callback without its dunders would look like "not yet" until the timeout."""
     with pytest.raises(CommandExecutionError, match="no certificates yet"):
         functions("db1")["fanatico_patroni.wait_leader"](timeout=0.1)
 

@@ -1,4 +1,4 @@
-"""Everything we ship loads in Salt, under the name it is meant to have."""
+"""All modules load in Salt under their names."""
 
 import ast
 import json
@@ -61,8 +61,8 @@ def test_runner_loads(runners, path, virtual, functions):
 
 
 @pytest.mark.parametrize(("path", "virtual", "functions"), shipped("_runners"))
-def test_a_runner_says_in_one_sentence_what_it_does_not_take(runners, path, virtual, functions):
-    """Salt itself would print the documentation, and end with 0."""
+def test_a_runner_reports_unknown_arguments_in_one_sentence(runners, path, virtual, functions):
+    """Salt itself would print the documentation and exit with 0."""
     for name in functions:
         with pytest.raises(
             CommandExecutionError, match=rf"^{virtual}\.{name}\(.*argument.*Next: salt-run -d"
@@ -74,7 +74,7 @@ def test_a_runner_says_in_one_sentence_what_it_does_not_take(runners, path, virt
     "path", [*REPO.glob("_modules/*.py"), *REPO.glob("_beacons/*.py")], ids=lambda path: path.name
 )
 def test_module_hides_its_helpers(path):
-    """A public name in a module is a command: imported functions must not become one."""
+    """A public name in a module is a command: imported functions must not become commands."""
     tree = ast.parse(path.read_text())
     imported = [
         alias.asname or alias.name
@@ -117,7 +117,7 @@ json.dump({{"wrong": wrong, "path": sys.path}}, sys.stdout)
         ("master", MODULES, ["modules", "states", "runners", "pillar"]),
     ],
 )
-def test_salt_alone_puts_what_they_import_on_the_path(kind, folders, loaders, tmp_path):
+def test_salt_puts_the_imported_folders_on_the_path(kind, folders, loaders, tmp_path):
     """In a process of its own: pytest has these folders on its path, and has imported from them."""
     opts = {"module_dirs": folders, "cachedir": str(tmp_path), "extension_modules": str(tmp_path / "none")}
     argv = [sys.executable, "-c", ALONE.format(kind=kind), json.dumps(opts), str(REPO / "_pillar"), *loaders]

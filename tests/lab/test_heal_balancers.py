@@ -52,7 +52,7 @@ def test_a_keepalived_that_hangs_is_restarted(healthy):
     faults.freeze_all(healthy, holder, "keepalived")
     entry = news.wait("healed", holder, None, 60)
     assert entry["what"] in ("keepalived-hung", "vip-duplicate")
-    assert entry["what"] != "keepalived-hung" or "has not asked HAProxy" in entry["reason"]
+    assert entry["what"] != "keepalived-hung" or "no check of HAProxy" in entry["reason"]
     wait_until(lambda: len(labs.virtual_ip_holders(healthy)) == 1, 10, "one of the two to hold the address")
     labs.wait_healthy(healthy)
 

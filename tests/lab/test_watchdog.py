@@ -38,12 +38,12 @@ def test_it_is_refused_where_there_is_none_armed_on_the_primary_and_shown_in_hea
     try:
         with labs.site(healthy, REQUIRED):
             healthy.salt(leader, "saltutil.refresh_pillar", "wait=True")
-            assert "there is no /dev/watchdog" in check()["detail"]
+            assert "/dev/watchdog does not exist" in check()["detail"]
             before = healthy.exec(leader, CONFIGURATION).stdout
             said = " ".join(
                 labs.failures(healthy.salt(leader, "state.apply", "patroni.configured"))[leader].values()
             )
-            assert "there is no /dev/watchdog" in said
+            assert "/dev/watchdog does not exist" in said
             assert "patroni:watchdog_module" in said
             assert healthy.exec(leader, CONFIGURATION).stdout == before
             healthy.exec(leader, ["sh", "-ec", PIPE])

@@ -1,4 +1,4 @@
-"""Every node of every plan: the committed one and those under tests/plans/."""
+"""Every node of every plan: the committed plan and those under tests/plans/."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from tests.checkers import machine  # noqa: F401  a fixture, here once: each mod
 from tests.support import REPO, pillar
 from tests.support.tree import Node, reused
 
-# The committed pillar leaves to an installation what only it knows, such as the RPC node: the lab's knows.
+# The committed pillar has no settings that depend on an installation, such as the RPC node: the lab's site file has them.
 SITE = yaml.safe_load((REPO / "lab" / "site.sls").read_text()) | {"keepalived": {"interface": "eth0"}}
 
 PLANS = {"default": REPO / "pillar" / "plan.sls"} | {
@@ -23,14 +23,14 @@ ROLES = {
     for plan, path in PLANS.items()
     for node, settings in yaml.safe_load(path.read_text())["plan"]["nodes"].items()
 }
-# All nodes; where it has to be quick, one for each combination of roles that a plan has.
+# All nodes; for fast runs, one node for each combination of roles in a plan.
 NODES = (
     list({(key[0], roles): key for key, roles in reversed(ROLES.items())}.values())
     if os.environ.get("FANATICO_TEST") == "fast"
     else list(ROLES)
 )
 HAPROXY, EDGE = "/etc/haproxy/haproxy.cfg", "/etc/haproxy/edge.cfg"
-# One node for each combination of roles that any plan has.
+# One node for each combination of roles in any plan.
 KINDS = list({roles: key for key, roles in reversed(ROLES.items())}.values())
 
 
@@ -43,13 +43,13 @@ def pillars(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def salt_cache(tmp_path_factory):
-    """Where all nodes keep the files of the tree: Salt's Jinja loader has one client in a process, for the last one's place."""
+    """One file cache for all nodes: Salt's Jinja loader has a single file client in a process."""
     return tmp_path_factory.mktemp("salt-cache")
 
 
 @pytest.fixture(scope="session")
 def make_node(pillars, salt_cache):
-    """Return the compiler of a node of a plan; the last one is kept."""
+    """Return a function that makes the compiler of a node of a plan; the last compiler is reused."""
 
     @reused
     def make(plan, node):
@@ -59,7 +59,7 @@ def make_node(pillars, salt_cache):
 
 
 def pytest_collection_modifyitems(items):
-    """All tests of a node, or of a plan's orchestrations, go to one worker: gathering its pillar and loaders is what costs."""
+    """Run all tests of a node, or of a plan's orchestrations, on one worker: collecting its pillar and loaders takes the time."""
     for item in items:
         asked = getattr(item, "callspec", None) and item.callspec.params
         if asked and "plan" in asked and item.path.parent.name == "rendering":
@@ -76,7 +76,7 @@ def rendered(node, *sls):
 
 
 def put_beside(machine, minion):  # noqa: F811
-    """Make the files on the machine that HAProxy reads; return ``{path: text}`` of them."""
+    """Put the files that HAProxy reads on the machine; return ``{path: text}`` of them."""
     found = {}
     for chunk in minion.compile("edge.configured"):
         if chunk["state"] == "file" and re.match(
@@ -92,7 +92,7 @@ def put_beside(machine, minion):  # noqa: F811
 
 @pytest.fixture
 def with_site(tmp_path, salt_cache):
-    """Return a node of the committed plan in an installation with other settings."""
+    """Return a function that makes a node of the committed plan with other site settings."""
 
     def make(node, site, **options):
         root = pillar.build(tmp_path / "pillar", site=site, **options)

@@ -1,4 +1,4 @@
-"""Every SLS and every template, found by looking, compiles for every node of several plans.
+"""Every SLS and every template, found automatically, compiles for every node of several plans.
 
 It is Salt's own compiler that is asked, with its strict handling of undefined names: Jinja, YAML, requisites
 that lead nowhere, unknown state functions and unknown arguments all fail here.
@@ -26,7 +26,7 @@ TEMPLATES = {
 
 
 def own_sls(minion):
-    """The SLS that concern a node: its top file's, what a deploy begins with, and whatever stands beside those."""
+    """The SLS of a node: those of its top file, those that a deploy starts with, and the other files of their components."""
     used = {chunk["__sls__"] for chunk in minion.compile(*minion.top())} | {*minion.top(), "roles.prepared"}
     if minion.functions["fanatico_pki.wanted"]():
         used.add("roles.certified")
@@ -56,7 +56,7 @@ def test_highstate_compiles_and_its_templates_render(make_node, plan, node):
 
 @pytest.mark.parametrize(("plan", "node"), KINDS)
 def test_a_node_is_given_the_settings_and_secrets_of_its_components(make_node, plan, node):
-    """pillar/top.sls is compiled before there are modules, so it says so by itself."""
+    """pillar/top.sls is compiled before modules are available, so it lists the settings itself."""
     minion = make_node(plan, node)
     minion.highstate  # noqa: B018  Salt goes by the last one's options
     roles = yaml.safe_load(PLANS[plan].read_text())["plan"]["nodes"][node]["roles"]
@@ -73,15 +73,15 @@ def test_a_node_is_given_the_settings_and_secrets_of_its_components(make_node, p
 
 @pytest.mark.parametrize(("plan", "node"), KINDS)
 def test_each_sls_compiles_by_itself(make_node, plan, node):
-    """orch.deploy applies them one by one: what one of them requires, it must include."""
+    """orch.deploy applies them one at a time: an SLS must include what it requires."""
     minion = make_node(plan, node)
     for name in own_sls(minion):
         minion.compile(name)
 
 
-def test_no_sls_and_no_template_is_left_out(make_node):
-    """What no node of any plan uses is dead, or is missing from a role."""
-    # The roster is read where it lies, by salt-ssh on the master (tests/lab/test_fleet.py); the others stand in edge.cfg.
+def test_every_sls_and_template_is_used(make_node):
+    """An SLS or template that no node of any plan uses is dead, or missing from a role."""
+    # salt-ssh reads the roster directly on the master (tests/lab/test_fleet.py); the others are included in edge.cfg.
     parts = {"salt://edge/files/rpc.cfg.jinja", "salt://haproxy/files/parts.jinja"}
     templates = TEMPLATES - parts - {"salt://master/files/roster.py"}
     assert len(templates) == len(TEMPLATES) - 3
@@ -92,14 +92,14 @@ def test_no_sls_and_no_template_is_left_out(make_node):
         states.difference_update(names)
         templates.difference_update(sources(minion.compile(*names)))
         if not states and not templates:
-            break  # the other nodes have these roles in other combinations
+            break  # the other nodes have the same roles in other combinations
     assert sorted(templates) == []
     assert sorted(states) == []
 
 
 @pytest.mark.parametrize("node", ["etcd1", "db1", "haproxy1", "rpc1", "salt"])
 def test_the_lab_has_the_packages_that_states_install(make_node, node):
-    """Machines have no way out: what lab/packages.txt does not name, or the image does not hold, cannot be installed."""
+    """Lab machines have no internet: only packages in lab/packages.txt or in the image can be installed."""
     offered = (REPO / "lab" / "packages.txt").read_text().splitlines()
     minion = make_node("default", node)
     wanted = set()
@@ -113,7 +113,7 @@ def test_the_lab_has_the_packages_that_states_install(make_node, node):
     ("settings", "installed"),
     [({}, [["curl", "jq", "tcpdump"]]), ({"tools": ["strace"]}, [["strace"]]), ({"tools": []}, [])],
 )
-def test_tools_for_people_are_those_of_the_pillar(with_site, settings, installed):
+def test_operator_tools_come_from_the_pillar(with_site, settings, installed):
     chunks = with_site("rpc1", {**SITE, "base": settings}).compile("base.tools")
     assert [chunk["pkgs"] for chunk in chunks if chunk["state"] == "pkg"] == installed
 
@@ -121,7 +121,7 @@ def test_tools_for_people_are_those_of_the_pillar(with_site, settings, installed
 @pytest.mark.parametrize(
     ("own", "place"), [({"version": 18}, "/var/lib/postgresql/18/main"), ({"data_dir": "/data"}, "/data")]
 )
-def test_the_place_of_the_database_is_one_for_templates_and_modules(with_site, own, place):
+def test_templates_and_modules_use_the_same_data_directory(with_site, own, place):
     minion = with_site("db1", {**SITE, "postgresql": own})
     chunks = minion.compile("patroni.configured", "postgresql.installed")
     (configuration,) = [chunk for chunk in chunks if chunk["name"] == "/etc/patroni/patroni.yml"]
@@ -134,7 +134,7 @@ def test_the_place_of_the_database_is_one_for_templates_and_modules(with_site, o
 
 
 def well_formed(name, text):
-    """A rendered file holds no template syntax, no Python `None`, and parses as what its name says."""
+    """A rendered file contains no template syntax and no Python `None`, and parses as its format."""
     assert "{{" not in text, f"{name}: unrendered"
     assert "{%" not in text, f"{name}: unrendered"
     for number, line in enumerate(text.splitlines(), 1):

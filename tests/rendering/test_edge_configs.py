@@ -1,4 +1,4 @@
-"""What the balancers and the RPC nodes are given passes the checkers of the daemons that will read it."""
+"""The rendered configurations of the balancers and RPC nodes pass the checkers of their daemons."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def with_role(role):
 
 @pytest.mark.parametrize("path", [HAPROXY, EDGE])
 @pytest.mark.parametrize(("plan", "node"), with_role("haproxy"))
-def test_haproxy_takes_its_configuration(make_node, machine, plan, node, path):
+def test_haproxy_accepts_its_configuration(make_node, machine, plan, node, path):
     text = put_beside(machine, make_node(plan, node))[path]
     checked = machine.run("haproxy", "-c", "-f", "/mnt/text", text=text)
     assert checked.returncode == 0, checked.stdout
@@ -31,14 +31,14 @@ def test_haproxy_takes_its_configuration(make_node, machine, plan, node, path):
 
 
 @pytest.mark.parametrize("path", [HAPROXY, EDGE])
-def test_haproxy_refuses_what_is_wrong(make_node, machine, path):
+def test_haproxy_refuses_an_invalid_configuration(make_node, machine, path):
     text = put_beside(machine, make_node("default", "haproxy1"))[path]
     assert machine.run("haproxy", "-c", "-f", "/mnt/text", text=text + "\n    no-such-word\n").returncode != 0
 
 
 @pytest.mark.parametrize(("plan", "node"), with_role("haproxy"))
 @pytest.mark.parametrize("version", [3, 2])
-def test_keepalived_takes_its_configuration(with_site, tmp_path, machine, plan, node, version):
+def test_keepalived_accepts_its_configuration(with_site, tmp_path, machine, plan, node, version):
     site = SITE | {"keepalived": {"interface": "eth0", "vrrp_version": version}}
     minion = with_site(node, site, plan=PLANS[plan])
     for check in minion.compile("keepalived.configured"):
@@ -52,7 +52,7 @@ def test_keepalived_takes_its_configuration(with_site, tmp_path, machine, plan, 
     assert "unknown" not in checked.stdout.lower()
 
 
-def test_keepalived_signs_where_its_version_can(with_site):
+def test_keepalived_signs_if_its_version_supports_it(with_site):
     minion = with_site("haproxy1", SITE)
     secret = minion.pillar["secrets"]["KEEPALIVED_AUTH_PASS"]
 
@@ -67,7 +67,7 @@ def test_keepalived_signs_where_its_version_can(with_site):
         assert secret not in signed
 
 
-def test_keepalived_sends_a_password_where_it_cannot_sign(with_site):
+def test_keepalived_sends_a_password_if_it_cannot_sign(with_site):
     site = SITE | {"keepalived": {"interface": "eth0", "vrrp_version": 2}}
     minion = with_site("haproxy1", site)
     minion.functions["pkg.version"] = lambda name: "1:2.3.3-1"
@@ -76,8 +76,8 @@ def test_keepalived_sends_a_password_where_it_cannot_sign(with_site):
     assert "advert_int 1\n" in text
 
 
-def test_balancers_differ_in_nothing_but_who_they_are(make_node):
-    """Each knows all others, and no two have one priority: an election always ends."""
+def test_balancers_differ_only_in_their_identity(make_node):
+    """Each lists all its peers, and no two have the same priority: an election always ends."""
     nodes = [node for plan, node in with_role("haproxy") if plan == "five_etcd"]
     assert len(nodes) == 3
     priorities = set()
@@ -92,7 +92,7 @@ def test_balancers_differ_in_nothing_but_who_they_are(make_node):
 
 
 @pytest.mark.parametrize(("plan", "node"), with_role("rpc"))
-def test_systemd_takes_the_units_of_the_rpc_node(make_node, machine, plan, node):
+def test_systemd_accepts_the_units_of_the_rpc_node(make_node, machine, plan, node):
     files = rendered(make_node(plan, node), "rpc.configured")
     units = [path for path in files if path.startswith("/etc/systemd/system/")]
     assert (
@@ -107,7 +107,7 @@ def test_systemd_takes_the_units_of_the_rpc_node(make_node, machine, plan, node)
     assert checked.stdout == ""
 
 
-def test_arguments_reach_the_rpc_node_as_they_stand_in_the_pillar(with_site):
+def test_arguments_reach_the_rpc_node_unchanged(with_site):
     args = ["--host={address}", 'say "hi"', "100%", "$HOME", "a\\b", 7]
     site = SITE | {"rpc": SITE["rpc"] | {"exec": {"args": args}}}
     unit = rendered(with_site("rpc1", site), "rpc.configured")["/etc/systemd/system/fanatico-rpc.service"]
@@ -131,15 +131,15 @@ def test_a_package_is_pinned_to_its_version(with_site):
     assert 'ExecStart=/usr/bin/fanatico "--host"' in unit
 
 
-def test_the_agent_goes_by_the_pillars_health_settings(with_site):
-    """The same keys that health and cures read (tests/unit/test_module_rpc.py, test_cure.py)."""
+def test_the_agent_uses_the_health_settings_of_the_pillar(with_site):
+    """The same keys that health checks and cures read (tests/unit/test_module_rpc.py, test_cure.py)."""
     minion = with_site("rpc1", SITE | {"rpc": SITE["rpc"] | {"health": {"max_lag": 7}}})
     agent = json.loads(rendered(minion, "rpc.configured")["/etc/fanatico/rpc-agent.json"])
     assert (agent["max_lag"], agent["max_jump"]) == (7, minion.pillar["rpc"]["health"]["max_jump"])
 
 
 @pytest.mark.parametrize("lacking", ["kind", "source", "sha256", "bin"])
-def test_an_artefact_that_is_not_pinned_does_not_even_render(with_site, lacking):
+def test_an_artifact_that_is_not_pinned_does_not_render(with_site, lacking):
     artifact = {key: value for key, value in SITE["rpc"]["artifact"].items() if key != lacking}
     minion = with_site("rpc1", SITE | {"rpc": SITE["rpc"] | {"artifact": artifact}})
     with pytest.raises(AssertionError, match=f"rpc:artifact:{lacking} is empty in the pillar"):
@@ -161,7 +161,7 @@ def test_an_artefact_that_is_not_pinned_does_not_even_render(with_site, lacking)
         ),
     ],
 )
-def test_what_is_missing_is_named(with_site, node, sls, site, secrets, sentence):
+def test_a_missing_setting_is_named(with_site, node, sls, site, secrets, sentence):
     minion = with_site(node, site, with_secrets=secrets)
     with pytest.raises(Exception, match=sentence):
         rendered(minion, sls)

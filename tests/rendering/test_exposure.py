@@ -1,4 +1,4 @@
-"""The sandboxes of the units that are all ours, as systemd judges them; the others: tests/lab/test_hardening.py."""
+"""The sandboxes of our own units, as systemd rates them. The other units: tests/lab/test_hardening.py."""
 
 import re
 
@@ -15,7 +15,7 @@ OF = {
 
 @pytest.fixture(params=OF)
 def services(request, make_node):
-    """{unit: text} of the services that the states of a node write whole."""
+    """{unit: text} of the services that the states of a node write completely."""
     node = make_node("default", request.param)
     found = {}
     for chunk in node.compile(*OF[request.param]):
@@ -33,7 +33,7 @@ def services(request, make_node):
     return found
 
 
-def test_no_unit_is_more_exposed_than_the_table_says(services, machine):
+def test_no_unit_is_more_exposed_than_its_limit(services, machine):
     assert len(services) >= 4
     for unit, text in services.items():
         # A unit that has not been started has no program that is looked for.
@@ -46,7 +46,7 @@ def test_no_unit_is_more_exposed_than_the_table_says(services, machine):
         assert judged.returncode == 0, (unit, judged.stdout.splitlines()[-1])
 
 
-def test_the_limit_is_one(machine):
+def test_a_higher_exposure_is_detected(machine):
     machine.put(UNITS + "open.service", "[Service]\nExecStart=/bin/true\n")
     judged = machine.run(
         "systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=30", UNITS + "open.service"
@@ -54,7 +54,7 @@ def test_the_limit_is_one(machine):
     assert judged.returncode != 0
 
 
-def test_what_stays_exposed_is_named_in_the_documentation():
+def test_the_documentation_names_the_remaining_exposure():
     text = (REPO / "docs" / "security.md").read_text()
     named = dict(re.findall(r"^\| `([\w-]+\.service)` \| ([\d.]+) \|", text, re.MULTILINE))
     assert {unit: float(level) for unit, level in named.items()} == exposure.ABOVE

@@ -1,4 +1,4 @@
-"""nftables takes the rules of every node of every plan."""
+"""nftables accepts the rules of every node of every plan."""
 
 import pytest
 import yaml
@@ -29,5 +29,5 @@ def test_the_rules_load(machine, name, settings):
     assert checked.returncode == 0, checked.stdout
 
 
-def test_nonsense_does_not(machine):
+def test_invalid_rules_do_not_load(machine):
     assert machine.run("nft", "-c", "-f", "/mnt/text", text="table inet x { nonsense }").returncode != 0

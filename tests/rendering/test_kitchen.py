@@ -14,12 +14,12 @@ def test_the_pillar_of_a_suite(tmp_path, suite):
     minion = settings["salt_minion_id"]
     pillar = Node(minion, tmp_path / "sandbox/srv/pillar", tmp_path / "scratch").pillar
     assert pillar["plan"]["nodes"][minion] == node(settings)
-    # The lab's own settings for the chain node are there; its folder of wheels, which no other machine has, is not.
+    # The lab's settings for the chain node are included; its directory of wheels, which no other machine has, is not.
     assert pillar["minion"]["install"]["wheels"] == ""
     assert pillar["firewall"]["admin"] == []
     assert pillar["firewall"]["ssh_port"] == 22
     assert pillar["rpc"]["chain"]["id"] == 1337
-    # What a suite adds to a component's settings takes nothing from what the tree ships.
+    # The settings that a suite adds to a component do not remove the shipped settings.
     roles = node(settings)["roles"]
     assert pillar.get("etcd", {}).get("bootstrap", False) == ("etcd" in roles)
     assert "etcd" not in roles or pillar["etcd"]["data_dir"] == "/var/lib/etcd"

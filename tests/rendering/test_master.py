@@ -1,10 +1,10 @@
-"""The master's configuration as Salt itself reads it."""
+"""The master's configuration, read by Salt itself."""
 
 import salt.config
 
 
-def test_an_orchestration_imports_what_the_tree_has(make_node, tmp_path):
-    """Without a folder of the master's own it finds first what the minion of the same host was handed out, of an earlier tree."""
+def test_an_orchestration_imports_the_modules_of_the_tree(make_node, tmp_path):
+    """Without its own directory the master would first find the modules in the minion's cache, of an earlier tree."""
     node = make_node("default", "salt")
     (chunk,) = (
         one
@@ -13,6 +13,6 @@ def test_an_orchestration_imports_what_the_tree_has(make_node, tmp_path):
     )
     path = tmp_path / "master"
     path.write_text(node.render(chunk))
-    # What salt.config.mminion_config makes of it for an orchestration, and puts into the search path.
+    # The options that salt.config.mminion_config makes for an orchestration, with its search path.
     folders = salt.config.minion_config(str(path), role="master")["utils_dirs"]
     assert folders == ["/var/cache/salt/master/extmods/utils"]

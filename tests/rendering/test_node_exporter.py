@@ -1,4 +1,4 @@
-"""The exporter of metrics: who may read them, and that the unit starts with our configuration only."""
+"""node_exporter: the allowed clients, and a unit that uses our configuration only."""
 
 import pytest
 import yaml
@@ -11,7 +11,7 @@ PKI = "/etc/prometheus-node-exporter/pki"
 
 
 @pytest.mark.parametrize(("node", "readers"), [("rpc1", ["rpc1", "salt"]), ("salt", ["salt"])])
-def test_a_certificate_is_asked_for_and_it_has_to_be_the_masters_or_its_own(make_node, node, readers):
+def test_only_the_master_and_the_host_itself_may_read(make_node, node, readers):
     found = rendered(make_node("default", node), "node_exporter.configured")
     assert yaml.safe_load(found[WEB]) == {
         "tls_server_config": {
@@ -32,7 +32,7 @@ def started(text):
     return last.removeprefix("ExecStart=").split()
 
 
-def test_it_listens_at_its_address_alone(make_node):
+def test_it_listens_on_its_address_only(make_node):
     words = started(rendered(make_node("default", "db2"), "node_exporter.installed")[UNIT])
     assert words == [
         "/usr/bin/prometheus-node-exporter",
@@ -41,7 +41,7 @@ def test_it_listens_at_its_address_alone(make_node):
     ]
 
 
-def test_collectors_are_those_of_the_pillar(with_site):
+def test_collectors_come_from_the_pillar(with_site):
     site = {**SITE, "node_exporter": {"collectors": ["systemd", "processes"], "left_out": ["zfs"]}}
     words = started(rendered(with_site("rpc1", site), "node_exporter.installed")[UNIT])
     assert words[3:] == ["--collector.systemd", "--collector.processes", "--no-collector.zfs"]
@@ -51,5 +51,5 @@ def test_a_deploy_prepares_it_on_every_machine(make_node):
     for node in ("salt", "etcd1", "rpc1"):
         chunks = make_node("default", node).compile("roles.prepared")
         ours = [chunk["__id__"] for chunk in chunks if chunk["__sls__"].startswith("node_exporter")]
-        assert ours[-1] == "node_exporter runs"
+        assert ours[-1] == "Start node_exporter"
         assert len(ours) == 5

@@ -1,4 +1,4 @@
-"""Orchestrations compile as the master would compile them; a reactor starts one of them, nothing else."""
+"""Orchestrations compile as they would on the master; a reactor starts one runner and nothing else."""
 
 import itertools
 import re
@@ -22,7 +22,7 @@ from tests.support.pillar import shipped
 from tests.support.tree import Node, reused
 
 EVENT = {"host": "db1", "what": "patroni.service", "why": "it stopped"}
-# What the callers of an orchestration pass along.
+# The pillar that the caller of an orchestration passes.
 PILLAR = {"orch.heal": {"event": EVENT}, "orch.evict": {"host": "db9"}}
 
 
@@ -37,7 +37,7 @@ def orchestrations():
 
 @pytest.fixture(scope="session")
 def make_master(pillars, salt_cache):
-    """Return the master's compiler for a plan and the pillar that a caller passes along; the last one is kept."""
+    """Return a function that makes the master's compiler for a plan and a passed pillar; the last compiler is reused."""
 
     @reused
     def make(plan, passed=None):
@@ -47,7 +47,7 @@ def make_master(pillars, salt_cache):
 
 
 def scope(*roles, unsettled=False):
-    """What `fanatico.evict_scope` returns for a host with these roles, which is no node of the plan any more."""
+    """A result of `fanatico.evict_scope` for a host with these roles that is no longer a node of the plan."""
     return {
         "host": "db9",
         "roles": list(roles),
@@ -58,7 +58,7 @@ def scope(*roles, unsettled=False):
 
 
 def compiled(master, name, fresh=False, evicting=None):
-    """The steps of an orchestration, on a cluster that runs or one that has never been deployed."""
+    """The steps of an orchestration, on a running cluster or one that has never been deployed."""
     databases = master.functions["fanatico_plan.nodes"]("patroni")
     seen = {
         "fanatico.etcd_bootstrap": fresh,
@@ -73,38 +73,38 @@ def compiled(master, name, fresh=False, evicting=None):
 @pytest.mark.parametrize("name", orchestrations())
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "running"])
 def test_orchestration_compiles(make_master, plan, name, fresh):
-    """`salt-run` asks for the pillar of `<master id>_master`, no node: it gets the plan and no secret."""
+    """`salt-run` uses the pillar of `<master id>_master`, which is not a node: it gets the plan and no secrets."""
     master = make_master(plan, name if name in PILLAR else None)
     assert "secrets" not in master.pillar
     steps = compiled(master, name, fresh)
     assert {step["state"] for step in steps} == {"step"}, "Salt's own count a change where there is none"
-    # Not in the master's configuration: there it would also end `salt --static` at the first minion that is critical.
+    # Not set in the master's configuration: there it would also end `salt --static` at the first critical minion.
     assert len(steps) == 1 or all(step.get("failhard") for step in steps), "what is printed last is the cause"
 
 
 GUARDED = [
     name for name in orchestrations() if name != "orch.heal"
 ]  # the runner that cures has a lock of its own
-# Whose steps begin where they are without those of another.
+# Orchestrations that are only steps of another one, and their first step.
 PARTS = {"orch.certify": "saltutil.refresh_pillar", "orch.etcd": "Configure and start etcd"}
-PARTS |= {"orch.patroni": "Try the parameters on every database host"}
-# What a step does: its ID is read aloud in an incident.
+PARTS |= {"orch.patroni": "Check the PostgreSQL parameters on every database host"}
+# The first word of a step ID is one of these imperatives.
 VERBS = {
     *(
         "Block",
         "Bring",
         "Check",
         "Configure",
+        "Create",
         "Cure",
         "Delete",
         "Deploy",
+        "Distribute",
         "Drain",
         "Finish",
         "Generate",
-        "Give",
     ),
     *(
-        "Have",
         "Install",
         "Lock",
         "Open",
@@ -116,13 +116,13 @@ VERBS = {
         "Replace",
         "Retire",
     ),
-    *("Return", "Set", "Sign", "Start", "Sync", "Try", "Unlock", "Upgrade", "Wait"),
+    *("Return", "Set", "Sign", "Start", "Sync", "Trust", "Unlock", "Upgrade", "Wait"),
 }
 
 
 @pytest.mark.parametrize("name", GUARDED)
 def test_every_orchestration_has_one_beginning_and_one_end(make_master, name):
-    """The history has its beginning and its end, each under its name."""
+    """The history has a start and an end entry, each under the orchestration's name."""
     steps = compiled(make_master("default", name if name in PILLAR else None), name)
     assert [step["name"] for step in steps[:2]] == ["fanatico.validate", "fanatico.lock"]
     assert steps[1]["purpose"] == name.removeprefix("orch.")
@@ -136,7 +136,7 @@ def test_every_orchestration_has_one_beginning_and_one_end(make_master, name):
 @pytest.mark.parametrize(
     "name", [name for name in GUARDED if name != "orch.evict"]
 )  # that is a step of no other one
-def test_within_another_one_it_leaves_both_to_that(make_master, monkeypatch, name):
+def test_a_nested_orchestration_has_neither_start_nor_end(make_master, monkeypatch, name):
     monkeypatch.setattr(fanatico_lock, "mine", lambda _: True)
     steps = compiled(make_master("default"), name)
     names = [step["name"] for step in steps]
@@ -146,7 +146,7 @@ def test_within_another_one_it_leaves_both_to_that(make_master, monkeypatch, nam
 
 
 @pytest.mark.parametrize("name", orchestrations())
-def test_a_step_is_a_short_order(make_master, name):
+def test_a_step_id_is_a_short_imperative(make_master, name):
     for step in compiled(make_master("default", name if name in PILLAR else None), name):
         title = step["__id__"]
         assert title.split()[0] in VERBS, f"{title}: no verb that is known here"
@@ -166,8 +166,8 @@ def test_a_host_that_does_not_answer_fails_every_step_for_it(make_master, name):
             assert set(hosts) <= nodes, "no pattern: a silent host would not be missed"
 
 
-def test_how_long_a_step_may_take_is_a_setting(pillars, salt_cache):
-    """Each has a number of its own here, so that a step which does not ask shows another one."""
+def test_every_timeout_is_a_setting(pillars, salt_cache):
+    """Each setting gets a different number here, so a step with the wrong setting is found."""
     shipped = yaml.safe_load((REPO / "pillar/orch.sls").read_text())["orch"]["timeouts"]
     ours = dict(zip(shipped, itertools.count(1001), strict=False))
     found = set()
@@ -182,12 +182,12 @@ def test_how_long_a_step_may_take_is_a_setting(pillars, salt_cache):
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_a_deploy_changes_one_balancer_after_the_other_is_proven(make_master, plan):
+def test_a_deploy_changes_one_balancer_at_a_time(make_master, plan):
     master = make_master(plan)
     steps = {step["__id__"]: step for step in compiled(master, "orch.deploy")}
     for first, second in itertools.pairwise(master.functions["fanatico_plan.nodes"]("haproxy")):
         waits = waited_for(steps, f"Bring up {second}")
-        assert {f"Bring up {first}", f"Wait for the virtual IP to answer {first}"} <= waits
+        assert {f"Bring up {first}", f"Wait until {first} reaches the virtual IP"} <= waits
 
 
 BLOCK = "Block db9 in every firewall"
@@ -204,8 +204,8 @@ BLOCK = "Block db9 in every firewall"
         (["rpc"], ["certs"]),
     ],
 )
-def test_who_is_evicted_loses_the_network_first(make_master, roles, added, unsettled):
-    """Each step waits for the one before; what a host never knew is not replaced."""
+def test_an_evicted_host_loses_the_network_first(make_master, roles, added, unsettled):
+    """Each step waits for the step before it; what a host never knew is not replaced."""
     master = make_master("default", "orch.evict")
     compiled_steps = compiled(master, "orch.evict", evicting=scope(*roles, unsettled=unsettled))
     steps = {step["__id__"]: step for step in compiled_steps}
@@ -247,14 +247,14 @@ def test_who_is_evicted_loses_the_network_first(make_master, roles, added, unset
         assert all("pillar" not in step for step in rotations[:-1])
 
 
-def test_a_host_that_cannot_be_evicted_is_refused_before_the_first_step(make_master):
+def test_an_invalid_eviction_is_refused_before_the_first_step(make_master):
     master = make_master("default", "orch.evict")
     (only,) = compiled(master, "orch.evict", evicting='db9 is no host: "of"\nthe plan')
     assert (only["name"], only["reason"]) == ("fanatico.evict_refused", 'db9 is no host: "of"\nthe plan')
 
 
 def waited_for(steps, step):
-    """All the steps that have to end well before this one."""
+    """All steps that have to succeed before this one."""
     direct = {name for one in steps[step].get("require", []) for name in one.values()}
     return direct.union(*(waited_for(steps, name) for name in direct))
 
@@ -263,7 +263,7 @@ def waited_for(steps, step):
     "path", sorted((REPO / "salt" / "reactor").glob("*.sls")), ids=lambda path: path.name
 )
 def test_reactor_starts_one_thing(pillars, salt_cache, path):
-    # Its own: it remembers which events it has heard.
+    # A node of its own: it remembers the events that it has received.
     master = Node("salt_master", pillars["default"], salt_cache, modules=MODULES)
     renderers = salt.loader.render(master.opts, master.functions)
     data = {
@@ -285,7 +285,7 @@ def test_reactor_starts_one_thing(pillars, salt_cache, path):
 
 RUNNERS = {"heal": "fanatico.look", "denied": "fanatico.denied", "started": "fanatico.started"}
 
-# What a minion can put into an event: it ends a line, a string, an expression; it is long, or no text at all.
+# Hostile values of an event: they end a line, a string or an expression; they are long, or not text at all.
 HOSTILE = [
     "x:\n  cmd.run:\n    - name: id > /root/owned\nCure y",
     '"}}\n{{ salt["cmd.run"]("id") }}',
@@ -302,7 +302,7 @@ NOT_TEXT = st.none() | st.integers() | st.lists(ANYTHING) | st.dictionaries(st.t
 
 
 def healing(event):
-    """{ID: {function: arguments}} of orch.heal for an event, by Salt's own Jinja and YAML; None where that is no YAML."""
+    """{ID: {function: arguments}} of orch.heal for an event, rendered by Salt's Jinja and YAML; None if it is not YAML."""
     context = {
         "opts": {**salt.config.minion_config(None), "file_client": "local"},
         "saltenv": "base",
@@ -318,8 +318,8 @@ def healing(event):
 
 
 @given(host=ANYTHING, what=ANYTHING, why=ANYTHING)
-def test_no_words_whatever_become_anything_but_one_call(host, what, why):
-    """Whoever starts orch.heal has checked them; here they are no code even if nobody had."""
+def test_hostile_text_becomes_one_call_only(host, what, why):
+    """The callers of orch.heal validate the text; even without that it cannot become code."""
     high = healing({"host": host, "what": what, "why": why})
     if high is not None:
         assert list(high) == ["Cure the fault"]
@@ -330,7 +330,7 @@ def test_no_words_whatever_become_anything_but_one_call(host, what, why):
 
 
 @given(why=ANYTHING)
-def test_the_words_arrive_as_they_were_let_in(why):
+def test_accepted_text_arrives_unchanged(why):
     event = {"host": "db1", "what": "patroni-hung", "why": fanatico_guard.printable(why)}
     arguments = {}
     for one in healing(event)["Cure the fault"]["step.runner"]:
@@ -349,7 +349,7 @@ def test_the_words_arrive_as_they_were_let_in(why):
         },
     )
 )
-def test_a_hostile_event_starts_nothing_but_a_look_at_a_host_of_the_plan(reacting, data):
+def test_a_hostile_event_starts_only_a_check_of_a_host_of_the_plan(reacting, data):
     for name, runner in RUNNERS.items():
         for body in reacting(name, data).values():
             assert [key for key in body if not key.startswith("__")] == ["runner"]
@@ -359,7 +359,7 @@ def test_a_hostile_event_starts_nothing_but_a_look_at_a_host_of_the_plan(reactin
 
 @pytest.fixture(scope="module")
 def reacting(pillars, salt_cache):
-    """Return a function that compiles a reactor's file for an event, as the master does."""
+    """Return a function that compiles a reactor file for an event, as the master does."""
     master = Node("salt_master", pillars["default"], salt_cache, modules=MODULES)
     renderers = salt.loader.render(master.opts, master.functions)
     compiler = salt.state.Compiler(master.opts, renderers)
@@ -376,8 +376,8 @@ def reacting(pillars, salt_cache):
     [*sorted((REPO / "orch").rglob("*.sls")), *sorted((REPO / "salt" / "reactor").glob("*.sls"))],
     ids=lambda path: path.name,
 )
-def test_what_a_minion_says_is_rendered_as_json_alone(path):
-    """Expressions that come from an event or a return: `event`, `data`, and what is set from them."""
+def test_text_of_a_minion_is_rendered_as_json_only(path):
+    """Expressions that use an event or a return: `event`, `data`, and variables that are set from them."""
     text = path.read_text()
     tainted = {"event", "data", "ret"}
     for name, value in re.findall(r"{%-?\s*set\s+(\w+)\s*=(.*?)-?%}", text, re.DOTALL):

@@ -1,4 +1,4 @@
-"""Debian's package scripts start, stop and restart none of our services."""
+"""Debian's package scripts do not start, stop or restart our services."""
 
 import subprocess
 
@@ -9,7 +9,7 @@ import fanatico_plan
 
 @pytest.fixture
 def policy(make_node, tmp_path):
-    """Return a function that asks the rendered policy-rc.d for a service and returns its exit code."""
+    """Return a function that runs the rendered policy-rc.d for a service and returns its exit code."""
     node = make_node("default", "db1")
     (chunk,) = (one for one in node.compile("base.installed") if one.get("name") == "/usr/sbin/policy-rc.d")
     path = tmp_path / "policy-rc.d"
@@ -20,15 +20,15 @@ def policy(make_node, tmp_path):
 @pytest.mark.parametrize(
     "service", ["patroni", "patroni.service", "haproxy", "fanatico-rpc", "prometheus-node-exporter"]
 )
-def test_ours_are_left_alone(policy, service):
+def test_our_services_are_refused(policy, service):
     assert policy(service) == 101
 
 
-def test_all_that_is_reserved_is(policy):
+def test_all_reserved_services_are_refused(policy):
     services = [name.replace("*", "x") for name in fanatico_plan.reserved()["services"]]
     assert services
     assert {policy(name) for name in services} == {101}
 
 
-def test_others_are_not(policy):
+def test_other_services_are_allowed(policy):
     assert policy("cron") == policy("ssh.service") == 0

@@ -1,4 +1,4 @@
-"""The units that a chain node promises are those that its states write, whatever its settings."""
+"""The expected units of a chain node are those that its states write, whatever its settings."""
 
 import pytest
 
@@ -12,7 +12,7 @@ UNITS = "/etc/systemd/system/"
 
 @pytest.mark.parametrize("follow", [False, True])
 @pytest.mark.parametrize("ws", ["native", "proxy"])
-def test_promised_and_configured_are_the_same(tmp_path, ws, follow):
+def test_expected_and_configured_units_are_the_same(tmp_path, ws, follow):
     site = {"rpc": {**pillar.SITE["rpc"], "ws": ws, "follow": follow}}
     root = pillar.build(tmp_path / "pillar", plan=REPO / "pillar" / "plan.sls", site=site)
     node = Node("rpc1", root, tmp_path / "node")
@@ -34,7 +34,7 @@ def test_promised_and_configured_are_the_same(tmp_path, ws, follow):
         ({"watchdog": "required", "watchdog_module": "softdog"}, {"managed", "watchdog_usable"}),
     ],
 )
-def test_a_watchdog_is_looked_at_before_it_is_required(tmp_path, settings, wanted):
+def test_a_watchdog_is_checked_before_it_is_required(tmp_path, settings, wanted):
     root = pillar.build(
         tmp_path / "pillar", plan=REPO / "pillar" / "plan.sls", site={**pillar.SITE, "patroni": settings}
     )

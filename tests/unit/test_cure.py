@@ -1,4 +1,4 @@
-"""What a node finds wrong with itself, and the cures: looked at again first, proven afterwards. Services are made up."""
+"""The faults of a node and their cures: probed first, proven afterwards. The services are fakes."""
 
 import contextlib
 import importlib
@@ -44,14 +44,14 @@ MODULES = [
     fanatico_pki,
     fanatico_rpc_cure,
 ]
-# What a record names by a text: probes, cures, proofs.
+# The functions that a record names: probes, cures, proofs.
 FUNCTIONS = ("probe", "beacon_probe", "cure", "proof", "unfixable_if", "replaces")
 SILENCE = fanatico_http.NoAnswer("https://one: no answer within 1 s")
 REFUSED = CommandExecutionError("https://one: connection refused")
 
 
 class Node:
-    """One host with the roles etcd, patroni, haproxy and rpc, all of them well."""
+    """A host with the roles etcd, patroni, haproxy and rpc, all healthy."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -152,22 +152,22 @@ def configure_loader_modules(node, plan, tmp_path, monkeypatch):
         "fanatico_unit.kill": node.act("kill", lambda: setattr(node, "patroni", {"state": "running"}), 42),
         "fanatico_patroni.status": node.status,
         "fanatico_patroni.resume": node.act("resume", lambda: node.patroni.pop("pause")),
-        "fanatico_patroni.complaint": lambda *_: node.complaint,
-        "fanatico_patroni.said_by_postgresql": lambda *_: node.said,
+        "fanatico_patroni.last_fatal": lambda *_: node.complaint,
+        "fanatico_patroni.postgresql_log": lambda *_: node.said,
         "fanatico_patroni.leader": lambda: "db1",
         "fanatico_patroni.cluster": lambda: {"members": []},
         "fanatico_etcd.alarms": lambda *_: node.etcd_errors,
         "fanatico_etcd.make_room": node.act("make_room", lambda: node.etcd_errors.clear(), "compacted"),
         "fanatico_node.disk": lambda: node.disk,
         "fanatico_rpc.head": node.head,
-        "fanatico_rpc.heard": lambda peer, **_: {"head": node.head(peer)},
-        "fanatico_rpc.owed": lambda: node.owed,
+        "fanatico_rpc.agent_status": lambda peer, **_: {"head": node.head(peer)},
+        "fanatico_rpc.unanswered_seconds": lambda: node.owed,
         "fanatico_rpc.call": node.call,
         "fanatico_rpc.syncing": lambda **_: node.syncing,
         "fanatico.health": lambda: node.health,
         "fanatico_haproxy_cure.unconfigured": lambda: "",
     }
-    # One of each for all modules, as the loader has them.
+    # All modules share them, as in Salt's loader.
     dunders = {"__salt__": salt, "__pillar__": pillar, "__opts__": {"id": "one"}, "__context__": {}}
     return dict.fromkeys(MODULES, dunders)
 
@@ -179,11 +179,11 @@ def nothing_is_run(monkeypatch):
     )
 
 
-def test_a_node_that_is_well_has_none():
+def test_a_healthy_node_has_no_faults():
     assert cure.symptoms() == {}
 
 
-def test_what_the_beacon_has_reported_lately_is_told(tmp_path):
+def test_reported_returns_the_recent_reports_of_the_beacon(tmp_path):
     cure.__opts__["cachedir"] = str(tmp_path)
     assert cure.reported() == {}
     known = {
@@ -197,8 +197,8 @@ def test_what_the_beacon_has_reported_lately_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("fault", fanatico_faults.FAULTS.values(), ids=lambda fault: fault.name)
-def test_a_record_is_whole(fault):
-    """What it names is there and is called as it is; a fault has a cure, or a person's next step."""
+def test_a_fault_record_is_complete(fault):
+    """The functions that it names exist and can be called; a fault has a cure, or a next step for an operator."""
     for role in FUNCTIONS:
         name = getattr(fault, role)
         if name:
@@ -212,7 +212,7 @@ def test_a_record_is_whole(fault):
     assert fault.needs in ("", "rebuild", "quorum", "replica", "successor", "another")
 
 
-def test_one_look_asks_each_service_once(node, monkeypatch):
+def test_one_call_of_symptoms_asks_each_service_once(node, monkeypatch):
     asked = []
 
     def noted(name, ask):
@@ -227,7 +227,7 @@ def test_one_look_asks_each_service_once(node, monkeypatch):
     assert list(cure.symptoms()) == ["patroni-hung"], "the next look asks again"
 
 
-def test_what_cannot_be_told_is_no_fault(node):
+def test_an_unknown_state_is_no_fault(node):
     node.patroni = REFUSED
     node.heads = REFUSED
     assert cure.symptoms() == {}
@@ -253,7 +253,7 @@ def test_what_cannot_be_told_is_no_fault(node):
         ("replica-not-streaming", lambda node: node.patroni.update(replication_state=None)),
     ],
 )
-def test_faults_are_told(node, fault, change):
+def test_faults_are_detected(node, fault, change):
     change(node)
     assert list(cure.symptoms()) == [fault]
 
@@ -267,7 +267,7 @@ def test_faults_are_told(node, fault, change):
         {"state": "start failed", "pause": True},
     ],
 )
-def test_a_leader_one_that_is_being_copied_and_one_that_is_paused_are_not_lost(node, change):
+def test_leaders_clones_and_paused_nodes_are_not_unusable(node, change):
     node.patroni.update(change)
     assert "replica-unusable" not in cure.symptoms()
 
@@ -275,25 +275,25 @@ def test_a_leader_one_that_is_being_copied_and_one_that_is_paused_are_not_lost(n
 @pytest.mark.parametrize(
     "change",
     [
-        {"block_age": 60, "best": 2},  # the whole chain stands
+        {"block_age": 60, "best": 2},  # the whole chain has halted
         {"block_age": 2, "best": 9},  # it catches up
         {"block_age": 60, "best": 9, "syncing": {"currentBlock": "0x1"}},
     ],
 )
-def test_a_chain_node_that_will_catch_up_or_has_nobody_to_follow_is_not_behind(node, change):
+def test_a_node_that_catches_up_and_a_halted_chain_are_not_behind(node, change):
     vars(node).update(change)
     assert cure.symptoms() == {}
 
 
 @pytest.mark.parametrize(("max_lag", "told"), [(7, ["rpc-behind"]), (8, [])])
-def test_how_far_behind_a_chain_node_may_be_is_the_pillars_to_say(node, max_lag, told):
+def test_the_lag_threshold_comes_from_the_pillar(node, max_lag, told):
     cure.__pillar__["rpc"]["health"]["max_lag"] = max_lag
     vars(node).update(block_age=60, best=9)
     assert list(cure.symptoms()) == told
 
 
-def test_before_its_pillar_has_the_settings_a_node_has_no_fault_and_the_beacon_goes_on(node):
-    """For a moment after a change of the tree a minion may have the modules and not yet the pillar."""
+def test_missing_settings_are_no_fault_and_do_not_stop_the_beacon(node):
+    """For a moment after a change of the tree a minion may have the new modules and the old pillar."""
     for name in ("etcd", "postgresql", "rpc", "pki", "heal"):
         del cure.__pillar__[name]
     vars(node).update(block_age=60, best=9)
@@ -301,8 +301,8 @@ def test_before_its_pillar_has_the_settings_a_node_has_no_fault_and_the_beacon_g
     assert cure.found() == {}
 
 
-def test_the_data_are_looked_for_where_the_pillar_has_them(node):
-    """A fault of lost data ends with a new copy: the place must be the one that the daemons were given."""
+def test_the_data_directories_come_from_the_pillar(node):
+    """Lost data are replaced by a clone: the path must be the one in the daemons' configuration."""
     assert fanatico_etcd_cure.member_directory() == str(node.folder / "etcd/member")
     assert fanatico_patroni_cure.data_directory() == str(node.folder / "pg")
     cure.__pillar__["postgresql"] = {"version": 18, "data_dir": ""}
@@ -310,15 +310,15 @@ def test_the_data_are_looked_for_where_the_pillar_has_them(node):
 
 
 @pytest.mark.parametrize(("days", "told"), [(20, False), (14, True), (None, True)])
-def test_certificates_that_the_nightly_job_left_are_told_by_found_and_not_by_the_beacon(node, days, told):
+def test_expiring_certificates_are_in_found_and_not_in_symptoms(node, days, told):
     node.certificates["patroni/etcd"] = {"days": days, "reasons": ["it ends"]}
-    # An authority that is only trusted has no end here.
+    # An authority that is only trusted has no expiry here.
     node.certificates["haproxy/service"] = {"days": None, "reasons": []}
     assert ("certificate-ending" in cure.found()) is told
     assert cure.symptoms() == {}
 
 
-def test_a_host_without_the_first_unit_of_a_role_is_bare(node):
+def test_a_host_without_the_first_unit_of_a_role_is_unprovisioned(node):
     assert cure.unprovisioned() == ""
     node.units["fanatico-rpc-ws.service"] = {"load": "not-found"}
     assert cure.unprovisioned() == "", "not every kind of chain node has that one"
@@ -326,7 +326,7 @@ def test_a_host_without_the_first_unit_of_a_role_is_bare(node):
     assert cure.unprovisioned() == "patroni.service is not installed"
 
 
-def test_a_bare_host_gets_everything_and_is_done_once_all_is_well(node):
+def test_an_unprovisioned_host_is_built_until_it_is_healthy(node):
     node.units["patroni.service"] = {"load": "not-found"}
     cure.__salt__["state.apply"] = node.act("apply", node.units.clear, {})
     told = cure.apply("unprovisioned", samples=2, timeout=5)
@@ -338,19 +338,19 @@ def test_a_bare_host_gets_everything_and_is_done_once_all_is_well(node):
     assert "creating replica" in told["detail"]
 
 
-def test_drift_is_put_right_as_far_as_the_pillar_allows(node):
+def test_drift_is_corrected_as_far_as_the_pillar_allows(node):
     drifted = {"haproxy": ["haproxy.configured", "haproxy.running"]}
     cure.__salt__["fanatico_node.correctable"] = lambda kinds: dict(drifted) if "files" in kinds else {}
     cure.__salt__["state.apply"] = node.act("apply", drifted.clear, {})
     assert not cure.apply("drift", timeout=5)["acted"]
     cure.__pillar__["heal"]["auto_remediate_drift"] = ["files"]
     told = cure.apply("drift", samples=3, timeout=5)
-    assert (told["acted"], told["running"], told["did"]) == (True, True, "haproxy put right")
+    assert (told["acted"], told["running"], told["did"]) == (True, True, "corrected haproxy")
     assert node.done == [("apply", ["haproxy.configured", "haproxy.running"])]
 
 
-def test_what_puts_drift_right_is_no_dry_run():
-    """The dry run that found it, in the same process, left its `test` behind as the default: nothing was put right."""
+def test_correcting_drift_is_no_dry_run():
+    """The dry run that found the drift, in the same process, left `test` behind as the default: nothing was corrected."""
     asked = []
 
     def apply(*sls, **options):
@@ -361,13 +361,13 @@ def test_what_puts_drift_right_is_no_dry_run():
     assert asked == [((["haproxy.configured"],), {"queue": True, "test": False})]
 
 
-def test_an_etcd_that_was_never_started_has_lost_nothing(node):
+def test_an_etcd_that_was_never_started_has_no_lost_data(node):
     (node.folder / "etcd/member/wal/0.wal").unlink()
     node.units["etcd.service"] = {"tried": False}
     assert cure.symptoms() == {}
 
 
-def test_an_address_that_this_node_holds_or_could_not_serve_is_not_missing(node):
+def test_vip_down_needs_a_standby_that_could_serve(node):
     node.address.update(answers=False, role="master")
     assert cure.symptoms() == {}
     node.address.update(role="backup")
@@ -375,13 +375,13 @@ def test_an_address_that_this_node_holds_or_could_not_serve_is_not_missing(node)
     assert cure.symptoms() == {}
 
 
-def test_a_process_that_is_not_there_does_not_hang(node):
+def test_a_stopped_process_does_not_hang(node):
     node.patroni = SILENCE
     node.units["patroni.service"] = {"active": "activating"}
     assert cure.symptoms() == {}
 
 
-def test_what_is_gone_already_is_left_alone(node):
+def test_a_fault_that_is_gone_is_not_cured(node):
     told = cure.apply("etcd-full", timeout=5)
     assert (told["acted"], told["running"]) == (False, True)
     assert node.done == []
@@ -402,7 +402,7 @@ def test_a_cure_acts_once_and_proves_it(node, fault, change, act):
     assert [name for name, *_ in node.done] == [act]
 
 
-def test_a_cure_that_does_not_help_says_so(node):
+def test_a_cure_that_does_not_help_is_reported(node):
     node.patroni.update(replication_state=None)
     (node.folder / "pg/global/pg_control").unlink()
     told = cure.apply("replica-unusable", samples=1, timeout=0.2)
@@ -414,8 +414,8 @@ def test_a_cure_that_does_not_help_says_so(node):
     )
 
 
-def test_a_cure_ends_once_its_cause_is_another(node):
-    """The copy is there, and does not start: a parameter. The lock is not held until the cure's time is over."""
+def test_a_cure_ends_if_it_cannot_help(node):
+    """The clone is complete but does not start because of a parameter: the cure ends before its timeout and frees the lock."""
     node.complaint = 'FATAL:  could not access file "pg_cron": No such file or directory'
     (node.folder / "pg/global/pg_control").unlink()
     cure.__salt__["fanatico_patroni.leader"] = lambda: node.patroni.update(state="start failed") or "db1"
@@ -425,7 +425,7 @@ def test_a_cure_ends_once_its_cause_is_another(node):
     assert told["took"] < 30
 
 
-def test_a_fault_that_is_left_to_a_person_is_not_cured(node):
+def test_a_fault_without_a_cure_is_not_cured(node):
     node.patroni.update(state="start failed")
     told = cure.apply("postgres-failed")
     assert (told["acted"], told["running"]) == (False, False)
@@ -443,7 +443,7 @@ def test_a_fault_that_is_left_to_a_person_is_not_cured(node):
         ("", 0, "", False),
     ],
 )
-def test_a_firewall_that_was_flushed_is_seen(node, monkeypatch, rules, code, tables, gone):
+def test_a_flushed_firewall_is_detected(node, monkeypatch, rules, code, tables, gone):
     node.rules = rules
     monkeypatch.setattr(
         fanatico_probe, "run", lambda *_, **__: SimpleNamespace(stdout=tables, returncode=code)
@@ -452,7 +452,7 @@ def test_a_firewall_that_was_flushed_is_seen(node, monkeypatch, rules, code, tab
 
 
 @pytest.mark.parametrize(("answers_within", "hung"), [(0.5, False), (1.5, False), (60, True)])
-def test_a_chain_node_that_answers_late_is_not_hung(node, answers_within, hung):
+def test_a_slow_chain_node_is_not_hung(node, answers_within, hung):
     def head(peer=None, timeout=1):
         if answers_within > timeout:
             raise SILENCE
@@ -473,23 +473,23 @@ def test_the_beacon_does_not_wait_for_a_chain_node(node, owed, hung):
     assert ("rpc-hung" in cure.symptoms()) is hung
 
 
-def test_a_unit_is_started_as_ever():
+def test_a_unit_is_started():
     told = cure.apply("patroni.service", timeout=5)
     assert (told["acted"], told["running"], told["did"]) == (True, True, "started again")
 
 
-def test_what_nobody_keeps_running_here_is_not_started():
+def test_a_unit_that_is_not_expected_is_not_started():
     with pytest.raises(CommandExecutionError, match=r"nonsense is neither .*etcd-full"):
         cure.apply("nonsense")
 
 
-def test_a_member_without_its_data_is_not_simply_started(node):
+def test_a_member_with_lost_data_is_not_started(node):
     (node.folder / "etcd/member/wal/0.wal").unlink()
     told = cure.apply("etcd.service", timeout=5)
     assert (told["acted"], told["instead"]) == (False, "etcd-data-lost")
 
 
-def test_what_is_left_of_a_members_data_is_put_aside_and_not_thrown_away(node):
+def test_a_members_data_are_moved_aside_not_deleted(node):
     cure.__salt__["service.stop"] = node.act("stop")
     cure.__salt__["state.apply"] = node.act("apply", answer={})
     (node.folder / "etcd/member/wal/0.wal").unlink()
@@ -500,7 +500,7 @@ def test_what_is_left_of_a_members_data_is_put_aside_and_not_thrown_away(node):
     assert not (node.folder / "etcd/member").exists()
 
 
-def test_found_names_units_that_are_down_too(node):
+def test_found_includes_units_that_are_down(node):
     node.units["patroni.service"] = {"active": "failed", "down": True, "result": "exit-code"}
     node.units["etcd.service"] = {"active": "inactive", "down": True, "tried": False}
     assert cure.found() == {"patroni.service": "failed (exit-code)"}
@@ -510,7 +510,7 @@ def test_found_names_units_that_are_down_too(node):
 
 
 class Fleet:
-    """Nodes that answer what they are told to, and a reactor that takes down what it is handed."""
+    """Nodes with answers that a test sets, and a reactor that records what it is given."""
 
     def __init__(self, home):
         self.answers, self.healed = {}, []
@@ -543,7 +543,7 @@ def fleet(tmp_path, plan, monkeypatch):
     return made
 
 
-def test_what_is_wrong_twice_in_a_row_is_handed_on(fleet, plan):
+def test_a_fault_found_twice_in_a_row_is_handed_to_healing(fleet, plan):
     fleet.answers = {node: {} for node in plan["nodes"] if node != "rpc3"} | {"etcd1": {"etcd-full": "alarm"}}
     first = reconciler.reconcile()
     assert (first["found"], first["silent"], first["treated"]) == (
@@ -556,13 +556,13 @@ def test_what_is_wrong_twice_in_a_row_is_handed_on(fleet, plan):
     assert fleet.healed == [{"host": "etcd1", "what": "etcd-full", "why": "alarm"}]
 
 
-def test_a_look_hands_on_what_the_host_has_reported(fleet):
+def test_look_hands_the_reports_of_a_host_to_healing(fleet):
     fleet.answers = {"db1": {"patroni.service": "stopped", "patroni-hung": "no answer"}}
     assert reconciler.look("db1") == fleet.answers["db1"]
     assert [event["what"] for event in fleet.healed] == ["patroni-hung", "patroni.service"]
 
 
-def test_who_has_reported_too_much_that_was_not_there_is_not_asked(fleet, tmp_path):
+def test_a_host_with_too_many_false_reports_is_ignored(fleet, tmp_path):
     fleet.answers = {"db1": {"patroni.service": "stopped"}, "db2": {"patroni.service": "stopped"}}
     wrong = {"mistaken": {"db1": [time.time() + 60] * fanatico_guard.MAX_FALSE_REPORTS}}
     (tmp_path / "guard.json").write_text(json.dumps(wrong))
@@ -571,8 +571,8 @@ def test_who_has_reported_too_much_that_was_not_there_is_not_asked(fleet, tmp_pa
 
 
 @pytest.mark.parametrize("host", ["db1", "db2", "stranger", "db1/x", ""])
-def test_a_look_believes_nothing_else(fleet, host):
-    """What an event names does not matter: a host is asked, and says only of itself what its roles can have."""
+def test_look_ignores_everything_else(fleet, host):
+    """The content of an event is ignored: the host is asked, and can report only faults of its own roles."""
     fleet.answers = {
         "db1": {"vip-duplicate": "x", "unprovisioned": "x", "rpc-hung": "x", "x:\n  cmd.run:\n": "y"},
         "db2": [],
@@ -581,7 +581,7 @@ def test_a_look_believes_nothing_else(fleet, host):
     assert fleet.healed == []
 
 
-def test_what_was_gone_in_between_is_not(fleet, plan):
+def test_a_fault_that_was_gone_in_between_is_not_handed_on(fleet, plan):
     for answer in (
         {"etcd-full": "alarm"},
         {},
@@ -592,7 +592,7 @@ def test_what_was_gone_in_between_is_not(fleet, plan):
         assert reconciler.reconcile()["treated"] == []
 
 
-def test_a_broken_memory_is_begun_anew(fleet, tmp_path):
+def test_a_broken_state_file_is_replaced(fleet, tmp_path):
     (tmp_path / "reconcile.json").write_text("{")
     fleet.answers = {"etcd1": {"etcd-full": "alarm"}}
     assert reconciler.reconcile()["treated"] == []
@@ -610,21 +610,19 @@ MUTE = {"ok": None, "why": "not made yet"}
         ({"db1": SINGS, "db2": SILENT, "db3": SILENT}, "db1", False),
         ({"db3": SILENT}, "db1", False),
         ({"db2": SILENT, "db3": SILENT}, None, False),
-        # The cluster's own database is not made yet: nobody can tell.
+        # The database of the proof does not exist yet: unknown.
         ({"db2": SILENT, "db3": MUTE}, "db1", False),
         ({"db1": MUTE, "db2": MUTE, "db3": MUTE}, "db1", False),
     ],
 )
-def test_writes_stall_where_two_see_it_and_somebody_leads(fleet, canaries, leader, stalls):
+def test_writes_are_stalled_if_two_nodes_see_it_and_there_is_a_leader(fleet, canaries, leader, stalls):
     fleet.canaries, fleet.leader = canaries, leader
     reconciler.reconcile()
     assert reconciler.reconcile()["treated"] == (["db1/writes-stalled"] if stalls else [])
 
 
 @pytest.mark.parametrize("settled", [True, False])
-def test_an_address_that_two_hold_is_for_the_last_of_them_to_settle_then_for_the_other(
-    fleet, monkeypatch, settled
-):
+def test_a_duplicate_virtual_ip_is_cured_on_the_last_holder_first(fleet, monkeypatch, settled):
     fleet.holders = ["haproxy1", "haproxy2"]
     reconciler.reconcile()
     monkeypatch.setattr(
@@ -652,9 +650,7 @@ patroni.exceptions.PostgresConnectionException: Exceeded retry deadline
         (9, SAID.replace("FATAL:  could", "FATAL:  cannot"), "db1", False),
     ],
 )
-def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
-    node, monkeypatch, restarts, said, leader, emptied
-):
+def test_a_restart_loop_of_patroni_is_cured_by_a_clone(node, monkeypatch, restarts, said, leader, emptied):
     node.patroni = REFUSED
     node.units["patroni.service"] = {"restarts": restarts}
     cure.__salt__["fanatico_patroni.leader"] = lambda: leader
@@ -714,7 +710,7 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
         ("FATAL:  could not write to file pg_wal/xlogtemp.7: No space left on device", False),
     ],
 )
-def test_what_postgresql_says_of_damaged_data(line, damage):
+def test_log_lines_of_damaged_data(line, damage):
     assert bool(fanatico_patroni_plan.unusable(f"INFO: a\n2026-11-26 08:10:49 UTC [1] {line}\nb")) is damage
 
 
@@ -732,8 +728,8 @@ def test_what_postgresql_says_of_damaged_data(line, damage):
         "[1] LOG:  x\n\t2026-11-26 08:10:49 UTC [1] FATAL:  invalid page 1",
     ],
 )
-def test_what_a_client_can_have_written_is_not_taken_for_the_servers_word(line):
-    """A replica whose data are sound would be thrown away for it."""
+def test_log_lines_that_a_client_can_write_are_no_proof(line):
+    """It would delete the data of a healthy replica."""
     assert fanatico_patroni_plan.unusable(f"2026-11-26 08:10:49 UTC {line}\n") == ""
 
 
@@ -747,18 +743,18 @@ def test_what_a_client_can_have_written_is_not_taken_for_the_servers_word(line):
         ("[7] [10.0.0.10(51234) x@y] FATAL:  invalid page", False),
     ],
 )
-def test_a_flood_of_others_lines_pushes_nothing_out(line, asked_for):
-    """journalctl leaves them out before it counts."""
+def test_a_flood_of_client_log_lines_hides_nothing(line, asked_for):
+    """journalctl filters them out before it counts lines."""
     found = re.search(fanatico_patroni_plan.log_pattern(), f"2026-11-26 08:10:49.786 UTC {line}")
     assert bool(found) is asked_for
 
 
-def test_what_patronis_own_session_is_answered_counts():
+def test_log_lines_of_patronis_session_count():
     line = '[7] [[local] postgres@postgres] FATAL:  could not open file "global/pg_filenode.map": No such file or directory'
     assert fanatico_patroni_plan.unusable(f"2026-11-26 08:10:49 UTC {line}\n")
 
 
-def test_the_last_words_of_the_server_itself_are_shown():
+def test_the_last_fatal_line_of_the_server_is_shown():
     journal = """
 2026-11-26 08:10:48 UTC [1] FATAL:  could not access file "pg_cron": No such file or directory
 2026-11-26 08:10:49 UTC [2] [10.0.0.10(5) x@y] FATAL:  role "x" does not exist
@@ -774,7 +770,7 @@ INFO: Lock owner: db1; I am db2
 UNKNOWN = "'fanatico_cure.unprovisioned' is not available."
 
 
-def test_a_host_that_knows_nothing_is_bare_where_others_do(fleet):
+def test_an_empty_host_among_deployed_ones_is_unprovisioned(fleet):
     fleet.answers = {"db3": UNKNOWN}
     reconciler.reconcile()
     assert reconciler.reconcile()["treated"] == [], "nobody knows anything: this is no cluster yet"
@@ -787,14 +783,14 @@ def test_a_host_that_knows_nothing_is_bare_where_others_do(fleet):
     ("answer", "bare"),
     [(UNKNOWN, True), ("patroni.service is not installed", True), ("", False)],
 )
-def test_a_minion_that_starts_is_asked_whether_it_is_bare(fleet, tmp_path, answer, bare):
+def test_a_starting_minion_is_checked_for_an_unprovisioned_host(fleet, tmp_path, answer, bare):
     (tmp_path / "history.jsonl").write_text("{}\n")
     fleet.answers = {"db3": answer}
     assert bool(reconciler.started("db3")) is bare
     assert [event["what"] for event in fleet.healed] == (["unprovisioned"] if bare else [])
 
 
-def test_before_and_during_a_deploy_and_of_strangers_nobody_asks(fleet, tmp_path):
+def test_no_check_before_or_during_a_deploy_or_for_unknown_hosts(fleet, tmp_path):
     fleet.answers = dict.fromkeys(("db3", "salt", "stranger"), UNKNOWN)
     assert reconciler.started("db3") == "", "nothing was ever deployed here"
     (tmp_path / "history.jsonl.1").write_text("{}\n")

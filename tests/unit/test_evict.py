@@ -374,7 +374,7 @@ def test_etcd_that_refuses_is_quoted(master, plan):
 def done(master):
     master.places["minions"].remove("db3")
     master.answers |= {
-        "fanatico_firewall.barred": lambda node: ["10.0.2.12"],
+        "fanatico_firewall.blocked_addresses": lambda node: ["10.0.2.12"],
         "fanatico_patroni.leader": lambda node: "db1",
         "fanatico.health": lambda node: {
             "checks": {name: {"status": "ok", "detail": ""} for name in ("etcd.member", "etcd.users")}

@@ -47,7 +47,7 @@ def stat(unit, **down):
 
 @pytest.fixture
 def answers():
-    """What each unit says; none at all where it hangs."""
+    """The answers of each unit; none if it hangs."""
     return {
         unit: {
             "show stat": stat(unit),
@@ -124,14 +124,14 @@ SESSIONS = """\
 """
 
 
-def test_who_has_a_session_with_which_database(haproxy, answers):
+def test_sessions(haproxy, answers):
     answers["haproxy"]["show sess all"] = SESSIONS
     assert fanatico_haproxy.sessions() == [
         {"client": "10.0.7.9:40112", "port": "10.0.0.100:5432", "server": "db1", "from": "10.0.0.10:51234"}
     ]
 
 
-def test_all_is_well():
+def test_a_healthy_load_balancer():
     found = fanatico_haproxy.probe()
     assert bad(found["checks"]) == {}
     assert found["checks"].keys() == {
@@ -146,7 +146,7 @@ def test_all_is_well():
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """/etc/haproxy, written a while before HAProxy was started."""
+    """/etc/haproxy, written before HAProxy was started."""
     monkeypatch.setattr(fanatico_haproxy, "FOLDER", tmp_path)
     for name in ("haproxy.cfg", "edge.cfg"):
         written(tmp_path, 3600, name)
@@ -163,26 +163,26 @@ def written(folder, ago, name="haproxy.cfg"):
 @pytest.mark.parametrize(
     ("name", "begins"), [("haproxy.cfg", "haproxy"), ("edge.cfg", "edge"), ("rpc_guard.lua", "edge")]
 )
-def test_a_reload_that_failed_is_seen(folder, ago, older, name, begins):
-    """The process before it goes on, and systemd says that all is well."""
+def test_a_failed_reload_is_detected(folder, ago, older, name, begins):
+    """The old worker keeps running, and systemd reports no failure."""
     written(folder, ago, name)
     assert bad(fanatico_haproxy.checks()) == ({f"{begins}.configuration": "degraded"} if older else {})
 
 
-def test_a_change_that_is_not_taken_up_fails_with_haproxys_word(folder):
+def test_a_failed_reload_is_raised_with_haproxys_log_line(folder):
     for unit, name in (("haproxy", "haproxy.cfg"), ("haproxy-edge", "edge.cfg")):
         assert fanatico_haproxy.wait_current(0, unit) is True
         written(folder, 1, name)
-        with pytest.raises(CommandExecutionError, match=f"did not take up.*limit is 20000.*-u {unit} "):
+        with pytest.raises(CommandExecutionError, match=f"did not load.*limit is 20000.*-u {unit} "):
             fanatico_haproxy.wait_current(0, unit)
 
 
-def test_fewer_files_than_it_needs_are_seen(answers):
+def test_too_low_a_limit_of_open_files_is_degraded(answers):
     answers["haproxy-edge"]["show info"] = INFO.replace("Ulimit-n: 9000", "Ulimit-n: 8999")
     assert bad(fanatico_haproxy.checks()) == {"edge.files": "degraded"}
 
 
-def test_a_server_short_is_degraded_with_its_reason(answers):
+def test_a_missing_server_is_degraded_with_the_reason(answers):
     answers["haproxy"]["show stat"] = stat("haproxy", postgres_replica=["db2"])
     answers["haproxy-edge"]["show stat"] = stat("haproxy-edge", rpc_http=["rpc2"])
     checks = fanatico_haproxy.checks()
@@ -196,25 +196,25 @@ def test_no_server_is_critical(answers):
     assert bad(fanatico_haproxy.checks()) == {"haproxy.postgres_primary": "critical"}
 
 
-def test_no_replica_left_still_reads_from_the_primary(answers):
+def test_without_a_replica_the_primary_serves_reads(answers):
     answers["haproxy"]["show stat"] = stat("haproxy", postgres_replica=["db2", "db3"])
     assert bad(fanatico_haproxy.checks()) == {"haproxy.postgres_replica": "degraded"}
 
 
-def test_a_backend_that_is_not_there_is_critical(answers):
+def test_a_missing_backend_is_critical(answers):
     rows = stat("haproxy-edge").splitlines()
     answers["haproxy-edge"]["show stat"] = "\n".join(row for row in rows if not row.startswith("rpc_ws,"))
     assert bad(fanatico_haproxy.checks()) == {"edge.rpc_ws": "critical"}
 
 
-def test_a_stopped_frontend_is_critical_and_a_full_house_degraded(answers):
+def test_a_stopped_frontend_is_critical_and_full_connections_are_degraded(answers):
     edge = answers["haproxy-edge"]
     edge["show stat"] = edge["show stat"].replace("http,FRONTEND,1,4096,OPEN", "http,FRONTEND,1,4096,STOP")
     edge["show info"] = INFO.replace("CurrConns: 12", "CurrConns: 4100")
     assert bad(fanatico_haproxy.checks()) == {"edge.serving": "critical", "edge.connections": "degraded"}
 
 
-def test_a_hung_haproxy_costs_the_timeout(answers):
+def test_a_hung_haproxy_costs_a_single_timeout(answers):
     answers["haproxy"]["show stat"] = None
     started = time.monotonic()
     checks = fanatico_haproxy.checks(timeout=0.2)
@@ -224,7 +224,7 @@ def test_a_hung_haproxy_costs_the_timeout(answers):
 
 
 @pytest.mark.parametrize(("unit", "begins"), [("haproxy", "haproxy"), ("haproxy-edge", "edge")])
-def test_one_without_a_socket_says_nothing_of_the_other(haproxy, unit, begins):
+def test_each_process_is_judged_by_itself(haproxy, unit, begins):
     (haproxy / unit / "admin.sock").unlink()
     checks = fanatico_haproxy.checks()
     assert bad(checks) == {f"{begins}.serving": "critical"}
@@ -233,13 +233,13 @@ def test_one_without_a_socket_says_nothing_of_the_other(haproxy, unit, begins):
         fanatico_haproxy.info(unit=unit)
 
 
-def test_an_answer_without_end_is_refused(answers, monkeypatch):
+def test_an_endless_answer_is_refused(answers, monkeypatch):
     monkeypatch.setattr(fanatico_haproxy, "ANSWER_LIMIT", 100)
-    with pytest.raises(CommandExecutionError, match="more than 100 bytes"):
+    with pytest.raises(CommandExecutionError, match="exceeds 100 bytes"):
         fanatico_haproxy.stat()
 
 
-def test_what_a_person_asks():
+def test_info_servers_and_backends():
     assert fanatico_haproxy.info()["Maxconn"] == "4196"
     assert fanatico_haproxy.stat(unit="haproxy-edge")[1] == {
         "pxname": "rpc_http",
@@ -265,7 +265,7 @@ def test_what_a_person_asks():
     assert backend["sessions"] == 4
 
 
-# --- certificates: what runs is what is on disk
+# --- certificates: loaded and on disk
 
 
 LOADED = (
@@ -285,7 +285,7 @@ def unit(request):
 
 @pytest.fixture
 def told(answers, unit):
-    """The answers of the process that has them."""
+    """The answers of the process that has loaded them."""
     return answers[unit]
 
 
@@ -296,7 +296,7 @@ def check(unit):
 
 @pytest.fixture
 def files(tmp_path, told):
-    """A certificate and authorities, loaded by HAProxy as they are on disk: {word: its path}."""
+    """A certificate and authorities that HAProxy has loaded from disk: {kind: path}."""
     authority = pki.Authority("edge")
     certificate, key = authority.issue("haproxy1")
     pki_folder = tmp_path / "pki"
@@ -329,19 +329,19 @@ def renew(files):
 
 
 def orders(files, certificate, key):
-    """What HAProxy is told to exchange a certificate."""
+    """The commands with which HAProxy replaces a certificate."""
     lines = "\n".join([*certificate.splitlines(), *key.splitlines()])
     path = files["certificate"]
     return f"set ssl cert {path} <<\n{lines}\n", f"commit ssl cert {path}"
 
 
-def test_what_runs_is_on_disk(files, unit, check):
+def test_certificates_that_are_up_to_date(files, unit, check):
     assert check not in bad(fanatico_haproxy.checks())
-    assert fanatico_haproxy.take_up(unit=unit) == {}
+    assert fanatico_haproxy.update_certificates(unit=unit) == {}
 
 
 @pytest.mark.parametrize("word", ["certificate", "authorities"])
-def test_what_runs_and_is_another_on_disk_is_seen(files, word, unit, check):
+def test_a_certificate_that_differs_from_disk_is_degraded(files, word, unit, check):
     pathlib.Path(files[word]).write_text(pki.Authority().certificate)
     found = fanatico_haproxy.checks()[check]
     assert (found["status"], found["value"]) == ("degraded", [files[word]])
@@ -349,31 +349,31 @@ def test_what_runs_and_is_another_on_disk_is_seen(files, word, unit, check):
     assert bad(fanatico_haproxy.checks()) == {check: "degraded"}
 
 
-def test_a_certificate_is_exchanged_with_its_key(files, told, unit):
+def test_a_certificate_is_replaced_with_its_key(files, told, unit):
     certificate, key = renew(files)
     put, commit = orders(files, certificate, key)
     told |= {put: "Transaction created for certificate x!\n", commit: "Committing x.\nSuccess!\n"}
-    assert fanatico_haproxy.take_up(unit=unit) == {files["certificate"]: ""}
+    assert fanatico_haproxy.update_certificates(unit=unit) == {files["certificate"]: ""}
 
 
-def test_what_haproxy_says_of_one_that_it_does_not_take(files, told, unit):
+def test_a_refused_certificate_is_reported_with_haproxys_message(files, told, unit):
     certificate, key = renew(files)
     put, _ = orders(files, certificate, key)
     told[put] = "inconsistencies between private key and certificate\nCan't update x!\n"
     told[f"abort ssl cert {files['certificate']}"] = "No ongoing transaction!\n"
-    (why,) = fanatico_haproxy.take_up(unit=unit).values()
+    (why,) = fanatico_haproxy.update_certificates(unit=unit).values()
     assert "inconsistencies between private key and certificate" in why
 
 
-def test_authorities_that_only_servers_name_are_left_to_a_reload(files, unit):
-    """HAProxy 3.0 says Success to such an exchange, and goes on with the former ones."""
+def test_authorities_of_server_lines_need_a_reload(files, unit):
+    """HAProxy 3.0 answers Success and keeps the old authorities."""
     pathlib.Path(files["authorities"]).write_text(pki.Authority().certificate)
-    assert fanatico_haproxy.take_up(unit=unit) == {files["authorities"]: "only servers name it"}
+    assert fanatico_haproxy.update_certificates(unit=unit) == {files["authorities"]: "only servers name it"}
 
 
-def test_no_message_holds_a_key(files, told, unit):
+def test_no_error_message_contains_a_key(files, told, unit):
     certificate, key = renew(files)
     told[orders(files, certificate, key)[0]] = None
     with pytest.raises(CommandExecutionError) as caught:
-        fanatico_haproxy.take_up(timeout=0.2, unit=unit)
+        fanatico_haproxy.update_certificates(timeout=0.2, unit=unit)
     assert key.splitlines()[1] not in str(caught.value)

@@ -1,4 +1,4 @@
-"""fanatico_keepalived: the address held here, elsewhere and nowhere."""
+"""fanatico_keepalived: the virtual IP held here, elsewhere and nowhere."""
 
 import copy
 import os
@@ -15,7 +15,7 @@ from tests.support.peers import peers, tls
 
 @pytest.fixture
 def balancer():
-    """A HAProxy behind the virtual IP."""
+    """HAProxy behind the virtual IP."""
     with peers("haproxy", secure=True) as started:
         started["haproxy"].answers["GET /live"] = (200, "ok")
         yield started["haproxy"]
@@ -38,7 +38,7 @@ def held(monkeypatch):
 
 @pytest.fixture
 def pid_file(tmp_path, monkeypatch):
-    """The pid file of a process that, by its name, is Keepalived."""
+    """The pid file of a process with the name of Keepalived."""
     path = tmp_path / "keepalived.pid"
     monkeypatch.setattr(fanatico_keepalived, "PID_FILE", str(path))
     path.write_text(f"{os.getpid()}\n")
@@ -70,27 +70,27 @@ def check():
     return fanatico_keepalived.checks(timeout=0.3)["keepalived.address"]
 
 
-def test_the_standby_is_as_good_as_the_master(held, balancer):
+def test_master_and_standby_are_ok(held, balancer):
     assert (check()["status"], check()["value"]) == ("ok", "backup")
     held["host0"].append(balancer.address)
     assert (check()["status"], check()["value"]) == ("ok", "master")
     assert fanatico_keepalived.holds_address() is True
 
 
-def test_nobody_holds_the_address(balancer):
+def test_no_balancer_holds_the_virtual_ip(balancer):
     balancer.stop()
     assert check()["status"] == "critical"
     assert "not held here" in check()["detail"]
 
 
-def test_held_here_without_a_haproxy(balancer, held):
+def test_virtual_ip_held_here_without_haproxy(balancer, held):
     held["host0"].append(balancer.address)
     balancer.hang("GET /live")
     assert check()["status"] == "critical"
-    assert "no HAProxy answers" in check()["detail"]
+    assert "HAProxy does not answer" in check()["detail"]
 
 
-def test_a_dead_keepalived_that_left_the_address_behind(balancer, held, pid_file):
+def test_a_dead_keepalived_whose_virtual_ip_is_still_here(balancer, held, pid_file):
     pid_file.unlink()
     assert "cannot take over" in check()["detail"]
     held["host0"].append(balancer.address)
@@ -117,7 +117,7 @@ def test_the_interface_of_the_plan_address(held):
     ("version", "can"),
     [("1:2.3.3-1", False), ("1:2.4.0-1", True), ("1:2.10.0-1", True), ("3.0.0", True), ("", False)],
 )
-def test_who_can_sign(monkeypatch, version, can):
+def test_can_sign(monkeypatch, version, can):
     monkeypatch.setitem(fanatico_keepalived.__salt__, "pkg.version", lambda name: version)
     assert fanatico_keepalived.can_sign() is can
 

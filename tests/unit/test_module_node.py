@@ -1,4 +1,4 @@
-"""fanatico_node and the front door: units, disks, clock, the master's part, and how it all comes together."""
+"""fanatico_node and fanatico: units, disks, clock, master, health and the proof."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def units():
 
 @pytest.fixture
 def looks():
-    """What the modules of the roles find; a test may change it."""
+    """The results of the components' modules; a test may change them."""
     return {}
 
 
@@ -73,14 +73,14 @@ def bad(checks):
 
 @pytest.fixture(autouse=True)
 def room(monkeypatch):
-    """One file system with half of it free; a test may change it."""
+    """A file system that is half free; a test may change it."""
     found = types.SimpleNamespace(f_blocks=100 * GIB, f_bavail=50 * GIB, f_frsize=1)
     monkeypatch.setattr(os, "statvfs", lambda path: found)
     monkeypatch.setattr(fanatico_node, "_clock", lambda: "host")
     return found
 
 
-def test_a_node_that_is_well():
+def test_a_healthy_node():
     found = fanatico_node.probe()
     assert bad(found["checks"]) == {}
     assert found["checks"].keys() == {"node.units", "node.disk", "node.clock", "node.firewall"}
@@ -88,9 +88,9 @@ def test_a_node_that_is_well():
 
 
 @pytest.mark.parametrize(
-    ("state", "word"), [("none", "no rules"), ("outdated", "plan"), ("touched", "somebody")]
+    ("state", "word"), [("none", "no rules"), ("outdated", "plan"), ("touched", "differ")]
 )
-def test_a_firewall_that_is_not_in_force_is_named(firewall, state, word):
+def test_a_firewall_that_is_not_in_force_is_degraded(firewall, state, word):
     firewall["state"] = state
     check = fanatico_node.checks()["node.firewall"]
     assert (check["status"], check["value"]) == ("degraded", state)
@@ -105,7 +105,7 @@ def test_a_unit_that_does_not_run_is_critical(units):
     assert "journalctl -u patroni.service" in check["hint"]
 
 
-def test_a_unit_without_which_the_host_serves_is_degraded(monkeypatch, units):
+def test_a_stopped_unit_that_is_not_essential_is_degraded(monkeypatch, units):
     expected = ["patroni.service", "prometheus-node-exporter.service"]
     monkeypatch.setitem(fanatico_node.__salt__, "fanatico_unit.expected", lambda: expected)
     units["prometheus-node-exporter.service"] = {"active": "inactive"}
@@ -123,7 +123,7 @@ def test_disks(room, free, status):
     assert fanatico_node.checks()["node.disk"]["status"] == status
 
 
-def test_the_disks_looked_at_are_those_that_the_pillar_puts_data_on(monkeypatch):
+def test_the_checked_disks_are_those_of_the_data_directories(monkeypatch):
     monkeypatch.setattr(fanatico_node, "_roles", lambda: ["etcd", "patroni"])
     fanatico_node.__pillar__["etcd"]["data_dir"] = "/data/etcd"
     assert fanatico_node._data_paths() == ["/", "/data/etcd", "/var/lib/postgresql/17/main"]
@@ -133,11 +133,11 @@ def test_the_disks_looked_at_are_those_that_the_pillar_puts_data_on(monkeypatch)
     assert "/data/pg" in fanatico_node._data_paths()
 
 
-def test_of_data_that_are_not_there_yet_the_disk_is_looked_at_that_they_will_be_on(tmp_path):
+def test_a_missing_data_directory_counts_as_its_parents_disk(tmp_path):
     assert list(fanatico_node._disks([str(tmp_path / "none" / "yet")])) == [str(tmp_path)]
 
 
-def test_how_little_room_is_too_little_is_the_pillars_to_say(room):
+def test_the_disk_thresholds_come_from_the_pillar(room):
     room.f_bavail = 20 * GIB
     assert fanatico_node.disk()["status"] == "ok"
     fanatico_node.__pillar__["base"]["disk"]["warning"] = {"percent": 30, "gib": 50}
@@ -152,7 +152,7 @@ def test_clocks(monkeypatch, clock, status):
     assert fanatico_node.checks()["node.clock"]["status"] == status
 
 
-def test_a_container_has_the_time_of_its_host(monkeypatch, tmp_path):
+def test_a_container_has_its_hosts_clock(monkeypatch, tmp_path):
     monkeypatch.undo()  # the fixture's clock
     monkeypatch.setattr(fanatico_node, "CONTAINER", str(tmp_path / "container"))
     assert not fanatico_node.in_container()
@@ -161,12 +161,12 @@ def test_a_container_has_the_time_of_its_host(monkeypatch, tmp_path):
     assert fanatico_node._clock() == "host"
 
 
-def test_the_kernel_tells_of_its_clock(monkeypatch):
+def test_the_clock_is_read_from_the_kernel(monkeypatch):
     monkeypatch.undo()
     assert fanatico_node._clock() in ("host", "synchronised", "unsynchronised")
 
 
-def test_what_cannot_be_asked_is_unknown(monkeypatch):
+def test_a_failed_probe_is_unknown(monkeypatch):
     def states(*names):
         raise subprocess.TimeoutExpired(["systemctl"], 20)
 
@@ -185,13 +185,13 @@ def master(opts, plan, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_masters_part(master):
+def test_the_checks_of_the_master(master):
     checks = fanatico_node.checks()
     assert bad(checks) == {}
     assert {"master.ports", "master.keys"} <= checks.keys()
 
 
-def test_keys_that_lack_and_keys_of_strangers(master):
+def test_missing_and_unknown_keys(master):
     (master / "minions" / "stranger").touch()
     assert "stranger" in fanatico_node.checks()["master.keys"]["detail"]
     (master / "minions" / "rpc2").rename(master / "minions_pre" / "rpc2")
@@ -205,14 +205,14 @@ def test_a_master_that_does_not_listen(master, monkeypatch):
     assert (check["status"], check["value"]) == ("critical", ["request"])
 
 
-# --- the front door
+# --- fanatico.health
 
 
 def found(name, status):
     return {"facts": {"seen": name}, "checks": {f"{name}.one": fanatico_verdict.check(status, 1)}}
 
 
-def test_health_is_what_the_design_says(looks):
+def test_the_shape_of_health(looks):
     looks["patroni"] = lambda timeout: found("patroni", "degraded")
     looks["postgres"] = lambda timeout: found("postgres", "ok")
     seen = fanatico.health()
@@ -223,7 +223,7 @@ def test_health_is_what_the_design_says(looks):
     assert fanatico.__context__ == {}
 
 
-def test_critical_sets_the_return_code(looks):
+def test_critical_sets_the_exit_code(looks):
     looks["patroni"] = lambda timeout: found("patroni", "critical")
     looks["postgres"] = lambda timeout: found("postgres", "ok")
     assert fanatico.health()["status"] == "critical"
@@ -238,7 +238,7 @@ def test_a_report_has_the_facts_too(looks):
     assert abs(seen["time"] - time.time()) < 5
 
 
-def test_modules_that_hang_or_break_are_unknown_and_cost_one_timeout(looks):
+def test_modules_that_hang_or_fail_are_unknown_and_cost_a_single_timeout(looks):
     over = threading.Event()
 
     def broken(timeout):
@@ -254,7 +254,7 @@ def test_modules_that_hang_or_break_are_unknown_and_cost_one_timeout(looks):
     assert "psycopg is not there" in seen["checks"]["postgres.probe"]["detail"]
 
 
-def test_the_journal_is_asked_without_a_shell():
+def test_the_journal_is_read_without_a_shell():
     assert fanatico.journal("patroni", 3) == "journalctl -u patroni -n 3 --no-pager -o short-iso"
 
 
@@ -263,7 +263,7 @@ def test_the_journal_is_asked_without_a_shell():
 
 @pytest.fixture
 def proof(monkeypatch):
-    """A world in which the proof succeeds; a test breaks one part of it."""
+    """A cluster in which the proof succeeds; a test breaks a part of it."""
     world = types.SimpleNamespace(rows={}, replays=True, health=(200, {"status": "ok"}), head=41, asked=[])
 
     def query(sql, args=None, port="postgres_primary", timeout=3):
@@ -285,7 +285,7 @@ def proof(monkeypatch):
     return world
 
 
-def test_the_proof_goes_through_the_virtual_address(proof):
+def test_the_proof_goes_through_the_virtual_ip(proof):
     seen = fanatico.proof(timeout=1)
     assert seen == {
         "write on 5432": "written on db1",
@@ -302,7 +302,7 @@ def test_the_proof_goes_through_the_virtual_address(proof):
 
 
 @pytest.mark.parametrize(("there", "ok"), [(True, False), (None, False), (False, None)])
-def test_a_canary_without_the_clusters_own_database_tells_nothing(proof, monkeypatch, there, ok):
+def test_a_canary_without_its_database_is_unknown(proof, monkeypatch, there, ok):
     assert fanatico.canary() == {"ok": True, "why": ""}
 
     def refuse(*_, **__):
@@ -313,17 +313,17 @@ def test_a_canary_without_the_clusters_own_database_tells_nothing(proof, monkeyp
     assert fanatico.canary()["ok"] is ok
 
 
-def test_the_proof_names_the_step_the_cause_and_the_next(proof):
+def test_a_failed_proof_names_step_cause_and_next_command(proof):
     proof.replays = False
     with pytest.raises(
         CommandExecutionError,
-        match=r"db1: read on 5433 of the virtual IP 10\.0\.0\.100 failed.*not there yet on db2",
+        match=r"db1: read on 5433 of the virtual IP 10\.0\.0\.100 failed.*row not found on db2",
     ) as caught:
         fanatico.proof(timeout=0.3)
     assert "Next: salt 'db*' fanatico_patroni.cluster" in str(caught.value)
 
 
-def test_the_proof_wants_health_to_say_yes(proof):
+def test_the_proof_requires_a_healthy_answer(proof):
     proof.health = (503, {"status": "unavailable"})
     with pytest.raises(CommandExecutionError, match="GET /health on 8545.*HTTP 503"):
         fanatico.proof(timeout=0.2)

@@ -1,4 +1,4 @@
-"""fanatico_node_exporter: a host's exporter that answers, one that does not, and one of whom there is no certificate yet."""
+"""fanatico_node_exporter: an exporter that answers, one that does not, and a host without a certificate."""
 
 import copy
 
@@ -33,7 +33,7 @@ def up():
     return module.checks(timeout=1)["node_exporter.up"]
 
 
-def test_it_answers():
+def test_an_exporter_that_answers():
     assert (up()["status"], up()["value"]) == ("ok", 200)
     assert module.probe()["facts"] == {"status": 200}
 
@@ -52,6 +52,6 @@ def test_before_it_has_a_certificate(files):
     assert "roles.certified" in up()["detail"]
 
 
-def test_where_no_plan_names_the_port():
+def test_the_default_port():
     del module.__pillar__["plan"]["ports"]["node_exporter"]
     assert ":9100/" in up()["detail"]

@@ -8,6 +8,7 @@ import types
 import pytest
 from salt.exceptions import CommandExecutionError
 
+import fanatico_patroni_checks as checks
 from _modules import fanatico_patroni
 from _modules import fanatico_patroni_admin as admin
 from _modules import fanatico_patroni_host as host
@@ -23,7 +24,7 @@ def member(name, role="replica", state="streaming", timeline=3, **more):
 
 
 def own(name, role="replica", **more):
-    """What /patroni says on one node."""
+    """The answer of /patroni on a node."""
     replication = {"replication_state": "streaming"} if role == "replica" else {}
     return {
         "state": "running",
@@ -39,7 +40,7 @@ def own(name, role="replica", **more):
 
 @pytest.fixture
 def view():
-    """What /cluster says on every node; a test may change it."""
+    """The answer of /cluster on every node; a test may change it."""
     return {
         "members": [member("db1", "leader", "running"), member("db2"), member("db3")],
         "scope": "fanatico",
@@ -85,8 +86,9 @@ def configure_loader_modules(plan, cluster, opts, tmp_path):
         "fanatico_unit.states": lambda *units: {unit: {"active": "active"} for unit in units},
     }
     salt |= {
+        "fanatico_patroni.cluster": fanatico_patroni.cluster,
         "fanatico_patroni.leader": fanatico_patroni.leader,
-        "fanatico_patroni.complaint": host.complaint,
+        "fanatico_patroni.last_fatal": host.last_fatal,
         "fanatico_patroni.watchdog": host.watchdog,
     }
     dunders = {
@@ -111,7 +113,7 @@ def bad(checks):
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_all_is_well_on_primary_and_replicas(node, opts):
+def test_a_healthy_primary_and_healthy_replicas(node, opts):
     opts["id"] = node
     checks = fanatico_patroni.checks()
     assert bad(checks) == set()
@@ -150,12 +152,12 @@ def test_lag_and_an_old_timeline_are_degraded(view):
     assert "db3" in checks["patroni.timeline"]["detail"]
 
 
-def test_a_lag_that_is_not_known_is_no_number(view):
+def test_an_unknown_lag_is_ignored(view):
     view["members"][1]["lag"] = "unknown"
     assert bad(fanatico_patroni.checks()) == set()
 
 
-def test_paused_and_waiting_for_a_restart(cluster):
+def test_paused_and_pending_restart(cluster):
     cluster["db1"].answers["GET /patroni"] = (200, own("db1", "primary", pause=True, pending_restart=True))
     checks = fanatico_patroni.checks()
     assert bad(checks) == {"patroni.pause", "patroni.restart"}
@@ -167,7 +169,7 @@ def test_etcd_not_seen_for_a_ttl(cluster):
     assert statuses(fanatico_patroni.checks())["patroni.etcd"] == "degraded"
 
 
-def test_a_loop_that_stands_still_is_critical(cluster):
+def test_a_stalled_loop_is_critical(cluster):
     cluster["db1"].answers["GET /liveness"] = (503, "")
     assert statuses(fanatico_patroni.checks())["patroni.alive"] == "critical"
 
@@ -184,68 +186,68 @@ def test_a_replica_without_its_stream_is_degraded(cluster):
     assert statuses(fanatico_patroni.checks())["patroni.state"] == "degraded"
 
 
-def test_patroni_down_is_one_critical_check_with_a_way_on(cluster):
+def test_patroni_down_is_a_single_critical_check_with_a_hint(cluster):
     cluster["db1"].stop()
     checks = fanatico_patroni.checks()
     assert statuses(checks) == {"patroni.alive": "critical"}
     assert "connection refused" in checks["patroni.alive"]["detail"]
 
 
-def test_a_hung_patroni_costs_one_timeout(cluster):
+def test_a_hung_patroni_costs_a_single_timeout(cluster):
     cluster["db1"].hang(*cluster["db1"].answers)
     started = time.monotonic()
     assert statuses(fanatico_patroni.checks(timeout=0.3)) == {"patroni.alive": "critical"}
     assert time.monotonic() - started < 1
 
 
-def test_etcd_gone_leaves_no_view(cluster):
+def test_without_etcd_there_is_no_cluster_view(cluster):
     cluster["db1"].answers["GET /cluster"] = (503, "no etcd")
     checks = fanatico_patroni.checks()
     assert statuses(checks)["patroni.leader"] == "critical"
     assert checks["patroni.leader"]["hint"] == "salt 'etcd*' fanatico.health"
 
 
-def test_questions_are_asked_of_a_peer_where_this_node_is_silent(cluster):
+def test_a_peer_is_asked_if_this_node_does_not_answer(cluster):
     cluster["db1"].stop()
     assert fanatico_patroni.leader() == "db1"
     assert fanatico_patroni.config() == {"ttl": 20, "loop_wait": 2}
     assert fanatico_patroni.history()[0]["new_leader"] == "db1"
 
 
-def test_nobody_answers(cluster):
+def test_no_node_answers(cluster):
     for peer in cluster.values():
         peer.stop()
     with pytest.raises(CommandExecutionError, match="db1.*db2.*db3"):
         fanatico_patroni.cluster()
 
 
-def test_status_of_another_node_and_of_none():
+def test_status_of_another_node_and_of_an_unknown_node():
     assert fanatico_patroni.status("db2")["patroni"]["name"] == "db2"
     with pytest.raises(CommandExecutionError, match="rpc1 is not a Patroni node"):
         fanatico_patroni.status("rpc1")
 
 
-def test_orders_carry_the_password(cluster):
+def test_changes_are_sent_with_the_password(cluster):
     assert admin.patch_config({"loop_wait": None}) == {"ttl": 20, "loop_wait": None}
     method, path, payload, headers = cluster["db1"].seen[-1]
     assert (method, path, payload) == ("PATCH", "/config", {"loop_wait": None})
     assert headers["Authorization"].startswith("Basic ")
 
 
-def test_without_the_password_no_order_is_sent(cluster):
+def test_without_the_password_no_change_is_sent(cluster):
     fanatico_patroni.__pillar__["secrets"].clear()
     with pytest.raises(CommandExecutionError, match="db1 has no PATRONI_REST_PASSWORD"):
         admin.reload()
 
 
-def test_orders_to_this_node(cluster):
+def test_changes_of_this_node(cluster):
     assert admin.reload() == "reload scheduled"
     assert admin.restart(pending=True) == "restarted successfully"
     assert admin.reinitialize() == "reinitialize started"
     assert {"/reload", "/restart", "/reinitialize"} <= {path for _, path, _, _ in cluster["db1"].seen}
 
 
-def test_a_refused_order_is_raised_with_the_reason(cluster):
+def test_a_refused_change_is_raised_with_the_reason(cluster):
     cluster["db1"].answers["POST /reinitialize"] = (503, "I am the leader, can not reinitialize")
     with pytest.raises(CommandExecutionError, match="HTTP 503 I am the leader"):
         admin.reinitialize()
@@ -255,17 +257,43 @@ def lead(view, name):
     view["members"] = [member(node, "leader", "running") if node == name else member(node) for node in NODES]
 
 
-def test_switchover_waits_for_the_new_leader(cluster, view):
+@pytest.mark.parametrize(("candidate", "sent"), [("db3", {"candidate": "db3"}), ("any", {})])
+def test_switchover_waits_for_the_new_leader(cluster, view, candidate, sent):
     def order(payload):
-        lead(view, payload["candidate"])
+        assert payload == {"leader": "db1", **sent}
+        lead(view, "db3")
         return 200, "Successfully switched over"
 
     cluster["db1"].answers["POST /switchover"] = order
-    assert admin.switchover("db3", timeout=2) == "db3"
+    assert admin.switchover(candidate, timeout=2) == "db3"
     assert admin.switchover("db3") == "db3"
 
 
-def test_a_switchover_that_does_not_happen(cluster):
+@pytest.mark.parametrize("candidate", [None, "", "db1x", "db2"])
+def test_a_switchover_without_a_healthy_candidate_is_refused_with_the_possible_ones(cluster, view, candidate):
+    view["members"][1].update(state="start failed")
+    with pytest.raises(CommandExecutionError, match=r"Possible: db3\.") as refused:
+        admin.switchover(candidate)
+    assert candidate is None or candidate in str(refused.value)
+    assert not [path for peer in cluster.values() for _, path, _, _ in peer.seen if path == "/switchover"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "possible"),
+    [
+        ({}, ["db2", "db3"]),
+        ({"db2": {"role": "quorum_standby"}}, ["db2"]),
+        ({"db2": {"role": "sync_standby", "state": "starting"}}, ["db3"]),
+        ({"db3": {"tags": {"nofailover": True}}}, ["db2"]),
+    ],
+)
+def test_candidates(view, changes, possible):
+    for one in view["members"]:
+        one.update(changes.get(one["name"], {}))
+    assert checks.candidates(view) == possible
+
+
+def test_a_switchover_that_times_out(cluster):
     cluster["db1"].answers["POST /switchover"] = (200, "Switchover scheduled")
     with pytest.raises(CommandExecutionError, match=r"from db1 to db2.*the leader is db1"):
         admin.switchover("db2", timeout=0.3)
@@ -284,7 +312,7 @@ def test_waiting_for_a_leader_and_for_streams(view):
     assert fanatico_patroni.wait_streaming(timeout=1, members=["db1", "db2"])
 
 
-def test_waiting_runs_out_with_what_was_seen(view):
+def test_a_timeout_shows_the_last_state(view):
     view["members"][2]["state"] = "starting"
     with pytest.raises(
         CommandExecutionError, match=r"(?s)waited 0\.2 s for db1, db2, db3.*db3 replica starting.*last line"
@@ -292,7 +320,7 @@ def test_waiting_runs_out_with_what_was_seen(view):
         fanatico_patroni.wait_streaming(timeout=0.2)
 
 
-def test_a_leader_that_is_only_starting_is_awaited(view):
+def test_wait_leader_waits_for_a_starting_leader(view):
     view["members"][0]["state"] = "starting"
     with pytest.raises(CommandExecutionError, match="db1 leader starting"):
         fanatico_patroni.wait_leader(timeout=0.1)
@@ -315,11 +343,17 @@ def test_local_state(cluster, tmp_path):
         ({"armed": True, "why": ""}, "primary", False, "ok", "armed"),
         ({"armed": False, "why": ""}, "replica", False, "ok", "ready"),
         ({"armed": False, "why": ""}, "primary", False, "degraded", "without its watchdog"),
-        ({"armed": False, "why": "there is no /dev/watchdog"}, "replica", False, "degraded", "there is no"),
+        (
+            {"armed": False, "why": "/dev/watchdog does not exist"},
+            "replica",
+            False,
+            "degraded",
+            "does not exist",
+        ),
         ({"armed": False, "why": ""}, "replica", True, "degraded", "cannot write"),
     ],
 )
-def test_a_watchdog_that_is_required_shows_in_health(cluster, monkeypatch, seen, role, failed, status, word):
+def test_a_required_watchdog_is_checked(cluster, monkeypatch, seen, role, failed, status, word):
     fanatico_patroni.__pillar__["patroni"]["watchdog"] = "required"
     monkeypatch.setitem(fanatico_patroni.__salt__, "fanatico_patroni.watchdog", lambda: seen)
     more = {"watchdog_failed": True} if failed else {}
@@ -329,28 +363,28 @@ def test_a_watchdog_that_is_required_shows_in_health(cluster, monkeypatch, seen,
     assert word in check["detail"]
 
 
-def test_one_that_is_not_required_is_not_looked_at():
+def test_a_watchdog_that_is_not_required_is_not_checked():
     assert "patroni.watchdog" not in fanatico_patroni.checks()
 
 
-def test_which_watchdog_patroni_could_arm(tmp_path, monkeypatch):
+def test_why_a_watchdog_cannot_be_armed(tmp_path, monkeypatch):
     monkeypatch.setattr(host.pwd, "getpwnam", lambda _: types.SimpleNamespace(pw_uid=os.getuid()))
 
     def why(path):
         return host.watchdog(str(path))["why"]
 
-    assert "there is no" in why(tmp_path / "nothing")
+    assert "does not exist" in why(tmp_path / "nothing")
     (tmp_path / "file").touch()
-    assert "is no device" in why(tmp_path / "file")
+    assert "is not a device" in why(tmp_path / "file")
     os.mkfifo(tmp_path / "fifo")
-    assert "is no device" in why(tmp_path / "fifo")
+    assert "is not a device" in why(tmp_path / "fifo")
     assert why("/dev/null") == ""
     if os.path.exists("/dev/mem"):
         monkeypatch.setattr(host.pwd, "getpwnam", lambda _: types.SimpleNamespace(pw_uid=12345))
-        assert "may not write" in why("/dev/mem")
+        assert "no write permission" in why("/dev/mem")
 
 
-def test_armed_is_what_patroni_has_open(tmp_path):
+def test_a_watchdog_is_armed_if_patroni_has_it_open(tmp_path):
     fanatico_patroni.__salt__["fanatico_unit.states"] = lambda unit: {unit: {"pid": os.getpid()}}
     device = tmp_path / "watchdog"
     device.touch()

@@ -1,4 +1,4 @@
-"""fanatico_postgres over a fake connection; what psycopg makes of a statement is psycopg's own."""
+"""fanatico_postgres over a fake connection; psycopg itself is not tested."""
 
 import contextlib
 import datetime
@@ -31,7 +31,7 @@ def facts():
 
 @pytest.fixture
 def server(monkeypatch, facts):
-    """`rows` is what the next query returns, `error` what it raises, `connected` and `executed` what was asked."""
+    """`rows`: the result of the next query; `error`: what it raises; `connected`, `executed`: the calls."""
     fake = types.SimpleNamespace(rows=[facts], error=None, connected={}, executed=[])
 
     @contextlib.contextmanager
@@ -72,7 +72,7 @@ def bad(checks):
     return {name: check["status"] for name, check in checks.items() if check["status"] != "ok"}
 
 
-def test_a_primary_that_is_well():
+def test_a_healthy_primary():
     checks = fanatico_postgres.checks()
     assert bad(checks) == {}
     assert checks.keys() == {"postgres.sql", "postgres.write", "postgres.connections"}
@@ -98,7 +98,7 @@ def test_a_primary_whose_commits_wait_is_critical(facts):
     assert "every commit waits" in checks["postgres.write"]["detail"]
 
 
-def test_without_synchronous_replication_nothing_waits(facts):
+def test_without_synchronous_replication_commits_do_not_wait(facts):
     facts.update(synchronous_standby_names="", sync_standbys=0)
     assert bad(fanatico_postgres.checks()) == {}
 
@@ -108,14 +108,14 @@ def test_nearly_out_of_connections_is_degraded(facts):
     assert bad(fanatico_postgres.checks()) == {"postgres.connections": "degraded"}
 
 
-def test_a_role_that_has_nearly_all_of_its_own_is_named(facts):
+def test_a_role_near_its_connection_limit_is_named(facts):
     facts["full_roles"] = {"fanatico": [80, 80]}
     seen = fanatico_postgres.checks()
     assert bad(seen) == {"postgres.connections": "degraded"}
     assert "fanatico uses 80 of its 80" in seen["postgres.connections"]["detail"]
 
 
-def test_a_statement_that_no_log_may_hold(server):
+def test_an_unlogged_statement(server):
     fanatico_postgres.query("SELECT 1")
     assert "log_statement" not in server.connected["options"]
     fanatico_postgres.query("ALTER ROLE a PASSWORD 'SCRAM-SHA-256$…'", logged=False)
@@ -123,7 +123,7 @@ def test_a_statement_that_no_log_may_hold(server):
         assert f"-c {word}" in server.connected["options"]
 
 
-def test_what_is_proven_goes_through_the_virtual_ip_into_a_database_of_its_own(server):
+def test_the_proof_uses_the_virtual_ip_and_its_own_database(server):
     fanatico_postgres.proof("SELECT 1", port="postgres_replica")
     asked = {key: server.connected[key] for key in ("host", "port", "dbname", "user", "password")}
     assert asked == {
@@ -135,7 +135,7 @@ def test_what_is_proven_goes_through_the_virtual_ip_into_a_database_of_its_own(s
     }
 
 
-def test_whether_the_clusters_own_database_is_there(server):
+def test_has_proof(server):
     server.rows = [{"there": True}]
     assert fanatico_postgres.has_proof() is True
     server.rows = [{"there": False}]
@@ -148,7 +148,7 @@ def test_whether_the_clusters_own_database_is_there(server):
     assert fanatico_postgres.has_proof() is False
 
 
-def test_no_answer_is_one_critical_check(server):
+def test_no_answer_is_a_single_critical_check(server):
     server.error = psycopg.OperationalError(
         "connection failed: No such file or directory\n\tIs the server running?"
     )
@@ -165,7 +165,7 @@ def test_no_answer_is_one_critical_check(server):
         ("connection failed: Connection refused", ""),
     ],
 )
-def test_a_password_that_the_server_refuses_is_told_from_no_answer(server, said, code):
+def test_a_refused_password_has_an_error_class_of_its_own(server, said, code):
     server.error = psycopg.OperationalError(said)
     with pytest.raises(CommandExecutionError) as raised:
         fanatico_postgres.query("SELECT 1")
@@ -190,7 +190,7 @@ def test_another_server_as_another_user(server):
     assert (asked["password"], asked["connect_timeout"]) == ("fan", 2)
 
 
-def test_a_role_of_which_no_secret_is_known(server):
+def test_a_role_without_a_secret(server):
     fanatico_postgres.query("SELECT 1", user="guest")
     assert server.connected["password"] is None
     fanatico_postgres.query("SELECT 1", user="guest", password="own")
@@ -207,7 +207,7 @@ def test_names_and_values_are_quoted_by_psycopg(server):
     assert text == """CREATE ROLE "a""b" PASSWORD 'it''s'"""
 
 
-def test_values_travel_beside_the_statement(server):
+def test_values_are_sent_as_parameters(server):
     fanatico_postgres.query("SELECT %s", [1])
     assert server.executed[0][1] == [1]
 
@@ -258,7 +258,7 @@ def test_ping_and_recovery(server):
         fanatico_postgres.is_in_recovery()
 
 
-def test_without_psycopg_it_says_so_and_health_goes_on(monkeypatch):
+def test_without_psycopg_the_error_names_it_and_health_works(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     check = fanatico_postgres.checks()["postgres.sql"]
     assert check["status"] == "critical"

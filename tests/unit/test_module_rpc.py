@@ -20,7 +20,7 @@ NODES = ("rpc1", "rpc2", "rpc3")
 
 
 class Chain:
-    """What one fake node says; a test may change it."""
+    """The answers of a fake node; a test may change them."""
 
     def __init__(self):
         self.head, self.syncing, self.chain_id, self.age = 100, False, 1337, 1
@@ -63,10 +63,10 @@ def nodes(chains):
 
 @pytest.fixture(autouse=True)
 def websocket(monkeypatch):
-    """A fake websocket-client: `refused` and `messages` are what a test sets."""
+    """A fake websocket-client; a test sets `refused` and `messages`."""
 
     class Closed(Exception):
-        """What websocket-client raises."""
+        """The exception of websocket-client."""
 
     fake = types.SimpleNamespace(refused=None, messages=[], WebSocketException=Closed, urls=[])
 
@@ -80,7 +80,7 @@ def websocket(monkeypatch):
             return json.dumps(fake.messages.pop(0))
 
         def settimeout(self, seconds):
-            """Accept any."""
+            """Accept anything."""
 
         def shutdown(self):
             """Accept."""
@@ -101,7 +101,7 @@ def websocket(monkeypatch):
 
 @pytest.fixture
 def agent(chains):
-    """The agents of all nodes; `says` is the line of this one's, and what each says of its node is what that is."""
+    """The agents of all nodes; `says` is the line of this node's agent; each reports its node's state."""
     told = types.SimpleNamespace(says="ready #block 100", silent=set(), own=None, dripping=set())
     by_address = {f"127.0.0.{number}": chains[name] for number, name in enumerate(NODES, 2)}
 
@@ -150,7 +150,7 @@ def bad(checks):
     return {name: check["status"] for name, check in checks.items() if check["status"] != "ok"}
 
 
-def test_all_is_well():
+def test_a_healthy_node():
     found = fanatico_rpc.probe()
     assert bad(found["checks"]) == {}
     assert found["checks"].keys() == {"rpc.http", "rpc.websocket", "rpc.sync", "rpc.head", "rpc.rotation"}
@@ -166,7 +166,7 @@ def test_a_lagging_node_is_degraded(chains):
 
 
 @pytest.mark.parametrize(("max_lag", "status"), [(9, "degraded"), (10, "ok")])
-def test_how_far_a_node_may_lag_is_the_pillars_to_say(chains, max_lag, status):
+def test_the_allowed_lag_comes_from_the_pillar(chains, max_lag, status):
     chains["rpc1"].head = 90
     fanatico_rpc.__pillar__["rpc"]["health"]["max_lag"] = max_lag
     assert fanatico_rpc.checks()["rpc.sync"]["status"] == status
@@ -190,19 +190,19 @@ def test_a_chain_that_halts_is_degraded(chains):
     assert bad(fanatico_rpc.checks()) == {"rpc.head": "degraded"}
 
 
-def test_a_question_stays_open_until_it_is_answered(nodes):
+def test_a_request_stays_open_until_it_is_answered(nodes):
     over = threading.Event()
     nodes["rpc1"].answers["POST /"] = lambda _: over.wait(10) and (200, {})
-    assert fanatico_rpc.owed() == 0.0
-    first = fanatico_rpc.owed()
-    assert 0 < first < fanatico_rpc.owed()
+    assert fanatico_rpc.unanswered_seconds() == 0.0
+    first = fanatico_rpc.unanswered_seconds()
+    assert 0 < first < fanatico_rpc.unanswered_seconds()
     assert len(nodes["rpc1"].seen) <= 1, "one question, however often it is looked for"
     over.set()
-    wait_until(lambda: fanatico_rpc.owed() == 0.0, 5, "the answer", 0.01)
-    assert fanatico_rpc.owed() == 0.0
+    wait_until(lambda: fanatico_rpc.unanswered_seconds() == 0.0, 5, "the answer", 0.01)
+    assert fanatico_rpc.unanswered_seconds() == 0.0
 
 
-def test_the_others_are_not_asked_themselves(nodes):
+def test_only_agents_of_other_nodes_are_asked(nodes):
     fanatico_rpc.probe()
     assert {name: bool(peer.seen) for name, peer in nodes.items()} == {
         "rpc1": True,
@@ -212,19 +212,19 @@ def test_the_others_are_not_asked_themselves(nodes):
 
 
 @pytest.mark.parametrize("head", ["99999999999", True, -1, 2**64, 1.5, [], {}])
-def test_what_is_no_head_is_none(agent, head):
-    """Of a host that is lost: a text among numbers would end the cure that compares them."""
+def test_an_invalid_head_is_none(agent, head):
+    """A broken host may send anything: a text among numbers would end the cure that compares them."""
     agent.own = {"head": head}
-    assert fanatico_rpc.heard("rpc2")["head"] is None
+    assert fanatico_rpc.agent_status("rpc2")["head"] is None
 
 
-def test_an_agent_that_drips_is_one_that_does_not_answer(agent):
+def test_an_agent_that_sends_too_slowly_does_not_answer(agent):
     agent.dripping = {"127.0.0.3"}
     asked = []
 
     def ask():
-        with pytest.raises(CommandExecutionError, match="rpc2: the agent at port"):
-            fanatico_rpc.heard("rpc2", timeout=0.3)
+        with pytest.raises(CommandExecutionError, match="rpc2: the agent on port"):
+            fanatico_rpc.agent_status("rpc2", timeout=0.3)
         asked.append("ended")
 
     asking = threading.Thread(target=ask, daemon=True)
@@ -234,7 +234,7 @@ def test_an_agent_that_drips_is_one_that_does_not_answer(agent):
     assert asked == ["ended"]
 
 
-def test_silent_peers_are_not_this_nodes_fault(agent):
+def test_peers_without_an_answer_do_not_affect_this_node(agent):
     agent.silent = {"127.0.0.3"}
     assert fanatico_rpc.probe()["facts"]["peers"] == {"rpc3": 100}
     fanatico_rpc.__pillar__["plan"]["nodes"]["rpc3"]["address"] = "127.0.0.9"
@@ -259,7 +259,7 @@ def test_calls():
     assert fanatico_rpc.head("127.0.0.3") == 100
 
 
-def test_an_error_of_the_node_is_raised_in_its_words():
+def test_an_error_of_the_node_is_raised_with_its_message():
     with pytest.raises(CommandExecutionError, match="Method not found"):
         fanatico_rpc.call("eth_nonsense")
     with pytest.raises(CommandExecutionError, match="db1 is not an RPC node"):
@@ -279,9 +279,9 @@ def test_new_heads(websocket):
     assert websocket.urls[0].startswith("ws://127.0.0.4:")
 
 
-def test_new_heads_that_do_not_come(websocket):
+def test_missing_new_heads(websocket):
     websocket.messages = [{"id": 1, "result": "0x1"}, head(7)]
-    with pytest.raises(CommandExecutionError, match="had 1 of 2 within 1 s"):
+    with pytest.raises(CommandExecutionError, match="1 of 2 new heads within 1 s"):
         fanatico_rpc.subscribe(2, timeout=1)
 
 
@@ -290,11 +290,11 @@ def test_no_websocket_and_no_subscription(websocket):
     with pytest.raises(CommandExecutionError, match="notifications not supported"):
         fanatico_rpc.subscribe()
     websocket.refused = ConnectionRefusedError(111, "Connection refused")
-    with pytest.raises(CommandExecutionError, match="no WebSocket"):
+    with pytest.raises(CommandExecutionError, match="cannot open a WebSocket"):
         fanatico_rpc.subscribe()
 
 
-def test_out_of_rotation_by_a_persons_hand_and_back(agent):
+def test_drain_and_undrain(agent):
     agent.says = "drain #taken out by a person (block 100)"
     assert fanatico_rpc.drain("new disk") == {
         "ready": False,
@@ -308,11 +308,11 @@ def test_out_of_rotation_by_a_persons_hand_and_back(agent):
     assert bad(fanatico_rpc.checks()) == {}
 
 
-def test_out_of_rotation_because_it_is_behind(agent):
+def test_a_node_behind_is_out_of_rotation(agent):
     agent.says = "drain #block 90 is 10 behind"
     assert "10 behind" in fanatico_rpc.checks()["rpc.rotation"]["detail"]
 
 
-def test_an_agent_that_does_not_answer_is_told():
+def test_an_agent_that_does_not_answer_is_reported():
     fanatico_rpc.__pillar__["plan"]["ports"]["rpc_agent"] = 1
-    assert "the agent at port 1 does not answer" in fanatico_rpc.checks()["rpc.rotation"]["detail"]
+    assert "the agent on port 1 does not answer" in fanatico_rpc.checks()["rpc.rotation"]["detail"]

@@ -1,4 +1,4 @@
-"""Units are read from systemd in one look, and started with proof."""
+"""Units are read from systemd with one call, and started with a proof."""
 
 import subprocess
 
@@ -28,7 +28,7 @@ def shown(active="active", sub="running", pid=42, load="loaded", job=""):
 
 
 class Systemd:
-    """Answers `systemctl show` from a list of looks, the last one for ever, and notes what it was told to do."""
+    """Answer `systemctl show` from a list of states, repeat the last state, and record the other commands."""
 
     def __init__(self, *looks):
         self.looks = list(looks)
@@ -115,7 +115,7 @@ def test_down(systemd, look, down):
     assert fanatico_unit.states("etcd.service")["etcd.service"]["down"] is down
 
 
-def test_start_what_is_stopped(systemd):
+def test_start_a_stopped_unit(systemd):
     fake = systemd(shown("inactive", "dead", 0), shown("activating", "start", 43), shown(pid=43))
     outcome = fanatico_unit.start("etcd.service")
     assert (outcome["acted"], outcome["running"], outcome["detail"]) == (True, True, "")
@@ -123,20 +123,20 @@ def test_start_what_is_stopped(systemd):
     assert fake.told == ["start"]
 
 
-def test_start_what_has_failed(systemd):
+def test_start_a_failed_unit(systemd):
     fake = systemd(shown("failed", "failed", 0), shown(pid=43))
     assert fanatico_unit.start("etcd.service")["running"]
     assert fake.told == ["reset-failed", "start"]
 
 
-def test_what_runs_is_left_alone(systemd):
+def test_a_running_unit_is_not_touched(systemd):
     fake = systemd(shown())
     outcome = fanatico_unit.start("etcd.service")
     assert (outcome["acted"], outcome["running"]) == (False, True)
     assert fake.told == []
 
 
-def test_what_systemd_restarts_is_left_to_it(systemd):
+def test_a_unit_that_systemd_restarts_is_not_started(systemd):
     fake = systemd(
         shown("activating", "auto-restart", 0), shown("activating", "auto-restart", 0), shown(pid=44)
     )
@@ -145,14 +145,14 @@ def test_what_systemd_restarts_is_left_to_it(systemd):
     assert fake.told == []
 
 
-def test_systemd_gives_up_while_we_look(systemd):
+def test_systemd_gives_up_during_the_wait(systemd):
     fake = systemd(shown("activating", "auto-restart", 0), shown("failed", "failed", 0), shown(pid=45))
     assert fanatico_unit.start("etcd.service")["acted"]
     assert fake.told == ["reset-failed", "start"]
 
 
-def test_a_process_that_changes_proves_nothing(systemd):
-    """It runs at every look, but each time as another process: a crash loop."""
+def test_a_changing_main_process_is_no_proof(systemd):
+    """It runs at every probe, but each time as another process: a crash loop."""
     looks = [shown(pid=pid) for pid in range(50, 60)]
     systemd(shown("inactive", "dead", 0), *looks, shown("failed", "failed", 0))
     outcome = fanatico_unit.start("etcd.service")
@@ -163,7 +163,7 @@ def test_it_dies_at_once(systemd):
     systemd(shown("inactive", "dead", 0), shown("failed", "failed", 0))
     outcome = fanatico_unit.start("etcd.service")
     assert not outcome["running"]
-    assert "etcd.service should be active and is failed" in outcome["detail"]
+    assert "etcd.service is failed" in outcome["detail"]
     assert outcome["detail"].endswith("panic: no disk")
 
 

@@ -118,7 +118,7 @@ def test_an_answer_that_is_none_is_no_answer_and_takes_nobody_else_out(chain_nod
     said["raw"] = answer
     try:
         liar = agent.Node(*server.server_address, peers=False)
-        liar.look()
+        liar.poll()
         assert liar.now() is None
     finally:
         del said["raw"]
@@ -156,14 +156,14 @@ def chain_node():
 def test_a_node_is_asked_again_and_again_over_one_connection(chain_node):
     server, said = chain_node
     watched = agent.Node("127.0.0.1", server.server_port, peers=True)
-    watched.look()
+    watched.poll()
     told = watched.now()
     assert told == node(100, peers=2, still=told["still"])
     said["eth_syncing"] = {"currentBlock": "0x1"}
-    watched.look()
+    watched.poll()
     assert watched.now()["syncing"] is True
     said["eth_blockNumber"] = "what"
-    watched.look()
+    watched.poll()
     assert watched.now() is None
 
 
@@ -175,15 +175,15 @@ def test_it_is_known_how_long_a_head_has_not_moved(chain_node, monkeypatch):
     for head, seconds in (("0x64", 0), ("0x64", 2), ("0x64", 2), ("0x65", 2), ("0x65", 2)):
         clock[0] += seconds
         said["eth_blockNumber"] = head
-        watched.look()
+        watched.poll()
         still.append(watched.now()["still"])
     assert still == [0, 2, 4, 0, 2]
 
 
 def test_what_is_old_does_not_count(chain_node, monkeypatch):
     watched = agent.Node("127.0.0.1", chain_node[0].server_port, peers=False)
-    watched.look()
-    monkeypatch.setattr(agent.time, "monotonic", lambda: watched.heard + agent.STALE)
+    watched.poll()
+    monkeypatch.setattr(agent.time, "monotonic", lambda: watched.polled_at + agent.STALE)
     assert watched.now() is None
 
 
@@ -199,7 +199,7 @@ def running(tmp_path, node_port, agents=()):
     }
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     # A shell puts the socket where systemd does.
-    argv = ["bash", "-c", f'exec {agent.HANDED}<&"$1" "$2" "$3" "$4"', "bash"]
+    argv = ["bash", "-c", f'exec {agent.PASSED_FD}<&"$1" "$2" "$3" "$4"', "bash"]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         words = [str(listener.fileno()), sys.executable, agent.__file__, str(tmp_path / "settings.json")]
         with subprocess.Popen([*argv, *words], pass_fds=[listener.fileno()]) as process:
@@ -228,13 +228,13 @@ def test_an_agent_that_drips_keeps_nobody_waiting(monkeypatch):
 
         threading.Thread(target=drip, daemon=True).start()
         watched = agent.Agent(*listener.getsockname())
-        asking = threading.Thread(target=watched.look, daemon=True)
+        asking = threading.Thread(target=watched.poll, daemon=True)
         asking.start()
         asking.join(10)
         ended = not asking.is_alive()
         over.set()
     assert ended
-    assert watched.told is None
+    assert watched.state is None
 
 
 @pytest.mark.parametrize("drained", [False, True])
@@ -243,14 +243,14 @@ def test_haproxy_is_told_in_the_first_line_and_other_agents_in_the_second(chain_
         (tmp_path / "drained").touch()
     with running(tmp_path, chain_node[0].server_port) as place:
         said = asked(place)
-    first = "drain #taken out by a person (block 100)" if drained else "ready #block 100"
+    first = "drain #drained by an operator (block 100)" if drained else "ready #block 100"
     assert said == [first, '{"head": 100, "syncing": false, "peers": null}']
 
 
 def test_an_agent_is_asked_what_its_node_says(chain_node, tmp_path):
     with running(tmp_path, chain_node[0].server_port) as place:
         watched = agent.Agent(*place)
-        watched.look()
+        watched.poll()
     told = watched.now()
     assert told == node(100, still=told["still"])
 
@@ -259,7 +259,7 @@ def test_an_agent_whose_node_does_not_answer_says_so(tmp_path):
     with running(tmp_path, 1) as place:
         assert asked(place) == ["drain #does not answer", "null"]
         watched = agent.Agent(*place)
-        watched.look()
+        watched.poll()
     assert watched.now() is None
 
 
@@ -293,5 +293,5 @@ def test_an_agent_that_talks_nonsense_is_one_that_does_not_answer(second):
         threading.Thread(target=answer, daemon=True).start()
         watched = agent.Agent(*listener.getsockname())
         watched.told = node(1)
-        watched.look()
-    assert watched.told is None
+        watched.poll()
+    assert watched.state is None

@@ -1,4 +1,4 @@
-"""What may be asked through a WebSocket, where the node itself has no list: the door before it."""
+"""What may be asked through a WebSocket, where the node itself has no list: the filter proxy before it."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,8 @@ from websockets.sync.client import connect
 
 from tests.support import program
 
-door = program("salt/rpc/files/rpc_ws.py")
-SETTINGS = door.Settings(
+proxy = program("salt/rpc/files/rpc_ws.py")
+SETTINGS = proxy.Settings(
     listen=[],
     node=[],
     allowed=["eth_", "net_", "evm_", "a"],
@@ -40,7 +40,7 @@ def text(method, number="1"):
     ],
 )
 def test_what_may_be_asked_reaches_the_node_as_it_was_meant(message):
-    forward, answer = door.judge(message, SETTINGS, door.Share(SETTINGS.limits))
+    forward, answer = proxy.judge(message, SETTINGS, proxy.Allowance(SETTINGS.limits))
     assert answer is None
     assert json.loads(forward) == json.loads(message)
 
@@ -68,7 +68,7 @@ def test_what_may_be_asked_reaches_the_node_as_it_was_meant(message):
     ],
 )
 def test_what_may_not_is_answered_here(message, errors):
-    forward, answer = door.judge(message, SETTINGS, door.Share(SETTINGS.limits))
+    forward, answer = proxy.judge(message, SETTINGS, proxy.Allowance(SETTINGS.limits))
     assert forward is None
     answers = json.loads(answer)
     assert [
@@ -78,11 +78,11 @@ def test_what_may_not_is_answered_here(message, errors):
 
 def test_each_class_has_its_share_and_it_comes_back(monkeypatch):
     now = 1000.0
-    monkeypatch.setattr(door.time, "monotonic", lambda: now)
-    share = door.Share(SETTINGS.limits)
+    monkeypatch.setattr(proxy.time, "monotonic", lambda: now)
+    share = proxy.Allowance(SETTINGS.limits)
 
     def asked(message):
-        _, answer = door.judge(message, SETTINGS, share)
+        _, answer = proxy.judge(message, SETTINGS, share)
         return answer and json.loads(answer)
 
     batch = f"[{','.join([text('eth_getLogs')] * 2)}]"
@@ -91,12 +91,12 @@ def test_each_class_has_its_share_and_it_comes_back(monkeypatch):
     assert asked(text("eth_getLogs")) is None, "a batch that was refused has taken nothing"
     assert "heavy calls: at most 3" in asked(text("eth_getLogs"))["error"]["message"]
     assert asked(text("eth_sendRawTransaction")) is None
-    assert not share.whole()
-    now += door.WINDOW / 3 + 0.1
+    assert not share.is_full()
+    now += proxy.WINDOW / 3 + 0.1
     assert asked(text("eth_getLogs")) is None
     assert asked(text("eth_getLogs")) is not None
-    now += 2 * door.WINDOW
-    assert share.whole()
+    now += 2 * proxy.WINDOW
+    assert share.is_full()
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_each_class_has_its_share_and_it_comes_back(monkeypatch):
     ],
 )
 def test_the_longest_beginning_says_the_class(method, kind):
-    settings = door.Settings(**{**vars(SETTINGS), "write": ["eth_send", "eth_getLogsX"]})
-    assert door.classified(method, settings) == kind
+    settings = proxy.Settings(**{**vars(SETTINGS), "write": ["eth_send", "eth_getLogsX"]})
+    assert proxy.classified(method, settings) == kind
 
 
 @pytest.fixture
@@ -134,10 +134,12 @@ def through():
         return list(next(iter(server.sockets)).getsockname()[:2])
 
     echo = run(begin(node, "127.0.0.1", 0))
-    settings = door.Settings(**{**vars(SETTINGS), "node": place(echo)})
-    keeper = door.Door(settings)
+    settings = proxy.Settings(**{**vars(SETTINGS), "node": place(echo)})
+    keeper = proxy.Proxy(settings)
     front = run(
-        begin(keeper.lead, "127.0.0.1", 0, process_response=keeper.reach, max_size=settings.body_limit)
+        begin(
+            keeper.handle, "127.0.0.1", 0, process_response=keeper.connect_node, max_size=settings.body_limit
+        )
     )
 
     yield "ws://{}:{}".format(*place(front)), told, lambda: loop.call_soon_threadsafe(echo.close)

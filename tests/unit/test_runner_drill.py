@@ -99,7 +99,7 @@ def calls(master):
 
 def test_a_switchover(master):
     told = runner.drill("switchover")
-    assert calls(master) == [("db1", "fanatico_patroni.switchover")]
+    assert calls(master) == [("db1", "fanatico_patroni.switchover", "any")]
     assert told["said"] == (
         "switchover: no write for 1.73 s, no read for 0.05 s, 900 acknowledged, 2 unknown, 0 lost"
     )

@@ -122,9 +122,9 @@ def answers(asked=("rpc1",), now=lambda: 0):
 
 def test_an_answer_counts_where_the_job_asked():
     assert answers().objection({"id": "rpc1", "jid": JOB}, 100) == ""
-    assert "did not ask" in answers(["rpc2"]).objection({"id": "rpc1", "jid": JOB}, 100)
-    assert "nobody started" in answers().objection({"id": "rpc1", "jid": "20261129120000000001"}, 100)
-    assert "nobody started" in answers(None).objection({"id": "rpc1", "jid": JOB}, 100)
+    assert "does not target" in answers(["rpc2"]).objection({"id": "rpc1", "jid": JOB}, 100)
+    assert "never started" in answers().objection({"id": "rpc1", "jid": "20261129120000000001"}, 100)
+    assert "never started" in answers(None).objection({"id": "rpc1", "jid": JOB}, 100)
 
 
 def test_no_answer_is_longer_than_any_of_ours():

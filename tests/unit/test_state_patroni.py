@@ -1,4 +1,4 @@
-"""Whether a node belongs to the cluster it finds, and the settings that the members share."""
+"""Whether a node belongs to the running cluster, and the cluster settings."""
 
 import copy
 import json
@@ -45,7 +45,7 @@ WANTED = {
 
 
 class TestJudgement:
-    """Data, key in etcd and leader, put together."""
+    """The verdict from local data, the key in etcd, and the leader."""
 
     @pytest.mark.parametrize(
         ("initialize", "local", "leader", "verdict"),
@@ -64,13 +64,13 @@ class TestJudgement:
     def test_verdict(self, initialize, local, leader, verdict):
         assert fanatico_patroni_plan.judge("db2", KEY, initialize, local, leader)[0] == verdict
 
-    def test_it_names_host_cause_and_next_step(self):
+    def test_a_refusal_names_host_cause_and_next_step(self):
         _, why = fanatico_patroni_plan.judge("db2", KEY, "7", "8", None)
         assert why.startswith("db2: ")
         assert "system identifiers 8 and 7" in why
         assert "etcdctl del --prefix /service/fanatico-l1/" in why
 
-    def test_nothing_is_deleted_under_a_leader(self):
+    def test_no_deletion_is_suggested_under_a_leader(self):
         _, why = fanatico_patroni_plan.judge("db2", KEY, "7", "8", "db1")
         assert "etcdctl del" not in why
         assert "salt db1 fanatico_patroni.status" in why
@@ -86,7 +86,7 @@ class TestJudgement:
 
 
 def apply(patch, present):
-    """What Patroni does with a PATCH: merge, and None takes away."""
+    """Apply a PATCH as Patroni does: merge, and remove keys with None."""
     merged = copy.deepcopy(present)
     for key, value in patch.items():
         if value is None:
@@ -120,7 +120,7 @@ configurations = st.fixed_dictionaries(
 
 
 class TestDifference:
-    """The settings that are wanted, and those that are there."""
+    """Differences between wanted and present settings."""
 
     def test_the_same_is_no_difference(self):
         assert fanatico_diff.patroni(WANTED, copy.deepcopy(WANTED)) == ({}, {})
@@ -139,7 +139,7 @@ class TestDifference:
         }
         assert patch == {"ttl": 20, "postgresql": {"parameters": {"max_connections": 200, "jit": "off"}}}
 
-    def test_what_is_not_wanted_any_more_is_taken_away(self):
+    def test_a_setting_that_is_no_longer_listed_is_removed(self):
         present = copy.deepcopy(WANTED)
         present["loop_wait"] = 5
         present["postgresql"]["parameters"]["work_mem"] = "1GB"
@@ -150,8 +150,8 @@ class TestDifference:
     @pytest.mark.parametrize(
         "key", ["callbacks", "create_replica_methods", "pre_promote", "bin_name", "recovery_conf"]
     )
-    def test_what_patroni_would_execute_is_taken_away(self, key):
-        """Whoever was on a database host once can have left it there, for all of them."""
+    def test_commands_that_patroni_would_execute_are_removed(self, key):
+        """An attacker on one database host could have set it for all of them."""
         present = copy.deepcopy(WANTED)
         present["postgresql"][key] = {"on_reload": "/tmp/x"}
         changes, patch = fanatico_diff.patroni(WANTED, present)
@@ -162,22 +162,22 @@ class TestDifference:
         "foreign",
         [{"pause": True}, {"slots": {"cdc": {"type": "logical"}}}, {"standby_cluster": {"host": "x"}}],
     )
-    def test_what_others_set_on_purpose_stays(self, foreign):
+    def test_settings_of_others_stay(self, foreign):
         assert fanatico_diff.patroni(WANTED, {**WANTED, **foreign}) == ({}, {})
 
     @pytest.mark.parametrize(
         ("one", "other"),
         [(True, "on"), (False, "off"), ("true", "on"), (100, "100"), (0.9, "0.9"), ("no", False)],
     )
-    def test_the_same_in_other_words(self, one, other):
+    def test_equal_values_in_other_units(self, one, other):
         assert fanatico_diff.same(one, other)
 
     @pytest.mark.parametrize(("one", "other"), [(1, True), ("1GB", "1024MB"), (None, "off"), (0, False)])
-    def test_not_the_same(self, one, other):
+    def test_different_values(self, one, other):
         assert not fanatico_diff.same(one, other)
 
     @given(wanted=configurations, present=configurations)
-    def test_the_patch_leads_there_and_touches_nothing_else(self, wanted, present):
+    def test_the_patch_changes_only_the_differences(self, wanted, present):
         changes, patch = fanatico_diff.patroni(wanted, present)
         after = apply(patch, present)
         assert fanatico_diff.patroni(wanted, after) == ({}, {})
@@ -198,11 +198,11 @@ class TestDifference:
         (False, "3.3.6-1", False),
     ],
 )
-def test_a_patroni_without_quorum_commit_is_given_what_comes_nearest(wanted, version, understood):
+def test_a_patroni_without_quorum_commit_gets_the_closest_mode(wanted, version, understood):
     assert fanatico_patroni_plan.synchronous_mode(wanted, version) == understood
 
 
-def test_what_follows_from_the_version_of_postgresql():
+def test_settings_that_depend_on_the_version_of_postgresql():
     shipped = {name: pillar.shipped(name) for name in ("patroni", "postgresql")}
     own = fanatico_patroni_plan.postgresql(shipped)
     assert (own["data_dir"], own["bin_dir"]) == ("/var/lib/postgresql/17/main", "/usr/lib/postgresql/17/bin")
@@ -310,7 +310,7 @@ def cluster(monkeypatch, tmp_path):
 class TestAccepted:
     """The check before patroni.yml is replaced."""
 
-    def test_a_member_that_is_up_is_asked_nothing_more(self, cluster):
+    def test_a_running_member_is_accepted_without_a_query(self, cluster):
         answer = cluster.accepted()
         assert answer["result"] is True
         assert cluster.asked == []
@@ -326,24 +326,24 @@ class TestAccepted:
         answer = cluster.accepted()
         assert answer["result"] is False
         assert answer["changes"] == {}
-        assert answer["comment"].startswith("db3: the cluster, led by db1, refuses replicator ")
+        assert answer["comment"].startswith("db3: the leader db1 refuses replicator ")
         assert "another one, quite new" not in answer["comment"]
         assert "\n" not in answer["comment"]
 
-    def test_new_secrets_that_the_cluster_has_already_are_fine(self, cluster):
+    def test_new_secrets_that_the_cluster_already_has_are_accepted(self, cluster):
         state.__pillar__["secrets"]["POSTGRES_REPLICATOR_PASSWORD"] = "another one, quite new"
         assert cluster.accepted()["result"] is True
 
-    def test_a_leader_that_is_just_starting_does_not_speak_against_us(self, cluster):
+    def test_a_starting_leader_is_no_reason_to_refuse(self, cluster):
         cluster.state = None
         state.__salt__["fanatico_postgres.query"].side_effect = CommandExecutionError("connection refused")
         assert cluster.accepted()["result"] is True
 
-    def test_first_of_all(self, cluster):
+    def test_the_founder(self, cluster):
         cluster.state = cluster.leader = cluster.initialize = None
         assert cluster.accepted()["result"] is True
 
-    def test_a_key_that_was_left_over(self, cluster):
+    def test_a_stale_key(self, cluster):
         cluster.state = cluster.leader = None
         answer = cluster.accepted()
         assert answer["result"] is False
@@ -358,7 +358,7 @@ class TestAccepted:
         assert answer["result"] is False
         assert "system identifiers 8 and 7" in answer["comment"]
 
-    def test_an_etcd_it_must_not_meet(self, cluster):
+    def test_an_incompatible_etcd(self, cluster):
         cluster.etcd = "3.5.28"
         answer = cluster.accepted()
         assert answer["result"] is False
@@ -379,7 +379,7 @@ class TestAccepted:
 
 
 class TestSettings:
-    """The settings in etcd, kept by the leader."""
+    """The settings in etcd, managed by the leader."""
 
     def test_another_node_leads(self, cluster):
         cluster.stored = {}
@@ -402,7 +402,7 @@ class TestSettings:
         assert cluster.stored == WANTED
         assert "without a restart" in answer["comment"]
 
-    def test_a_dry_run_shows_the_same_and_does_nothing(self, cluster):
+    def test_a_dry_run_shows_the_changes_and_makes_none(self, cluster):
         cluster.leader = "db3"
         cluster.stored["ttl"] = 30
         state.__opts__["test"] = True
@@ -411,7 +411,7 @@ class TestSettings:
         assert answer["changes"] == {"ttl": {"old": 30, "new": 20}}
         assert cluster.stored["ttl"] == 30
 
-    def test_who_needs_a_restart(self, cluster):
+    def test_members_that_need_a_restart_are_named(self, cluster):
         cluster.leader = "db3"
         cluster.stored["postgresql"]["parameters"]["max_connections"] = 100
         cluster.pending = ("db3", "db1")
@@ -419,13 +419,13 @@ class TestSettings:
         assert answer["result"] is True
         assert "restart of PostgreSQL is needed on db1, db3" in answer["comment"]
 
-    def test_what_was_not_taken_is_a_failure(self, cluster):
+    def test_a_setting_that_was_not_accepted_is_a_failure(self, cluster):
         cluster.leader = "db3"
         cluster.stored.update(ttl=30, synchronous_mode="off")
         cluster.ignores = ("ttl",)
         answer = cluster.settings()
         assert answer["result"] is False
-        assert answer["comment"] == "db3: Patroni did not take ttl"
+        assert answer["comment"].startswith("db3: Patroni did not accept ttl. ")
         assert answer["changes"] == {"synchronous_mode": {"old": "off", "new": "quorum"}}
 
     def test_no_leader(self, cluster):
@@ -434,7 +434,7 @@ class TestSettings:
         assert answer["result"] is False
         assert "db3" in answer["comment"]
 
-    def test_answers_hold_no_secret(self, cluster):
+    def test_answers_contain_no_secret(self, cluster):
         cluster.leader = "db3"
         for answer in (cluster.settings(), cluster.accepted()):
             assert not any(secret in json.dumps(answer) for secret in SECRETS.values())

@@ -19,6 +19,14 @@ def test_each_function_returns_its_status(status):
     assert check == {"status": status, "value": "db2", "detail": "because", "hint": "do this"}
 
 
+def test_what_is_not_ok_names_its_runbook_entry():
+    checks = {"patroni.pause": fanatico_verdict.degraded(True), "etcd.space": fanatico_verdict.ok(3)}
+    assert fanatico_verdict.with_runbooks(checks) == {
+        "patroni.pause": {**fanatico_verdict.degraded(True), "runbook": "docs/operations.md#patroni-pause"},
+        "etcd.space": fanatico_verdict.ok(3),
+    }
+
+
 def test_an_unknown_status_is_refused():
     with pytest.raises(ValueError, match="fine"):
         fanatico_verdict.check("fine")

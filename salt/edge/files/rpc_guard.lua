@@ -1,29 +1,28 @@
--- Managed by Salt (salt/edge). What edge.cfg cannot judge by itself: batches, calls that are not plain enough to be sure
--- which method they name, and bodies that do not fit into a buffer. Read strictly: what two readers could understand
--- differently is refused.
+-- Managed by Salt (salt/edge). Judges what edge.cfg cannot: batches, calls whose method is not certain from plain text, and
+-- bodies that exceed a buffer. The parser is strict: what two parsers could understand differently is refused.
 --
--- lua-load-per-thread rpc_guard.lua LARGEST_BATCH LARGEST_BODY PATIENCE
---     calls of a batch; bytes of a body; seconds that a node may take for its answer
+-- lua-load-per-thread rpc_guard.lua LARGEST_BATCH LARGEST_BODY NODE_TIMEOUT
+--     calls of a batch; bytes of a body; seconds for a node to answer
 -- http-request lua.rpc_guard
---     judges a request that is whole in the buffer: sets txn.class (of the dearest call), txn.read, txn.heavy, txn.write (how
---     many there are of each), txn.id (JSON, as the answer has to bear it), txn.judged, or answers with an error. HAProxy
---     ignores an action that fails, so edge.cfg refuses what has no txn.judged.
+--     judges a request that is complete in the buffer: sets txn.class (of the most expensive call), txn.read, txn.heavy and
+--     txn.write (the number of calls of each class), txn.id (JSON, for the answer) and txn.judged, or answers with an error.
+--     HAProxy ignores an action that fails, so edge.cfg refuses a request without txn.judged.
 -- http-request use-service lua.rpc_large
---     reads a request of any size, judges it, and asks the frontend rpc_judged
+--     reads a request of any size, judges it, and forwards it to the frontend rpc_judged
 -- filter lua.rpc_deadline
---     ends a request whose body has not come as a whole within LONGEST seconds: receive() waits for as many bytes as it is
---     asked for, and HAProxy's own times are those between two pieces
+--     ends a request whose body is not complete within LONGEST seconds: receive() waits for the requested number of bytes, and
+--     HAProxy's own timeouts apply between two pieces only
 
-local largest_batch, largest_body, patience = ...
-largest_batch, largest_body, patience = tonumber(largest_batch), tonumber(largest_body), tonumber(patience)
+local largest_batch, largest_body, node_timeout = ...
+largest_batch, largest_body, node_timeout = tonumber(largest_batch), tonumber(largest_body), tonumber(node_timeout)
 local LONGEST = 30
 local DEEPEST = 64
-local MOST = 10000  -- elements of all lists of a body: each costs what some hundred bytes of text cost
+local MOST = 10000  -- elements of all lists of a body: each costs as much as about a hundred bytes of text
 local left = MOST
--- What receive() is asked for at once, of which it gives less (it counts headers, too). A buffer has 16 KiB, and a text of just
--- so much takes Lua 20.
+-- Bytes requested from receive() at once; it returns fewer, since headers count too. A buffer has 16 KiB, and Lua needs 20 KiB
+-- for a text of that size.
 local PIECE = 16000
--- What says that a judged request is ours: anybody on this host reaches an abstract socket.
+-- Proves that a judged request comes from here: every process on this host can connect to an abstract socket.
 local file = assert(io.open("/etc/haproxy/rpc-judged.key"))
 local key = assert(file:read("l"), "/etc/haproxy/rpc-judged.key is empty")
 file:close()
@@ -34,7 +33,7 @@ local function skip_space(s, i)
     return s:find("[^ \t\r\n]", i) or #s + 1
 end
 
--- Returns the index behind the string that begins at i, and whether it has no escapes; nil where it is none.
+-- Returns the index after the string that begins at i, and whether it has no escapes; nil if it is not a string.
 local function skip_string(s, i)
     if s:byte(i) ~= 34 then return nil end
     local plain, j = true, i + 1
@@ -62,7 +61,7 @@ end
 
 local skip_value
 
--- Returns the index behind the list of members or elements that begins at i; each(from, to) is shown every one.
+-- Returns the index after the list of members or elements that begins at i; element(index, depth) parses each of them.
 local function skip_list(s, i, depth, closing, element)
     i = skip_space(s, i + 1)
     if s:byte(i) == closing then return i + 1 end
@@ -104,19 +103,19 @@ function skip_value(s, i, depth)
     return s:sub(i, i + #word - 1) == word and i + #word or nil
 end
 
--- Returns (index behind the call, {method, id, wrong}); nil where it is no JSON.
+-- Returns the index after the call, and {method, id, wrong}; nil if it is not JSON.
 local function read_call(s, i)
     local call, seen = { id = "null" }, {}
     if s:byte(i) ~= 123 then
-        call.wrong = "a call is an object"
+        call.wrong = "a call must be an object"
         return skip_value(s, i, 1), call
     end
     local ending = skip_list(s, i, 1, 125, function(j, depth)
         local after, plain = skip_string(s, j)
         if not after then return nil end
         local key = s:sub(j + 1, after - 2)
-        -- Some nodes take the first of two, some the last, some do not tell METHOD from method.
-        if not plain or seen[key:lower()] then call.wrong = "a key is there twice, or written with escapes" end
+        -- Of duplicate keys some nodes use the first, others the last; some ignore case.
+        if not plain or seen[key:lower()] then call.wrong = "duplicate key, or key with escapes" end
         seen[key:lower()] = true
         local colon = skip_space(s, after)
         if s:byte(colon) ~= 58 then return nil end
@@ -131,22 +130,22 @@ local function read_call(s, i)
         end
         return to
     end)
-    if ending and not call.wrong and not call.method then call.wrong = "no method is named" end
+    if ending and not call.wrong and not call.method then call.wrong = "missing method" end
     return ending, call
 end
 
--- Returns the calls of a body and whether they are a batch; nil and why where it cannot be read.
+-- Returns the calls of a body, and whether they are a batch; nil if it cannot be parsed.
 local function read_body(s)
     local i, calls = skip_space(s, 1), {}
     left = MOST
-    local function one(j)
+    local function add_call(j)
         local ending, call = read_call(s, j)
         calls[#calls + 1] = call
         return ending
     end
     local batch = s:byte(i) == 91
     local ending
-    if batch then ending = skip_list(s, i, 1, 93, one) else ending = one(i) end
+    if batch then ending = skip_list(s, i, 1, 93, add_call) else ending = add_call(i) end
     if not ending or skip_space(s, ending) <= #s or not utf8.len(s) then return nil end
     return calls, batch
 end
@@ -155,14 +154,14 @@ local function fault(id, code, message)
     return '{"jsonrpc":"2.0","id":' .. id .. ',"error":{"code":' .. code .. ',"message":"' .. message .. '"}}'
 end
 
--- Returns what is to be answered, {status, body}, or nil and what the body asks for: {class, id, read, heavy, write}.
+-- Returns the answer of a refused body, {status, body}; for an accepted body nil and its calls, {class, id, read, heavy, write}.
 local function judge(body)
     local calls, batch = read_body(body)
-    if left < 0 then return { 413, fault("null", -32600, "a body has at most " .. MOST .. " elements") } end
-    if not calls then return { 400, fault("null", -32700, "this is no JSON") } end
-    if #calls == 0 then return { 400, fault("null", -32600, "a batch without a call") } end
+    if left < 0 then return { 413, fault("null", -32600, "a body must have at most " .. MOST .. " elements") } end
+    if not calls then return { 400, fault("null", -32700, "invalid JSON") } end
+    if #calls == 0 then return { 400, fault("null", -32600, "empty batch") } end
     if #calls > largest_batch then
-        return { 413, fault("null", -32600, "a batch has at most " .. largest_batch .. " calls") }
+        return { 413, fault("null", -32600, "a batch must have at most " .. largest_batch .. " calls") }
     end
     local asked = { class = "read", id = batch and "null" or calls[1].id, read = 0, heavy = 0, write = 0 }
     local status = 200
@@ -180,7 +179,7 @@ local function judge(body)
     if status == 200 then return nil, asked end
     local faults = {}
     for n, call in ipairs(calls) do
-        faults[n] = fault(call.id, call.code or -32600, call.wrong or "not carried out: another call of this batch is refused")
+        faults[n] = fault(call.id, call.code or -32600, call.wrong or "not executed: another call of this batch is refused")
     end
     local text = table.concat(faults, ",")
     return { status, batch and "[" .. text .. "]" or text }
@@ -196,7 +195,7 @@ core.register_action("rpc_guard", { "http-req" }, function(txn)
         return txn:done(reply)
     end
     for name, value in pairs(asked) do txn:set_var("txn." .. name, value) end
-    txn:set_var("txn.judged", true)  -- the last thing: without it the request goes no further
+    txn:set_var("txn.judged", true)  -- set last: without it the request is refused
 end, 0)
 
 local Deadline = { id = "rpc_deadline", flags = filter.FLT_CFG_FL_HTX }
@@ -216,12 +215,12 @@ end
 
 function Deadline:http_payload(_, message)
     if message.channel:is_resp() then return end
-    if core.now().sec > self.ends then error("a body did not come within " .. LONGEST .. " s") end
+    if core.now().sec > self.ends then error("a body was not complete within " .. LONGEST .. " s") end
 end
 
 core.register_filter("rpc_deadline", Deadline, function(deadline) return deadline end)
 
--- Returns the request's body; nil where it is too large.
+-- Returns the request's body; nil if it is too large.
 local function receive(applet)
     local pieces, size = {}, 0
     repeat
@@ -233,7 +232,7 @@ local function receive(applet)
     return table.concat(pieces)
 end
 
--- HAProxy asks again elsewhere only what it still has in a buffer. A large one is asked again here, unless it must not happen twice.
+-- HAProxy retries only a request that is still in a buffer. A large request is retried here, unless it must not happen twice.
 local UNANSWERED = { [0] = true, [502] = true, [503] = true }
 
 local function ask(applet, body, asked)
@@ -248,7 +247,7 @@ local function ask(applet, body, asked)
     local answer
     for _ = 1, asked.write > 0 and 1 or 4 do
         answer = core.httpclient():post({
-            url = "http://rpc/", dst = "abns@rpc-edge-judged", headers = headers, body = body, timeout = patience * 1000,
+            url = "http://rpc/", dst = "abns@rpc-edge-judged", headers = headers, body = body, timeout = node_timeout * 1000,
         })
         if not UNANSWERED[answer.status] then break end
     end
@@ -274,9 +273,9 @@ core.register_service("rpc_large", "http", function(applet)
     if not body then return respond(applet, 413, ours, fault("null", -32600, "the request is too large")) end
     local refused, asked = judge(body)
     if refused then return respond(applet, refused[1], ours, refused[2]) end
-    -- It fails where there is no memory left for the answer.
-    local held, answer = pcall(ask, applet, body, asked)
-    if not held or answer.status == 0 then
+    -- Fails if there is no memory left for the answer.
+    local done, answer = pcall(ask, applet, body, asked)
+    if not done or answer.status == 0 then
         return respond(applet, 502, ours, fault(asked.id, -32603, "bad answer from the node"))
     end
     respond(applet, answer.status, answer.headers or {}, answer.body or "")

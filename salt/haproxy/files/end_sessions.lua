@@ -1,22 +1,23 @@
--- Ends the sessions of a server that is down or in maintenance. `on-marked-down shutdown-sessions` would too, but HAProxy 3.0 then
--- keeps for ever whatever it was just connecting to that server (docs/failover.md). So this waits until no try is left.
+-- Ends the sessions of a server that is down or in maintenance. `on-marked-down shutdown-sessions` does the same, but HAProxy 3.0
+-- then keeps sessions forever that it was just connecting to that server (docs/failover.md). So this waits until no attempt is
+-- open.
 --
--- A reload leaves the process before it to its sessions, and HAProxy checks no server in there any more. That process asks the one
--- that took its place (the service `servers`), and ends its own sessions of what that one holds down. No answer ends nothing.
+-- After a reload the old process keeps its sessions, but no longer checks servers. It asks the new process (the service
+-- `servers`), and ends its own sessions of servers that are down there. Without an answer it ends nothing.
 --
 -- lua-load end_sessions.lua SECONDS ADDRESS BACKEND ...
---   SECONDS  how long there has been no sign of a try to connect to a server before its sessions are ended
---   ADDRESS  where the process that serves answers `/servers` with the service of that name
+--   SECONDS  time without an attempt to connect to a server before its sessions are ended
+--   ADDRESS  where the new process answers `/servers` with the service of that name
 local quiet, address, backends = tonumber((...)), (select(2, ...)), { select(3, ...) }
 local gone = { DOWN = true, MAINT = true }
-local PAUSE = 0.5 -- seconds from one look to the next
+local PAUSE = 0.5 -- seconds between two checks
 
 local function now()
     local time = core.now()
     return time.sec + time.usec / 1000000
 end
 
--- Calls something for each server with its name, which has the address too: after a reload the same word may mean another host.
+-- Calls a function for each server with its name, which includes the address: after a reload a name may mean another host.
 local function each_server(call)
     for _, backend in ipairs(backends) do
         for name, server in pairs(core.backends[backend].servers) do
@@ -31,7 +32,7 @@ end
 
 local stopping = false
 
--- Whether a reload has put another process in the place of this one.
+-- Returns whether a reload has replaced this process.
 local function is_former()
     stopping = stopping or tonumber(core.get_info().Stopping) == 1
     return stopping
@@ -41,7 +42,7 @@ core.register_service("servers", "http", function(applet)
     local lines = {}
     each_server(function(key, _, stats) lines[#lines + 1] = key .. " " .. (is_gone(stats) and "gone" or "there") .. "\n" end)
     local body = table.concat(lines)
-    -- A former process knows nothing, and still answers whoever was connected to it.
+    -- An old process has no current state, but still answers on existing connections.
     applet:set_status(is_former() and 503 or 200)
     applet:add_header("content-type", "text/plain")
     applet:add_header("content-length", #body)
@@ -49,8 +50,8 @@ core.register_service("servers", "http", function(applet)
     applet:send(body)
 end)
 
--- What the process that serves says of its servers; nil where it does not within a second. Not by core.httpclient, which logs
--- every question.
+-- Returns the new process's answer about its servers; nil if there is none within a second. Not with core.httpclient, which logs
+-- every request.
 local function ask(socket)
     socket:settimeout(1)
     if not socket:connect(address) or not socket:send("GET /servers HTTP/1.0\r\n\r\n") then return nil end
@@ -58,7 +59,7 @@ local function ask(socket)
     return answer and answer:match("^HTTP/1%.[01] 200 .-\r\n\r\n(.*)$")
 end
 
--- What the process that serves holds down, {name and address = true}; empty where it does not answer.
+-- Returns the servers that are down in the new process, {name and address = true}; empty if it does not answer.
 local function held_down()
     local found, socket = {}, core.tcp()
     local answered, body = pcall(ask, socket)
@@ -71,8 +72,8 @@ end
 
 local seen = {}
 
--- With `late` the machine is busy: tries that should have ended may not have.
-local function look(late)
+-- `late` means that the host is busy: attempts may not have ended in time.
+local function check(late)
     local time, down = now(), is_former() and held_down()
     each_server(function(key, server, stats)
         local is_down
@@ -81,7 +82,7 @@ local function look(late)
             seen[key] = nil
             return
         end
-        local tries = stats.wretr + stats.wredis + stats.econ -- each that ends is counted in one of them
+        local tries = stats.wretr + stats.wredis + stats.econ -- each finished attempt is counted in one of them
         local before = seen[key] or { first = time }
         if late or before.tries ~= tries then before.since, before.tries = time, tries end
         seen[key] = before
@@ -92,8 +93,8 @@ end
 core.register_task(function()
     local late = false
     while true do
-        -- HAProxy ends a task that fails for good. What fails here for want of memory may work in half a second.
-        pcall(look, late)
+        -- HAProxy ends a task that fails permanently. What fails here for lack of memory may work half a second later.
+        pcall(check, late)
         local before = now()
         core.msleep(PAUSE * 1000)
         late = now() - before > 2 * PAUSE

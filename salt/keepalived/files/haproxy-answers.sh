@@ -1,7 +1,7 @@
 #!/bin/bash
-# Managed by Salt (salt/keepalived). Run by keepalived twice a second: bash alone, because it costs a millisecond or two.
-# The empty file it writes says that Keepalived is alive.
-# Exit code 0: the HAProxy of this machine answers a request for /live on its stats port (first argument).
+# Managed by Salt (salt/keepalived). Run by Keepalived twice a second. Plain bash, because it costs a millisecond or two only.
+# Writing the empty file proves that Keepalived is alive.
+# Exit code 0: the local HAProxy answers a request for /live on its stats port (first argument).
 : 2>/dev/null >/run/keepalived.asked
 exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 1
 printf 'GET /live HTTP/1.0\r\n\r\n' >&3

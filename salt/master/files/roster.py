@@ -1,26 +1,26 @@
 #!py
 """
-The roster of salt-ssh (`roster_file` on the master): every host of the plan but the master's own.
+The roster of salt-ssh (`roster_file` on the master): every host of the plan except the master itself.
 
-Read from `pillar/plan.sls` at each use, so there is nothing to generate and nothing to forget. How the hosts are reached
-(user, key, port, sudo) stands in the master's `roster_defaults`, from the pillar key `master:ssh`.
+It reads `pillar/plan.sls` at each use, so nothing has to be generated. The access to the hosts (user, key, port, sudo) is in the
+master's `roster_defaults`, from the pillar key `master:ssh`.
 """
 
 import pathlib
 import sys
 
-# By name: the renderer puts Salt's execution modules, of which it has none here, under the name `salt`.
+# Imported by name: the renderer binds `salt` to Salt's execution modules, of which it has none here.
 from salt.utils.crypt import pem_finger
 
 
 def run():
     """
-    Return ``{id: {"host", "minion_opts"}}``. Refuses when ``plan.sls`` cannot be read.
+    Return ``{id: {"host", "minion_opts"}}``. Raises an error if ``plan.sls`` cannot be read.
 
-    ``minion_opts`` tells a minion that is being installed which master is the right one, so that it need not trust
-    the first that answers.
+    ``minion_opts`` contains the fingerprint of the master, so that a new minion does not have to trust the first master that
+    answers.
     """
-    # A renderer has no utils on its path.
+    # A renderer does not have utils on its path.
     sys.path.extend(f"{folder}/_utils" for folder in __opts__["module_dirs"])
     import fanatico_master
     import fanatico_plan

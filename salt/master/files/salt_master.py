@@ -1,13 +1,14 @@
 #!/opt/salt/bin/python
 """
-The Salt master as it is, but for what a minion may say to it: what our minions need, each in its own name and within a budget.
+Start the Salt master with a filter for messages of minions: only the calls that our minions need, each in its own name and within
+a budget.
 
-Salt 3008 knows the sender of every message, and lets him speak for others all the same: an answer may carry the id of another
-(``resource_id``), be handed on as a syndic does (``_syndic_return``), or be fired as an event of any tag. There is no setting
-against it, so the one place that all messages of minions pass asks ``objection`` first. It also keeps the answer to any job,
-of any size, a job that nobody started included: a host that is lost could fill the disk, so ``Answers`` is asked about those.
+Salt 3008 knows the sender of every message, but lets it act for others: a return may carry the ID of another minion
+(``resource_id``), be forwarded as a syndic does (``_syndic_return``), or be fired as an event with any tag. There is no setting
+against it, so the function that receives all messages calls ``objection`` first. The master would also store returns of any size
+and for jobs that were never started: a compromised host could fill the disk, so ``Answers`` checks them.
 
-The master also takes up a tree that has changed without a restart (``Tree``). Salt is started unchanged otherwise.
+The master also reloads a changed tree without a restart (``Tree``). Otherwise Salt is started unchanged.
 """
 
 import functools
@@ -21,7 +22,7 @@ import salt.payload
 
 log = logging.getLogger("fanatico.master")
 
-# What minions of ours call. Not: syndics, resources, files sent to the master, runners, a key's own withdrawal.
+# The calls of our minions. Not allowed: syndics, resources, file uploads to the master, runners, revoking the own key.
 CALLS = frozenset(
     (
         *("verify_minion", "_master_tops", "_master_opts", "_pillar", "_minion_event", "_return"),
@@ -37,35 +38,35 @@ CALLS = frozenset(
         *("_dir_list", "_symlink_list", "_file_envs"),
     )
 )
-EXPECTED = ("_register_resources",)  # each minion calls it when it connects: refused without a word
+EXPECTED = ("_register_resources",)  # each minion calls it when it connects: refused without a log line
 
-# What the answers of a minion may take on the disk: bytes in an hour, by each worker of the master. Salt keeps them for a day.
+# Disk space for the returns of a minion: bytes in an hour, for each worker of the master. Salt keeps returns for a day.
 BUDGET, HOUR = 32 * 1024**2, 3600
-LONGEST = 16 * 1024**2  # bytes of an answer: ten times those of the longest highstate
-FILES = 16 * 1024  # bytes that the files and folders of an answer take beside its text
-STANDALONE = 128 * 1024  # the same where a minion has a job kept that it started itself (salt-call)
+LONGEST = 16 * 1024**2  # bytes of a return: ten times the size of the longest highstate
+FILES = 16 * 1024  # bytes that the files and directories of a return take beside its text
+STANDALONE = 128 * 1024  # the same for a job that a minion started itself (salt-call)
 
 
 def objection(call, load):
     """
-    Return why a message of a minion is not taken, as a sentence; empty where it is.
+    Return why a message of a minion is refused, as a sentence; empty if it is accepted.
 
     call
-        The function of the master that it asks for.
+        The function of the master that the minion calls.
     load
-        What it sends. ``load["id"]`` is who sent it: the channel has compared it with the key.
+        The message. ``load["id"]`` is the sender: the channel has verified it with the key.
     """
     if call not in CALLS:
-        return f"{call!r:.60} is nothing that a minion of ours asks for"
+        return f"the call {call!r:.60} is not allowed for minions"
     if call == "_return" and "resource_id" in load:
-        return f"an answer in the name of {load['resource_id']!r:.60}"
+        return f"a return in the name of {load['resource_id']!r:.60}"
     return _of_events(load) if call == "_minion_event" else ""
 
 
 def _of_events(load):
     sender = load.get("id")
     if load.get("pretag") is not None:
-        return "an event with a prefix, as a syndic sends it"
+        return "an event with a tag prefix, which only a syndic sends"
     events = load["events"] if "events" in load else [{"tag": load.get("tag"), "data": None}]
     for event in events if isinstance(events, list) else [None]:
         tag = event.get("tag") if isinstance(event, dict) else None
@@ -80,28 +81,28 @@ def _of_events(load):
 
 class Answers:
     """
-    Which answers of minions are kept: to a job that the master started and that asked this minion, within the budget.
+    Decides which returns of minions are stored: returns to a job that the master started for this minion, within the budget.
 
     asked
-        Called with the id of a job: the names of the minions that it asks, None for a job that the master does not have.
+        A function of a job ID that returns the IDs of its target minions, or None for a job that the master does not know.
     clock
-        Seconds, rising.
+        A function that returns monotonic seconds.
     """
 
     def __init__(self, asked, clock=time.monotonic):
         self._asked, self._clock, self._spent = asked, clock, {}
 
     def objection(self, load, size):
-        """Return why an answer of ``size`` bytes is not taken, as a sentence; empty where it is."""
+        """Return why a return of ``size`` bytes is refused, as a sentence; empty if it is accepted."""
         sender, job = load.get("id"), load.get("jid")
         if size > LONGEST:
-            return f"an answer of {size} bytes, more than {LONGEST}"
+            return f"a return of {size} bytes, more than {LONGEST}"
         if job != "req":
             asked = self._asked(job)
             if asked is None:
-                return f"an answer to the job {job!r:.60}, which nobody started"
+                return f"a return to the job {job!r:.60}, which was never started"
             if sender not in asked:
-                return f"an answer to the job {job!r:.60}, which did not ask it"
+                return f"a return to the job {job!r:.60}, which does not target this minion"
         return self._over(sender, size + (STANDALONE if job == "req" else FILES))
 
     def _over(self, sender, size):
@@ -109,13 +110,13 @@ class Answers:
         then, spent = self._spent.get(sender, (hour, 0))
         spent = size + (spent if then == hour else 0)
         if spent > BUDGET:
-            return f"answers of more than {BUDGET} bytes within an hour"
+            return f"returns of more than {BUDGET} bytes within an hour"
         self._spent[sender] = (hour, spent)
         return ""
 
 
 def asked_by(opts):
-    """Return a function for ``Answers``: whom a job asks, by the master's job cache (``salt.returners.local_cache``)."""
+    """Return a function for ``Answers``: the targets of a job, from the master's job cache (``salt.returners.local_cache``)."""
     import salt.utils.jid
     from salt.returners import local_cache
 
@@ -132,15 +133,15 @@ def asked_by(opts):
 
 
 def guard(handlers):
-    """Have every message of a minion judged first; raises where Salt's class is not the one that we know."""
-    take = handlers.run_func
+    """Filter every message of a minion first. Raises ``RuntimeError`` if Salt's class does not have the expected calls."""
+    handle = handlers.run_func
     unknown = CALLS - set(handlers.expose_methods)
     if unknown:
         raise RuntimeError(
-            f"this Salt has no {', '.join(sorted(unknown))}: what its minions may say is not known"
+            f"this version of Salt has no {', '.join(sorted(unknown))}: the message filter does not support it"
         )
 
-    @functools.wraps(take)
+    @functools.wraps(handle)
     def run_func(self, func, load):
         reason = objection(func, load)
         if not reason and func == "_return":
@@ -148,7 +149,7 @@ def guard(handlers):
                 self.answers = Answers(asked_by(self.opts))
             reason = self.answers.objection(load, len(salt.payload.dumps(load)))
         if not reason:
-            return take(self, func, load)
+            return handle(self, func, load)
         if func not in EXPECTED:
             log.warning("Refused from %s: %s", load.get("id"), reason)
         return {}, {"fun": "send"}
@@ -158,18 +159,18 @@ def guard(handlers):
 
 class Tree:
     """
-    What the tree's modules import (``_utils``, ``_runners/_utils``): on the path, and imported again where a file has changed.
+    Puts the folders that the tree's modules import from (``_utils``, ``_runners/_utils``) on the path, and reloads changed files.
 
-    Salt loads a module from disk whenever it makes a loader, for each pillar that it compiles for example. What such a module
-    imports Python has once and for all, so a new module would get the old one, and only in processes that live long. And Salt
-    has these folders on the path only while it loads, which two threads of the reactor would take from each other.
+    Salt loads a module from disk whenever it creates a loader, for example for each pillar that it compiles. Python keeps what
+    such a module imports, so in a long-lived process a new module would get an old import. Salt also has these folders on the
+    path only while it loads, and two threads of the reactor would remove them from each other.
     """
 
     def __init__(self):
         self._known, self._lock = {}, threading.Lock()
 
     def follow(self, folders):
-        """Put folders on the path; where their files are not those of the last call, have all of them imported again."""
+        """Put folders on the path. If a file has changed since the last call, all their files are imported again."""
         with self._lock:
             sys.path.extend(folder for folder in folders if folder not in sys.path)
             now = {path: stamp for folder in folders for path, stamp in self._stamps(folder)}
@@ -184,16 +185,16 @@ class Tree:
             try:
                 yield path, path.stat().st_mtime_ns
             except FileNotFoundError:
-                continue  # somebody is just bringing in another tree
+                continue  # the tree is being replaced right now
 
     def watch(self, loader):
-        """Have it followed whenever Salt makes loaders: for each set of them it asks for that of the utils first."""
-        make = loader.utils
+        """Call ``follow`` whenever Salt creates loaders: for each set of loaders it creates the loader of utils first."""
+        create = loader.utils
 
-        @functools.wraps(make)
+        @functools.wraps(create)
         def utils(opts, *args, **kwargs):
             self.follow([f"{folder}/_utils" for folder in opts.get("module_dirs", [])])
-            return make(opts, *args, **kwargs)
+            return create(opts, *args, **kwargs)
 
         loader.utils = utils
 

@@ -2,9 +2,9 @@
 """
 Install Salt into /opt/salt from a lock file, and link its commands into /usr/local/bin.
 
-Run with the system's Python, as root: ``install.py LOCK [--wheels-sha256=HASH] [pip options]``. Does nothing when all that is
-locked is there, so it may be run at any time. The hash is that of the directory of wheels, ``sha256sum *.whl | sha256sum`` in
-it (LC_ALL=C): with another one nothing is installed. Also the first step on a master, which nobody can reach by salt-ssh yet.
+Run with the system's Python, as root: ``install.py LOCK [--wheels-sha256=HASH] [pip options]``. It does nothing if all locked
+packages are installed, so it can be run at any time. HASH is the hash of the directory of wheels, ``sha256sum *.whl | sha256sum``
+in it (LC_ALL=C): with a different hash nothing is installed. It is also the first step on a new master.
 """
 
 import hashlib
@@ -28,40 +28,40 @@ sys.exit(any(found(name) != version for name, version in pins.items()))
 
 
 def fingerprint(directory):
-    """Return the SHA-256 of a directory of wheels: that of the lines that ``sha256sum *.whl`` prints there, as text."""
+    """Return the SHA-256 of a directory of wheels as text: the hash of the lines that ``sha256sum *.whl`` prints there."""
     lines = [
         f"{hashlib.sha256(wheel.read_bytes()).hexdigest()}  {wheel.name}\n"
-        for wheel in sorted(Path(directory).glob("*.whl"), key=lambda one: one.name)
+        for wheel in sorted(Path(directory).glob("*.whl"), key=lambda wheel: wheel.name)
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def checked(options):
-    """Return pip's options; ends the program where the wheels they name are not those of ``--wheels-sha256``."""
+    """Return the options for pip; exits if the wheels do not match ``--wheels-sha256``."""
     ours, links = "--wheels-sha256=", "--find-links="
-    wanted = next((one.removeprefix(ours) for one in options if one.startswith(ours)), "")
-    directory = next((one.removeprefix(links) for one in options if one.startswith(links)), "")
+    wanted = next((option.removeprefix(ours) for option in options if option.startswith(ours)), "")
+    directory = next((option.removeprefix(links) for option in options if option.startswith(links)), "")
     if wanted and fingerprint(directory) != wanted:
         sys.exit(
-            f"{directory}: these are not the wheels of minion:install:wheels_sha256 in the pillar; nothing was installed. Next: "
-            f"compare with `(export LC_ALL=C; cd {directory}; sha256sum *.whl | sha256sum)` where they were built"
+            f"{directory}: the wheels do not match minion:install:wheels_sha256 in the pillar; nothing was installed. Next: on "
+            f"the host where they were built, compare with `(export LC_ALL=C; cd {directory}; sha256sum *.whl | sha256sum)`"
         )
-    return [one for one in options if not one.startswith(ours)]
+    return [option for option in options if not option.startswith(ours)]
 
 
 def main(lock, *options):
-    """Bring /opt/salt to what the file ``lock`` says."""
+    """Install the packages of the file ``lock`` into /opt/salt."""
     text = Path(lock).read_text(encoding="utf-8")
     if not (HOME / "bin/pip").exists():
         subprocess.run(["/usr/bin/python3", "-m", "venv", str(HOME)], check=True)
-    # Lines with a marker behind the version are for other systems, or checked by pip when it gets that far.
+    # Lines with a marker after the version are for other systems, or pip checks them later.
     pins = re.findall(r"^([\w.\[\]-]+==[^\s;\\]+) *\\?$", text, re.MULTILINE)
     pins = [re.sub(r"\[.*\]", "", pin) for pin in pins]
     if subprocess.run([HOME / "bin/python", "-c", CHECK, *pins], check=False).returncode:
         options = checked(options)
         if "--no-index" in options:
-            # Wheels that were built from the locked sources have hashes of their own: hold them to the versions, and
-            # all of them together to the hash that the pillar has.
+            # Wheels that were built from the locked sources have different hashes: check their versions, and all of them
+            # together by the hash in the pillar.
             text = re.sub(r" \\$|^ +--hash.*\n?", "", text, flags=re.MULTILINE)
         wanted = HOME / "wanted.txt"
         wanted.write_text(text, encoding="utf-8")

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Make several anvils one chain: for laboratories, where the RPC nodes have no network of their own.
+"""Anvil chain sync: make several anvils one chain, for a lab whose RPC nodes have no network of their own.
 
 Usage: anvil_chain.py PERIOD OWN_URL URL...   (seconds between two blocks; all nodes, in the same order everywhere)
 
-A block of anvil follows from its parent, its time, its base fee and its transactions. So each node repeats the blocks of
-the best node and compares the hashes. The first of those that are level with the best mines one block for each PERIOD of
-the clock, if it sees most of the nodes; all others hand it their transactions. A node that went another way rolls back.
+A block of anvil is determined by its parent, time, base fee and transactions. So each node repeats the blocks of the best node
+and compares the hashes. The first node in the list with the best head mines one block for each PERIOD of the clock, if it
+reaches the majority of the nodes. All other nodes send it their transactions. A node that has diverged rolls back.
 """
 
 import http.client
@@ -16,18 +16,18 @@ from urllib.parse import urlsplit
 
 TIMEOUT = 1  # seconds, for one call
 ROLL_BACK = 50  # blocks; anvil keeps the states of the last 64 (--prune-history)
-TOO_FAR = 75  # exit code: only an empty anvil can follow again
+TOO_FAR = 75  # exit code: only an empty anvil can follow the others again
 
 
 class Node:
-    """A JSON-RPC endpoint over one connection that is kept."""
+    """A JSON-RPC endpoint, over one persistent connection."""
 
     def __init__(self, url):
         self.http = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT)
         self.tip = None
 
     def call(self, method, *params):
-        """Return the result of a call; raises OSError where the node cannot be reached, ValueError where it refuses."""
+        """Return the result of a call; raises OSError if the node is not reachable, ValueError if it refuses."""
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         try:
             self.http.request("POST", "/", body, {"Content-Type": "application/json"})
@@ -51,7 +51,7 @@ class Node:
         }
 
     def look(self):
-        """Note the newest block; None where the node cannot be reached."""
+        """Store and return the newest block; None if the node is not reachable."""
         try:
             self.tip = self.block("latest")
         except OSError:
@@ -59,7 +59,7 @@ class Node:
         return self.tip
 
     def give(self, transactions, other):
-        """Send transactions, by hash, to another node. One that is known there, or no longer valid, is no loss."""
+        """Send transactions, by hash, to another node. Known and invalid transactions are skipped."""
         for transaction in transactions:
             try:
                 other.call("eth_sendRawTransaction", self.call("eth_getRawTransactionByHash", transaction))
@@ -67,12 +67,12 @@ class Node:
                 pass
 
     def pending(self):
-        """Return the hashes of the transactions that wait here."""
+        """Return the hashes of the pending transactions."""
         pool = self.call("txpool_content")
         return [t["hash"] for part in pool.values() for account in part.values() for t in account.values()]
 
     def mine(self, moment, fee=None):
-        """Mine a block of everything that waits, and return it."""
+        """Mine a block of all pending transactions, and return it."""
         if fee:
             self.call("anvil_setNextBlockBaseFeePerGas", fee)
         self.call("evm_setNextBlockTimestamp", moment)
@@ -81,13 +81,13 @@ class Node:
 
 
 def follow(own, best):
-    """Repeat the blocks of *best*, after rolling back to the last one both have."""
+    """Repeat the blocks of *best*, after a rollback to the last common block."""
     common = min(own.tip["number"], best.tip["number"])
     while own.block(common)["hash"] != best.block(common)["hash"]:
         common -= 1
     depth = own.tip["number"] - common
     if depth > ROLL_BACK:
-        sys.stderr.write(f"{depth} blocks away from the others: this node must start from nothing\n")
+        sys.stderr.write(f"diverged from the other nodes for {depth} blocks: this node must restart empty\n")
         sys.exit(TOO_FAR)
     lost = [t for n in range(common + 1, own.tip["number"] + 1) for t in own.block(n)["transactions"]]
     own.give(lost + own.pending(), best)
@@ -98,15 +98,15 @@ def follow(own, best):
         own.call("anvil_dropAllTransactions")
         best.give(wanted["transactions"], own)
         if own.mine(wanted["time"], wanted["fee"])["hash"] != wanted["hash"]:
-            return  # a client's transaction slipped in: the next step rolls back and hands it on
+            return  # a client's transaction was included: the next step rolls back and forwards it
 
 
 def step(own, nodes, period):
-    """Look at all nodes, then follow, mine or hand on what waits here."""
+    """Poll all nodes, then follow, mine, or forward the pending transactions."""
     reachable = [node for node in nodes if node.look()]
     if own not in reachable:
         return
-    best = max(reachable, key=lambda node: node.tip["number"])  # the first of several
+    best = max(reachable, key=lambda node: node.tip["number"])  # the first one if several are equal
     slot = int(time.time()) // period * period
     if own.tip["hash"] != best.tip["hash"]:
         follow(own, best)
@@ -117,7 +117,7 @@ def step(own, nodes, period):
 
 
 def main():
-    """Step a few times per period, and right after each begins."""
+    """Run a few steps in each period, the first one right after it begins."""
     period, own_url, urls = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     nodes = [Node(url) for url in urls]
     own = nodes[urls.index(own_url)]

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Say whether this RPC node may take traffic: HAProxy asks (agent-check), and is told `ready` or `drain`, and why.
+"""Report to HAProxy (agent-check) whether this RPC node may take traffic: `ready` or `drain`, and the reason.
 
-Usage: rpc_agent.py SETTINGS   (a JSON file, see `Settings` below; the port is a socket that systemd hands over)
+Usage: rpc_agent.py SETTINGS   (a JSON file, see `Settings` below; systemd passes the listening socket)
 
-No node can tell alone that it is behind. So each agent asks its own node, twice a second, and the agents of the others what
-theirs say; each comes to the same conclusion about the same heads. No node is asked by another one: what it answers is the
-balancers' alone. Where every node looks bad, the least bad ones stay: slow answers are better than none.
+A node alone cannot detect that it is behind. So each agent polls its own node twice a second, and the agents of the other nodes
+for their state. From the same heads, all agents reach the same conclusion. No agent queries the node of another host: a node
+answers the balancers only. If every node looks bad, the best of them stay in rotation: slow answers are better than none.
 
-Who connects is given two lines: HAProxy's, and what this node says of itself as JSON, which HAProxy does not read.
+Each client gets two lines: the line for HAProxy, and the state of this node as JSON, which HAProxy ignores.
 """
 
 import contextlib
@@ -23,19 +23,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-EVERY, TIMEOUT = 0.5, 1.0  # seconds between two looks at a node, and for its answer
-ANSWER = 64 * 1024  # bytes of an answer at most
-STALE = 3.0  # seconds after which what was heard of a node no longer counts
-HANDED = 3  # the first descriptor that systemd hands over
+EVERY, TIMEOUT = 0.5, 1.0  # seconds between two polls of a node, and for its answer
+ANSWER = 64 * 1024  # maximum size of an answer, in bytes
+STALE = 3.0  # seconds after which the state of a node is out of date
+PASSED_FD = 3  # the first file descriptor that systemd passes
 
 
 @dataclass(frozen=True)
 class Settings:
     """own: this node's name. node: [address, port] of its JSON-RPC. agents: {name: [address, port]} of the other nodes' agents.
 
-    block_time: seconds between two blocks. max_lag: blocks that a node may be behind the best. max_jump: blocks by which one
-    head may be above all others before it is the one that is not believed. min_peers: peers a node must have; 0: not asked.
-    drained: a file; while it is there, a person has taken this node out.
+    block_time: seconds between two blocks. max_lag: blocks that a node may be behind the best. max_jump: a head that is more
+    blocks above all others is not trusted. min_peers: peers that a node must have; 0: no check. drained: a file; while it exists,
+    an operator has drained this node.
     """
 
     own: str
@@ -50,36 +50,36 @@ class Settings:
 
 def verdict(own, seen, settings):
     """
-    Return ``(ready, why)`` for one node.
+    Return ``(ready, reason)`` for one node.
 
     own
-        Its name.
+        The name of the node.
     seen
-        ``{name: {"head", "syncing", "peers", "still": seconds since its head last moved}}`` of all nodes; None for one that
+        ``{name: {"head", "syncing", "peers", "still": seconds since its head last moved}}`` of all nodes; None for a node that
         does not answer.
     settings
         ``Settings``.
     """
     if seen.get(own) is None:
         return False, "does not answer"
-    heads = {name: one["head"] for name, one in seen.items() if one}
-    stray = _stray(heads, settings.max_jump)
+    heads = {name: state["head"] for name, state in seen.items() if state}
+    outlier = _outlier(heads, settings.max_jump)
     best = _best(heads, settings.max_lag)
-    highest = max(head for name, head in heads.items() if name != stray)
-    faults = {name: _fault(name, seen[name], (best, highest), stray, settings) for name in heads}
+    highest = max(head for name, head in heads.items() if name != outlier)
+    faults = {name: _fault(name, seen[name], (best, highest), outlier, settings) for name in heads}
     if not faults[own]:
         return True, f"block {heads[own]}"
     if not all(faults.values()):
         return False, faults[own]
     if heads[own] >= best:
-        return True, f"{faults[own]}, and no other is better"
+        return True, f"{faults[own]}, but no other node is better"
     return False, faults[own]
 
 
-def _stray(heads, max_jump):
-    """Return the name whose head is far above all others, that agree among themselves; None where there is none."""
+def _outlier(heads, max_jump):
+    """Return the name of a node whose head is far above all others, which agree; None if there is none."""
     if len(heads) < 3:
-        return None  # of two that differ, the one behind is the likelier to be wrong
+        return None  # of two nodes that differ, the node behind is more likely to be wrong
     (first, highest), (_, second), *_ = sorted(heads.items(), key=lambda item: -item[1])
     others = [head for name, head in heads.items() if name != first]
     return first if highest - second > max_jump and max(others) - min(others) <= max_jump else None
@@ -87,10 +87,10 @@ def _stray(heads, max_jump):
 
 def _best(heads, max_lag):
     """
-    Return the head that the others are measured by: the highest that a second node confirms, within ``max_lag``.
+    Return the reference head: the highest head that a second node confirms, within ``max_lag``.
 
-    What a node says of itself may be a lie, and three blocks too many would take all others out. Of one or two nodes nobody can
-    confirm anything: there it is the highest.
+    A node may report a wrong head, and a few blocks too many would drain all other nodes. With one or two nodes no confirmation
+    is possible: the reference is the highest head.
     """
     order = sorted(heads.values(), reverse=True)
     if len(order) < 3:
@@ -98,49 +98,50 @@ def _best(heads, max_lag):
     return next((head for head, after in itertools.pairwise(order) if head - after <= max_lag), order[1])
 
 
-def _fault(name, one, bests, stray, settings):
+def _fault(name, state, bests, outlier, settings):
     best, highest = bests
-    if name == stray:
-        return f"its block {one['head']} is far above all others' {best}"
-    if one["syncing"]:
-        return f"is syncing, at block {one['head']} of {best}"
-    if best - one["head"] > settings.max_lag:
-        return f"block {one['head']} is {best - one['head']} behind"
-    # Whom a liar would take out by a head of his own making does not stand still.
-    if highest - one["head"] > 1 and one["still"] >= 2 * settings.block_time:
-        return f"stands still at block {one['head']} for {one['still']:.0f} s, {highest - one['head']} behind"
-    if settings.min_peers and (one["peers"] or 0) < settings.min_peers:
-        return f"has {one['peers'] or 0} peers of at least {settings.min_peers}"
+    head = state["head"]
+    if name == outlier:
+        return f"block {head} is far above block {best} of all others"
+    if state["syncing"]:
+        return f"syncing, at block {head} of {best}"
+    if best - head > settings.max_lag:
+        return f"block {head} is {best - head} behind"
+    # A node that only looks behind a false head still makes progress, so it is not stalled.
+    if highest - head > 1 and state["still"] >= 2 * settings.block_time:
+        return f"stalled at block {head} for {state['still']:.0f} s, {highest - head} behind"
+    if settings.min_peers and (state["peers"] or 0) < settings.min_peers:
+        return f"{state['peers'] or 0} peers, at least {settings.min_peers} are required"
     return ""
 
 
 def quantity(text):
-    """Return the number in a quantity of JSON-RPC; ValueError or TypeError where it is none of at most 64 bits."""
+    """Return the number in a JSON-RPC quantity; raise ValueError or TypeError if it is not a quantity of at most 64 bits."""
     if not re.fullmatch(r"0x[0-9a-fA-F]{1,16}", text):
-        raise ValueError("no quantity")
+        raise ValueError("not a quantity")
     return int(text, 16)
 
 
-class Watched:
-    """Somebody who is asked again and again what a node says of itself. ``ask`` returns ``{"head", "syncing", "peers"}``."""
+class Polled:
+    """An endpoint that is polled for the state of a node: ``{"head", "syncing", "peers"}``."""
 
     def __init__(self):
-        self.heard, self.told, self.moved = 0.0, None, 0.0
+        self.polled_at, self.state, self.moved_at = 0.0, None, 0.0
 
     def ask(self):
-        """Ask once."""
+        """Return the state of the node."""
         raise NotImplementedError
 
     def close(self):
-        """End what is left of a question that failed."""
+        """Close the connection after a failed request."""
 
-    def look(self):
-        """Ask once, and remember."""
+    def poll(self):
+        """Request the state once, and store it."""
         try:
-            told, self.heard = self.ask(), time.monotonic()
-            if not self.told or told["head"] != self.told["head"]:
-                self.moved = self.heard
-            self.told = told
+            state, self.polled_at = self.ask(), time.monotonic()
+            if not self.state or state["head"] != self.state["head"]:
+                self.moved_at = self.polled_at
+            self.state = state
         except (
             OSError,
             http.client.HTTPException,
@@ -151,23 +152,23 @@ class Watched:
             RecursionError,
         ):
             self.close()
-            self.told = None
+            self.state = None
 
     def watch(self):
-        """Look for ever."""
+        """Poll forever."""
         while True:
-            begun = time.monotonic()
-            self.look()
-            time.sleep(max(0.0, begun + EVERY - time.monotonic()))
+            started = time.monotonic()
+            self.poll()
+            time.sleep(max(0.0, started + EVERY - time.monotonic()))
 
     def now(self):
-        """Return what is known, None where that is too old."""
-        told, now = self.told, time.monotonic()
-        return {**told, "still": now - self.moved} if told and now - self.heard < STALE else None
+        """Return the last state, with ``still``; None if it is out of date."""
+        state, now = self.state, time.monotonic()
+        return {**state, "still": now - self.moved_at} if state and now - self.polled_at < STALE else None
 
 
-class Node(Watched):
-    """This node, over a connection that is kept."""
+class Node(Polled):
+    """This node, over a persistent connection."""
 
     def __init__(self, address, port, peers):
         super().__init__()
@@ -179,7 +180,7 @@ class Node(Watched):
         self.body = json.dumps(calls)
 
     def ask(self):
-        """Ask the node itself."""
+        """Request the state from the node itself."""
         self.http.request("POST", "/", self.body, {"Content-Type": "application/json"})
         text = self.http.getresponse().read(ANSWER + 1)
         if len(text) > ANSWER:
@@ -187,12 +188,12 @@ class Node(Watched):
         return self.read(json.loads(text))
 
     def close(self):
-        """Begin with another connection."""
+        """Close the connection; the next request opens a new one."""
         self.http.close()
 
     @staticmethod
     def read(answers):
-        """Return ``{"head", "syncing", "peers"}`` of a batch's answers."""
+        """Return ``{"head", "syncing", "peers"}`` from the answers of a batch."""
         by_id = {answer["id"]: answer.get("result") for answer in answers}
         return {
             "head": quantity(by_id[0]),
@@ -201,7 +202,7 @@ class Node(Watched):
         }
 
 
-class Agent(Watched):
+class Agent(Polled):
     """The agent of another node."""
 
     def __init__(self, address, port):
@@ -209,7 +210,7 @@ class Agent(Watched):
         self.place = (address, port)
 
     def ask(self):
-        """Ask the agent what its node says; one that drips has no longer than one that is silent."""
+        """Request the state from the agent. The timeout also applies to an agent that sends its answer slowly."""
         text, ends = b"", time.monotonic() + TIMEOUT
         with socket.create_connection(self.place, TIMEOUT) as connection:
             while len(text) <= ANSWER and (piece := connection.recv(ANSWER)):
@@ -219,22 +220,22 @@ class Agent(Watched):
 
     @staticmethod
     def read(text):
-        """Return ``{"head", "syncing", "peers"}`` of an agent's two lines, ValueError or TypeError where it does not say so."""
+        """Return ``{"head", "syncing", "peers"}`` from an agent's two lines; raise ValueError or TypeError if invalid."""
         _, second = text.decode().splitlines()
-        said = json.loads(second)
-        found = {"head": said["head"], "syncing": said["syncing"], "peers": said["peers"]}
-        numbers = [found["head"], *([] if found["peers"] is None else [found["peers"]])]
+        answer = json.loads(second)
+        state = {"head": answer["head"], "syncing": answer["syncing"], "peers": answer["peers"]}
+        numbers = [state["head"], *([] if state["peers"] is None else [state["peers"]])]
         if (
-            not all(type(one) is int and 0 <= one < 2**64 for one in numbers)
-            or type(found["syncing"]) is not bool
+            not all(type(number) is int and 0 <= number < 2**64 for number in numbers)
+            or type(state["syncing"]) is not bool
         ):
-            raise ValueError("no state of a node")
-        return found
+            raise ValueError("not the state of a node")
+        return state
 
 
 def lines(settings, seen):
     """
-    Return what the agent says, two lines: HAProxy's, and for the other agents what this node says of itself.
+    Return the two lines of the agent: the line for HAProxy, and the state of this node for the other agents.
 
     settings
         ``Settings``.
@@ -243,14 +244,14 @@ def lines(settings, seen):
     """
     ready, why = verdict(settings.own, seen, settings)
     if Path(settings.drained).exists():
-        ready, why = False, f"taken out by a person ({why})"
-    said = seen[settings.own]
-    own = said and {name: said[name] for name in ("head", "syncing", "peers")}
+        ready, why = False, f"drained by an operator ({why})"
+    state = seen[settings.own]
+    own = state and {name: state[name] for name in ("head", "syncing", "peers")}
     return f"{'ready' if ready else 'drain'} #{why}\n{json.dumps(own)}\n"
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Answers at a socket that is there already."""
+    """Serves an existing listening socket."""
 
     daemon_threads = True
 
@@ -261,23 +262,23 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 def main():
-    """Watch the nodes, and answer whoever connects to the socket that systemd has handed over."""
+    """Poll the nodes, and answer on the socket that systemd has passed."""
     settings = Settings(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    watched = {settings.own: Node(*settings.node, settings.min_peers)}
-    watched |= {name: Agent(*place) for name, place in settings.agents.items()}
-    for one in watched.values():
-        one.look()
-        threading.Thread(target=one.watch, daemon=True).start()
+    endpoints = {settings.own: Node(*settings.node, settings.min_peers)}
+    endpoints |= {name: Agent(*place) for name, place in settings.agents.items()}
+    for endpoint in endpoints.values():
+        endpoint.poll()
+        threading.Thread(target=endpoint.watch, daemon=True).start()
 
     class Answer(socketserver.BaseRequestHandler):
         """Two lines for each connection."""
 
         def handle(self):
-            seen = {name: one.now() for name, one in watched.items()}
-            with contextlib.suppress(OSError):  # who asked is gone
+            seen = {name: endpoint.now() for name, endpoint in endpoints.items()}
+            with contextlib.suppress(OSError):  # the client has disconnected
                 self.request.sendall(lines(settings, seen).encode())
 
-    with Server(socket.socket(fileno=HANDED), Answer) as server:
+    with Server(socket.socket(fileno=PASSED_FD), Answer) as server:
         server.serve_forever()
 
 

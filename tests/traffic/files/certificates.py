@@ -62,7 +62,7 @@ def main():
         for step in told["steps"]:
             for name, text in step.items():
                 pathlib.Path(told["folder"], name).write_text(text)
-            found.append(seen(haproxy, haproxy.take_up(), address))
+            found.append(seen(haproxy, haproxy.update_certificates(), address))
     finally:
         running.terminate()
         running.wait(10)
