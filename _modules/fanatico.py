@@ -120,7 +120,7 @@ def _look(timeout):
 
 def _components(mine, timeout):
     """Have the modules of all components look side by side; return their checks and their facts."""
-    names = [name for one in fanatico_plan.components(mine) for name in one.looks]
+    names = [name for one in fanatico_plan.components(mine) for name in one.health_modules]
     # Loaded here, and called past the loader: it is not made for several threads at once.
     looks = {name: inspect.unwrap(__salt__[f"fanatico_{name}.probe"]) for name in names}
     probes = {name: (lambda look=look: look(timeout=timeout)) for name, look in looks.items()}

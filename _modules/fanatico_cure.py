@@ -44,14 +44,14 @@ def symptoms(states=None):
 
         salt '*' fanatico_cure.symptoms
     """
-    faults = [fanatico_faults.FAULTS[name] for name in fanatico_faults.cheap(_roles())]
+    faults = [fanatico_faults.FAULTS[name] for name in fanatico_faults.of_beacon(_roles())]
     return _look({fault.name: fault.beacon_probe or fault.probe for fault in faults}, states)
 
 
 def _look(probes, states=None):
     """Return what the probes find, ``{fault: what was seen}``; ``probes``: ``{fault: function}``."""
     found = {}
-    with fanatico_probe.look(__context__, states):
+    with fanatico_probe.shared_answers(__context__, states):
         for fault, probe in probes.items():
             try:
                 seen = __salt__[probe]()
@@ -78,7 +78,7 @@ def found():
         for unit, one in units.items()
         if one["down"] and one["enabled"] == "enabled" and one["tried"]
     }
-    probes = {name: fanatico_faults.FAULTS[name].probe for name in fanatico_faults.own(_roles())}
+    probes = {name: fanatico_faults.FAULTS[name].probe for name in fanatico_faults.of_node(_roles())}
     return {**down, **_look(probes)}
 
 
@@ -157,7 +157,7 @@ def apply(what, samples=None, timeout=60):
     did = __salt__[fault.cure](timeout)
     gone, last = _prove(fault, samples, timeout - (time.monotonic() - begun))
     if gone and fault.replaces:
-        fanatico_aside.forget(__salt__[fault.replaces]())
+        fanatico_aside.delete(__salt__[fault.replaces]())
     took = round(time.monotonic() - begun, 2)
     detail = "" if gone else f"{what} after {took} s, {did}: {last}"
     return {"acted": True, "running": gone, "took": took, "did": did, "detail": detail}
@@ -192,9 +192,9 @@ def _untouched(running, detail="", **more):
 
 def _prove(fault, samples, timeout):
     """Wait until a fault was found gone so many times in a row; return whether it was in the time, and what was seen last."""
-    look = _in_a_row(__salt__[fault.proof or fault.probe], fault.looks or samples)
-    hopeless = __salt__[fault.hopeless] if fault.hopeless else None
-    ended, last = fanatico_wait.until(_or_hopeless(look, hopeless), timeout, 0.5)
+    look = _in_a_row(__salt__[fault.proof or fault.probe], fault.samples or samples)
+    unfixable = __salt__[fault.unfixable_if] if fault.unfixable_if else None
+    ended, last = fanatico_wait.until(_or_unfixable(look, unfixable), timeout, 0.5)
     return ended and not last, last
 
 
@@ -217,15 +217,15 @@ def forget(what):
     bad = __salt__[fault.proof]()
     if bad:
         raise CommandExecutionError(f"{__opts__['id']}: {bad}, so what was put aside stays")
-    return fanatico_aside.forget(__salt__[fault.replaces]())
+    return fanatico_aside.delete(__salt__[fault.replaces]())
 
 
-def _or_hopeless(look, hopeless):
+def _or_unfixable(look, unfixable):
     """Return a look for ``fanatico_wait.until`` that also ends, with the reason, once the cure can do no more."""
 
     def again():
         done, seen = look()
-        why = hopeless() if hopeless and not done else ""
+        why = unfixable() if unfixable and not done else ""
         return bool(done or why), why or seen
 
     return again

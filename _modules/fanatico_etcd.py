@@ -159,7 +159,9 @@ def wait_quorum(timeout=60):
         return seen
     unit = "etcd" if fanatico_plan.has_role(__pillar__["plan"], _me(), "etcd") else ""
     journal = __salt__["fanatico.journal"](unit) if unit else ""
-    raise CommandExecutionError(fanatico_wait.ran_out(_me(), "etcd's quorum", timeout, seen, unit, journal))
+    raise CommandExecutionError(
+        fanatico_wait.timeout_message(_me(), "etcd's quorum", timeout, seen, unit, journal)
+    )
 
 
 def probe(timeout=2):

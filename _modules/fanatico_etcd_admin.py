@@ -43,7 +43,7 @@ def gateway_call(path, payload=None, timeout=5):
 
         salt etcd1 fanatico_etcd.gateway_call /v3/auth/user/list
     """
-    return _gateway().order(path, payload, timeout)
+    return _gateway().call(path, payload, timeout)
 
 
 def access(timeout=5):
@@ -63,7 +63,7 @@ def access(timeout=5):
     gateway = _gateway()
 
     def ask(path, payload=None):
-        return gateway.order(f"/v3/auth/{path}", payload, timeout)
+        return gateway.call(f"/v3/auth/{path}", payload, timeout)
 
     def text(value):
         return base64.b64decode(value or "").decode("utf-8", "replace")
@@ -114,7 +114,7 @@ def password_valid(user, secret, timeout=5):
     def ask(address):
         try:
             return True, gateway.token(address, timeout, known)
-        except fanatico_etcd_gateway.NotAdmitted:
+        except fanatico_etcd_gateway.AuthenticationFailed:
             return False, None
 
     _, (admitted, token) = gateway.first(ask)
@@ -141,19 +141,19 @@ def make_room(timeout=15):
     gateway = _gateway()
     before = gateway.everywhere(gateway.status, 1)
     # Any key at all: the answer says which revision is the newest.
-    newest = gateway.order(
+    newest = gateway.call(
         "/v3/kv/range", {"key": "AA==", "range_end": "AA==", "limit": 1, "keys_only": True}, timeout
     )
     revision = newest["header"]["revision"]
     with contextlib.suppress(CommandExecutionError):  # refused where it was compacted so far already
-        gateway.order("/v3/kv/compaction", {"revision": revision, "physical": True}, timeout)
+        gateway.call("/v3/kv/compaction", {"revision": revision, "physical": True}, timeout)
     leader = fanatico_etcd_plan.leader_of(before)
     answering = [name for name, one in before.items() if "error" not in one]
     for name in sorted(answering, key=lambda name: name == leader):
         address = gateway.nodes[name]
         token = gateway.token(address, timeout)
         gateway.post(address, "/v3/maintenance/defragment", timeout=timeout, token=token)
-    gateway.order(
+    gateway.call(
         "/v3/maintenance/alarm", {"action": "DEACTIVATE", "memberID": 0, "alarm": "NOSPACE"}, timeout
     )
     sizes = [
@@ -186,7 +186,7 @@ def enforce_leader_separation(timeout=5):
     if leader != _me():
         return {"moved": None, "why": f"{leader or 'nobody'} leads etcd, not {_me()}"}
     key = f"/service/{plan['name']}/leader"
-    held = gateway.order("/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()}, timeout).get("kvs")
+    held = gateway.call("/v3/kv/range", {"key": base64.b64encode(key.encode()).decode()}, timeout).get("kvs")
     primary = base64.b64decode(held[0]["value"]).decode() if held else None
     successor, why = fanatico_etcd_plan.enforce_leader_separation(plan, leader, primary, statuses)
     if successor:

@@ -71,7 +71,7 @@ def rejoin(timeout=120):
     left = pathlib.Path(member_directory())
     if left.exists():
         try:
-            fanatico_aside.put(left)
+            fanatico_aside.move(left)
         except (ValueError, OSError, subprocess.SubprocessError) as exc:
             raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     return fanatico_probe.apply_states(__salt__["state.apply"], __opts__["id"], "roles.etcd")
@@ -87,7 +87,7 @@ def unable_to_vote():
 
         salt 'etcd*' fanatico_etcd_cure.unable_to_vote
     """
-    health = __salt__["fanatico_etcd.probe"](fanatico_probe.ASK)["checks"]
+    health = __salt__["fanatico_etcd.probe"](fanatico_probe.TIMEOUT)["checks"]
     bad = [
         one["detail"]
         for name, one in health.items()
@@ -106,7 +106,7 @@ def full():
 
         salt 'etcd*' fanatico_etcd_cure.full
     """
-    errors = __salt__["fanatico_etcd.alarms"](fanatico_probe.ASK)
+    errors = __salt__["fanatico_etcd.alarms"](fanatico_probe.TIMEOUT)
     return next((error for error in errors if "NOSPACE" in error), "")
 
 

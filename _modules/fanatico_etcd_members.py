@@ -137,7 +137,7 @@ def member_add(name, learner=False, timeout=5):
     with _client(timeout) as client:
         if not any(url in one["peer_urls"] for one in _members(client).values()):
             if learner:
-                _gateway().order("/v3/cluster/member/add", {"peerURLs": [url], "isLearner": True}, timeout)
+                _gateway().call("/v3/cluster/member/add", {"peerURLs": [url], "isLearner": True}, timeout)
             else:
                 client.add_member([url])
         return _members(client)
@@ -186,7 +186,7 @@ def member_promote(name, timeout=5):
             raise CommandExecutionError(
                 f"{name} is not a member of the etcd cluster: fanatico_etcd.member_add"
             )
-        _gateway().order("/v3/cluster/member/promote", {"ID": str(int(member["id"], 16))}, timeout)
+        _gateway().call("/v3/cluster/member/promote", {"ID": str(int(member["id"], 16))}, timeout)
         return _members(client)
 
 
@@ -265,7 +265,7 @@ def evict(host, timeout=5):
             for one in client.members
         ]
         try:
-            leaving = fanatico_etcd_plan.leaving(urls, members)
+            leaving = fanatico_etcd_plan.unplanned_members(urls, members)
         except ValueError as exc:
             raise CommandExecutionError(f"{_me()}: {exc}: nothing was removed") from exc
         for one in leaving:
@@ -276,10 +276,10 @@ def evict(host, timeout=5):
             for value, meta in client.get_prefix(start)
         ]
         # Members before the lead: who wants to lead next asks each member how far it is, and waits for one that is cut off.
-        gone = fanatico_etcd_plan.forgotten(prefix, ours, list(plan["nodes"]), held)
+        gone = fanatico_etcd_plan.stale_keys(prefix, ours, list(plan["nodes"]), held)
         for key in gone:
             client.delete(key)
-    named = fanatico_etcd_users.named
+    named = fanatico_etcd_users.printable
     return {"members": [named([one["name"]]) for one in leaving], "keys": [named([key]) for key in gone]}
 
 

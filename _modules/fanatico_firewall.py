@@ -113,7 +113,7 @@ def barred():
 
         salt '*' fanatico_firewall.barred
     """
-    return fanatico_firewall.barred(present()) if _untouched() else []
+    return fanatico_firewall.blocked_addresses(present()) if _untouched() else []
 
 
 def gone():
@@ -301,7 +301,7 @@ def _refuse_to_lock_out():
     if _me() not in plan["nodes"]:
         return  # which wanted() has refused
     port = settings["ssh_port"]
-    doors = fanatico_firewall.doors_of(_run(["ss", "-Htlnp"]))
+    doors = fanatico_firewall.sshd_ports(_run(["ss", "-Htlnp"]))
     if doors and not doors & fanatico_firewall.open_ports(plan, settings, _me()):
         raise CommandExecutionError(
             f"{_me()}: sshd listens at port {', '.join(map(str, sorted(doors)))}, and the firewall would take ssh at port {port} "
@@ -309,7 +309,7 @@ def _refuse_to_lock_out():
         )
     told = _run(["ss", "-Htnp", "state", "established"])
     sessions = fanatico_firewall.sessions_of(told, [port])
-    lost = sorted(set(fanatico_firewall.shut_out(plan, settings, _me(), sessions)))
+    lost = sorted(set(fanatico_firewall.lost_sessions(plan, settings, _me(), sessions)))
     if lost:
         who = ", ".join(f"{peer} (to port {there})" for _, there, peer in lost)
         raise CommandExecutionError(

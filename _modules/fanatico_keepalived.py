@@ -157,7 +157,7 @@ def wait_address(timeout=30):
         return state()
     journal = __salt__["fanatico.journal"]("keepalived")
     raise CommandExecutionError(
-        fanatico_wait.ran_out(
+        fanatico_wait.timeout_message(
             __opts__["id"], f"the virtual IP {address}", timeout, seen, "keepalived", journal
         )
     )
@@ -225,7 +225,7 @@ def _judge(facts):
 
 
 def _seen():
-    return fanatico_probe.once(__context__, "keepalived", lambda: state(fanatico_probe.ASK))
+    return fanatico_probe.once(__context__, "keepalived", lambda: state(fanatico_probe.TIMEOUT))
 
 
 def _active(unit):

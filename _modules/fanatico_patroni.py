@@ -202,7 +202,8 @@ def wait_streaming(timeout=120, members=None):
         missing = [
             name
             for name in awaited
-            if by_name.get(name, {}).get("state") not in fanatico_patroni_checks.good(by_name.get(name))
+            if by_name.get(name, {}).get("state")
+            not in fanatico_patroni_checks.healthy_states(by_name.get(name))
         ]
         done = not missing and fanatico_patroni_checks.leader_of(view) is not None
         return done, {
@@ -217,7 +218,9 @@ def _wait(look, timeout, awaited):
     if done:
         return seen
     journal = __salt__["fanatico.journal"]("patroni")
-    raise CommandExecutionError(fanatico_wait.ran_out(_me(), awaited, timeout, seen, "patroni", journal))
+    raise CommandExecutionError(
+        fanatico_wait.timeout_message(_me(), awaited, timeout, seen, "patroni", journal)
+    )
 
 
 def probe(timeout=2):
@@ -250,7 +253,7 @@ def probe(timeout=2):
         facts["complaint"] = __salt__["fanatico_patroni.complaint"]()
     if fanatico_plan.get(__pillar__, "patroni:watchdog") == "required":
         facts["watchdog"] = __salt__["fanatico_patroni.watchdog"]()
-    facts["aside"] = fanatico_aside.kept(_data_directory())
+    facts["aside"] = fanatico_aside.paths(_data_directory())
     checks = fanatico_patroni_checks.member(facts, _me(), sorted(rest.nodes), time.time(), _timing()["ttl"])
     return {"facts": facts, "checks": checks}
 

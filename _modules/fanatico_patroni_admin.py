@@ -60,7 +60,7 @@ def patch_config(settings, timeout=5):
 
         salt db1 fanatico_patroni.patch_config '{"loop_wait": 2, "postgresql": {"use_slots": null}}'
     """
-    return _rest().order("PATCH", "config", settings, timeout)
+    return _rest().call("PATCH", "config", settings, timeout)
 
 
 def reload(timeout=10):
@@ -76,7 +76,7 @@ def reload(timeout=10):
 
         salt 'db*' fanatico_patroni.reload
     """
-    return str(_rest().order("POST", "reload", {}, timeout, _me())).strip()
+    return str(_rest().call("POST", "reload", {}, timeout, _me())).strip()
 
 
 def restart(pending=False, timeout=120):
@@ -95,7 +95,7 @@ def restart(pending=False, timeout=120):
         salt db2 fanatico_patroni.restart pending=True
     """
     try:
-        said = _rest().order("POST", "restart", {"restart_pending": True} if pending else {}, timeout, _me())
+        said = _rest().call("POST", "restart", {"restart_pending": True} if pending else {}, timeout, _me())
     except CommandExecutionError as exc:
         why = __salt__["fanatico_patroni.complaint"]("-1min")
         raise CommandExecutionError(f"{exc}. PostgreSQL says: {why}" if why else str(exc)) from exc
@@ -117,7 +117,7 @@ def reinitialize(force=False, timeout=30):
 
         salt db3 fanatico_patroni.reinitialize
     """
-    return str(_rest().order("POST", "reinitialize", {"force": force}, timeout, _me())).strip()
+    return str(_rest().call("POST", "reinitialize", {"force": force}, timeout, _me())).strip()
 
 
 def switchover(candidate=None, timeout=60):
@@ -141,7 +141,7 @@ def switchover(candidate=None, timeout=60):
     if old == candidate:
         return candidate
     order = {"leader": old, **({"candidate": candidate} if candidate else {})}
-    answer = _rest().order("POST", "switchover", order, timeout)
+    answer = _rest().call("POST", "switchover", order, timeout)
     done, seen = fanatico_wait.until(lambda: _new_leader(old, candidate), timeout, 0.25)
     if not done:
         raise CommandExecutionError(

@@ -26,7 +26,7 @@ _UNIT = "patroni.service"
 
 def _patroni():
     return fanatico_probe.once(
-        __context__, "patroni", lambda: __salt__["fanatico_patroni.status"](timeout=fanatico_probe.ASK)
+        __context__, "patroni", lambda: __salt__["fanatico_patroni.status"](timeout=fanatico_probe.TIMEOUT)
     )
 
 
@@ -64,7 +64,7 @@ def hung():
 
         salt 'db*' fanatico_patroni_cure.hung
     """
-    return fanatico_probe.silence(_patroni) if _active() else ""
+    return fanatico_probe.hang_reason(_patroni) if _active() else ""
 
 
 def restart(timeout=60):
@@ -233,7 +233,7 @@ def copy_again(timeout=600):
     fanatico_probe.run("systemctl", "stop", "patroni", timeout=timeout)
     try:
         _stop_postmaster(timeout / 4)
-        path = fanatico_aside.put(_data_directory(), emptied=True)
+        path = fanatico_aside.move(_data_directory(), emptied=True)
     except (ValueError, OSError, subprocess.SubprocessError) as exc:
         raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
     finally:

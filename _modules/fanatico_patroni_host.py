@@ -36,7 +36,7 @@ def complaint(since="-10min"):
 
         salt db3 fanatico_patroni.complaint
     """
-    return fanatico_patroni_plan.complaint(said_by_postgresql(since))
+    return fanatico_patroni_plan.last_fatal(said_by_postgresql(since))
 
 
 def said_by_postgresql(since="-10min"):
@@ -55,7 +55,7 @@ def said_by_postgresql(since="-10min"):
         salt db3 fanatico_patroni.said_by_postgresql
     """
     words = ["-u", UNIT, "-n", "200", "--no-pager", "-o", "cat", f"--since={since}"]
-    argv = ["journalctl", *words, f"--grep={fanatico_patroni_plan.own_lines()}"]
+    argv = ["journalctl", *words, f"--grep={fanatico_patroni_plan.log_pattern()}"]
     try:
         said = fanatico_probe.run(*argv, timeout=5).stdout
     except (OSError, subprocess.SubprocessError):

@@ -52,10 +52,10 @@ def refuses(parameters, bin_dir, data_dir):
         )
         _give_to_postgres(pathlib.Path(folder))
         size, fault = _tried(program, scratch, "shared_memory_size")
-        fault = fault or fanatico_trial.too_much(size, _meminfo("MemTotal") // 1024)
+        fault = fault or fanatico_trial.shared_memory_fault(size, _meminfo("MemTotal") // 1024)
         if not fault and str(parameters.get("huge_pages")) in ("on", "True"):
             pages, fault = _tried(program, scratch, "shared_memory_size_in_huge_pages")
-            fault = fault or fanatico_trial.too_few(pages, _meminfo("HugePages_Total"))
+            fault = fault or fanatico_trial.huge_pages_fault(pages, _meminfo("HugePages_Total"))
         return fault
 
 
@@ -69,7 +69,7 @@ def _empty_data(scratch, bin_dir, data_dir):
         return ""
     _give_to_postgres(scratch.parent)
     done = _as_postgres(f"{bin_dir}/initdb", "-D", str(scratch), "--no-sync", "--no-instructions")
-    return "" if done.returncode == 0 else fanatico_trial.said(done.stderr)
+    return "" if done.returncode == 0 else fanatico_trial.startup_error(done.stderr)
 
 
 def _tried(program, scratch, name):
@@ -77,7 +77,7 @@ def _tried(program, scratch, name):
     done = _as_postgres(str(program), "-D", str(scratch), "-C", name)
     if done.returncode == 0 and done.stdout.strip().isdecimal():
         return int(done.stdout), ""
-    return 0, fanatico_trial.said(done.stderr)
+    return 0, fanatico_trial.startup_error(done.stderr)
 
 
 def _as_postgres(*command):

@@ -234,7 +234,7 @@ def heard(node, timeout=2):
     """
     place = (_address(node), fanatico_plan.port(__pillar__["plan"], "rpc_agent"))
     try:
-        return fanatico_rpc_agent.heard(place, timeout)
+        return fanatico_rpc_agent.query(place, timeout)
     except (OSError, ValueError, AttributeError, RecursionError) as exc:
         raise CommandExecutionError(
             f"{node}: the agent at port {place[1]} does not answer ({exc}): HAProxy goes by its last word. Next: "

@@ -12,7 +12,7 @@ from salt.exceptions import CommandExecutionError
 import fanatico_plan
 import fanatico_probe
 
-_ASK = fanatico_probe.ASK
+_ASK = fanatico_probe.TIMEOUT
 _LATEST = 10  # seconds for a chain node's answer; one that is later is slow, which health says, and not hung
 _UNIT = "fanatico-rpc.service"
 
@@ -27,7 +27,7 @@ def _active():
 
 def _silence(timeout):
     ask = __salt__["fanatico_rpc.head"]
-    return fanatico_probe.silence(lambda: ask(timeout=timeout)) if _active() else ""
+    return fanatico_probe.hang_reason(lambda: ask(timeout=timeout)) if _active() else ""
 
 
 def hung():

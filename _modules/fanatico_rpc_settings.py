@@ -57,4 +57,4 @@ def door_settings():
 
         salt rpc1 fanatico_rpc.door_settings
     """
-    return fanatico_rpc_plan.door(__pillar__, _me())
+    return fanatico_rpc_plan.websocket_proxy(__pillar__, _me())

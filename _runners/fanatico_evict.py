@@ -249,7 +249,7 @@ def _strangers(etcd):
         for name in ("etcd.member", "etcd.users")
         if one[name]["status"] != "ok"
     ]
-    return fanatico_guard.plain("; ".join(dict.fromkeys(wrong)))
+    return fanatico_guard.printable("; ".join(dict.fromkeys(wrong)))
 
 
 def _key_states(host):

@@ -64,7 +64,7 @@ def heal(host, what, why="", roles=(), settings=None):
     begun = time.time()
     owner = uuid.uuid4().hex  # the reactor heals in threads of one process
     conf = settings or _settings()
-    facts = {"host": host, "what": what, "why": fanatico_guard.plain(why)}
+    facts = {"host": host, "what": what, "why": fanatico_guard.printable(why)}
     refusal = fanatico_guard.unknown(host, what, list(roles), conf)
     if refusal:  # not even worth a line: whoever asks has made it up
         return _quietly(facts, refusal)
@@ -133,7 +133,7 @@ def freeze(reason, duration="2h"):
         seconds = fanatico_duration.seconds(duration)
     except fanatico_duration.NoDuration as exc:
         raise SaltInvocationError(f"duration: {exc}") from exc
-    _change(fanatico_guard.frozen, time.time(), seconds, str(reason), afresh=True)
+    _change(fanatico_guard.freeze, time.time(), seconds, str(reason), afresh=True)
     fanatico_record.note(__opts__, "freeze", "frozen", reason=str(reason), seconds=seconds)
     until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
     return f"Nothing is healed until {until}; `salt-run fanatico.unfreeze` ends that earlier."
@@ -151,7 +151,7 @@ def unfreeze():
 
         salt-run fanatico.unfreeze
     """
-    _change(fanatico_guard.thawed, afresh=True)
+    _change(fanatico_guard.thaw, afresh=True)
     fanatico_record.note(__opts__, "freeze", "thawed")
     return "Healing is on."
 
@@ -167,9 +167,9 @@ def _attempt(host, what, roles, conf, owner, begun):
     outcome = _cure(host, what, conf, owner)
     if outcome.get("acted") or not (outcome["running"] or outcome.get("instead")):
         # Silence counts too: it has held the lock.
-        _change(fanatico_guard.attempted, host, what, begun, conf["window"])
+        _change(fanatico_guard.record_attempt, host, what, begun, conf["window"])
     elif outcome["running"]:
-        _change(fanatico_guard.mistaken, host, begun, conf["window"])
+        _change(fanatico_guard.record_false_report, host, begun, conf["window"])
     return None, outcome
 
 
@@ -271,7 +271,9 @@ def _cure(host, what, conf, owner):
 
 def _refuse(facts, refusal, conf, begun):
     """Return a refusal; written down where it is news."""
-    news = _change(fanatico_guard.refused, facts["host"], facts["what"], begun, refusal.code, conf["window"])
+    news = _change(
+        fanatico_guard.record_refusal, facts["host"], facts["what"], begun, refusal.code, conf["window"]
+    )
     if not news:
         return _quietly(facts, refusal)
     return _decide("refused", facts, refusal.text, begun, code=refusal.code)

@@ -115,7 +115,7 @@ def broke_off(step, reason, purpose=""):
 
         salt-run fanatico.broke_off 'Bring up etcd' 'etcd2: no quorum'
     """
-    words = fanatico_guard.plain(f"{step}: {reason}")
+    words = fanatico_guard.printable(f"{step}: {reason}")
     holder = fanatico_lock.release(fanatico_record.home(__opts__), whole=True)
     if holder:
         fanatico_record.note(

@@ -55,7 +55,7 @@ def ca_import(name, key, certificate):
         _refuse(f"{name} is none of the authorities {', '.join(_names())}. Nothing was changed.")
     try:
         texts = [pathlib.Path(path).read_text(encoding="ascii") for path in (key, certificate)]
-        at_once = fanatico_authority.bring(_directory(), name, *texts)
+        at_once = fanatico_authority.add(_directory(), name, *texts)
     except (OSError, UnicodeDecodeError) as exc:
         _refuse(f"{getattr(exc, 'filename', None) or key}: cannot be read: {exc}. Nothing was changed.")
     except ValueError as exc:

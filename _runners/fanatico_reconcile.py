@@ -48,7 +48,7 @@ def reconcile(timeout=20):
     nodes = fanatico_plan.nodes(plan)
     __salt__["fanatico.left_over"]()
     answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico_cure.found", timeout=timeout)
-    believed = {node: fanatico_guard.believed(plan, node, one) for node, one in answers.items()}
+    believed = {node: fanatico_guard.accepted(plan, node, one) for node, one in answers.items()}
     found = {node: one for node, one in believed.items() if one}
     if any(isinstance(one, dict) for one in answers.values()):  # else this is no cluster yet
         found |= {node: {"unprovisioned": _BARE} for node in nodes if _knows_nothing(answers.get(node))}
@@ -98,7 +98,7 @@ def look(host, timeout=5):
         )
         return {}
     answer = fanatico_sweep.fanout(__opts__, [host], "fanatico_cure.reported", timeout=timeout)
-    found = fanatico_guard.believed(plan, host, answer.get(host))
+    found = fanatico_guard.accepted(plan, host, answer.get(host))
     for what, why in found.items():
         _treat(host, what, why)
     return found
@@ -110,7 +110,7 @@ def _distrusted(host):
         state = fanatico_file.read_json(_home() / "guard.json")
     except ValueError:
         return False
-    return fanatico_guard.distrusted(state, host, time.time())
+    return fanatico_guard.reports_ignored(state, host, time.time())
 
 
 def started(host, timeout=20):

@@ -50,10 +50,10 @@ def running(name, timeout=60):
         why = str(exc)
     left = _due(_unit(name)) if changes else {}
     if left and not why:
-        shortfall = fanatico_state.shortfall(left)
+        shortfall = fanatico_state.not_applied(left)
         why = f"{_me()}: {name} is not as ordered: {shortfall}. Next: systemctl status {name}"
     if why:
-        return fanatico_state.answer(name, False, why, fanatico_state.taken(changes, left))
+        return fanatico_state.answer(name, False, why, fanatico_state.applied(changes, left))
     return fanatico_state.answer(name, True, f"{name} runs and its member is healthy", changes)
 
 
@@ -123,7 +123,9 @@ def _wait_healthy(name, timeout):
         cause, remedy = known
         raise CommandExecutionError(f"{me}: etcd does not come up: {cause}. Next: {remedy}")
     raise CommandExecutionError(
-        fanatico_wait.ran_out(me, "its etcd member to be one of a quorum", timeout, seen, name, journal)
+        fanatico_wait.timeout_message(
+            me, "its etcd member to be one of a quorum", timeout, seen, name, journal
+        )
     )
 
 

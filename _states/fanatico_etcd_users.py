@@ -124,9 +124,9 @@ def _access_steps(name, keep):
     renewing = bool(_get("secrets_former:ETCD_TOKEN_KEY"))
     steps = fanatico_etcd_users.access_steps(seen, name, admitted, renewing, keep)
     kinds = ("user", "role") if seen["enforced"] and not renewing else ()
-    strange = fanatico_etcd_users.strangers(seen, keep)
+    strange = fanatico_etcd_users.unknown(seen, keep)
     return steps, [
-        f"{kind} {fanatico_etcd_users.named([one])} is removed"
+        f"{kind} {fanatico_etcd_users.printable([one])} is removed"
         for kind, found in zip(kinds, strange, strict=False)
         for one in found
     ]

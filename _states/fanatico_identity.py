@@ -22,7 +22,7 @@ def kept(name):
     __salt__["fanatico_identity.keep"](name)
     now = _kept(name)
     if now != wanted:
-        left = fanatico_state.shortfall({name: {"old": now, "new": wanted}})
+        left = fanatico_state.not_applied({name: {"old": now, "new": wanted}})
         return fanatico_state.answer(name, False, f"{__opts__['id']}: it was not written down: {left}")
     return fanatico_state.answer(name, True, known, changes)
 

@@ -244,7 +244,7 @@ def _change(name, changes, write, look, done):
     if left and not why:
         why = (
             f"{__opts__['id']}: PostgreSQL took the change of {name}, and it is not there: "
-            f"{fanatico_state.shortfall(left)}. Next: salt {__opts__['id']} fanatico_postgres.status"
+            f"{fanatico_state.not_applied(left)}. Next: salt {__opts__['id']} fanatico_postgres.status"
         )
     if why:
         return fanatico_state.answer(name, False, why, _taken(changes, left))
@@ -253,7 +253,7 @@ def _change(name, changes, write, look, done):
 
 def _taken(changes, left):
     """Return the changes that are made, and of several memberships, functions or settings those that are."""
-    made = fanatico_state.taken(changes, left)
+    made = fanatico_state.applied(changes, left)
     for key in changes.keys() & left.keys() & {"member_of", "functions", "settings", "connect"}:
         old, new = changes[key]["old"], changes[key]["new"]
         if key == "settings":

@@ -1,8 +1,7 @@
 """
-Data that a cure replaces: moved out of the way first, and removed only once the replacement is proven.
+Move the data that a cure replaces aside, and delete it after the replacement is verified.
 
-What lay in ``main`` lies in ``main.aside-TIME`` then, beside it, with the tablespaces and the WAL directory that PostgreSQL
-keeps elsewhere.
+``main`` is renamed to ``main.aside-TIME`` in the same folder. Tablespaces and a WAL directory outside of it move too.
 """
 
 import errno
@@ -12,34 +11,36 @@ import subprocess
 import time
 from pathlib import Path
 
-_ROOM = 1.1  # times the size of what is replaced: what the replacement may need
+_ROOM = 1.1  # free space that the replacement needs, as a factor of the size of the old data
 
 
-def put(directory, emptied=False):
+def move(directory, emptied=False):
     """
-    Move a directory and what its links lead to aside. Where links lead, empty directories of the same owner and mode are left.
+    Move a data directory aside, with the directories outside that its links lead to.
+
+    Linked directories are recreated empty, with the same owner and mode.
 
     directory
-        The data.
+        The data directory.
     emptied
-        Leave such a directory in its place as well.
+        Recreate the data directory itself too.
 
-    Returns the path to which it went. Raises ``ValueError`` with a sentence, before anything is moved, where there is no room
-    for old and new data at the same time, or where a part is a mount point, which cannot be moved.
+    Returns its new path. Raises ``ValueError``, before anything is moved, if the disk has no room for old and new data at the
+    same time, or if a part is a mount point, which cannot be moved.
     """
     directory, stamp = Path(directory), int(time.time())
     parts = [directory, *_linked(directory)]
     for part in parts:
         if os.path.ismount(part):
             raise ValueError(
-                f"{part} is a mount point and cannot be moved, so the old data cannot be kept: they stay as they are. "
-                "Next: move its content away by hand"
+                f"{part} is a mount point and cannot be moved aside; nothing was changed. "
+                "Next: move its content elsewhere by hand"
             )
         needed, free = _ROOM * _size(part), shutil.disk_usage(part).free
         if free < needed:
             raise ValueError(
-                f"{part} has {_size(part) / 1024**3:.1f} GiB and its disk {free / 1024**3:.1f} GiB free: not enough to keep "
-                "the old data until the new are proven, so they stay as they are. Next: make room, or move them away by hand"
+                f"{part} has {_size(part) / 1024**3:.1f} GiB and its disk {free / 1024**3:.1f} GiB free: no room for old and "
+                "new data at the same time; nothing was changed. Next: free disk space, or move the data elsewhere by hand"
             )
     for part in parts:
         facts = part.stat()
@@ -50,24 +51,24 @@ def put(directory, emptied=False):
     return str(_aside(directory, stamp))
 
 
-def kept(directory):
-    """Return the paths of what was moved aside for ``directory``, its tablespaces' included, oldest first."""
+def paths(directory):
+    """Return the paths of all data that was moved aside for ``directory``, tablespaces included, oldest first."""
     directory = Path(directory)
     parts = [directory, *_linked(directory)]
-    return sorted(str(one) for part in parts for one in part.parent.glob(f"{part.name}.aside-*"))
+    return sorted(str(path) for part in parts for path in part.parent.glob(f"{part.name}.aside-*"))
 
 
-def forget(directory):
-    """Remove what was moved aside for ``directory``: the replacement is proven. Returns how many bytes that were."""
-    gone = 0
-    for path in kept(directory):
-        gone += _size(path)
+def delete(directory):
+    """Delete the data that was moved aside for ``directory``. Return the freed space in bytes."""
+    freed = 0
+    for path in paths(directory):
+        freed += _size(path)
         shutil.rmtree(path)
-    return gone
+    return freed
 
 
 def _move(part, target):
-    """Rename; where one directory lies on two disks, as on an overlay, copy with all attributes and remove the old one then."""
+    """Rename ``part``; across file systems, as on an overlay, copy it with all attributes and delete the original."""
     try:
         part.rename(target)
     except OSError as exc:
@@ -84,13 +85,13 @@ def _aside(part, stamp):
 
 
 def _linked(directory):
-    """Return the directories outside that a PostgreSQL data directory leads to: its tablespaces, its WAL."""
+    """Return the directories outside that a PostgreSQL data directory links to: tablespaces and WAL."""
     links = [directory / "pg_wal", *sorted((directory / "pg_tblspc").glob("*"))]
     return [link.resolve() for link in links if link.is_symlink() and link.resolve().is_dir()]
 
 
 def _size(directory):
-    """Return the bytes on disk below a directory; links are not followed."""
+    """Return the disk usage of a directory in bytes; links are not followed."""
     files = (Path(folder, name) for folder, _, names in os.walk(directory) for name in names)
     return sum(_blocks(path) for path in files)
 

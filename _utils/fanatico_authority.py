@@ -1,8 +1,8 @@
 """
-The certificate authorities on the disk of the one host that signs: made, read, replaced.
+Create, read and replace the certificate authorities on the disk of the host that signs.
 
-``<name>.key`` and ``<name>.crt`` sign. While one is being replaced, ``<name>.next.*`` is trusted already and signs
-soon; afterwards ``<name>.former.crt`` is trusted still and signs no more. Every step can be taken again.
+``<name>.key`` and ``<name>.crt`` sign. During a replacement ``<name>.next.*`` is the successor: trusted, not signing yet.
+Afterwards ``<name>.former.crt`` is the predecessor: trusted, no longer signing. Every step can be repeated.
 """
 
 import os
@@ -19,35 +19,35 @@ def read(directory, names):
     Return ``{"trust": {authority: PEM}, "issuer": {authority: key id}, "stage": {authority: "next", "former" or ""}}``.
 
     directory
-        Where the authorities lie.
+        The folder of the authorities.
     names
-        Which ones; those that are not there are left out.
+        Names of authorities; those that do not exist are left out.
     """
     folder = pathlib.Path(directory)
-    told: dict[str, dict[str, str]] = {"trust": {}, "issuer": {}, "stage": {}}
+    found: dict[str, dict[str, str]] = {"trust": {}, "issuer": {}, "stage": {}}
     for name in names:
         if not _file(folder, name).exists():
             continue
         bundle = [path for stage in _STAGES if (path := _file(folder, name, stage)).exists()]
-        # In an order of its own, so that a change of who signs is none of whom to trust: that would cost restarts.
-        told["trust"][name] = "".join(sorted(path.read_text() for path in bundle))
-        told["issuer"][name] = fanatico_pki.facts(_file(folder, name).read_text())["id"]
-        told["stage"][name] = next(
+        # Sorted, so that a new signer alone does not change the trust bundle: that would cost restarts.
+        found["trust"][name] = "".join(sorted(path.read_text() for path in bundle))
+        found["issuer"][name] = fanatico_pki.facts(_file(folder, name).read_text())["id"]
+        found["stage"][name] = next(
             (stage[1:] for stage in _STAGES[1:] if _file(folder, name, stage).exists()), ""
         )
-    return told
+    return found
 
 
 def ensure(directory, names, owner):
     """
-    Make the authorities that are missing and return their names.
+    Create the authorities that are missing and return their names.
 
     directory
-        Where they are to lie; made for root alone.
+        The folder of the authorities; created for root only.
     names
-        Which ones.
+        Names of authorities.
     owner
-        Whose they are; it stands in their certificates before their name.
+        The owner's name; the common name in their certificates starts with it.
     """
     folder = _folder(directory)
     missing = [name for name in names if not _file(folder, name).exists()]
@@ -58,9 +58,9 @@ def ensure(directory, names, owner):
 
 def prepare(directory, names, owner):
     """
-    Lay the successor of each authority beside it, to be trusted before it signs; return whose is new.
+    Create a successor for each authority, trusted before it signs; return the names of those that got one.
 
-    One that has been brought along (``bring``) stays. Arguments as for ``ensure``.
+    A successor that was imported with ``add`` stays. Arguments: see ``ensure``.
     """
     folder = _folder(directory)
     fresh = [name for name in names if not _file(folder, name, ".next").exists()]
@@ -70,11 +70,11 @@ def prepare(directory, names, owner):
 
 
 def switch(directory, names):
-    """Let the successors sign; what they succeed stays trusted. Return whose did."""
+    """Make the successors sign; the predecessors stay trusted. Return the names that were switched."""
     folder = pathlib.Path(directory)
     due = [name for name in names if _file(folder, name, ".next").exists()]
     for name in due:
-        # The certificate is what marks a step as taken, so it is the last to move.
+        # The certificate marks the step as done, so it moves last.
         if _key(folder, name, ".next").exists():
             _write(_file(folder, name, ".former"), _file(folder, name).read_text(), 0o644)
             os.replace(_key(folder, name, ".next"), _key(folder, name))
@@ -83,7 +83,7 @@ def switch(directory, names):
 
 
 def retire(directory, names):
-    """Trust the former authorities no more; return whose they were."""
+    """Delete the predecessors, so that they are no longer trusted. Return their names."""
     folder = pathlib.Path(directory)
     due = [name for name in names if _file(folder, name, ".former").exists()]
     for name in due:
@@ -91,20 +91,20 @@ def retire(directory, names):
     return due
 
 
-def bring(directory, name, key, certificate):
+def add(directory, name, key, certificate):
     """
-    Take an authority of one's own: at once where there was none, as successor otherwise. Return True where at once.
+    Import an authority: as the active authority if there is none, else as the successor. Return True if it is active.
 
     directory
-        Where the authorities lie.
+        The folder of the authorities.
     name
-        Which one.
+        Its name.
     key
-        PEM, without a passphrase.
+        Private key, PEM, without a passphrase.
     certificate
-        PEM, of the authority itself: it has to be what the nodes trust.
+        Certificate of the authority itself, PEM: the nodes trust it.
 
-    Raises ``ValueError`` saying what is wrong with them.
+    Raises ``ValueError`` with the reason if key or certificate are unusable.
     """
     wrong = fanatico_pki.authority_fault(key, certificate)
     if wrong:
@@ -131,7 +131,7 @@ def _key(folder, name, stage=""):
 
 
 def _store(folder, name, stage, key, certificate):
-    """The certificate last: without it the key counts for nothing and is made again."""
+    """Write the certificate last: a key without a certificate is ignored and created again."""
     _write(_key(folder, name, stage), key, 0o600)
     _write(_file(folder, name, stage), certificate, 0o644)
 

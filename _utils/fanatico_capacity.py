@@ -1,43 +1,42 @@
 """
-How much the two processes of HAProxy may hold at once, by the pillar. Pure: templates, rules and validation count with the same.
+Capacity of the two HAProxy processes, calculated from the pillar. Pure: templates, rules and validation use the same numbers.
 """
 
-# Connections for statistics and metrics, for which a process has them twice: on 127.0.0.1, and for people.
+# Connections for statistics and metrics. A process has two such ports: on 127.0.0.1 and for operators.
 STATISTICS = 100
 OWN = 2 * STATISTICS
-# A process serves the public, or the databases, on two ports. Each has a share of its own: a flood on one leaves the other its
-# room.
+# A process serves clients on two ports. Each has its own share, so a flood on one port leaves the other its connections.
 PORTS = 2
-# Of one process of the edge, MiB: the program with its Lua states, and edge.cfg's six tables of 100,000 clients, full.
+# MiB for one edge process: the program with its Lua states, and the six full tables of edge.cfg with 100,000 clients each.
 _PROGRAM, _TABLES = 64, 150
-# KiB: a connection of a client with TLS and that to a node, and what it has in buffers of 16: the request, the answer, and the
-# copy with which a request is asked again.
+# KiB for a client connection with TLS and its connection to a node; and the number of its buffers of 16 KiB: request, response,
+# and a copy of the request for a retry.
 _CONNECTION, _BUFFERS = 64, 3
-_LARGE = 64  # MiB of requests that fit into no buffer; with their answers Lua has four times that
+_LARGE = 64  # MiB for requests larger than a buffer; Lua gets four times that, for their responses too
 
 
 def databases(maxconn):
     """
-    Return how many connections there may be at once, ``{"port", "process", "statistics"}``.
+    Return the limits of concurrent connections, ``{"port", "process", "statistics"}``.
 
-    ``port``: of the clients of one port. ``process``: all. ``statistics``: of one port for statistics and metrics.
+    ``port``: client connections of one port. ``process``: all connections. ``statistics``: connections of one statistics port.
 
     maxconn
-        Pillar ``haproxy:maxconn``: those of clients.
+        Pillar ``haproxy:maxconn``: client connections.
     """
     return {"port": maxconn // PORTS, "process": maxconn + OWN, "statistics": STATISTICS}
 
 
 def edge(maxconn, body_limit):
     """
-    Return what the edge's process may hold: ``databases``'s keys, and ``{"large", "lua", "buffers", "memory"}``.
+    Return the limits of the edge process: the keys of ``databases``, and ``{"large", "lua", "buffers", "memory"}``.
 
-    ``large``: requests at once that fit into no buffer; they are held by Lua, each twice while its pieces are put together.
-    ``lua``: MiB for them and their answers. ``buffers``: how many of 16 KiB. ``memory``: MiB that it takes with all of that in
-    use, beside a process that a reload left.
+    ``large``: concurrent requests larger than a buffer; Lua holds each twice while it joins the pieces.
+    ``lua``: MiB for these requests and their responses. ``buffers``: number of buffers of 16 KiB. ``memory``: MiB for all of that
+    in use, and for the old process that runs on after a reload.
 
     maxconn, body_limit
-        Pillar ``haproxy:edge:maxconn`` and ``rpc:edge:body_limit``.
+        Pillar ``haproxy:edge:maxconn`` and ``rpc:edge:body_limit`` (bytes).
     """
     large = max(1, _LARGE * 2**20 // (2 * body_limit))
     lua, buffers = 4 * _LARGE, _BUFFERS * (maxconn + OWN + large)

@@ -1,15 +1,15 @@
-"""What an application is: writes and reads through the virtual IP, at a fixed pace, and everything it was told.
+"""The client of a drill: write and read through the virtual IP at a fixed rate, and log every response.
 
     (cat password; sleep 60) | python fanatico_client.py ADDRESS PRIMARY_PORT REPLICA_PORT CA SECONDS RUN OUT
 
-Open loop: every attempt has its time from the start, whatever became of the ones before, so that an outage is not hidden
-by a client that waits for it to end (coordinated omission). OUT gets one JSON line an attempt:
+Open loop: the times of all attempts are fixed at the start, whatever happens to earlier attempts, so a client that waits cannot
+hide an outage (coordinated omission). OUT gets one JSON line per attempt:
 
     {"kind": "write" or "read", "worker", "seq", "due", "done", "outcome", "server", "why"}
 
 ``due`` and ``done`` are seconds of the monotonic clock, which all machines of the lab share. ``outcome`` is ``ok``
-(acknowledged), ``failed`` (never sent, or refused) or ``unknown`` (sent, no answer: it may have been committed). Runs by
-itself, without the rest of the tree. It ends with its standard input, or after so many SECONDS.
+(acknowledged), ``failed`` (never sent, or refused) or ``unknown`` (sent, no response: it may have been committed). It does not
+need the rest of the tree. It ends when its standard input is closed, or after SECONDS.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from typing import Any
 
 import psycopg
 
-WRITERS, WRITES_A_SECOND = 8, 25  # each: 200 a second together
+WRITERS, WRITES_A_SECOND = 8, 25  # per writer; 200 writes per second in total
 READERS, READS_A_SECOND = 2, 10
 CONNECT_WITHIN, ANSWER_WITHIN, AGAIN_AFTER = 0.5, 1.0, 0.05  # seconds
 
@@ -36,7 +36,7 @@ READ = (
 
 
 class Session:
-    """One connection at a time, made again where it broke."""
+    """A database session that reconnects; one connection at a time."""
 
     def __init__(self, settings):
         self.settings = settings
@@ -44,7 +44,7 @@ class Session:
         self.next_try = 0.0
 
     async def ready(self):
-        """Return None once there is a connection, or why there is none."""
+        """Connect if necessary. Return None if there is a connection, else the reason."""
         if self.connection:
             return None
         if time.monotonic() < self.next_try:
@@ -58,11 +58,11 @@ class Session:
         return None
 
     async def ask(self, statement, values):
-        """Return (what was told, None), or (None, why) with the connection gone."""
+        """Return (first column of the first row, None), or (None, reason) after closing the connection."""
         asked = asyncio.ensure_future(self.connection.execute(statement, values))
         late = not (await asyncio.wait({asked}, timeout=ANSWER_WITHIN))[0]
         if late:
-            # The line goes dead. Not a cancelled query: a commit that waits for replicas would be acknowledged without them.
+            # Cut the connection instead of canceling the query: a canceled commit is acknowledged without its replicas.
             with socket.socket(fileno=os.dup(self.connection.fileno())) as line, contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
         try:
@@ -73,43 +73,43 @@ class Session:
             return None, "no answer" if late else reason(exc)
 
     async def drop(self):
-        """Have no connection any more."""
+        """Close the connection."""
         connection, self.connection = self.connection, None
         if connection:
             await connection.close()
 
 
 def rate(writers=WRITERS):
-    """Return the writes a second that so many writers make."""
+    """Return the writes per second of a number of writers."""
     return writers * WRITES_A_SECOND
 
 
 def reason(exc):
-    """Return a short cause: the SQLSTATE where the server gave one."""
+    """Return a short cause: the SQLSTATE if the server sent one, else the class of the exception."""
     return getattr(exc, "sqlstate", None) or type(exc).__name__
 
 
 async def attempt(session, statement, values):
-    """Try once; return (outcome, what was told, why)."""
+    """Try once; return (outcome, server, reason)."""
     why = await session.ready()
     if why:
         return "failed", None, why
-    told, why = await session.ask(statement, values)
+    server, why = await session.ask(statement, values)
     if why is None:
-        return "ok", told, None
-    # 25006: a standby refused it; nothing was written. Of all else nobody can know.
+        return "ok", server, None
+    # 25006: a standby refused it, nothing was written. After any other error the outcome is unknown.
     return ("failed" if why == "25006" else "unknown"), None, why
 
 
 async def pace(kind, worker, rate, start, until, session, statement, run, out):
-    """Make attempts at their times until the end: ``until()`` tells when that is."""
+    """Make attempts at their due times until ``until()``, in seconds of the monotonic clock."""
     seq = 0
     while (due := start + seq / rate) < until():
         now = time.monotonic()
         if now < due:
             await asyncio.sleep(due - now)
         if now > due + 1 / rate and not session.connection:
-            # Its time went by while there was no connection.
+            # Its due time passed without a connection.
             outcome, server, why = "failed", None, "not connected"
         else:
             outcome, server, why = await attempt(session, statement, (run, worker, seq))
@@ -120,7 +120,7 @@ async def pace(kind, worker, rate, start, until, session, statement, run, out):
 
 
 def settings(address, authority, password, database="fanatico", user="fanatico"):
-    """Return what a careful application connects with: a peer that vanished is found out within seconds."""
+    """Return connection parameters with which an application notices a lost peer within seconds."""
     return {
         "host": address,
         "dbname": database,
@@ -138,12 +138,16 @@ def settings(address, authority, password, database="fanatico", user="fanatico")
 @contextlib.asynccontextmanager
 async def ending(connect, table, seconds, stdin=None):
     """
-    Make the table, say when work begins, and yield (start, a function that tells when it ends).
+    Create the table, print the start time, and yield (start, function that returns the end time).
 
     connect
         What ``settings`` returned, with the port of the primary.
+    table
+        The SQL statement that creates the table.
+    seconds
+        Duration.
     stdin
-        That is after so many seconds, or as soon as this ends, where there is one.
+        The work ends early when this file is closed.
     """
     async with await psycopg.AsyncConnection.connect(**connect, autocommit=True) as connection:
         await connection.execute(table)
@@ -169,17 +173,17 @@ async def main(connect, ports, seconds, name, out, stdin=None, writers=WRITERS, 
     connect
         What ``settings`` returned.
     ports
-        Of the primary and of the replicas.
+        Port of the primary and port of the replicas.
     seconds
-        How long at most.
+        Maximum duration.
     name
-        Of the run: what it writes has this name.
+        Name of the run, written into each row.
     out
-        A text file that gets the lines.
+        A text file for the lines.
     stdin
-        Something whose end ends it too.
+        The work ends early when this file is closed.
     writers, readers
-        How many; each has its pace.
+        Their numbers; each works at its own rate.
     """
     primary, replicas = ports
     async with ending(connect | {"port": primary}, TABLE, seconds, stdin) as (start, until):
@@ -195,9 +199,9 @@ async def main(connect, ports, seconds, name, out, stdin=None, writers=WRITERS, 
 
 
 def run(work):
-    """Take the arguments and the password, and work: ``work`` is ``main``, or is called as it is."""
+    """Read arguments and password, and run ``work``: ``main`` or a function with its arguments."""
     address, primary, replicas, authority, seconds, name, path = sys.argv[1:]
-    # What comes after it is left to `work`.
+    # Unbuffered: everything after the password is left to `work`.
     unbuffered: Any = sys.stdin.buffer
     password = unbuffered.raw.readline().decode().strip()
     with open(path, "w", buffering=1) as out:

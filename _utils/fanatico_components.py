@@ -1,14 +1,14 @@
 """
-The components: one record for each, with all that is known of it outside its own states and module. Data only.
+The components: one record each, with everything that code outside of its states and module needs. Data only.
 
-Roles, secrets, ports, certificates, units to keep running, health, firewall and what a first deploy prepares follow from here.
-What has to stay readable without our modules (``pillar/top.sls``, ``pillar/schema.json``, ``salt/roles/``) is held against the
-records by ``tests/unit/test_components.py``. How to add one: CONTRIBUTING.md.
+Roles, secrets, ports, certificates, healed units, health checks, firewall and the first phase of a deploy derive from these
+records. ``pillar/top.sls``, ``pillar/schema.json`` and ``salt/roles/`` must be readable without our modules;
+``tests/unit/test_components.py`` compares them with the records. How to add a component: CONTRIBUTING.md.
 """
 
 import dataclasses
 
-# In the place of a role: every node has it.
+# Instead of a role: every node.
 EVERY = "every"
 
 SERVER, CLIENT = "serverAuth", "clientAuth"
@@ -16,94 +16,95 @@ SERVER, CLIENT = "serverAuth", "clientAuth"
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """A unit that runs wherever the component is."""
+    """A systemd unit that runs on every node of the component."""
 
     name: str
-    # (pillar path, value): it exists under that setting only.
+    # (pillar path, value): the unit exists only with this setting.
     when: tuple[str, object] | None = None
-    # False: health looks at it, and nothing but systemd starts it again.
+    # False: health checks it, but only systemd restarts it.
     healed: bool = True
-    # False: without it the host still does what its roles are there for.
+    # False: without it the host still serves its roles.
     essential: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class Port:
-    """A TCP port, a key of ``plan:ports`` unless it has a ``number``."""
+    """A TCP port: a key of ``plan:ports``, or a fixed ``number``."""
 
     name: str
-    # Roles or components that may connect, ``EVERY``, or one of the words that fanatico_firewall knows: "anybody" · "clients" and
-    # "monitoring", networks of the pillar, the plan's own being clients too · "following", the chain nodes where they follow
-    # each other by JSON-RPC.
+    # Who may connect: roles, components, ``EVERY``, or a keyword of fanatico_firewall: "anybody"; "clients" and "monitoring",
+    # networks of the pillar ("clients" includes the networks of the plan); "following", the chain nodes if they follow each
+    # other by JSON-RPC.
     senders: tuple[str, ...]
-    # For a plan that does not name it.
+    # Used if the plan does not set it.
     default: int | None = None
-    # Of a port that no plan can change.
+    # A fixed port that the plan cannot change.
     number: int | None = None
-    # The hosts agreed on it when they met: a running cluster cannot change it in place.
-    agreed: bool = False
+    # A running cluster cannot change it in place.
+    immutable: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Pki:
-    """The certificates of a component. One folder, that its daemon may enter."""
+    """The certificates of a component. They are in one folder that its daemon may enter."""
 
     folder: str
-    # Whoever reads the keys.
+    # The user that may read the keys.
     owner: str
-    # {authority: what its certificate is good for}
+    # {authority: extended key usages of its certificate}
     certificates: dict[str, tuple[str, ...]]
-    # Authorities whose servers it has to know, and of which it holds no certificate itself.
+    # Authorities whose servers it verifies without having a certificate of them.
     trusts: tuple[str, ...] = ()
-    # {name: (authority, the user of etcd that it is)}. Such a certificate is all its user needs to be let in, so the user may do
-    # next to nothing; its key is root's.
+    # {name: (authority, user of etcd)}. Such a certificate alone authenticates the user, so the user has minimal rights; the key
+    # belongs to root.
     users: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Backend:
-    """What a backend of HAProxy owes by the plan: the nodes of ``of``, less those that by design take no traffic there."""
+    """A backend of HAProxy, and how many of its servers are up when all is well."""
 
     name: str
+    # The role of its servers.
     of: str
-    # "one", "all", or "others": all but one.
+    # "one", "all", or "others" (all but one).
     up: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Component:
-    """What is known of a component. ``salt/<name>/`` are its states."""
+    """A component. Its states are in ``salt/<name>/``."""
 
     name: str
     # The roles whose nodes have it.
     roles: tuple[str, ...]
-    # Files of the pillar that its nodes are given, by their names: pillar/<name>.sls.
+    # Pillar files of its nodes, by name: pillar/<name>.sls.
     settings: tuple[str, ...] = ()
-    # Pillar paths in those that no other node is given, whoever else is given the file: people put tokens there.
+    # Pillar paths in these files that only its nodes get, even if other nodes get the file: they may hold tokens.
     private: tuple[str, ...] = ()
-    # States that a deploy begins with, on all machines at once: they need no other machine.
+    # States that a deploy applies first, on all machines in parallel: they need no other machine.
     prepared: tuple[str, ...] = ()
     units: tuple[Unit, ...] = ()
     ports: tuple[Port, ...] = ()
-    # Its ports are open at the virtual IP too.
+    # Its ports are also open at the virtual IP.
     at_virtual_ip: bool = False
-    # Names in pillar/secrets/<role>.sls of its roles.
+    # Secrets of its roles, names in pillar/secrets/<role>.sls.
     secrets: tuple[str, ...] = ()
     pki: Pki | None = None
-    # Where its data lie: a path, or the pillar path of one.
+    # Its data directories: paths, or the pillar paths of them.
     data: tuple[str, ...] = ()
-    # Execution modules that look after it, without `fanatico_`: each has `look(timeout)`.
-    looks: tuple[str, ...] = ()
-    # The check of fanatico.health that says whether it does what its role is there for.
-    serves: str = ""
-    # What of the others a host needs while it is rebuilt into its role, as ``fanatico_guard.missing_redundancy`` knows it.
-    joins: str = ""
-    # Pillar paths that its hosts agreed on when they met, beside ports: a running cluster cannot change them in place.
-    agreed: tuple[str, ...] = ()
+    # Execution modules with its health checks, without `fanatico_`: each has `probe(timeout)`.
+    health_modules: tuple[str, ...] = ()
+    # The check of fanatico.health that shows whether the node serves its role.
+    serving_check: str = ""
+    # What must be healthy on other hosts while a host is rebuilt, see ``fanatico_guard.missing_redundancy``.
+    rebuild_needs: str = ""
+    # Pillar paths that a running cluster cannot change in place, besides ports.
+    immutable: tuple[str, ...] = ()
     backends: tuple[Backend, ...] = ()
-    # Debian packages that only its states upgrade, as Unattended-Upgrade::Package-Blacklist takes them.
+    # Debian packages that only its states upgrade, in the syntax of Unattended-Upgrade::Package-Blacklist.
     packages: tuple[str, ...] = ()
-    # Services that only its states restart, by name, or by what a name begins with (`*`).
+    # Services that only its states restart: names, or prefixes with `*`.
     services: tuple[str, ...] = ()
 
 
@@ -113,7 +114,7 @@ COMPONENTS = (
         roles=(EVERY,),
         settings=("plan", "base", "pki", "heal", "orch"),
         prepared=("base",),
-        looks=("node",),
+        health_modules=("node",),
     ),
     Component(
         name="firewall",
@@ -142,7 +143,7 @@ COMPONENTS = (
             owner="prometheus",
             certificates={"monitor": (SERVER, CLIENT)},
         ),
-        looks=("node_exporter",),
+        health_modules=("node_exporter",),
         packages=("prometheus-node-exporter$",),
         services=("prometheus-node-exporter",),
     ),
@@ -166,11 +167,11 @@ COMPONENTS = (
         prepared=("etcd.certified",),
         units=(Unit("etcd.service"),),
         ports=(
-            Port("etcd_client", senders=("etcd", "patroni"), agreed=True),
-            Port("etcd_peer", senders=("etcd",), agreed=True),
+            Port("etcd_client", senders=("etcd", "patroni"), immutable=True),
+            Port("etcd_peer", senders=("etcd",), immutable=True),
             Port("etcd_metrics", senders=("monitoring",)),
         ),
-        # Patroni's password is its too: etcd's nodes make the user that Patroni's log in as.
+        # Patroni's password too: the etcd nodes create the user that Patroni logs in as.
         secrets=("ETCD_CLUSTER_TOKEN", "ETCD_ROOT_PASSWORD", "ETCD_PATRONI_PASSWORD", "ETCD_TOKEN_KEY"),
         pki=Pki(
             folder="/etc/etcd/pki",
@@ -179,10 +180,10 @@ COMPONENTS = (
             users={"etcd-health": ("etcd", "health")},
         ),
         data=("etcd:data_dir",),
-        looks=("etcd",),
-        serves="etcd.serving",
-        joins="quorum",
-        agreed=("plan:name", "etcd:data_dir"),  # Patroni's keys stand under the name
+        health_modules=("etcd",),
+        serving_check="etcd.serving",
+        rebuild_needs="quorum",
+        immutable=("plan:name", "etcd:data_dir"),  # Patroni's keys contain the name
         packages=("etcd-",),
         services=("etcd",),
     ),
@@ -192,17 +193,17 @@ COMPONENTS = (
         settings=("patroni",),
         prepared=("patroni.certified",),
         units=(Unit("patroni.service"),),
-        ports=(Port("patroni_rest", senders=("haproxy", "master", "patroni", "monitoring"), agreed=True),),
+        ports=(Port("patroni_rest", senders=("haproxy", "master", "patroni", "monitoring"), immutable=True),),
         secrets=("PATRONI_REST_PASSWORD", "ETCD_PATRONI_PASSWORD"),
         pki=Pki(
             folder="/etc/patroni/pki",
             owner="postgres",
             certificates={"etcd": (CLIENT,), "service": (SERVER, CLIENT)},
         ),
-        looks=("patroni",),
-        serves="patroni.state",
-        joins="leader",
-        agreed=("plan:name",),
+        health_modules=("patroni",),
+        serving_check="patroni.state",
+        rebuild_needs="leader",
+        immutable=("plan:name",),
         packages=("patroni$", "python3-etcd$"),
         services=("patroni",),
     ),
@@ -210,7 +211,7 @@ COMPONENTS = (
         name="postgresql",
         roles=("patroni",),
         settings=("postgresql",),
-        ports=(Port("postgres", senders=("haproxy", "patroni"), agreed=True),),
+        ports=(Port("postgres", senders=("haproxy", "patroni"), immutable=True),),
         secrets=(
             "POSTGRES_SUPERUSER_PASSWORD",
             "POSTGRES_ADMIN_PASSWORD",
@@ -220,8 +221,8 @@ COMPONENTS = (
             "POSTGRES_PROOF_PASSWORD",
         ),
         data=("postgresql:data_dir",),
-        looks=("postgres",),
-        agreed=("postgresql:version", "postgresql:data_dir"),
+        health_modules=("postgres",),
+        immutable=("postgresql:version", "postgresql:data_dir"),
         packages=("postgresql-",),
         services=("postgresql*",),
     ),
@@ -232,20 +233,20 @@ COMPONENTS = (
         prepared=("haproxy.certified",),
         units=(Unit("haproxy.service"),),
         ports=(
-            Port("postgres_primary", senders=("clients",), agreed=True),
-            Port("postgres_replica", senders=("clients",), agreed=True),
+            Port("postgres_primary", senders=("clients",), immutable=True),
+            Port("postgres_replica", senders=("clients",), immutable=True),
             Port("haproxy_stats", senders=("haproxy", "master", "monitoring")),
-            Port("haproxy_peers", senders=("haproxy",), default=8405, agreed=True),
+            Port("haproxy_peers", senders=("haproxy",), default=8405, immutable=True),
         ),
         at_virtual_ip=True,
         secrets=("HAPROXY_STATS_PASSWORD",),
-        # HAProxy reads the key as root, before it gives up being root. The edge uses the same.
+        # HAProxy reads the key as root before it drops privileges. The edge uses the same key.
         pki=Pki(
             folder="/etc/haproxy/pki", owner="root", certificates={"edge": (SERVER,)}, trusts=("service",)
         ),
-        looks=("haproxy",),
-        serves="haproxy.serving",
-        joins="another",
+        health_modules=("haproxy",),
+        serving_check="haproxy.serving",
+        rebuild_needs="another",
         backends=(
             Backend("postgres_primary", of="patroni", up="one"),
             Backend("postgres_replica", of="patroni", up="others"),
@@ -259,8 +260,8 @@ COMPONENTS = (
         settings=("haproxy", "rpc", "cloudflare"),
         units=(Unit("haproxy-edge.service"),),
         ports=(
-            Port("rpc_http", senders=("anybody",), agreed=True),
-            Port("rpc_ws", senders=("anybody",), agreed=True),
+            Port("rpc_http", senders=("anybody",), immutable=True),
+            Port("rpc_ws", senders=("anybody",), immutable=True),
             Port("rpc_https", senders=("anybody",)),
             Port("rpc_wss", senders=("anybody",)),
             Port("edge_stats", senders=("haproxy", "master", "monitoring"), default=8406),
@@ -275,8 +276,8 @@ COMPONENTS = (
         prepared=("keepalived.installed",),
         units=(Unit("keepalived.service"),),
         secrets=("KEEPALIVED_AUTH_PASS",),
-        looks=("keepalived",),
-        agreed=("plan:virtual_ip:address", "plan:virtual_ip:router_id"),
+        health_modules=("keepalived",),
+        immutable=("plan:virtual_ip:address", "plan:virtual_ip:router_id"),
         packages=("keepalived$",),
         services=("keepalived",),
     ),
@@ -294,15 +295,14 @@ COMPONENTS = (
             Unit("fanatico-rpc-follow.service", when=("rpc:follow", True)),
         ),
         ports=(
-            # What nobody may ask through the balancers, a node answers: another node is let in only as one that follows
-            # (rpc:follow).
-            Port("rpc_http", senders=("haproxy", "following"), agreed=True),
-            Port("rpc_ws", senders=("haproxy",), agreed=True),
-            Port("rpc_agent", senders=("haproxy", "rpc"), default=8547, agreed=True),
+            # A node answers methods that the balancers refuse, so another node may connect only if it follows (rpc:follow).
+            Port("rpc_http", senders=("haproxy", "following"), immutable=True),
+            Port("rpc_ws", senders=("haproxy",), immutable=True),
+            Port("rpc_agent", senders=("haproxy", "rpc"), default=8547, immutable=True),
         ),
-        looks=("rpc",),
-        serves="rpc.http",
-        joins="another",
+        health_modules=("rpc",),
+        serving_check="rpc.http",
+        rebuild_needs="another",
         services=("fanatico-*",),
     ),
 )

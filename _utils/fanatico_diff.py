@@ -1,11 +1,11 @@
 """
-What differs between the settings that are wanted and those that are there. No I/O.
+Compare wanted settings with present settings. No I/O.
 """
 
 from typing import Any
 
-# Patroni's dynamic configuration: what we keep as wanted, and take away where it is not wanted any more. What else stands
-# there is somebody's on purpose: `pause`, permanent slots, a standby cluster.
+# Keys of Patroni's dynamic configuration that we manage, and remove if they are no longer wanted. Operators set other keys on
+# purpose: `pause`, permanent slots, a standby cluster.
 _OWNED = {
     (): {
         "check_timeline",
@@ -24,8 +24,8 @@ _OWNED = {
         "ttl",
     },
 }
-# Owned as a whole: what Patroni executes on every database host is set here too (callbacks, create_replica_methods, pre_promote,
-# bin_name ...), and whoever was on one of them once can have left it there.
+# Managed as a whole: commands that Patroni executes on every database host are set here too (callbacks,
+# create_replica_methods, pre_promote, bin_name ...), and an intruder on one host could have left one.
 _WHOLE = {("postgresql",), ("postgresql", "parameters")}
 
 _WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
@@ -33,10 +33,13 @@ _WORDS = {"true": "on", "yes": "on", "false": "off", "no": "off"}
 
 def patroni(wanted, present):
     """
-    Return ``(changes, patch)`` that lead from the dynamic configuration that is there to the one that is wanted.
+    Return ``(changes, patch)`` that turn the present dynamic configuration into the wanted one.
 
-    ``changes`` is ``{"postgresql.parameters.max_connections": {"old": 100, "new": 200}, ...}``, and None stands for
-    what is not there. ``patch`` is what ``PATCH /config`` takes. Both are empty where nothing differs.
+    wanted, present
+        Patroni's dynamic configuration, a dict or None.
+
+    ``changes`` is ``{"postgresql.parameters.max_connections": {"old": 100, "new": 200}, ...}``; None means absent. ``patch`` is
+    the body for ``PATCH /config``. Both are empty if nothing differs.
     """
     changes: dict[str, Any] = {}
     patch: dict[str, Any] = {}
@@ -59,7 +62,7 @@ def _compare(wanted, present, path, changes, patch):
 
 
 def same(one, other):
-    """Tell whether two values of a setting mean the same: ``on`` and true do, ``100`` and ``"100"`` too."""
+    """Tell whether two values of a setting are equal: ``on`` equals true, ``100`` equals ``"100"``."""
     return _plain(one) == _plain(other)
 
 

@@ -1,11 +1,11 @@
 """
-What a dry run of a highstate says has drifted, and what of it may be put right. Pure.
+Find drift in the result of a highstate's dry run, and what of it may be corrected automatically. Pure.
 """
 
 import re
 from typing import Any
 
-# What can drift, by the state module that would put it right. Commands run because of something else.
+# Kinds of drift, by the state module that would correct it. Commands run as a consequence of another change.
 KINDS = {
     "file": "files",
     "pkg": "packages",
@@ -22,41 +22,51 @@ KINDS = {
     "group": "users",
     "cmd": "consequences",
 }
-# Salt's own words, and all that tells a unit that follows a changed file from one that is down: a dry run returns nothing else.
+# Salt's comment. It is the only difference in a dry run between a unit that restarts for a changed file and a unit that is down.
 _FOLLOWS = re.compile(r"(?i)set to be re(load|start)ed")
 
 
 def drifted(entries):
     """
-    Return what has drifted, ``[{"state", "kind", "sls", "would"}]``, of what a highstate with ``test=True`` returned.
+    Return the drift in the result of a highstate with ``test=True``, ``[{"state", "kind", "sls", "would"}]``.
 
-    Only that, and what kind: a difference may show a secret.
+    Differences are left out: they may contain secrets.
+
+    entries
+        ``{tag: result}`` of the highstate.
     """
     found = []
-    for key, one in entries.items():
-        if one.get("result") is True:
+    for key, entry in entries.items():
+        if entry.get("result") is True:
             continue
-        would = (one.get("comment") or "").strip().splitlines()[:1] or ["would change"]
+        would = (entry.get("comment") or "").strip().splitlines()[:1] or ["would change"]
         kind = KINDS.get(key.split("_|-")[0], "others")
         if kind == "units" and _FOLLOWS.search(would[0]):
             kind = "consequences"
-        state = {"state": one.get("__id__", key), "kind": kind, "sls": one.get("__sls__", "")}
+        state = {"state": entry.get("__id__", key), "kind": kind, "sls": entry.get("__sls__", "")}
         found.append({**state, "would": would[0][:200]})
     return found
 
 
 def correctable(found, kinds):
     """
-    Return ``{component: [sls, ...]}``: what of ``drifted`` may be put right where ``kinds`` may.
+    Return the states that may be applied to correct drift, ``{component: [sls, ...]}``.
 
-    A component is put right as a whole, with what follows from it, or not at all.
+    A component is corrected as a whole, with the consequences, or not at all.
+
+    found
+        What ``drifted`` returned.
+    kinds
+        The kinds of drift that may be corrected, values of ``KINDS``.
     """
     components: dict[str, Any] = {}
-    for one in found:
-        components.setdefault(one["sls"].split(".")[0], []).append(one)
+    for drift in found:
+        components.setdefault(drift["sls"].split(".")[0], []).append(drift)
     allowed = {*kinds, "consequences"}
     return {
-        name: sorted({one["sls"] for one in ones})
-        for name, ones in components.items()
-        if name and all(one["kind"] in allowed for one in ones) and any(one["kind"] in kinds for one in ones)
+        name: sorted({drift["sls"] for drift in drifts})
+        for name, drifts in components.items()
+        if name
+        and all(drift["kind"] in allowed for drift in drifts)
+        and any(drift["kind"] in kinds for drift in drifts)
     }

@@ -91,7 +91,7 @@ def policy(pillar, node):
         "whole": whole(edge["limits"]),
         "judged": judged(edge["limits"]),
         "anonymous": anonymous(),
-        "patience": patience(edge["timeouts"]),
+        "node_timeouts": node_timeouts(edge["timeouts"]),
         "chain": chain(rpc["chain"].get("id"), ports["rpc_http"]),
         "http_servers": servers(nodes, ports["rpc_http"], agent),
         "websocket": websocket(edge),
@@ -395,7 +395,7 @@ def whole(limits):
             f"http-request sc-add-gpc({place},2) var(txn.{name}) if !is_plain"
             for place, name in enumerate(CLASSES)
         ),
-        *greedy(limits, "var(txn.{})", "%[var(txn.id)]"),
+        *over_limit(limits, "var(txn.{})", "%[var(txn.id)]"),
     ]
 
 
@@ -411,11 +411,11 @@ def judged(limits):
             f"http-request sc-add-gpc({place},2) req.hdr_val(X-Rpc-{name})"
             for place, name in enumerate(CLASSES)
         ),
-        *greedy(limits, "req.hdr_val(X-Rpc-{})", "%[req.fhdr(X-Rpc-Id)]"),
+        *over_limit(limits, "req.hdr_val(X-Rpc-{})", "%[req.fhdr(X-Rpc-Id)]"),
     ]
 
 
-def greedy(limits, calls, number):
+def over_limit(limits, calls, number):
     """
     Return what is refused to a client that has asked for more than its share.
 
@@ -441,7 +441,7 @@ def anonymous():
     ]
 
 
-def patience(timeouts):
+def node_timeouts(timeouts):
     """Return how long a node may take, of each class but `read`, whose time is everybody's."""
     return [
         f"http-request set-timeout server {timeouts[name]}s if {{ var(txn.class) -m str {name} }}"

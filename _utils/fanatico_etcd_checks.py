@@ -92,11 +92,11 @@ def _listed(facts, me):
 
 def users(seen, kept):
     """Return the check of who is let in; a role may be one of a user that is kept, so of roles the state alone judges then."""
-    users, roles = fanatico_etcd_users.strangers(seen, kept)
+    users, roles = fanatico_etcd_users.unknown(seen, kept)
     strange = users + [f"role {role}" for role in roles if not kept]
     if not strange:
         return fanatico_verdict.ok(sorted(seen["users"]), "etcd lets in its users alone")
-    names = fanatico_etcd_users.named(strange)
+    names = fanatico_etcd_users.printable(strange)
     return fanatico_verdict.degraded(
         names,
         f"etcd lets in who is neither ours nor named in etcd:users: {names}",

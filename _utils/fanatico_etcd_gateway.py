@@ -19,7 +19,7 @@ _WRONG_PASSWORD = "authentication failed"
 _USERS = (("root", "ETCD_ROOT_PASSWORD"), ("patroni", "ETCD_PATRONI_PASSWORD"))
 
 
-class NotAdmitted(CommandExecutionError):
+class AuthenticationFailed(CommandExecutionError):
     """etcd knows the user by another password, or not at all."""
 
 
@@ -98,7 +98,7 @@ class Gateway:
                 return None
             if _WRONG_PASSWORD not in said:
                 raise CommandExecutionError(f"{url}: user {name}: {said or f'HTTP {code}'}")
-        raise NotAdmitted(f"{url}: user {name}: {said}")
+        raise AuthenticationFailed(f"{url}: user {name}: {said}")
 
     # --- all members
 
@@ -111,7 +111,7 @@ class Gateway:
                 f"{self.me}: no etcd member answers: {exc}. Next: salt 'etcd*' fanatico_etcd.local_state"
             ) from exc
 
-    def order(self, path, payload=None, timeout=5):
+    def call(self, path, payload=None, timeout=5):
         """Call the gateway of the first member that lets this node in; what that one then refuses is not sent to another."""
         _, (address, token) = self.first(lambda address: (address, self.token(address, min(timeout, 2))))
         return self.post(address, path, payload, timeout, token)
@@ -179,7 +179,7 @@ class Gateway:
         return found
 
     def _names(self, address, timeout, token):
-        """Return users and roles as ``fanatico_etcd_users.strangers`` takes them, with no role told of any user."""
+        """Return users and roles as ``fanatico_etcd_users.unknown`` takes them, with no role told of any user."""
         users, roles = (
             self.post(address, f"/v3/auth/{kind}/list", {}, timeout, token).get(f"{kind}s", [])
             for kind in ("user", "role")

@@ -149,7 +149,7 @@ def leader_of(statuses):
     return ids.get(leaders.pop()) if len(leaders) == 1 else None
 
 
-def leaving(plan, members):
+def unplanned_members(plan, members):
     """
     Return the members that stand at none of the plan's peer URLs, whatever they call themselves: they are to be removed.
 
@@ -167,7 +167,7 @@ def leaving(plan, members):
     return gone
 
 
-def forgotten(prefix, databases, nodes, held):
+def stale_keys(prefix, databases, nodes, held):
     """
     Return the keys that are left of hosts the plan does not have, in the order in which to delete them.
 

@@ -18,7 +18,7 @@ def _grants(scope):
     }
 
 
-def strangers(seen, kept=()):
+def unknown(seen, kept=()):
     """
     Return ``(users, roles)`` that etcd has and that nobody here made: names, sorted.
 
@@ -33,7 +33,7 @@ def strangers(seen, kept=()):
     return users, sorted(role for role in seen["roles"] if role not in {*USERS, *held})
 
 
-def named(names):
+def printable(names):
     """Return names that somebody else has chosen as text for people: printable, and not too long."""
     shown = ["".join(c if c.isprintable() else "?" for c in name[:64]) for name in list(names)[:10]]
     return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
@@ -67,10 +67,10 @@ def access_steps(seen, scope, admitted, renewing=False, kept=()):
         for user in USERS
         if user != "health" or renewing or not seen["enforced"] or user in seen["users"]
     ]
-    strange_users, strange_roles = strangers(seen, kept) if renewing or not seen["enforced"] else ([], [])
+    strange_users, strange_roles = unknown(seen, kept) if renewing or not seen["enforced"] else ([], [])
     steps: list[tuple[str, str, dict]] = [
-        *((f"user {named([user])} is removed", _REMOVE_USER, {"name": user}) for user in strange_users),
-        *((f"role {named([role])} is removed", _REMOVE_ROLE, {"role": role}) for role in strange_roles),
+        *((f"user {printable([user])} is removed", _REMOVE_USER, {"name": user}) for user in strange_users),
+        *((f"role {printable([role])} is removed", _REMOVE_ROLE, {"role": role}) for role in strange_roles),
     ]
     steps += _user_steps(users, seen["users"], admitted)
     for role, grant in _grants(scope).items():
@@ -80,7 +80,11 @@ def access_steps(seen, scope, admitted, renewing=False, kept=()):
         if user not in seen["users"].get(user, []):
             steps.append((f"user {user} gets its role", "/v3/auth/user/grant", {"user": user, "role": user}))
     steps += [
-        (f"user {user} loses the role {named([role])}", "/v3/auth/user/revoke", {"name": user, "role": role})
+        (
+            f"user {user} loses the role {printable([role])}",
+            "/v3/auth/user/revoke",
+            {"name": user, "role": role},
+        )
         for user in users
         for role in sorted(seen["users"].get(user, []))
         if role != user and role not in strange_roles
@@ -111,7 +115,7 @@ def _role_steps(role, grant, roles):
     for kind, key, end in held:
         if [kind, key, end] != grant:
             revoked = {"role": role, "key": _base64(key), "range_end": _base64(end)}
-            steps.append((f"role {role} loses {named([key])}", "/v3/auth/role/revoke", revoked))
+            steps.append((f"role {role} loses {printable([key])}", "/v3/auth/role/revoke", revoked))
     if grant not in held:
         permission = {"permType": grant[0], "key": _base64(grant[1]), "range_end": _base64(grant[2])}
         given = {"name": role, "perm": permission}

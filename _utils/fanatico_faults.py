@@ -1,55 +1,58 @@
 """
-What can be wrong with a node although its units run: one record for each fault, and what follows from them. Pure.
+The faults: one record for each thing that can be wrong with a node although its units run. Pure.
 
-Probes, cures and proofs are functions of execution modules, since they ask and act through Salt; a record has their names. A
-probe returns what was seen, and an empty text where all is well; a proof likewise. A cure takes the seconds that it has, acts,
-and returns what it did. ``fanatico_cure`` calls them, the guard judges by the rest. To add a fault: a record here, its functions
-in a module of its component, its row in docs/operations.md.
+A record names functions of execution modules. A probe returns what it found, or an empty text if there is no fault; so does a
+proof. A cure takes a timeout in seconds, acts, and returns what it did. ``fanatico_cure`` calls these functions, the guard uses
+the other fields. To add a fault: a record here, its functions in a module of its component, its row in docs/operations.md.
 """
 
 import dataclasses
 
 import fanatico_components
 
-# Who can tell that a node has a fault: its beacon every few seconds, the node where it is asked (fanatico.reconcile), since its
-# probe is too much work for a beacon, or only the master, since no node can alone.
+# What detects a fault: the node's beacon every few seconds; the node when fanatico.reconcile asks it, because the probe is too
+# expensive for a beacon; or only the master, because it needs other hosts.
 BEACON, NODE, MASTER = "beacon", "node", "master"
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """A fault of a node, how it is told, cured and proven, and what the guard has to know of it."""
+    """A fault of a node: how it is detected, cured and verified, and the limits that the guard applies to its cure."""
 
     name: str
     component: str
     probe: str = ""
-    beacon_probe: str = ""  # the same in less time, for the beacon
-    told_by: str = BEACON
+    beacon_probe: str = ""  # a faster probe for the beacon
+    detected_by: str = BEACON
     cure: str = ""
-    runner: str = ""  # in place of probe, cure and proof: the master sees to all of it, by this
-    proof: str = ""  # where that the probe finds nothing more is not enough
-    looks: int | None = None  # so many in a row prove it; pillar heal:samples without it
-    hopeless: str = ""  # a probe: what it finds is the cause, and this cure can do no more about it
-    replaces: str = (
-        ""  # returns the path of the data that the cure puts aside, and removes once the end is proven
+    runner: str = ""  # replaces probe, cure and proof: the runner with which the master cures it
+    proof: str = ""  # verifies the cure, where a probe that finds nothing is not enough
+    samples: int | None = None  # consecutive probes that confirm the cure; default: pillar heal:samples
+    unfixable_if: str = ""  # a probe: what it finds is the cause, and the cure stops because it cannot help
+    replaces: str = ""  # returns the path of the data that the cure moves aside and deletes after the proof
+    units: tuple[str, ...] = ()  # units that do not start correctly until this is cured
+    needs: str = (
+        ""  # what must stay up, see ``fanatico_guard.missing_redundancy``; empty: no node leaves service
     )
-    units: tuple[str, ...] = ()  # that would not start, or not rightly, before this is cured
-    needs: str = ""  # what must stay up, see ``fanatico_guard.missing_redundancy``; empty: no node is taken out of service
-    timeout: int | None = None  # seconds to cure and prove it; pillar heal:timeout without it
-    min_age: str = ""  # the setting under `heal` with the seconds that it has to last first
-    opt_in: str = ""  # the setting under `heal` that allows the cure at all
-    # It has no cure: a configuration, a package, a path or load is wrong, and the data may be whole. What a person does.
+    timeout: int | None = None  # seconds for cure and proof; default: pillar heal:timeout
+    min_age: str = ""  # the setting under `heal` with the seconds that the fault must last before it is cured
+    opt_in: str = ""  # the setting under `heal` that enables the cure
+    # For a fault without a cure, caused by configuration, a package, a path or load: what an operator does.
     next_step: str = ""
 
     @property
     def role(self):
-        """The role whose nodes can have it; None: all."""
-        role, *_ = next(one.roles for one in fanatico_components.COMPONENTS if one.name == self.component)
+        """The role whose nodes can have it; None for every node."""
+        role, *_ = next(
+            component.roles
+            for component in fanatico_components.COMPONENTS
+            if component.name == self.component
+        )
         return None if role == fanatico_components.EVERY else role
 
     @property
     def runbook(self):
-        """Where it is written about."""
+        """Its row in the runbook."""
         return f"docs/operations.md#{self.name}"
 
 
@@ -58,26 +61,26 @@ _ALL = (
         name="unprovisioned",
         component="base",
         probe="fanatico_cure.unprovisioned",
-        told_by=MASTER,
+        detected_by=MASTER,
         cure="fanatico_node_cure.build",
         proof="fanatico_node_cure.unwell",
-        needs="rest",
+        needs="rebuild",
         timeout=600,
     ),
     Fault(
         name="drift",
         component="base",
         probe="fanatico_node_cure.drifted",
-        told_by=MASTER,
+        detected_by=MASTER,
         cure="fanatico_node_cure.correct",
-        looks=1,  # one costs as much as the cure, and nothing comes and goes
+        samples=1,  # a probe is a dry run of the highstate: it costs as much as the cure, and drift does not flap
         timeout=300,
         opt_in="auto_remediate_drift",
     ),
     Fault(
         name="key-denied",
         component="minion",
-        told_by=MASTER,
+        detected_by=MASTER,
         runner="fanatico.renew_key",
         timeout=60,
     ),
@@ -85,9 +88,9 @@ _ALL = (
         name="certificate-ending",
         component="base",
         probe="fanatico_pki.ending",
-        told_by=NODE,
+        detected_by=NODE,
         cure="fanatico_pki.renew",
-        looks=1,
+        samples=1,
         timeout=180,
     ),
     Fault(
@@ -143,7 +146,7 @@ _ALL = (
         probe="fanatico_patroni_cure.replica_unusable",
         cure="fanatico_patroni_cure.copy_again",
         proof="fanatico_patroni_cure.not_streaming",
-        hopeless="fanatico_patroni_cure.postgres_failed",
+        unfixable_if="fanatico_patroni_cure.postgres_failed",
         replaces="fanatico_patroni_cure.data_directory",
         needs="replica",
         timeout=600,
@@ -153,13 +156,15 @@ _ALL = (
         component="postgresql",
         probe="fanatico_patroni_cure.replica_not_streaming",
         min_age="replica_detached_after",
-        next_step="put right what keeps it from following; `salt HOST fanatico_patroni.reinitialize` copies it again",
+        next_step="journalctl -u patroni on HOST shows why it cannot follow; to clone it again: "
+        "salt HOST fanatico_patroni.reinitialize",
     ),
     Fault(
         name="postgres-failed",
         component="postgresql",
         probe="fanatico_patroni_cure.postgres_failed",
-        next_step="put right what PostgreSQL names, a parameter in the pillar by orch.deploy; Patroni starts it again by itself",
+        next_step="correct the cause that PostgreSQL names (a parameter: in the pillar, then "
+        "salt-run state.orchestrate orch.deploy); Patroni then restarts PostgreSQL",
     ),
     Fault(
         name="haproxy-unconfigured",
@@ -187,7 +192,7 @@ _ALL = (
         name="vip-duplicate",
         component="keepalived",
         probe="fanatico_keepalived.vip_duplicate",
-        told_by=MASTER,
+        detected_by=MASTER,
         cure="fanatico_keepalived.force_election",
         proof="fanatico_keepalived.address_unsettled",
         timeout=30,
@@ -196,7 +201,7 @@ _ALL = (
         name="writes-stalled",
         component="postgresql",
         probe="fanatico_patroni_cure.writes_stalled",
-        told_by=MASTER,
+        detected_by=MASTER,
         cure="fanatico_patroni_cure.hand_over",
         needs="successor",
         timeout=90,
@@ -221,26 +226,26 @@ _ALL = (
     ),
 )
 FAULTS = {fault.name: fault for fault in _ALL}
-_UNIT_DOWN = Fault(name="", component="")  # a unit is started, and takes nobody out of service
+_UNIT_DOWN = Fault(name="", component="")  # the cure starts the unit; no node leaves service
 
 
-def possible(roles):
-    """Return the faults that a node with ``roles`` can have, without those of its units."""
+def of_roles(roles):
+    """Return the names of the faults that a node with ``roles`` can have, without units that are down."""
     return [name for name, fault in FAULTS.items() if fault.role is None or fault.role in roles]
 
 
-def own(roles):
-    """Return the faults that a node with ``roles`` can tell of itself."""
-    return [name for name in possible(roles) if FAULTS[name].told_by != MASTER]
+def of_node(roles):
+    """Return the names of the faults that a node with ``roles`` can detect itself."""
+    return [name for name in of_roles(roles) if FAULTS[name].detected_by != MASTER]
 
 
-def cheap(roles):
-    """Return those of ``own`` that can be looked for every few seconds."""
-    return [name for name in own(roles) if FAULTS[name].told_by == BEACON]
+def of_beacon(roles):
+    """Return the names of the faults that the beacon of a node with ``roles`` probes for every few seconds."""
+    return [name for name in of_node(roles) if FAULTS[name].detected_by == BEACON]
 
 
 def is_unit(what):
-    """Tell whether what is wrong is that a unit is down; everything else has a record here."""
+    """Tell whether ``what`` is a unit that is down, and not a fault with a record here."""
     return what not in FAULTS
 
 
@@ -249,36 +254,36 @@ def _of(what):
 
 
 def cause(unit):
-    """Return the fault that has to be cured before ``unit`` is started, if the node has it; None without any."""
+    """Return the fault that must be cured before ``unit`` can start; None if there is no such fault."""
     return next((fault for fault in FAULTS.values() if unit in fault.units), None)
 
 
 def needs(what):
-    """Return what a cure has to leave standing; empty where nobody is taken out of service, as by the start of a unit."""
+    """Return what must stay up during the cure; empty if no node leaves service, as when a unit is started."""
     return _of(what).needs
 
 
 def opt_in(what):
-    """Return the setting under ``heal`` that allows the cure at all; empty where none has to."""
+    """Return the setting under ``heal`` that enables the cure; empty if it is always enabled."""
     return _of(what).opt_in
 
 
 def next_step(what, host):
-    """Return what a person does about a fault that is reported and never cured; empty for one that is cured."""
+    """Return what an operator does about a fault that is reported and never cured; empty for a fault with a cure."""
     return _of(what).next_step.replace("HOST", host)
 
 
 def runner(what):
-    """Return the runner by which the master cures it; empty where the host does."""
+    """Return the runner with which the master cures ``what``; empty if the host cures it."""
     return _of(what).runner
 
 
 def timeout(what, conf):
-    """Return the seconds that curing ``what`` may take; ``conf`` is the pillar's ``heal``."""
+    """Return the timeout of the cure of ``what``, in seconds; ``conf`` is the pillar's ``heal``."""
     return _of(what).timeout or conf["timeout"]
 
 
 def min_age(what, conf):
-    """Return how many seconds ``what`` has to last before it is one for us to cure."""
+    """Return the seconds that ``what`` must last before it is cured; ``conf`` is the pillar's ``heal``."""
     setting = _of(what).min_age
     return conf[setting] if setting else 0

@@ -58,7 +58,7 @@ def admins(plan, settings):
     return [*settings["admin"], *_addresses(plan, "master")]
 
 
-def shut_out(plan, settings, node, sessions):
+def lost_sessions(plan, settings, node, sessions):
     """
     Return the sessions of ``sessions`` that could not be made again under the rules of ``node``.
 
@@ -117,7 +117,7 @@ def sessions_of(text, ports=()):
     return found
 
 
-def doors_of(text):
+def sshd_ports(text):
     """Return the ports at which an sshd listens, by what ``ss -Htlnp`` printed; none where systemd listens for it."""
     lines = [line.split() for line in text.splitlines() if any(f'("{name}",' in line for name in _SSH)]
     return {int(words[3].rpartition(":")[2]) for words in lines if len(words) > 4}
@@ -257,7 +257,7 @@ def _evicted(plan):
     return sorted({node["address"] for node in (plan.get("evicted") or {}).values()})
 
 
-def barred(rules):
+def blocked_addresses(rules):
     """Return the addresses that a ruleset shuts out, sorted. ``rules``: what ``ruleset`` returned."""
     found = re.search(r"^ *ip saddr \{ (.*) \} drop$", rules, re.MULTILINE)
     return sorted(found[1].split(", ")) if found else []

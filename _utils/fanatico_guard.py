@@ -1,20 +1,21 @@
 """
-What may be healed, and when not. Pure: the caller reads clocks and files.
+The guard: decide whether a cure may run now. Pure: the caller reads clocks and files.
 
-The state is one dict, kept by the caller between calls; times are epoch seconds:
+It enforces quorum, attempts, rate limits, budget and cooldown, and a freeze. Its state is one dict, which the caller keeps
+between calls; times are epoch seconds:
 
 ``attempts``
-    ``{"etcd1/etcd.service": [when, ...]}``, the actions taken; what stands behind the slash is a unit or a fault.
+    ``{"etcd1/etcd.service": [when, ...]}``: the cures that ran. After the slash: a unit or a fault.
 ``seen``
-    ``{"db1/patroni-paused": [first, last]}``, since when it has been told of, without a longer break.
+    ``{"db1/patroni-paused": [first, last]}``: when a fault was reported first and last, without a gap of ``SEEN_TIMEOUT``.
 ``disturbed``
-    ``[when, what]``, the last action that took a node out of service.
+    ``[when, what]``: the last cure that took a node out of service. The cooldown starts there.
 ``mistaken``
-    ``{"rpc1": [until, ...]}``, reports of a host that came to nothing, each with the time at which it is forgotten.
+    ``{"rpc1": [until, ...]}``: false reports of a host, each with the time at which it expires.
 ``refused``
-    ``{"etcd1/etcd.service": [when, code]}``, the last refusal that was written down.
+    ``{"etcd1/etcd.service": [when, code]}``: the last refusal in the history.
 ``frozen``
-    ``{"reason": ..., "until": when}``, present while healing is switched off.
+    ``{"reason": ..., "until": when}``: present during a freeze.
 """
 
 import dataclasses
@@ -24,18 +25,23 @@ import fanatico_faults
 import fanatico_plan
 from fanatico_components import COMPONENTS, EVERY
 
-# What a host that is rebuilt needs of the others, by its roles: who is to be joined has to be there.
-_JOINS = {role: one.joins for one in COMPONENTS if one.joins for role in one.roles}
+# What must be healthy on the other hosts while a host with this role is rebuilt: it joins them.
+_REBUILD_NEEDS = {
+    role: component.rebuild_needs
+    for component in COMPONENTS
+    if component.rebuild_needs
+    for role in component.roles
+}
 
 HOUR = 3600
-SHARE = 1 / 3  # of the budget, for one host: it must not use up what the others may need
-MISTAKES = 20  # reports of one host within the window that come to nothing, before no more are asked for
-FORGOTTEN = 300  # seconds; who tells of a fault that stays does so every minute
+HOST_SHARE = 1 / 3  # of the hourly budget, at most, for one host: the others keep the rest
+MAX_FALSE_REPORTS = 20  # of one host within the window; further reports are ignored until some expire
+SEEN_TIMEOUT = 300  # seconds without a report after which a fault counts as new; reports repeat every minute
 
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """Why nothing is done about a fault: a code for the history, decisions and tests, a text for people."""
+    """Why a cure must not run: a code for the history, decisions and tests, and a text for operators."""
 
     code: str
     text: str
@@ -43,29 +49,29 @@ class Refusal:
 
 def units(roles, overrides=None, settings=None):
     """
-    Return the units that a node with ``roles`` promises to keep running, those of every node among them.
+    Return the units that a node with ``roles`` must keep running, including those of every node.
 
     roles
         The node's roles.
     overrides
         ``{role: [unit, ...]}``, replaces the built-in list of that role (pillar ``heal:units``).
     settings
-        The node's pillar: units that it does not make exist are left out. Without ``settings`` they are all in, since the node
-        may have them.
+        The node's pillar: units that it does not enable are left out. Without it all units are included, since the node may
+        have them.
     """
     found = (unit for role in [*roles, EVERY] for unit in units_of(role, overrides, settings))
     return list(dict.fromkeys(found))
 
 
 def units_of(role, overrides=None, settings=None):
-    """Return the units of one role alone, or of every node (``fanatico_components.EVERY``); the rest as for ``units``."""
+    """Return the units of one role, or of every node (``fanatico_components.EVERY``). Other arguments: see ``units``."""
     if role in (overrides or {}):
         return overrides[role]
     return [
         unit.name
-        for one in COMPONENTS
-        if role in one.roles
-        for unit in one.units
+        for component in COMPONENTS
+        if role in component.roles
+        for unit in component.units
         if unit.healed and (settings is None or unit.when is None or _meets(settings, *unit.when))
     ]
 
@@ -74,139 +80,157 @@ def _meets(settings, path, value):
     return fanatico_plan.get(settings, path) == value
 
 
-def believed(plan, host, answer):
+def accepted(plan, host, answer):
     """
-    Return what of a host's answer can be a fault of that host, ``{unit or fault: what was seen}``.
+    Return the faults in a host's answer that this host can have, ``{unit or fault: what was seen}``.
 
-    The one place where what a minion says is let in: of a host of the plan, names that can be a fault of its roles, or a unit
-    (``refusal`` knows which units it has to keep running), and few of them; in words of a bounded length without control
-    characters. Everything else is left out.
+    Every report of a minion passes here. For a host in the plan the faults of its roles and a few units are accepted (``refusal``
+    checks which units the host must keep running), with short texts without control characters. All else is dropped.
 
     plan
         The dict under the pillar key ``plan``.
     host
-        Who was asked.
+        The host that was asked.
     answer
-        What came back, whatever that is.
+        Its answer, of any type.
     """
     roles = plan["nodes"].get(host, {}).get("roles", [])
     if not isinstance(answer, dict) or not roles:
         return {}
-    can_be = [*units(roles), *fanatico_faults.own(roles)]
+    possible = [*units(roles), *fanatico_faults.of_node(roles)]
     names = sorted(what for what in answer if isinstance(what, str))
-    others = [what for what in names if what not in can_be and _UNIT.fullmatch(what)]
-    return {
-        what: plain(answer[what]) for what in [*(one for one in names if one in can_be), *others[:_OTHERS]]
-    }
+    known = [what for what in names if what in possible]
+    others = [what for what in names if what not in possible and _UNIT.fullmatch(what)]
+    return {what: printable(answer[what]) for what in [*known, *others[:_MAX_OTHER_UNITS]]}
 
 
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9@_.:-]{0,99}\.(service|socket|timer|mount|path)")
-_OTHERS = 2  # units at once that only the pillar can have named (heal:units)
-_WORDS = 300  # characters of what a host says about one of them
+_MAX_OTHER_UNITS = 2  # in one answer, of units that are no built-in ones: heal:units may name them
+_MAX_TEXT = 300  # characters of the text of one fault
 
 
-def plain(words):
-    """Return what a minion has said as one line of text: cut, and without what a terminal or a log would obey."""
-    return "".join(one if one.isprintable() else " " for one in str(words)[:_WORDS])
+def printable(text):
+    """Return a text of a minion as one line: cut to a limit, control characters replaced by spaces."""
+    return "".join(char if char.isprintable() else " " for char in str(text)[:_MAX_TEXT])
 
 
 def peers(what, roles):
-    """Return the roles whose nodes have to be looked at before ``what`` is cured on a node with ``roles``."""
+    """Return the roles whose nodes' health must be checked before ``what`` is cured on a node with ``roles``."""
     needs = fanatico_faults.needs(what)
-    if needs == "rest":
-        return [role for role in roles if role in _JOINS]
+    if needs == "rebuild":
+        return [role for role in roles if role in _REBUILD_NEEDS]
     return [fanatico_faults.FAULTS[what].role] if needs else []
 
 
 def view(plan, role, answers):
     """
-    Return ``{"role", "nodes": [...], "well": [...], "leader": node or None}`` of a role.
+    Return the health of a role's nodes, ``{"role", "nodes": [...], "healthy": [...], "leader": node or None}``.
 
     plan
         The dict under the pillar key ``plan``.
     role
         ``etcd``, ``patroni``, ``haproxy`` or ``rpc``.
     answers
-        ``{node: what its fanatico.health returned}``; a node that did not answer is not in it.
+        ``{node: what its fanatico.health returned}``, without nodes that did not answer.
     """
     checks = {
-        name: one["checks"] for name, one in answers.items() if isinstance(one, dict) and "checks" in one
+        name: answer["checks"]
+        for name, answer in answers.items()
+        if isinstance(answer, dict) and "checks" in answer
     }
-    proof = next(one.serves for one in COMPONENTS if one.serves and role in one.roles)
-    named = [one["patroni.leader"]["value"] for one in checks.values() if "patroni.leader" in one]
-    # Who leads has to be beyond doubt: a leader's data is never thrown away.
+    serving = next(
+        component.serving_check
+        for component in COMPONENTS
+        if component.serving_check and role in component.roles
+    )
+    named = [found["patroni.leader"]["value"] for found in checks.values() if "patroni.leader" in found]
+    # Only if all nodes name the same leader: a leader's data must never be deleted.
     leader = named[0] if named and named.count(named[0]) == len(named) else None
     return {
         "role": role,
         "nodes": fanatico_plan.nodes(plan, role),
-        "well": [name for name, one in checks.items() if one.get(proof, {}).get("status") == "ok"],
+        "healthy": [name for name, found in checks.items() if found.get(serving, {}).get("status") == "ok"],
         "leader": leader,
     }
 
 
 def missing_redundancy(what, host, seen):
     """
-    Return what would be missing with ``host`` out of service, a ``Refusal``; None where it can be spared.
+    Return a ``Refusal`` if the cluster cannot spare ``host``; None if it can be taken out of service.
 
+    what
+        The fault, see ``fanatico_faults``.
+    host
+        The host that the cure takes out of service.
     seen
         What ``view`` returned.
     """
-    others = [node for node in seen["well"] if node != host]
+    others = [node for node in seen["healthy"] if node != host]
     leader = seen["leader"]
     needs = fanatico_faults.needs(what)
-    owed = _JOINS[seen["role"]] if needs == "rest" else needs
-    if owed == "quorum":
+    required = _REBUILD_NEEDS[seen["role"]] if needs == "rebuild" else needs
+    if required == "quorum":
         majority = len(seen["nodes"]) // 2 + 1
         if len(others) < majority:
-            text = f"only {len(others)} other members are well, and a majority is {majority}"
-            return Refusal("no-majority", text)
-    elif owed == "replica":
-        return _lacking_for_a_copy(host, seen, others)
-    elif owed == "leader":
+            text = f"quorum at risk without {host}: {len(others)} other etcd members are healthy, {majority} are required"
+            return Refusal("no-majority", f"{text}. Next: salt-run fanatico.status")
+    elif required == "replica":
+        return _missing_for_clone(host, seen, others)
+    elif required == "leader":
         if leader in (None, host):
-            return Refusal("leader-in-doubt", "the leader is ambiguous: nodes name none, or different ones")
+            return Refusal("leader-ambiguous", _AMBIGUOUS)
         if leader not in others:
-            return Refusal("leader-unwell", f"{leader} leads and is not well: nobody could be followed")
-    elif owed == "successor":
+            text = f"leader {leader} is not healthy, so {host} cannot follow it. Next: salt {leader} fanatico.health"
+            return Refusal("leader-unhealthy", text)
+    elif required == "successor":
         if not [node for node in others if node != leader]:
-            return Refusal("no-successor", "no replica is well that could take the lead")
-    elif owed == "another" and not others:
-        return Refusal("no-other-node", "no other node of its role is well")
+            text = f"no healthy replica can take over from {host}. Next: salt {host} fanatico_patroni.status"
+            return Refusal("no-successor", text)
+    elif required == "another" and not others:
+        text = f"no other healthy {seen['role']} node is left without {host}. Next: salt-run fanatico.status"
+        return Refusal("no-other-node", text)
     return None
 
 
-def _lacking_for_a_copy(host, seen, others):
-    """Return what forbids to throw the data of ``host`` away and to copy the leader's, a ``Refusal`` or None."""
-    leader, needed = seen["leader"], f"what {host} holds may be needed"
+_AMBIGUOUS = "leader is ambiguous: the nodes report no leader or different leaders. Next: salt 'db*' fanatico_patroni.status"
+
+
+def _missing_for_clone(host, seen, others):
+    """Return a ``Refusal`` if the data of ``host`` must not be replaced by a clone of the leader's; else None."""
+    leader, kept = seen["leader"], f"the data of {host} may be the last good copy"
     if leader is None:
-        return Refusal("leader-in-doubt", "the leader is ambiguous: nodes name none, or different ones")
+        return Refusal("leader-ambiguous", _AMBIGUOUS)
     if leader == host:
-        return Refusal("leads-itself", f"{host} leads: its data is never thrown away")
+        return Refusal("host-is-leader", f"{host} is the leader: a leader's data is never replaced")
     if leader not in others:
-        return Refusal("leader-unwell", f"{leader} leads and is not well: {needed}")
+        text = f"leader {leader} is not healthy: {kept}. Next: salt {leader} fanatico.health"
+        return Refusal("leader-unhealthy", text)
     if len(seen["nodes"]) > 2 and len(others) < 2:
-        return Refusal("no-other-replica", f"no other replica is well: {needed}")
+        text = f"no other replica is healthy: {kept}. Next: salt-run fanatico.status"
+        return Refusal("no-other-replica", text)
     return None
 
 
 def unknown(host, what, roles, conf):
-    """Return why ``what`` is nothing that could be healed on ``host`` at all, a ``Refusal``; None where it could."""
-    if roles and what in [*units(roles, conf["units"]), *fanatico_faults.possible(roles)]:
+    """Return a ``Refusal`` if ``host`` cannot have the fault or unit ``what``; else None. ``conf``: the pillar's ``heal``."""
+    if roles and what in [*units(roles, conf["units"]), *fanatico_faults.of_roles(roles)]:
         return None
-    text = f"{plain(what)} is neither a unit that {plain(host)} has to keep running nor a fault it can have"
+    text = f"{printable(what)} is neither a healed unit nor a possible fault of {printable(host)}"
     return Refusal("unknown-fault", text)
 
 
 def refusal(now, host, what, roles, state, conf):
     """
-    Return why nothing must be done now about ``what`` on ``host``, a ``Refusal``; None when something may.
+    Return a ``Refusal`` if ``what`` must not be cured on ``host`` now; None if it may.
 
     now
         Epoch seconds.
+    host
+        The host.
     what
         A unit that is down, or a fault of ``fanatico_faults``.
     roles
-        The roles the plan gives ``host``.
+        The roles of ``host`` in the plan.
     state
         See the top of this file.
     conf
@@ -228,47 +252,49 @@ def _switched_off(now, host, what, state, conf):
         text = f"healing is frozen for another {round(frozen['until'] - now)} s: {frozen['reason']}"
         return Refusal("frozen", text)
     if not conf["attempts"]:
-        return Refusal("switched-off", "healing is switched off in the pillar: heal:attempts is 0")
+        return Refusal("switched-off", "healing is disabled in the pillar: heal:attempts is 0")
     opt_in = fanatico_faults.opt_in(what)
     if opt_in and not conf[opt_in]:
-        return Refusal("not-opted-in", f"left to a person, since heal:{opt_in} is not set: look at {host}")
+        text = f"automatic cure of {what} is disabled (heal:{opt_in}); manual action needed on {host}"
+        return Refusal("not-opted-in", f"{text}. Next: {fanatico_faults.FAULTS[what].runbook}")
     return None
 
 
 def _too_young(now, host, what, state, conf):
     since = now - state.get("seen", {}).get(f"{host}/{what}", [now])[0]
-    owed = fanatico_faults.min_age(what, conf)
-    if since >= owed:
+    threshold = fanatico_faults.min_age(what, conf)
+    if since >= threshold:
         return None
-    text = f"that may be meant: it has lasted for {round(since)} s, and is ours after {owed} s"
-    return Refusal("too-young", text)
+    setting = fanatico_faults.FAULTS[what].min_age
+    text = f"below threshold: {what} on {host} seen for {round(since)} s, acted on after {threshold} s (heal:{setting})"
+    return Refusal("below-threshold", text)
 
 
 def _too_often(now, host, what, state, conf):
-    # One that holds the lock for minutes gets less of them.
+    # A cure that holds the lock for minutes is allowed less often.
     window = max(conf["window"], 6 * fanatico_faults.timeout(what, conf))
     recent = _recent(state, host, what, now, window)
     if len(recent) < conf["attempts"]:
         return None
-    minutes, done, look = round(window / 60), "treated", "`salt-run fanatico.history`"
+    minutes, next_step = round(window / 60), f"salt-run fanatico.history host={host}"
     if fanatico_faults.is_unit(what):
-        done, look = "started", f"`journalctl -u {what}` on {host}"
-    text = f"already {done} {len(recent)} times in {minutes} minutes: look at it with {look}"
-    return Refusal("attempts-spent", text)
+        next_step = f"journalctl -u {what} on {host}"
+    text = (
+        f"attempt limit reached: {len(recent)} cures of {what} on {host} in {minutes} minutes (heal:attempts)"
+    )
+    return Refusal("attempts-spent", f"{text}. Next: {next_step}")
 
 
 def _over_budget(now, host, state, conf):
-    hour = {
-        key: sum(now - when < HOUR for when in moments) for key, moments in state.get("attempts", {}).items()
-    }
+    hour = {key: sum(now - when < HOUR for when in times) for key, times in state.get("attempts", {}).items()}
     of_host = sum(count for key, count in hour.items() if key.startswith(f"{host}/"))
-    if of_host >= conf["max_actions_per_hour"] * SHARE:
-        text = f"{host} has used its share of actions an hour ({of_host}, heal:max_actions_per_hour); check {host}"
-        return Refusal("share-spent", text)
+    if of_host >= conf["max_actions_per_hour"] * HOST_SHARE:
+        text = f"hourly action budget of {host} exhausted ({of_host}, a third of heal:max_actions_per_hour)"
+        return Refusal("share-spent", f"{text}. Next: salt {host} fanatico.health")
     spent = sum(hour.values())
     if spent >= conf["max_actions_per_hour"]:
-        text = f"hourly action budget exhausted ({spent}, heal:max_actions_per_hour); check the whole cluster"
-        return Refusal("budget-spent", text)
+        text = f"hourly action budget exhausted ({spent}, heal:max_actions_per_hour); investigate manually"
+        return Refusal("budget-spent", f"{text}. Next: salt-run fanatico.status")
     return None
 
 
@@ -276,75 +302,72 @@ def _too_soon(now, what, state, conf):
     when, last = state.get("disturbed", (now - conf["cooldown"], ""))
     if not fanatico_faults.needs(what) or now - when >= conf["cooldown"]:
         return None
-    text = f"one node at a time: {last} was {round(now - when)} s ago, and {conf['cooldown']} s have to pass"
-    return Refusal("one-at-a-time", text)
+    ago, cooldown = round(now - when), conf["cooldown"]
+    text = f"cooldown: last cure ({last}) was {ago} s ago, next cure after {cooldown} s (heal:cooldown)"
+    return Refusal("cooldown", text)
 
 
 def record_seen(state, host, what, now):
-    """Return ``state`` in which ``what`` was told of now; it counts as lasting where the last time is not long ago."""
+    """Return ``state`` with a report of ``what`` on ``host`` at ``now``; the fault is new if the last report is too old."""
     first, last = state.get("seen", {}).get(f"{host}/{what}", (now, now))
-    recent = {key: one for key, one in state.get("seen", {}).items() if now - one[1] < FORGOTTEN}
-    return {**state, "seen": {**recent, f"{host}/{what}": [first if now - last < FORGOTTEN else now, now]}}
+    recent = {key: times for key, times in state.get("seen", {}).items() if now - times[1] < SEEN_TIMEOUT}
+    return {**state, "seen": {**recent, f"{host}/{what}": [first if now - last < SEEN_TIMEOUT else now, now]}}
 
 
-def mistaken(state, host, now, window):
-    """Return ``state`` in which ``host`` has reported what was not there, or was over; that counts for ``window`` seconds."""
+def record_false_report(state, host, now, window):
+    """Return ``state`` with a report of ``host`` that the second check did not confirm; it counts for ``window`` seconds."""
     kept = {
-        name: [until for until in moments if now < until]
-        for name, moments in state.get("mistaken", {}).items()
+        name: [until for until in times if now < until] for name, times in state.get("mistaken", {}).items()
     }
-    kept = {name: moments for name, moments in kept.items() if moments}
+    kept = {name: times for name, times in kept.items() if times}
     return {**state, "mistaken": {**kept, host: [*kept.get(host, []), now + window]}}
 
 
-def distrusted(state, host, now):
+def reports_ignored(state, host, now):
     """
-    Tell whether ``host`` has reported so much that was not there that only ``fanatico.reconcile`` looks at it for a while.
+    Tell whether reports of ``host`` are ignored because too many were false; ``fanatico.reconcile`` still checks it.
 
-    Each report costs the master a second of its processor, and the lock; who makes them up must not have more of both.
+    Each report costs the master a second of CPU and the lock; a host that invents faults must not exhaust them.
     """
-    return sum(now < until for until in state.get("mistaken", {}).get(host, [])) >= MISTAKES
+    return sum(now < until for until in state.get("mistaken", {}).get(host, [])) >= MAX_FALSE_REPORTS
 
 
-def attempted(state, host, what, now, window):
-    """Return ``state`` with one more action about ``what`` on ``host``, none older than an hour or ``window`` seconds."""
+def record_attempt(state, host, what, now, window):
+    """Return ``state`` with one more cure of ``what`` on ``host``, without cures older than an hour and ``window`` seconds."""
     keep = max(window, HOUR)
     kept = {
-        key: [when for when in moments if now - when < keep]
-        for key, moments in state.get("attempts", {}).items()
+        key: [when for when in times if now - when < keep] for key, times in state.get("attempts", {}).items()
     }
     key = f"{host}/{what}"
-    state = {
-        **state,
-        "attempts": {**{name: one for name, one in kept.items() if one}, key: [*kept.get(key, []), now]},
-    }
+    recent = {name: times for name, times in kept.items() if times}
+    state = {**state, "attempts": {**recent, key: [*kept.get(key, []), now]}}
     return {**state, "disturbed": [now, f"{what} on {host}"]} if fanatico_faults.needs(what) else state
 
 
-def refused(state, host, what, now, code, window):
+def record_refusal(state, host, what, now, code, window):
     """
-    Return ``(state, news)``: ``state`` with this refusal, and whether it is worth a line in the history.
+    Return ``(state, new)``: ``state`` with this refusal, and whether the history gets a line.
 
-    A beacon repeats itself while a fault stays; the same refusal is news once per ``window`` seconds.
+    A beacon repeats its report while a fault lasts; the same refusal is new once per ``window`` seconds.
 
     code
-        The refusal's; its text holds counters and process ids.
+        The code of the refusal. Its text is not compared: it holds counters and process ids.
     """
     key = f"{host}/{what}"
     when, last = state.get("refused", {}).get(key, (0, ""))
     if last == code and now - when < window:
         return state, False
-    kept = {name: one for name, one in state.get("refused", {}).items() if now - one[0] < window}
+    kept = {name: last for name, last in state.get("refused", {}).items() if now - last[0] < window}
     return {**state, "refused": {**kept, key: [now, code]}}, True
 
 
-def frozen(state, now, seconds, reason):
-    """Return ``state`` in which nothing is healed for the next ``seconds``."""
+def freeze(state, now, seconds, reason):
+    """Return ``state`` with healing frozen for the next ``seconds``; ``reason`` is shown in refusals."""
     return {**state, "frozen": {"reason": reason, "until": now + seconds}}
 
 
-def thawed(state):
-    """Return ``state`` in which healing works again."""
+def thaw(state):
+    """Return ``state`` without a freeze."""
     return {key: value for key, value in state.items() if key != "frozen"}
 
 

@@ -17,7 +17,7 @@ class NoAnswer(CommandExecutionError):
     code = "no-answer"
 
 
-def unanswered(exc):
+def timed_out(exc):
     """
     Tell whether an exception says that a service did not answer in time.
 

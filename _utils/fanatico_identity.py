@@ -22,8 +22,8 @@ def facts(pillar, node, role):
         After ``fanatico_plan.complete`` and ``fanatico_patroni_plan.completed``: what is written out is no change.
     """
     mine = [one for one in COMPONENTS if role in one.roles]
-    paths = [path for one in mine for path in one.agreed]
-    paths += [f"plan:ports:{port.name}" for one in mine for port in one.ports if port.agreed]
+    paths = [path for one in mine for path in one.immutable]
+    paths += [f"plan:ports:{port.name}" for one in mine for port in one.ports if port.immutable]
     if paths:
         paths.append(f"plan:nodes:{node}:address")
     return {path: fanatico_plan.get(pillar, path) for path in paths}

@@ -15,7 +15,7 @@ def leader_of(view):
     return next((member["name"] for member in view.get("members", []) if member.get("role") in roles), None)
 
 
-def good(member):
+def healthy_states(member):
     """Return the states in which ``member`` does its part: a replica has to stream."""
     return RUNNING if member and member.get("role") in ("leader", "standby_leader") else ("streaming",)
 
@@ -134,7 +134,7 @@ def _cluster(view, expected):
     poor = {
         name: members[name].get("state", "unknown") if name in members else "missing"
         for name in expected
-        if name not in members or members[name].get("state") not in good(members[name])
+        if name not in members or members[name].get("state") not in healthy_states(members[name])
     }
     found["patroni.members"] = fanatico_verdict.ok([], f"{', '.join(expected)} run and stream")
     if poor:

@@ -167,7 +167,7 @@ _UNUSABLE = re.compile(
 _FATAL = re.compile(rf"{_SERVER}((?:FATAL|PANIC): .*)", re.MULTILINE)
 
 
-def own_lines():
+def log_pattern():
     """Return what ``journalctl --grep`` takes to show the lines that ``unusable`` and ``complaint`` look at."""
     return rf"{_SERVER}{_OR_PATRONI}(?:LOG|FATAL|PANIC): "
 
@@ -178,7 +178,7 @@ def unusable(journal):
     return found[-1][-300:] if found else ""
 
 
-def complaint(journal):
+def last_fatal(journal):
     """Return the last FATAL or PANIC of PostgreSQL's own processes, without its prefix; else an empty string."""
     found = _FATAL.findall(journal)
     return found[-1][:300] if found else ""

@@ -58,7 +58,7 @@ class Rest:
                 f"{self.me}: Patroni does not answer. {exc}. Next: systemctl status patroni"
             ) from exc
 
-    def order(self, method, path, payload, timeout, node=None):
+    def call(self, method, path, payload, timeout, node=None):
         """Send ``payload`` with authentication to ``node``, or to the first node that answers at all."""
         address = self.address(node) if node else self._alive()
         return fanatico_http.fetch(method, self.url(address, path), payload, self._auth(), timeout, self.tls)

@@ -11,12 +11,12 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_http
 
-ASK = 1  # seconds for one question: the beacon's process waits for the answer
+TIMEOUT = 1  # seconds for one question: the beacon's process waits for the answer
 _ANSWERS = "fanatico_probe.answers"
 
 
 @contextlib.contextmanager
-def look(context, known=None):
+def shared_answers(context, known=None):
     """
     Have all probes of one look share the answers that ``once`` gets: a TLS handshake costs more than all the rest.
 
@@ -57,13 +57,13 @@ def active(context, states, name):
     return unit(context, states, name)["active"] == "active"
 
 
-def silence(ask):
+def hang_reason(ask):
     """Return what was heard of a service that takes questions and does not answer; empty where it answers, or refuses at once."""
     try:
         ask()
     except CommandExecutionError as exc:
         # One that has just been started does not listen yet.
-        return str(exc) if fanatico_http.unanswered(exc) else ""
+        return str(exc) if fanatico_http.timed_out(exc) else ""
     return ""
 
 

@@ -10,7 +10,7 @@ _ANSWER = 64 * 1024  # bytes of an agent's answer at most
 _WHY = 300  # characters of its reason that are kept
 
 
-def heard(place, timeout):
+def query(place, timeout):
     """
     Return ``{"ready": bool, "why": str, "head": int, "syncing": bool, "peers": int}`` as an agent says it.
 

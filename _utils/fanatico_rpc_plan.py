@@ -85,7 +85,7 @@ def agent(pillar, node, drained):
     }
 
 
-def door(pillar, node):
+def websocket_proxy(pillar, node):
     """
     Return the settings of what stands before the node's WebSocket (``salt/rpc/files/rpc_ws.py``).
 

@@ -8,12 +8,12 @@ def answer(name, result, comment, changes=None):
     return {"name": name, "result": result, "comment": comment, "changes": changes or {}}
 
 
-def taken(changes, left):
+def applied(changes, left):
     """Return those changes that are made: ``left`` is what there is to do when all is read again."""
     return {key: one for key, one in changes.items() if key not in left}
 
 
-def shortfall(left):
+def not_applied(left):
     """Return a sentence's part about what has not taken, ``{what: {"old": what is there, "new": what was expected} or text}``."""
     parts = [
         f"{key}: expected {_said(one['new'])}, found {_said(one['old'])}"

@@ -28,7 +28,7 @@ def _text(value):
     return str(value).replace("'", "''")
 
 
-def said(stderr):
+def startup_error(stderr):
     """Return why ``postgres`` ended, out of what it wrote: its first complaint in one line; a fallback where it gave none."""
     found = [(kind, text) for kind, text in (_parsed(line) for line in stderr.splitlines()) if text]
     complaints = [text for kind, text in found if kind != "HINT" and not _EMPTY.search(text)]
@@ -41,7 +41,7 @@ def _parsed(line):
     return found.groups() if found else ("", "")
 
 
-def too_much(shared, total):
+def shared_memory_fault(shared, total):
     """
     Return why so much shared memory cannot be had; empty where it can.
 
@@ -58,7 +58,7 @@ def too_much(shared, total):
     )
 
 
-def too_few(needed, reserved):
+def huge_pages_fault(needed, reserved):
     """Return why ``huge_pages: on`` fails: pages that are needed, pages the kernel has; empty where it does not."""
     if needed <= reserved:
         return ""

@@ -67,7 +67,7 @@ def gather(probes, timeout):
     return {name: results.get(name, (None, late)) for name in probes}
 
 
-def ran_out(host, awaited, timeout, seen, unit="", journal=""):
+def timeout_message(host, awaited, timeout, seen, unit="", journal=""):
     """Return the message for a wait that ran out: what was awaited, what was seen, the unit's last lines."""
     message = f"{host}: waited {timeout:g} s for {awaited}; seen instead: {seen}."
     if unit:

@@ -11,7 +11,7 @@ import fanatico_plan
 from fanatico_components import COMPONENTS
 
 # {role: the check of fanatico.health that says whether a node does what its role is there for}
-_SERVES = {role: one.serves for one in COMPONENTS if one.serves for role in one.roles}
+_SERVES = {role: one.serving_check for one in COMPONENTS if one.serving_check for role in one.roles}
 _NEXT = "Next, when that is done: salt-run state.orchestrate orch.evict pillar="
 
 

@@ -132,7 +132,7 @@ def test_a_forgotten_pause_ends(lab, healthy):
         lab.salt("db1", "fanatico_patroni.pause")
         try:
             first = news.wait("refused", None, "patroni-paused")
-            assert first["code"] == "too-young"
+            assert first["code"] == "below-threshold"
             # What the master does by itself every two minutes.
             wait_until(
                 lambda: lab.salt_run("fanatico.reconcile") and news.decided("healed"), 90, "the pause to end"

@@ -331,7 +331,7 @@ def test_no_words_whatever_become_anything_but_one_call(host, what, why):
 
 @given(why=ANYTHING)
 def test_the_words_arrive_as_they_were_let_in(why):
-    event = {"host": "db1", "what": "patroni-hung", "why": fanatico_guard.plain(why)}
+    event = {"host": "db1", "what": "patroni-hung", "why": fanatico_guard.printable(why)}
     arguments = {}
     for one in healing(event)["Cure the fault"]["step.runner"]:
         arguments.update(one)

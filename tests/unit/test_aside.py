@@ -26,7 +26,7 @@ def data(tmp_path):
 
 
 def test_all_of_it_is_kept_and_empty_directories_are_left(data):
-    path = aside.put(data, emptied=True)
+    path = aside.move(data, emptied=True)
     assert (data.parent / path / "global/pg_control").read_text() == "x"
     assert list(data.iterdir()) == []
     space = data.parent / "space"
@@ -37,12 +37,12 @@ def test_all_of_it_is_kept_and_empty_directories_are_left(data):
 
 
 def test_it_goes_with_its_tablespaces_once_the_new_data_lead_there_again(data):
-    aside.put(data)
+    aside.move(data)
     (data / "pg_tblspc").mkdir(parents=True)
     (data / "pg_tblspc/16388").symlink_to(data.parent / "space")
-    assert len(aside.kept(data)) == 2
-    assert aside.forget(data) > 0
-    assert aside.kept(data) == []
+    assert len(aside.paths(data)) == 2
+    assert aside.delete(data) > 0
+    assert aside.paths(data) == []
 
 
 def test_what_cannot_be_renamed_is_copied_with_its_mode(data, monkeypatch):
@@ -53,7 +53,7 @@ def test_what_cannot_be_renamed_is_copied_with_its_mode(data, monkeypatch):
 
     monkeypatch.setattr(type(data), "rename", rename)
     (data / "global").chmod(0o750)
-    path = aside.put(data, emptied=True)
+    path = aside.move(data, emptied=True)
     kept = data.parent / path
     assert (kept / "global/pg_control").read_text() == "x"
     assert oct((kept / "global").stat().st_mode & 0o777) == "0o750"
@@ -66,7 +66,7 @@ def test_what_cannot_be_kept_is_not_touched(data, monkeypatch, obstacle):
         monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10, 10, 0))
     else:
         monkeypatch.setattr(os.path, "ismount", lambda path: str(path).endswith("space"))
-    with pytest.raises(ValueError, match="stay as they are"):
-        aside.put(data)
+    with pytest.raises(ValueError, match=str(data.parent)):
+        aside.move(data)
     assert (data / "global/pg_control").exists()
     assert (data.parent / "space/table").exists()

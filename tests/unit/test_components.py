@@ -56,13 +56,15 @@ def test_the_settings_are_those_of_the_pillar_and_the_schema():
 
 @pytest.mark.parametrize("one", COMPONENTS, ids=NAMES)
 def test_what_a_record_names_is_there(one, plan):
-    assert [name for name in one.looks if not (REPO / "_modules" / f"fanatico_{name}.py").is_file()] == []
+    assert [
+        name for name in one.health_modules if not (REPO / "_modules" / f"fanatico_{name}.py").is_file()
+    ] == []
     used = [*one.pki.certificates, *one.pki.trusts] if one.pki else []
     assert set(used) <= set(fanatico_pki.AUTHORITIES)
     known = {*NAMES, *fanatico_plan.ROLES, EVERY, *WORDS}
     assert {sender for port in one.ports for sender in port.senders} <= known
     assert {backend.of for backend in one.backends} <= set(fanatico_plan.ROLES)
-    for path in (path for path in (*one.data, *one.agreed) if not path.startswith("/")):
+    for path in (path for path in (*one.data, *one.immutable) if not path.startswith("/")):
         section = path.partition(":")[0]
         held = {section: plan if section == "plan" else pillar.shipped(section)}
         assert fanatico_plan.get(held, path, ...) is not ..., path

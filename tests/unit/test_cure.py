@@ -45,7 +45,7 @@ MODULES = [
     fanatico_rpc_cure,
 ]
 # What a record names by a text: probes, cures, proofs.
-FUNCTIONS = ("probe", "beacon_probe", "cure", "proof", "hopeless", "replaces")
+FUNCTIONS = ("probe", "beacon_probe", "cure", "proof", "unfixable_if", "replaces")
 SILENCE = fanatico_http.NoAnswer("https://one: no answer within 1 s")
 REFUSED = CommandExecutionError("https://one: connection refused")
 
@@ -209,7 +209,7 @@ def test_a_record_is_whole(fault):
     assert {fault.min_age, fault.opt_in} - {""} <= set(shipped("heal"))
     page, _, anchor = fault.runbook.partition("#")
     assert f'<a id="{anchor}"></a>' in (REPO / page).read_text()
-    assert fault.needs in ("", "rest", "quorum", "replica", "successor", "another")
+    assert fault.needs in ("", "rebuild", "quorum", "replica", "successor", "another")
 
 
 def test_one_look_asks_each_service_once(node, monkeypatch):
@@ -409,7 +409,9 @@ def test_a_cure_that_does_not_help_says_so(node):
     assert (told["acted"], told["running"]) == (True, False)
     assert "replica-unusable after" in told["detail"]
     assert "running, not streaming" in told["detail"]
-    assert fanatico_aside.kept(node.folder / "pg"), "nothing proves that the old data are not needed any more"
+    assert fanatico_aside.paths(node.folder / "pg"), (
+        "nothing proves that the old data are not needed any more"
+    )
 
 
 def test_a_cure_ends_once_its_cause_is_another(node):
@@ -562,7 +564,7 @@ def test_a_look_hands_on_what_the_host_has_reported(fleet):
 
 def test_who_has_reported_too_much_that_was_not_there_is_not_asked(fleet, tmp_path):
     fleet.answers = {"db1": {"patroni.service": "stopped"}, "db2": {"patroni.service": "stopped"}}
-    wrong = {"mistaken": {"db1": [time.time() + 60] * fanatico_guard.MISTAKES}}
+    wrong = {"mistaken": {"db1": [time.time() + 60] * fanatico_guard.MAX_FALSE_REPORTS}}
     (tmp_path / "guard.json").write_text(json.dumps(wrong))
     assert reconciler.look("db1") == {}
     assert reconciler.look("db2") != {}
@@ -671,7 +673,7 @@ def test_a_patroni_that_does_not_stay_up_with_its_data_begins_without(
     with contextlib.suppress(CommandExecutionError):
         cure.apply("replica-unusable", samples=1, timeout=1)
     assert (not list((node.folder / "pg").iterdir())) is emptied
-    assert fanatico_aside.kept(node.folder / "pg") == [], "what was put aside goes once the copy streams"
+    assert fanatico_aside.paths(node.folder / "pg") == [], "what was put aside goes once the copy streams"
 
 
 @pytest.mark.parametrize(
@@ -747,7 +749,7 @@ def test_what_a_client_can_have_written_is_not_taken_for_the_servers_word(line):
 )
 def test_a_flood_of_others_lines_pushes_nothing_out(line, asked_for):
     """journalctl leaves them out before it counts."""
-    found = re.search(fanatico_patroni_plan.own_lines(), f"2026-11-26 08:10:49.786 UTC {line}")
+    found = re.search(fanatico_patroni_plan.log_pattern(), f"2026-11-26 08:10:49.786 UTC {line}")
     assert bool(found) is asked_for
 
 
@@ -763,10 +765,10 @@ def test_the_last_words_of_the_server_itself_are_shown():
 2026-11-26 08:10:49 UTC [3] [[local] postgres@postgres] FATAL:  the database system is starting up
 INFO: Lock owner: db1; I am db2
 """
-    assert fanatico_patroni_plan.complaint(journal) == (
+    assert fanatico_patroni_plan.last_fatal(journal) == (
         'FATAL:  could not access file "pg_cron": No such file or directory'
     )
-    assert fanatico_patroni_plan.complaint("INFO: a") == ""
+    assert fanatico_patroni_plan.last_fatal("INFO: a") == ""
 
 
 UNKNOWN = "'fanatico_cure.unprovisioned' is not available."

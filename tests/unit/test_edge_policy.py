@@ -117,7 +117,7 @@ def test_a_plain_call_is_counted_before_it_is_allowed():
     [("var(txn.{})", "%[var(txn.id)]"), ("req.hdr_val(X-Rpc-{})", "%[req.fhdr(X-Rpc-Id)]")],
 )
 def test_who_asks_for_too_much_is_refused_by_class(calls, number):
-    rules = fanatico_edge.greedy(LIMITS, calls, number)
+    rules = fanatico_edge.over_limit(LIMITS, calls, number)
     for name, rule in zip(fanatico_edge.CLASSES, rules, strict=True):
         assert rule.endswith(f" if over_{name} {{ {calls.format(name)} -m int gt 0 }}")
         assert f'"id":{number},' in rule
@@ -217,7 +217,7 @@ def test_a_balancer_is_its_own_peer_without_an_address(plan):
 
 
 def test_reads_have_the_time_that_everybody_has():
-    assert fanatico_edge.patience({"read": 15, "heavy": 60, "write": 30}) == [
+    assert fanatico_edge.node_timeouts({"read": 15, "heavy": 60, "write": 30}) == [
         "http-request set-timeout server 60s if { var(txn.class) -m str heavy }",
         "http-request set-timeout server 30s if { var(txn.class) -m str write }",
     ]

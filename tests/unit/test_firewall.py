@@ -115,22 +115,22 @@ def test_a_host_that_is_evicted_comes_before_every_other_rule(plan):
             ["iif lo accept", "ip saddr { 10.0.2.12 } drop"],
             ["oif lo accept", "ip daddr { 10.0.2.12 } meta l4proto tcp reject with tcp reset"],
         ]
-        assert firewall.barred(rules) == ["10.0.2.12"]
+        assert firewall.blocked_addresses(rules) == ["10.0.2.12"]
 
 
 def test_a_session_of_a_host_that_is_evicted_may_end(plan):
     session = ("10.0.2.10", 22, "10.0.2.12")
-    assert firewall.shut_out(plan, SHIPPED, "db1", [session]) == [session]
-    assert firewall.shut_out(evicting(plan), SHIPPED, "db1", [session]) == []
+    assert firewall.lost_sessions(plan, SHIPPED, "db1", [session]) == [session]
+    assert firewall.lost_sessions(evicting(plan), SHIPPED, "db1", [session]) == []
 
 
 def test_nobody_is_barred_who_is_not_evicted(plan):
     rules = firewall.ruleset(plan, SHIPPED, "db1")
-    assert firewall.barred(rules) == []
+    assert firewall.blocked_addresses(rules) == []
     assert " drop\n" not in rules
     two = evicting(evicting(plan, "rpc1"))
     two["evicted"]["rpc1"] = plan["nodes"]["rpc1"]
-    assert firewall.barred(firewall.ruleset(two, SHIPPED, "db1")) == ["10.0.1.10", "10.0.2.12"]
+    assert firewall.blocked_addresses(firewall.ruleset(two, SHIPPED, "db1")) == ["10.0.1.10", "10.0.2.12"]
 
 
 def test_vrrp_is_between_balancers_only(plan):

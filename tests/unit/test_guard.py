@@ -26,7 +26,7 @@ def refusal(state=None, unit="etcd.service", roles=("etcd",), now=NOW, **conf):
 
 def attempted(times, state=None):
     for when in times:
-        state = guard.attempted(state or {}, "etcd1", "etcd.service", when, CONF["window"])
+        state = guard.record_attempt(state or {}, "etcd1", "etcd.service", when, CONF["window"])
     return state
 
 
@@ -55,7 +55,7 @@ def test_the_units_of_every_node_are_healed_on_each():
     assert refusal(unit=unit) == ""
     assert guard.units(["etcd"], {EVERY: []}) == ["etcd.service"]
     assert refusal(unit=unit, units={EVERY: []}) == "unknown-fault"
-    assert guard.believed({"nodes": {"rpc1": {"roles": ["rpc"]}}}, "rpc1", {unit: "stopped"}) == {
+    assert guard.accepted({"nodes": {"rpc1": {"roles": ["rpc"]}}}, "rpc1", {unit: "stopped"}) == {
         unit: "stopped"
     }
 
@@ -104,13 +104,13 @@ def test_no_attempts_at_all_switches_healing_off():
 
 
 def test_frozen_until_it_ends_by_itself():
-    state = guard.frozen({}, NOW, 60, "new disks")
+    state = guard.freeze({}, NOW, 60, "new disks")
     assert refusal(state) == refusal(state, now=NOW + 59) == "frozen"
     text = guard.refusal(NOW + 30, "etcd1", "etcd.service", ["etcd"], state, CONF).text
     assert "30 s" in text, "for how long"
     assert "new disks" in text, "and why"
     assert refusal(state, now=NOW + 60) == ""
-    assert refusal(guard.thawed(state)) == ""
+    assert refusal(guard.thaw(state)) == ""
 
 
 def test_an_hour_has_a_budget_for_the_whole_cluster():
@@ -155,8 +155,8 @@ def test_the_lead_is_handed_over_only_where_somebody_can_take_it(nodes, spared):
     ("host", "role", "nodes", "refused"),
     [
         ("db3", "patroni", {"db1": "leader", "db2": "bad"}, ""),
-        ("db3", "patroni", {"db1": "bad", "db2": "ok"}, "leader-unwell"),
-        ("db1", "patroni", {"db1": "leader", "db2": "ok"}, "leader-in-doubt"),
+        ("db3", "patroni", {"db1": "bad", "db2": "ok"}, "leader-unhealthy"),
+        ("db1", "patroni", {"db1": "leader", "db2": "ok"}, "leader-ambiguous"),
         ("etcd3", "etcd", {"etcd1": True, "etcd2": True}, ""),
         ("etcd3", "etcd", {"etcd1": True}, "no-majority"),
         ("etcd3", "etcd", {}, "no-majority"),
@@ -176,14 +176,14 @@ def test_of_a_host_with_several_roles_all_are_looked_at():
 
 
 def test_no_beacon_looks_for_what_no_node_can_tell():
-    assert "writes-stalled" in faults.possible(["patroni"])
-    assert "writes-stalled" not in faults.own(["patroni"])
+    assert "writes-stalled" in faults.of_roles(["patroni"])
+    assert "writes-stalled" not in faults.of_node(["patroni"])
 
 
 def test_what_may_be_meant_has_to_last():
     state = guard.record_seen({}, "etcd1", "patroni-paused", NOW)
     asked = {"unit": "patroni-paused", "roles": ["patroni"]}
-    assert refusal(state, **asked) == "too-young"
+    assert refusal(state, **asked) == "below-threshold"
     for minutes in range(1, 61):
         state = guard.record_seen(state, "etcd1", "patroni-paused", NOW + 60 * minutes)
     assert refusal(state, now=NOW + 3600, **asked) == ""
@@ -192,21 +192,21 @@ def test_what_may_be_meant_has_to_last():
 
 def test_what_was_gone_for_a_while_begins_anew():
     state = guard.record_seen({}, "db1", "patroni-paused", NOW)
-    state = guard.record_seen(state, "db1", "patroni-paused", NOW + guard.FORGOTTEN)
-    assert state["seen"]["db1/patroni-paused"] == [NOW + guard.FORGOTTEN] * 2
+    state = guard.record_seen(state, "db1", "patroni-paused", NOW + guard.SEEN_TIMEOUT)
+    assert state["seen"]["db1/patroni-paused"] == [NOW + guard.SEEN_TIMEOUT] * 2
 
 
 def test_what_is_remembered_of_sightings_does_not_grow():
     state = {}
     for number in range(1000):
         state = guard.record_seen(state, f"host{number}", "disk-full", NOW + number)
-    assert len(state["seen"]) <= guard.FORGOTTEN
+    assert len(state["seen"]) <= guard.SEEN_TIMEOUT
 
 
 def test_whoever_takes_a_node_out_waits_for_the_last_one_to_be_back():
-    state = guard.attempted({}, "etcd1", "etcd-data-lost", NOW, 600)
+    state = guard.record_attempt({}, "etcd1", "etcd-data-lost", NOW, 600)
     asked = {"unit": "replica-unusable", "roles": ["patroni"]}
-    assert refusal(state, now=NOW + 30, **asked) == "one-at-a-time"
+    assert refusal(state, now=NOW + 30, **asked) == "cooldown"
     assert refusal(state, now=NOW + 60, **asked) == ""
     assert refusal(state, now=NOW + 1) == "", "a start takes nobody out"
 
@@ -240,11 +240,11 @@ def answers(**nodes):
     ("host", "nodes", "refused"),
     [
         ("db3", {"db1": "leader", "db2": "ok", "db3": "bad"}, ""),
-        ("db1", {"db1": "leader", "db2": "ok", "db3": "ok"}, "leads-itself"),
+        ("db1", {"db1": "leader", "db2": "ok", "db3": "ok"}, "host-is-leader"),
         ("db3", {"db1": "leader", "db2": "bad", "db3": "bad"}, "no-other-replica"),
         ("db3", {"db1": "leader", "db3": "bad"}, "no-other-replica"),
-        ("db3", {"db1": "bad", "db2": "ok", "db3": "bad"}, "leader-unwell"),
-        ("db3", {}, "leader-in-doubt"),
+        ("db3", {"db1": "bad", "db2": "ok", "db3": "bad"}, "leader-unhealthy"),
+        ("db3", {}, "leader-ambiguous"),
     ],
 )
 def test_a_replica_is_copied_anew_only_where_it_can_be_spared(host, nodes, refused):
@@ -260,7 +260,7 @@ def test_two_that_name_different_leaders_are_not_believed():
     missing_redundancy = guard.missing_redundancy(
         "replica-unusable", "db3", guard.view(PLAN, "patroni", seen)
     )
-    assert code(missing_redundancy) == "leader-in-doubt"
+    assert code(missing_redundancy) == "leader-ambiguous"
 
 
 @given(
@@ -290,7 +290,7 @@ def test_whatever_is_said_no_two_nodes_are_out_at_once_and_no_budget_is_passed(s
         now += pause
         state = guard.record_seen(state, host, what, now)
         if not guard.refusal(now, host, what, ["patroni"], state, conf):
-            state = guard.attempted(state, host, what, now, conf["window"])
+            state = guard.record_attempt(state, host, what, now, conf["window"])
             acted.append((now, host, what))
     disturbing = [when for when, _, what in acted if faults.needs(what)]
     assert all(later - earlier >= conf["cooldown"] for earlier, later in itertools.pairwise(disturbing))
@@ -306,7 +306,7 @@ def test_whatever_is_said_no_two_nodes_are_out_at_once_and_no_budget_is_passed(s
 
 def test_freezing_forgets_nothing():
     state = attempted([NOW - 3, NOW - 2, NOW - 1])
-    assert refusal(guard.thawed(guard.frozen(state, NOW, 60, "work"))) == "attempts-spent"
+    assert refusal(guard.thaw(guard.freeze(state, NOW, 60, "work"))) == "attempts-spent"
 
 
 @given(st.lists(st.integers(0, 100_000), max_size=60).map(sorted))
@@ -326,14 +326,14 @@ def test_never_more_than_the_limit_in_any_window(moments):
 
 
 def test_the_same_refusal_is_news_once_in_a_while():
-    state, news = guard.refused({}, "etcd1", "etcd.service", NOW, "deploy-running", 600)
+    state, news = guard.record_refusal({}, "etcd1", "etcd.service", NOW, "deploy-running", 600)
     assert news
-    state, news = guard.refused(state, "etcd1", "etcd.service", NOW + 60, "deploy-running", 600)
+    state, news = guard.record_refusal(state, "etcd1", "etcd.service", NOW + 60, "deploy-running", 600)
     assert not news
-    state, news = guard.refused(state, "etcd1", "etcd.service", NOW + 90, "frozen", 600)
+    state, news = guard.record_refusal(state, "etcd1", "etcd.service", NOW + 90, "frozen", 600)
     assert news, "another reason"
-    assert guard.refused(state, "etcd1", "etcd.service", NOW + 700, "frozen", 600)[1], "later"
-    assert guard.refused(state, "etcd2", "etcd.service", NOW + 91, "frozen", 600)[1], "elsewhere"
+    assert guard.record_refusal(state, "etcd1", "etcd.service", NOW + 700, "frozen", 600)[1], "later"
+    assert guard.record_refusal(state, "etcd2", "etcd.service", NOW + 91, "frozen", 600)[1], "elsewhere"
 
 
 # --- what a minion says
@@ -351,9 +351,9 @@ TWO = {"nodes": {"etcd1": {"roles": ["etcd"]}, "rpc1": {"roles": ["rpc"]}}}
 
 @given(host=st.text() | st.just("etcd1"), answer=HOSTILE | st.dictionaries(NAMES, HOSTILE))
 def test_of_what_a_minion_says_little_is_believed(host, answer):
-    for what, why in guard.believed(TWO, host, answer).items():
+    for what, why in guard.accepted(TWO, host, answer).items():
         assert host == "etcd1"
-        assert what in faults.own(["etcd"]) or what.endswith(
+        assert what in faults.of_node(["etcd"]) or what.endswith(
             (".service", ".socket", ".timer", ".mount", ".path")
         )
         assert why.isprintable()
@@ -363,40 +363,40 @@ def test_of_what_a_minion_says_little_is_believed(host, answer):
 
 def test_a_true_answer_is_believed():
     answer = {"etcd.service": "stopped", "etcd-full": "alarm NOSPACE"}
-    assert guard.believed(TWO, "etcd1", answer) == answer
+    assert guard.accepted(TWO, "etcd1", answer) == answer
 
 
 def test_not_more_than_a_host_can_have():
     answer = {f"aunit{number}.service": "down" for number in range(10_000)} | {"etcd.service": "stopped"}
-    assert len(guard.believed(TWO, "etcd1", answer)) <= 3
-    assert "etcd.service" in guard.believed(TWO, "etcd1", answer)
+    assert len(guard.accepted(TWO, "etcd1", answer)) <= 3
+    assert "etcd.service" in guard.accepted(TWO, "etcd1", answer)
 
 
 def test_who_reports_what_is_not_there_is_not_asked_for_a_while():
     state = {}
-    for number in range(guard.MISTAKES):
-        assert not guard.distrusted(state, "rpc1", NOW + number)
-        state = guard.mistaken(state, "rpc1", NOW + number, 600)
-    assert guard.distrusted(state, "rpc1", NOW + 100)
-    assert not guard.distrusted(state, "rpc2", NOW + 100)
-    assert not guard.distrusted(state, "rpc1", NOW + 700)
-    assert len(guard.mistaken(state, "rpc1", NOW + 9000, 600)["mistaken"]["rpc1"]) == 1
+    for number in range(guard.MAX_FALSE_REPORTS):
+        assert not guard.reports_ignored(state, "rpc1", NOW + number)
+        state = guard.record_false_report(state, "rpc1", NOW + number, 600)
+    assert guard.reports_ignored(state, "rpc1", NOW + 100)
+    assert not guard.reports_ignored(state, "rpc2", NOW + 100)
+    assert not guard.reports_ignored(state, "rpc1", NOW + 700)
+    assert len(guard.record_false_report(state, "rpc1", NOW + 9000, 600)["mistaken"]["rpc1"]) == 1
 
 
 @pytest.mark.parametrize(
     "what", ["x\\n.service", "-x.service", "../x.service", "x.service\\n", "x" * 200 + ".service"]
 )
 def test_what_is_no_name_of_a_unit_is_not(what):
-    assert guard.believed(TWO, "etcd1", {what.encode().decode("unicode_escape"): "down"}) == {}
+    assert guard.accepted(TWO, "etcd1", {what.encode().decode("unicode_escape"): "down"}) == {}
 
 
 # --- fair shares
 
 
 def test_a_host_that_has_used_up_its_share_takes_nothing_from_the_others():
-    state, share = {}, int(CONF["max_actions_per_hour"] * guard.SHARE)
+    state, share = {}, int(CONF["max_actions_per_hour"] * guard.HOST_SHARE)
     for number in range(share):
-        state = guard.attempted(state, "rpc1", f"unit{number}.service", NOW - 1, CONF["window"])
+        state = guard.record_attempt(state, "rpc1", f"unit{number}.service", NOW - 1, CONF["window"])
     assert code(guard.refusal(NOW, "rpc1", "rpc-hung", ["rpc"], state, CONF)) == "share-spent"
     assert refusal(state) == ""
     another = guard.refusal(NOW, "rpc10", "rpc-hung", ["rpc"], state, CONF)
@@ -406,7 +406,7 @@ def test_a_host_that_has_used_up_its_share_takes_nothing_from_the_others():
 def test_a_cure_that_takes_long_is_tried_less_often():
     state = {}
     for when in (NOW - 3000, NOW - 2000, NOW - 1000):
-        state = guard.attempted(state, "db1", "replica-unusable", when, CONF["window"])
+        state = guard.record_attempt(state, "db1", "replica-unusable", when, CONF["window"])
     assert code(guard.refusal(NOW, "db1", "replica-unusable", ["patroni"], state, CONF)) == "attempts-spent"
     assert guard.refusal(NOW + 700, "db1", "replica-unusable", ["patroni"], state, CONF) is None
 
@@ -414,5 +414,5 @@ def test_a_cure_that_takes_long_is_tried_less_often():
 def test_refusals_are_forgotten():
     state = {}
     for number in range(1000):
-        state, _ = guard.refused(state, "rpc1", f"u{number}.service", NOW + number, "no", 60)
+        state, _ = guard.record_refusal(state, "rpc1", f"u{number}.service", NOW + number, "no", 60)
     assert len(state["refused"]) <= 61

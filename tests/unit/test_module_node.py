@@ -58,7 +58,7 @@ def configure_loader_modules(plan, opts, units, looks, firewall, tmp_path, monke
         },
         "cmd.run_stdout": lambda command, **kwargs: " ".join(command),
     }
-    for name in (name for one in COMPONENTS for name in one.looks if name != "node"):
+    for name in (name for one in COMPONENTS for name in one.health_modules if name != "node"):
         salt[f"fanatico_{name}.probe"] = lambda timeout, name=name: looks.get(name, nothing)(timeout)
     monkeypatch.setattr(fanatico_node, "MASTER_KEYS", str(tmp_path))
     shipped = {name: pillar.shipped(name) for name in ("base", "etcd", "postgresql")}

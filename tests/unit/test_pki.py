@@ -242,8 +242,8 @@ def test_a_switch_that_broke_off_is_finished(directory, monkeypatch):
 
 def test_ones_own_is_taken(tmp_path, directory):
     own = pki.Authority("our company")
-    assert fanatico_authority.bring(tmp_path / "new", "etcd", own.key, own.certificate) is True
-    assert fanatico_authority.bring(directory, "etcd", own.key, own.certificate) is False
+    assert fanatico_authority.add(tmp_path / "new", "etcd", own.key, own.certificate) is True
+    assert fanatico_authority.add(directory, "etcd", own.key, own.certificate) is False
     assert own.certificate.strip() in read(directory)["trust"]["etcd"]
     fanatico_authority.prepare(directory, NAMES, OWNER)
     fanatico_authority.switch(directory, NAMES)
@@ -259,5 +259,5 @@ def test_what_is_no_authority_is_not(directory):
         (("rubbish", own.certificate), "cannot be read"),
     ):
         with pytest.raises(ValueError, match=said):
-            fanatico_authority.bring(directory, "etcd", *pair)
+            fanatico_authority.add(directory, "etcd", *pair)
     assert read(directory)["stage"] == {"etcd": "", "service": ""}

@@ -90,7 +90,7 @@ def test_an_agent_knows_the_others_and_the_health_settings(settings):
 
 
 def test_the_door_knows_what_the_edge_knows(settings):
-    found = fanatico_rpc_plan.door(settings, "rpc1")
+    found = fanatico_rpc_plan.websocket_proxy(settings, "rpc1")
     assert (found.pop("listen"), found.pop("node")) == (["10.0.1.10", 8546], ["10.0.1.10", 8545])
     assert found.keys() == {"allowed", "forbidden", "heavy", "write", "limits", "batch_limit", "body_limit"}
     assert found.items() <= settings["rpc"]["edge"].items()

@@ -9,8 +9,8 @@ import fanatico_state
 
 def test_a_change_that_is_left_is_none():
     changes = {"a": {"old": 1, "new": 2}, "b": "set"}
-    assert fanatico_state.taken(changes, {"a": {"old": 1, "new": 2}}) == {"b": "set"}
-    assert fanatico_state.taken(changes, {}) == changes
+    assert fanatico_state.applied(changes, {"a": {"old": 1, "new": 2}}) == {"b": "set"}
+    assert fanatico_state.applied(changes, {}) == changes
 
 
 def test_what_is_left_is_said_with_what_was_expected_and_what_is_there():
@@ -20,7 +20,7 @@ def test_what_is_left_is_said_with_what_was_expected_and_what_is_there():
         "roles": {"old": [], "new": ["one", "two"]},
         "password": "replaced",
     }
-    assert fanatico_state.shortfall(left) == (
+    assert fanatico_state.not_applied(left) == (
         "owner: expected fanatico, found nothing; settings: expected work_mem=64MB, found work_mem=nothing; "
         "roles: expected one, two, found nothing; password: replaced"
     )

@@ -28,11 +28,11 @@ def test_values_are_quoted_and_what_is_null_is_left_out():
     ],
 )
 def test_why_it_ended(stderr, sentence):
-    assert trial.said(stderr) == sentence
+    assert trial.startup_error(stderr) == sentence
 
 
 def test_memory_and_huge_pages():
-    assert trial.too_much(1000, 2000) == ""
-    assert "921600 MiB" in trial.too_much(921600, 24000)
-    assert trial.too_few(80, 80) == ""
-    assert "80 huge pages" in trial.too_few(80, 0)
+    assert trial.shared_memory_fault(1000, 2000) == ""
+    assert "921600 MiB" in trial.shared_memory_fault(921600, 24000)
+    assert trial.huge_pages_fault(80, 80) == ""
+    assert "80 huge pages" in trial.huge_pages_fault(80, 0)

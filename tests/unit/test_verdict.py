@@ -85,7 +85,7 @@ def test_a_wait_of_no_time_still_looks_once():
 
 
 def test_the_message_of_a_wait_that_ran_out():
-    message = fanatico_wait.ran_out(
+    message = fanatico_wait.timeout_message(
         "db1", "a leader", 90, "db1 replica starting", "patroni", "line 1\nline 2"
     )
     assert "db1: waited 90 s for a leader" in message
@@ -126,7 +126,7 @@ def test_a_refused_connection_is_said_in_words(peer):
     peer.stop()
     with pytest.raises(CommandExecutionError, match=rf"{peer.port}/health: connection refused$") as raised:
         fanatico_http.get(f"http://{peer.address}:{peer.port}/health")
-    assert not fanatico_http.unanswered(raised.value)
+    assert not fanatico_http.timed_out(raised.value)
 
 
 def test_a_hung_peer_costs_the_timeout(peer):
@@ -134,7 +134,7 @@ def test_a_hung_peer_costs_the_timeout(peer):
     started = time.monotonic()
     with pytest.raises(fanatico_http.NoAnswer) as raised:
         fanatico_http.get(f"http://{peer.address}:{peer.port}/", timeout=0.2)
-    assert fanatico_http.unanswered(raised.value)
+    assert fanatico_http.timed_out(raised.value)
     assert time.monotonic() - started < 1
 
 
