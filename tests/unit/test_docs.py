@@ -214,3 +214,32 @@ def test_the_changelog_names_each_release_and_links_it():
         assert version == "Unreleased" or re.search(
             rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$", text, re.MULTILINE
         )
+
+
+MENTION = re.compile(r"\b(fanatico(?:_[a-z]+)*)\.([a-z_]+)\b(?!/)")
+NO_FUNCTIONS = {"py", "sls", "conf", "service", "timer", "json", "yml", "cfg"}
+
+
+def functions():
+    """``{(module, function)}`` of all that the tree defines; what is one module to Salt counts under each of its names."""
+    found = set()
+    for path, tree in TREES.items():
+        virtual = [
+            node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id == "__virtualname__"
+            and isinstance(node.value, ast.Constant)
+        ]
+        names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        found |= {(module, name) for module in (path.stem, *virtual) for name in names}
+    return found
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name
+)
+def test_every_function_that_is_named_exists(page):
+    named = {match.groups() for match in MENTION.finditer(page.read_text()) if match[2] not in NO_FUNCTIONS}
+    assert named - functions() == set()
