@@ -9,7 +9,7 @@ import fanatico_components
 import fanatico_faults
 from tests.support import REPO
 
-PAGES = [*sorted(REPO.glob("*.md")), *sorted(REPO.glob("docs/*.md"))]
+PAGES = [*sorted(REPO.glob("*.md")), *sorted(REPO.glob("docs/*.md")), REPO / "pillar/secrets/README.md"]
 OPERATIONS = (REPO / "docs/operations.md").read_text()
 ANCHORS = re.findall(r'<a id="([^"]+)"></a>', OPERATIONS)
 SOURCES = [*REPO.glob("_modules/*.py"), *REPO.glob("_utils/*.py"), *REPO.glob("_runners/**/*.py")]
