@@ -1,6 +1,7 @@
 """The documentation holds what the code refers to: an entry for each fault, health check and refusal, and no dead link."""
 
 import ast
+import json
 import re
 
 import pytest
@@ -243,3 +244,59 @@ def functions():
 def test_every_function_that_is_named_exists(page):
     named = {match.groups() for match in MENTION.finditer(page.read_text()) if match[2] not in NO_FUNCTIONS}
     assert named - functions() == set()
+
+
+def prose(page):
+    """What a page says now: the changelog names what was, too."""
+    return "" if page.name == "CHANGELOG.md" else page.read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_state_and_orchestration_that_is_named_exists(page):
+    states = {
+        one
+        for found in re.findall(r"state\.apply ([a-z_.]+(?:,[a-z_.]+)*)", prose(page))
+        for one in found.split(",")
+    }
+    paths = {one: one.replace(".", "/") for one in states}
+    missing = {
+        one
+        for one, path in paths.items()
+        if not any((REPO / "salt" / f"{path}{end}").exists() for end in (".sls", "/init.sls"))
+    }
+    orchestrations = set(re.findall(r"\borch\.([a-z_]+)", prose(page))) - {"sls"}
+    missing |= {
+        f"orch.{one}"
+        for one in orchestrations
+        if not any((REPO / "orch" / f"{one}{end}").exists() for end in (".sls", "/init.sls"))
+    }
+    assert missing == set()
+
+
+SCHEMA = json.loads((REPO / "pillar/schema.json").read_text())
+
+
+def known_setting(path):
+    """Whether the schema has a setting; below an open dict, such as PostgreSQL's parameters, every name is allowed."""
+    here = SCHEMA
+    for name in path.split(":"):
+        if "$ref" in here:
+            here = SCHEMA["$defs"][here["$ref"].rpartition("/")[2]]
+        if name not in here.get("properties", {}):
+            return here.get("additionalProperties", True) is not False and "properties" not in here
+        here = here["properties"][name]
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_that_is_named_exists(page):
+    top = "|".join(SCHEMA["properties"])
+    named = set(re.findall(rf"`((?:{top})(?::[a-z_]+)+)`", prose(page)))
+    assert {path for path in named if not known_setting(path)} == set()
+
+
+def test_an_unknown_setting_is_recognized():
+    assert known_setting("heal:cooldown")
+    assert known_setting("postgresql:parameters:max_connections")
+    assert not known_setting("heal:calm")
+    assert not known_setting("base:disk:tight")
