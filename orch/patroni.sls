@@ -13,7 +13,7 @@ Try the parameters on every database host:
     - failhard: True
     - tgt: {{ nodes | json }}
     - tgt_type: list
-    - sls: postgresql.tried
+    - sls: postgresql.startable
     - queue: True
     - timeout: {{ timeouts.apply }}
 

@@ -2,17 +2,17 @@
 
 {%- if grains.nodename != grains.id %}
 
-The machine is called {{ grains.id }}:
+Set the running host name to {{ grains.id }}:
   cmd.run:
     - name: hostname {{ grains.id }}
 {%- endif %}
 
-The machine keeps its name:
+Write the host name to /etc/hostname:
   file.managed:
     - name: /etc/hostname
     - contents: {{ grains.id }}
 
-All nodes of the plan are known by name:
+Write all nodes of the plan to /etc/hosts:
   file.blockreplace:
     - name: /etc/hosts
     - source: salt://base/files/hosts.jinja
@@ -21,20 +21,20 @@ All nodes of the plan are known by name:
     - marker_end: "# the plan ends here"
     - append_if_not_found: True
 
-Kernel settings are written down:
+Configure kernel settings:
   file.managed:
     - name: /etc/sysctl.d/60-fanatico.conf
     - source: salt://base/files/sysctl.conf.jinja
     - template: jinja
 
 # systemd's own tool: it passes over what a container must not set.
-Kernel settings are in force:
+Load kernel settings:
   cmd.run:
     - name: /usr/lib/systemd/systemd-sysctl /etc/sysctl.d/60-fanatico.conf
     - onchanges:
-      - file: Kernel settings are written down
+      - file: Configure kernel settings
 
-The journal leaves room on the disk:
+Limit the size of the journal:
   file.managed:
     - name: /etc/systemd/journald.conf.d/fanatico.conf
     - makedirs: True
@@ -45,12 +45,12 @@ The journal leaves room on the disk:
   cmd.run:
     - name: systemctl restart systemd-journald
     - onchanges:
-      - file: The journal leaves room on the disk
+      - file: Limit the size of the journal
 
 {#- A container's clock is its host's: there is nothing to install and nothing that could set it. #}
 {%- if not salt["fanatico_node.in_container"]() %}
 
-The clock is kept right:
+Synchronize the clock:
   pkg.installed:
     - name: systemd-timesyncd
     - install_recommends: False
@@ -65,7 +65,7 @@ The clock is kept right:
     - name: systemd-timesyncd
     - enable: True
     - require:
-      - pkg: The clock is kept right
+      - pkg: Synchronize the clock
     - watch:
-      - file: The clock is kept right
+      - file: Synchronize the clock
 {%- endif %}

@@ -4,10 +4,10 @@
 include:
   - base.installed
 
-Tools for people are installed:
+Install tools for operators:
   pkg.installed:
     - pkgs: {{ base.tools | json }}
     - install_recommends: False
     - require:
-      - file: Packages do not start our services
+      - file: Prevent packages from starting our services
 {%- endif %}

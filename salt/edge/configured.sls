@@ -6,37 +6,37 @@ include:
 
 {%- for name in ("rpc-classes.map", "rpc-unlimited.lst", "cloudflare.lst") %}
 
-The edge has {{ name }}:
+Install {{ name }} for the edge:
   file.managed:
     - name: /etc/haproxy/{{ name }}
     - source: salt://edge/files/{{ name }}.jinja
     - template: jinja
     - require:
-      - pkg: HAProxy is installed
+      - pkg: Install HAProxy
     - require_in:
-      - file: The edge is configured
+      - file: Configure the edge
 {%- endfor %}
 
-The edge has rpc_guard.lua:
+Install rpc_guard.lua for the edge:
   file.managed:
     - name: /etc/haproxy/rpc_guard.lua
     - source: salt://edge/files/rpc_guard.lua
     - require:
-      - pkg: HAProxy is installed
+      - pkg: Install HAProxy
     - require_in:
-      - file: The edge is configured
+      - file: Configure the edge
 
 # Read by HAProxy before it gives up root: what rpc_guard.lua has judged is told from what others on this host send.
-The edge has a key for what it asks itself:
+Generate the key of the edge's internal requests:
   cmd.run:
     - name: umask 077; head -c 32 /dev/urandom | sha256sum | cut -d ' ' -f 1 > /etc/haproxy/rpc-judged.key
     - unless: test -s /etc/haproxy/rpc-judged.key
     - require:
-      - pkg: HAProxy is installed
+      - pkg: Install HAProxy
     - require_in:
-      - file: The edge is configured
+      - file: Configure the edge
 
-The edge is configured:
+Configure the edge:
   file.managed:
     - name: /etc/haproxy/edge.cfg
     - source: salt://edge/files/edge.cfg.jinja
@@ -45,12 +45,12 @@ The edge is configured:
     - show_changes: False
     - check_cmd: haproxy -c -q -f
     - require:
-      - fanatico_pki: HAProxy has its certificate
-      - cmd: HAProxy may bind an address that is elsewhere
-      - user: User for the edge
-      - file: The edge has a root directory
+      - fanatico_pki: Issue certificates for HAProxy
+      - cmd: Allow HAProxy to bind the virtual IP on a standby
+      - user: Create the user of the edge
+      - file: Create the root directory of the edge
 
-The edge has its unit:
+Configure haproxy-edge.service:
   file.managed:
     - name: /etc/systemd/system/haproxy-edge.service
     - source: salt://edge/files/haproxy-edge.service.jinja
@@ -58,4 +58,4 @@ The edge has its unit:
     - context:
         memory: {{ haproxy.edge.memory }}
     - require:
-      - file: The edge has a name of its own
+      - file: Link the edge's program to HAProxy

@@ -1,7 +1,7 @@
 include:
   - haproxy.installed
 
-User for the edge:
+Create the user of the edge:
   user.present:
     - name: haproxy-edge
     - system: True
@@ -10,15 +10,15 @@ User for the edge:
     - shell: /usr/sbin/nologin
 
 # Keepalived, and whoever looks for processes, tells the two apart by the name of the program.
-The edge has a name of its own:
+Link the edge's program to HAProxy:
   file.symlink:
     - name: /usr/local/sbin/haproxy-edge
     - target: /usr/sbin/haproxy
     - require:
-      - pkg: HAProxy is installed
+      - pkg: Install HAProxy
 
 # All it sees once it has started; systemd puts the journal's socket there.
-The edge has a root directory:
+Create the root directory of the edge:
   file.directory:
     - name: /var/lib/haproxy-edge/dev
     - makedirs: True

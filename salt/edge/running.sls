@@ -1,24 +1,24 @@
 include:
   - edge.configured
 
-The edge runs:
+Start the edge:
   service.running:
     - name: haproxy-edge
     - enable: True
     - reload: True
     - watch:
-      - file: The edge is configured
+      - file: Configure the edge
 {%- for name in ("rpc_guard.lua", "rpc-classes.map", "rpc-unlimited.lst", "cloudflare.lst") %}
-      - file: The edge has {{ name }}
+      - file: Install {{ name }} for the edge
 {%- endfor %}
-      - file: The edge has its unit
+      - file: Configure haproxy-edge.service
     - require:
-      - file: The edge is configured
+      - file: Configure the edge
 
 # A reload that fails leaves the process before it, and systemd says that all is well.
-The edge runs with its configuration:
+Check that the edge runs its current configuration:
   module.run:
     - fanatico_haproxy.wait_current:
       - unit: haproxy-edge
     - onchanges:
-      - service: The edge runs
+      - service: Start the edge

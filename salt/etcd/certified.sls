@@ -2,8 +2,8 @@ include:
   - etcd.installed
 
 # Read again for each connection, but for whom to trust: etcd.running restarts for that.
-etcd has its certificates:
+Issue certificates for etcd:
   fanatico_pki.issued:
     - name: etcd
     - require:
-      - pkg: etcd is installed
+      - pkg: Install etcd

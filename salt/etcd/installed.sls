@@ -3,7 +3,7 @@ include:
 
 {%- set etcd = pillar.etcd %}
 
-etcd runs on our configuration only:
+Configure etcd.service:
   file.managed:
     - name: /etc/systemd/system/etcd.service.d/fanatico.conf
     - source: salt://etcd/files/service.conf.jinja
@@ -11,12 +11,12 @@ etcd runs on our configuration only:
     - context: {data_dir: {{ etcd.data_dir }}}
     - makedirs: True
 
-etcd is installed:
+Install etcd:
   pkg.installed:
     - pkgs:
       - etcd-server{{ ": " ~ (etcd.version | json) if etcd.version }}
       - etcd-client{{ ": " ~ (etcd.version | json) if etcd.version }}
     - install_recommends: False
     - require:
-      - file: Packages do not start our services
-      - file: etcd runs on our configuration only
+      - file: Prevent packages from starting our services
+      - file: Configure etcd.service

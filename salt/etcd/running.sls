@@ -3,7 +3,7 @@ include:
 
 {%- set etcd = pillar.etcd %}
 
-This node is in the etcd cluster:
+Add this node to the etcd cluster:
   fanatico_etcd.member_present:
     - name: {{ grains.id }}
     - data_dir: {{ etcd.data_dir }}
@@ -11,18 +11,18 @@ This node is in the etcd cluster:
     - bootstrap: {{ etcd.get("bootstrap", False) }}
     - timeout: {{ etcd.join_timeout }}
     - require:
-      - file: etcd is configured
-      - file: etcd has a place for its data
+      - file: Configure etcd
+      - file: Create the data directory of etcd
 
-etcd runs:
+Start etcd:
   fanatico_etcd.running:
     - name: etcd
     - timeout: {{ etcd.start_timeout }}
     - require:
-      - fanatico_etcd: This node is in the etcd cluster
+      - fanatico_etcd: Add this node to the etcd cluster
 
-What etcd runs with is known:
+Record the identity of etcd:
   fanatico_identity.kept:
     - name: etcd
     - require:
-      - fanatico_etcd: etcd runs
+      - fanatico_etcd: Start etcd

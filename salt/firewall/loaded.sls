@@ -1,8 +1,8 @@
 include:
   - firewall.installed
 
-The firewall follows the plan:
+Load the firewall rules:
   fanatico_firewall.loaded:
     - require:
-      - pkg: nftables is installed
-      - file: The firewall has its unit
+      - pkg: Install nftables
+      - file: Configure fanatico-firewall.service

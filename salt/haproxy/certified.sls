@@ -1,21 +1,21 @@
 include:
   - haproxy.installed
 
-HAProxy has its certificate:
+Issue certificates for HAProxy:
   fanatico_pki.issued:
     - name: haproxy
     - require:
-      - pkg: HAProxy is installed
+      - pkg: Install HAProxy
 
 # Where it runs: without a reload, which would leave a process to the sessions that are there.
-HAProxy takes up its certificate:
+Load certificates into HAProxy:
   fanatico_haproxy.certified:
     - name: haproxy
     - require:
-      - fanatico_pki: HAProxy has its certificate
+      - fanatico_pki: Issue certificates for HAProxy
 
-The edge takes up its certificate:
+Load certificates into the edge:
   fanatico_haproxy.certified:
     - name: haproxy-edge
     - require:
-      - fanatico_pki: HAProxy has its certificate
+      - fanatico_pki: Issue certificates for HAProxy

@@ -2,7 +2,7 @@ include:
   - haproxy.certified
 
 # Both balancers listen on the virtual IP, also the one that does not hold it now.
-HAProxy may bind an address that is elsewhere:
+Allow HAProxy to bind the virtual IP on a standby:
   file.managed:
     - name: /etc/sysctl.d/61-fanatico-haproxy.conf
     - contents: |
@@ -11,26 +11,26 @@ HAProxy may bind an address that is elsewhere:
   cmd.run:
     - name: /usr/lib/systemd/systemd-sysctl /etc/sysctl.d/61-fanatico-haproxy.conf
     - onchanges:
-      - file: HAProxy may bind an address that is elsewhere
+      - file: Allow HAProxy to bind the virtual IP on a standby
 
-HAProxy tells keepalived when it stops:
+Configure haproxy.service:
   file.managed:
     - name: /etc/systemd/system/haproxy.service.d/fanatico.conf
     - source: salt://haproxy/files/service.conf
     - makedirs: True
     - require:
-      - pkg: HAProxy is installed
+      - pkg: Install HAProxy
 
-HAProxy has end_sessions.lua:
+Install end_sessions.lua for HAProxy:
   file.managed:
     - name: /etc/haproxy/end_sessions.lua
     - source: salt://haproxy/files/end_sessions.lua
     - require:
-      - pkg: HAProxy is installed
+      - pkg: Install HAProxy
     - require_in:
-      - file: HAProxy is configured
+      - file: Configure HAProxy
 
-HAProxy is configured:
+Configure HAProxy:
   file.managed:
     - name: /etc/haproxy/haproxy.cfg
     - source: salt://haproxy/files/haproxy.cfg.jinja
@@ -39,5 +39,5 @@ HAProxy is configured:
     - show_changes: False
     - check_cmd: haproxy -c -q -f
     - require:
-      - fanatico_pki: HAProxy has its certificate
-      - cmd: HAProxy may bind an address that is elsewhere
+      - fanatico_pki: Issue certificates for HAProxy
+      - cmd: Allow HAProxy to bind the virtual IP on a standby

@@ -1,9 +1,9 @@
 include:
   - base.installed
 
-HAProxy is installed:
+Install HAProxy:
   pkg.installed:
     - name: haproxy
     - install_recommends: False
     - require:
-      - file: Packages do not start our services
+      - file: Prevent packages from starting our services

@@ -8,7 +8,7 @@ include:
   - haproxy.installed
   - keepalived.installed
 
-User for the checks of Keepalived:
+Create the user of Keepalived's checks:
   user.present:
     - name: keepalived_script
     - system: True
@@ -16,39 +16,39 @@ User for the checks of Keepalived:
     - home: /nonexistent
     - shell: /usr/sbin/nologin
 
-Keepalived can ask HAProxy:
+Install the HAProxy check of Keepalived:
   file.managed:
     - name: /etc/keepalived/haproxy-answers
     - source: salt://keepalived/files/haproxy-answers.sh
     - mode: "0755"
     - require:
-      - pkg: Keepalived is installed
+      - pkg: Install Keepalived
 
-Keepalived can ask where the edge is:
+Install the edge check of Keepalived:
   file.managed:
     - name: /etc/keepalived/edge-elsewhere
     - source: salt://keepalived/files/edge-elsewhere.sh
     - mode: "0755"
     - require:
-      - pkg: Keepalived is installed
+      - pkg: Install Keepalived
 
 # Each check writes it again: an old one tells of a Keepalived that hangs. The checks' user has no right to make it.
-The checks of Keepalived have a file to write:
+Configure the timestamp file of Keepalived's checks:
   file.managed:
     - name: /etc/tmpfiles.d/fanatico-keepalived.conf
     - contents: f /run/keepalived.asked 0644 keepalived_script - -
     - mode: "0644"
     - require:
-      - user: User for the checks of Keepalived
+      - user: Create the user of Keepalived's checks
 
-The checks of Keepalived can write it now:
+Create the timestamp file of Keepalived's checks:
   cmd.run:
     - name: systemd-tmpfiles --create /etc/tmpfiles.d/fanatico-keepalived.conf
     - creates: /run/keepalived.asked
     - require:
-      - file: The checks of Keepalived have a file to write
+      - file: Configure the timestamp file of Keepalived's checks
 
-A killed Keepalived leaves no address behind:
+Remove the virtual IP when Keepalived dies:
   file.managed:
     - name: /etc/systemd/system/keepalived.service.d/fanatico.conf
     - source: salt://keepalived/files/service.conf.jinja
@@ -58,9 +58,9 @@ A killed Keepalived leaves no address behind:
         address: {{ pillar.plan.virtual_ip.address }}
         interface: {{ interface | yaml_dquote }}
     - require:
-      - pkg: Keepalived is installed
+      - pkg: Install Keepalived
 
-Keepalived is configured:
+Configure Keepalived:
   file.managed:
     - name: /etc/keepalived/keepalived.conf
     - source: salt://keepalived/files/keepalived.conf.jinja
@@ -74,8 +74,8 @@ Keepalived is configured:
         process_events: {{ not salt["fanatico_node.in_container"]() }}
     - require:
       # Its directory under /run has the file that is watched.
-      - pkg: HAProxy is installed
-      - pkg: Keepalived is installed
-      - user: User for the checks of Keepalived
-      - file: Keepalived can ask HAProxy
-      - file: Keepalived can ask where the edge is
+      - pkg: Install HAProxy
+      - pkg: Install Keepalived
+      - user: Create the user of Keepalived's checks
+      - file: Install the HAProxy check of Keepalived
+      - file: Install the edge check of Keepalived

@@ -1,9 +1,9 @@
 include:
   - base.installed
 
-Keepalived is installed:
+Install Keepalived:
   pkg.installed:
     - name: keepalived
     - install_recommends: False
     - require:
-      - file: Packages do not start our services
+      - file: Prevent packages from starting our services

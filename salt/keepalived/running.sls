@@ -3,27 +3,27 @@ include:
   - keepalived.configured
 
 # What its unit says of it holds for one that was started with it: how it is scheduled, what it may do.
-Keepalived runs as its unit has it:
+Restart Keepalived when its unit has changed:
   service.running:
     - name: keepalived
     - watch:
-      - file: A killed Keepalived leaves no address behind
+      - file: Remove the virtual IP when Keepalived dies
     - require:
-      - service: HAProxy runs
-      - file: Keepalived is configured
+      - service: Start HAProxy
+      - file: Configure Keepalived
 
-Keepalived runs:
+Start Keepalived:
   service.running:
     - name: keepalived
     - enable: True
     - reload: True
     - watch:
-      - file: Keepalived is configured
+      - file: Configure Keepalived
     - require:
-      - service: Keepalived runs as its unit has it
+      - service: Restart Keepalived when its unit has changed
 
-What haproxy runs with is known:
+Record the identity of the balancer:
   fanatico_identity.kept:
     - name: haproxy
     - require:
-      - service: Keepalived runs
+      - service: Start Keepalived

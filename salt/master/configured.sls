@@ -2,7 +2,7 @@
 include:
   - minion.installed
 
-Salt master is configured:
+Configure the Salt master:
   file.managed:
     - name: /etc/salt/master.d/fanatico.conf
     - source: salt://master/files/master.conf.jinja
@@ -10,13 +10,13 @@ Salt master is configured:
     - makedirs: True
     - context: {{ dict(master, address=pillar.plan.nodes[opts.id].address) | json }}
 
-Salt master takes from a minion what is its own:
+Install the message filter of the Salt master:
   file.managed:
     - name: /usr/local/sbin/fanatico-salt-master
     - source: salt://master/files/salt_master.py
     - mode: "0755"
 
-Salt master has its unit:
+Configure salt-master.service:
   file.managed:
     - name: /etc/systemd/system/salt-master.service
     - source: salt://master/files/salt-master.service.jinja
@@ -24,18 +24,18 @@ Salt master has its unit:
     - context:
         ca_dir: {{ master.ca_dir }}
     - require:
-      - file: Salt master takes from a minion what is its own
-      - file: Salt master has a place for its authorities
-      - file: Salt master keeps its keys to itself
+      - file: Install the message filter of the Salt master
+      - file: Create the directory of the certificate authorities
+      - file: Restrict the key directories of the Salt master
 
-Salt master has a place for its authorities:
+Create the directory of the certificate authorities:
   file.directory:
     - name: {{ master.ca_dir }}
     - makedirs: True
     - mode: "0700"
 
 # In its sandbox it could not make these directories itself.
-Salt master keeps its keys to itself:
+Restrict the key directories of the Salt master:
   file.directory:
     - names:
       - /etc/salt/gpgkeys
@@ -43,33 +43,33 @@ Salt master keeps its keys to itself:
     - makedirs: True
     - mode: "0700"
 
-Salt master remembers locks and healings:
+Create the state directory of the Salt master:
   file.directory:
     - name: /var/lib/fanatico
     - mode: "0700"
 
-Salt master writes its history:
+Create the log directory of the Salt master:
   file.directory:
     - name: /var/log/fanatico
     - mode: "0750"
 
-Salt master's history does not grow for ever:
+Configure log rotation of the history:
   file.managed:
     - name: /etc/logrotate.d/fanatico
     - source: salt://master/files/logrotate.conf
     - makedirs: True
 
-Salt master leaves no pillar on the disk:
+Delete cached pillars from the Salt master:
   file.absent:
     - name: /var/cache/salt/master/pillar
 
 # Not while anything runs that it started, an orchestration first of all.
-Salt master takes up its configuration when it is idle:
+Restart the Salt master when it is idle:
   cmd.script:
     - name: salt://minion/files/restart-when-quiet
     - args: salt-master 10 /var/cache/salt/master/proc /var/cache/salt/minion/proc
     - onlyif: systemctl is-active --quiet salt-master
     - onchanges:
-      - file: Salt master is configured
-      - file: Salt master takes from a minion what is its own
-      - file: Salt master has its unit
+      - file: Configure the Salt master
+      - file: Install the message filter of the Salt master
+      - file: Configure salt-master.service

@@ -1,13 +1,13 @@
 include:
   - master.configured
 
-Salt master runs:
+Start the Salt master:
   service.running:
     - name: salt-master
     - enable: True
     - require:
-      - file: Salt master keeps its keys to itself
-      - file: Salt master remembers locks and healings
-      - file: Salt master writes its history
-      - cmd: Salt is installed as locked
-      - cmd: Salt master takes up its configuration when it is idle
+      - file: Restrict the key directories of the Salt master
+      - file: Create the state directory of the Salt master
+      - file: Create the log directory of the Salt master
+      - cmd: Install Salt from the lock file
+      - cmd: Restart the Salt master when it is idle

@@ -3,12 +3,12 @@
 include:
   - minion.configured
 
-Highstate at boot has its unit:
+Configure fanatico-boot.service:
   file.managed:
     - name: /etc/systemd/system/fanatico-boot.service
     - source: salt://minion/files/fanatico-boot.service
 
-Highstate at boot has its time:
+Configure fanatico-boot.timer:
   file.managed:
     - name: /etc/systemd/system/fanatico-boot.timer
     - source: salt://minion/files/fanatico-boot.timer.jinja
@@ -18,15 +18,15 @@ Highstate at boot has its time:
         jitter: {{ minion.boot_jitter }}
 
 # What `systemctl enable` does, without its three processes: it counts from the next boot on, which is all it is for.
-Highstate at boot is switched {{ "on" if minion.boot_highstate else "off" }}:
+{{ "Enable" if minion.boot_highstate else "Disable" }} the highstate at boot:
 {%- if minion.boot_highstate %}
   file.symlink:
     - name: /etc/systemd/system/timers.target.wants/fanatico-boot.timer
     - target: /etc/systemd/system/fanatico-boot.timer
     - makedirs: True
     - require:
-      - file: Highstate at boot has its unit
-      - file: Highstate at boot has its time
+      - file: Configure fanatico-boot.service
+      - file: Configure fanatico-boot.timer
 {%- else %}
   file.absent:
     - name: /etc/systemd/system/timers.target.wants/fanatico-boot.timer

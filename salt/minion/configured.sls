@@ -6,14 +6,14 @@
 include:
   - minion.installed
 
-Salt minion has its name:
+Write the ID of the Salt minion:
   file.managed:
     - name: /etc/salt/minion_id
     - contents: {{ opts.id }}
     - contents_newline: False
     - makedirs: True
 
-Salt minion is configured:
+Configure the Salt minion:
   file.managed:
     - name: /etc/salt/minion.d/fanatico.conf
     - source: salt://minion/files/minion.conf.jinja
@@ -24,17 +24,17 @@ Salt minion is configured:
         # Known to salt-ssh from the roster, and to a minion from this very file.
         fingerprint: {{ (minion.master_fingerprint or opts.get("master_finger", "")) | json }}
 
-Salt minion has its unit:
+Configure salt-minion.service:
   file.managed:
     - name: /etc/systemd/system/salt-minion.service
     - source: salt://minion/files/salt-minion.service
 
 # Restarting a minion ends the jobs it is at, this one too. So a changed configuration waits for a quiet time.
-Salt minion takes up its configuration when it is idle:
+Restart the Salt minion when it is idle:
   cmd.script:
     - name: salt://minion/files/restart-when-quiet
     - args: salt-minion {{ minion.restart_quiet }} /var/cache/salt/minion/proc
     - onlyif: systemctl is-active --quiet salt-minion
     - onchanges:
-      - file: Salt minion is configured
-      - file: Salt minion has its unit
+      - file: Configure the Salt minion
+      - file: Configure salt-minion.service

@@ -6,24 +6,24 @@
 
 {%- if not grains.pythonexecutable.startswith("/opt/salt/") %}
 # A bare host: this state is run by the system's own Python.
-What Salt is installed with is there:
+Install the packages that installing Salt needs:
   pkg.installed:
     - pkgs: {{ (minion.packages + ([] if install.wheels else install.build_packages)) | json }}
     - install_recommends: False
     - require_in:
-      - cmd: Salt is installed as locked
+      - cmd: Install Salt from the lock file
 {%- endif %}
 
-The lock file of Salt is known:
+Write the lock file of Salt's packages:
   file.managed:
     - name: /opt/salt/requirements.txt
     - source: salt://minion/files/requirements.txt
     - makedirs: True
     - show_changes: False
 
-Salt is installed as locked:
+Install Salt from the lock file:
   cmd.script:
     - name: salt://minion/files/install.py
     - args: /opt/salt/requirements.txt {{ options | join(" ") }}
     - onchanges:
-      - file: The lock file of Salt is known
+      - file: Write the lock file of Salt's packages

@@ -2,8 +2,8 @@ include:
   - node_exporter.installed
 
 # It reads them again for each connection.
-node_exporter has its certificate:
+Issue certificates for node_exporter:
   fanatico_pki.issued:
     - name: node_exporter
     - require:
-      - pkg: node_exporter is installed
+      - pkg: Install node_exporter

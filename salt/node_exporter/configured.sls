@@ -2,7 +2,7 @@ include:
   - node_exporter.certified
 
 # Read again for each connection, too. It has no checker of its own: tests/rendering/test_node_exporter.py.
-node_exporter knows who may read:
+Configure TLS and client certificates of node_exporter:
   file.managed:
     - name: /etc/prometheus-node-exporter/web.yml
     - source: salt://node_exporter/files/web.yml.jinja
@@ -12,4 +12,4 @@ node_exporter knows who may read:
     - group: prometheus
     - mode: "0640"
     - require:
-      - fanatico_pki: node_exporter has its certificate
+      - fanatico_pki: Issue certificates for node_exporter

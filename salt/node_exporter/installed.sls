@@ -1,17 +1,17 @@
 include:
   - base.installed
 
-node_exporter runs on our configuration only:
+Configure prometheus-node-exporter.service:
   file.managed:
     - name: /etc/systemd/system/prometheus-node-exporter.service.d/fanatico.conf
     - source: salt://node_exporter/files/service.conf.jinja
     - template: jinja
     - makedirs: True
 
-node_exporter is installed:
+Install node_exporter:
   pkg.installed:
     - name: prometheus-node-exporter
     - install_recommends: False
     - require:
-      - file: Packages do not start our services
-      - file: node_exporter runs on our configuration only
+      - file: Prevent packages from starting our services
+      - file: Configure prometheus-node-exporter.service

@@ -1,11 +1,11 @@
 include:
   - node_exporter.configured
 
-node_exporter runs:
+Start node_exporter:
   service.running:
     - name: prometheus-node-exporter
     - enable: True
     - watch:
-      - file: node_exporter runs on our configuration only
+      - file: Configure prometheus-node-exporter.service
     - require:
-      - file: node_exporter knows who may read
+      - file: Configure TLS and client certificates of node_exporter

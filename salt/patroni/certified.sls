@@ -1,15 +1,15 @@
 include:
   - patroni.installed
 
-Patroni and PostgreSQL have their certificates:
+Issue certificates for Patroni and PostgreSQL:
   fanatico_pki.issued:
     - name: patroni
     - require:
-      - pkg: PostgreSQL and Patroni are installed
+      - pkg: Install PostgreSQL and Patroni
 
 # Where it runs. PostgreSQL is told by Patroni.
-Patroni takes up its certificates:
+Load certificates into Patroni and PostgreSQL:
   cmd.run:
     - name: systemctl try-reload-or-restart patroni
     - onchanges:
-      - fanatico_pki: Patroni and PostgreSQL have their certificates
+      - fanatico_pki: Issue certificates for Patroni and PostgreSQL

@@ -5,24 +5,24 @@ include:
 {%- set postgresql = salt["fanatico_postgres.wanted"]() %}
 
 # Nothing is replaced where the running cluster would not take this node with the passwords in its pillar.
-The cluster takes this node:
+Check that the cluster accepts this node:
   fanatico_patroni.accepted:
     - name: {{ pillar.plan.name }}
     - data_dir: {{ postgresql.data_dir }}
     - bin_dir: {{ postgresql.bin_dir }}
     - require:
-      - fanatico_pki: Patroni and PostgreSQL have their certificates
+      - fanatico_pki: Issue certificates for Patroni and PostgreSQL
 
 # Whoever founds the cluster writes them into etcd, and a member that is restarted has to start with them.
-PostgreSQL starts with its parameters here:
+Check that PostgreSQL can start with its parameters:
   fanatico_postgres.startable:
     - parameters: {{ postgresql.parameters | json }}
     - bin_dir: {{ postgresql.bin_dir }}
     - data_dir: {{ postgresql.data_dir }}
     - require:
-      - pkg: PostgreSQL and Patroni are installed
+      - pkg: Install PostgreSQL and Patroni
 
-Patroni is configured:
+Configure Patroni:
   file.managed:
     - name: /etc/patroni/patroni.yml
     - source: salt://patroni/files/patroni.yml.jinja
@@ -33,7 +33,7 @@ Patroni is configured:
     - show_changes: False
     - check_cmd: /usr/local/lib/fanatico/check-patroni
     - require:
-      - file: patroni.yml can be checked
-      - fanatico_patroni: The cluster takes this node
+      - file: Install the check of patroni.yml
+      - fanatico_patroni: Check that the cluster accepts this node
       - sls: patroni.watchdog
-      - fanatico_postgres: PostgreSQL starts with its parameters here
+      - fanatico_postgres: Check that PostgreSQL can start with its parameters

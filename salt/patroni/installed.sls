@@ -1,15 +1,15 @@
 include:
   - postgresql.installed
 
-Patroni runs on our configuration only:
+Configure patroni.service:
   file.managed:
     - name: /etc/systemd/system/patroni.service.d/fanatico.conf
     - source: salt://patroni/files/service.conf
     - makedirs: True
     - require_in:
-      - pkg: PostgreSQL and Patroni are installed
+      - pkg: Install PostgreSQL and Patroni
 
-patroni.yml can be checked:
+Install the check of patroni.yml:
   file.managed:
     - name: /usr/local/lib/fanatico/check-patroni
     - source: salt://patroni/files/check-patroni

@@ -1,12 +1,12 @@
 include:
   - patroni.configured
 
-Patroni runs:
+Start Patroni:
   service.running:
     - name: patroni
     - enable: True
     - reload: True
     - watch:
-      - file: Patroni is configured
+      - file: Configure Patroni
     - require:
-      - file: Patroni runs on our configuration only
+      - file: Configure patroni.service

@@ -1,16 +1,16 @@
 include:
   - patroni.running
 
-The members of the cluster share these settings:
+Update the cluster settings of Patroni in etcd:
   fanatico_patroni.settings_present:
     - name: {{ pillar.plan.name }}
     - settings: {{ salt["fanatico_patroni.wanted_config"]() | json }}
     - require:
-      - service: Patroni runs
-      - fanatico_postgres: PostgreSQL starts with its parameters here
+      - service: Start Patroni
+      - fanatico_postgres: Check that PostgreSQL can start with its parameters
 
-What patroni runs with is known:
+Record the identity of Patroni:
   fanatico_identity.kept:
     - name: patroni
     - require:
-      - fanatico_patroni: The members of the cluster share these settings
+      - fanatico_patroni: Update the cluster settings of Patroni in etcd

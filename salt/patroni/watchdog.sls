@@ -7,7 +7,7 @@ include:
 {%- set dropin = "/etc/systemd/system/patroni.service.d/watchdog.conf" %}
 {%- if patroni.watchdog == "required" %}
 
-The watchdog belongs to postgres:
+Give postgres access to the watchdog:
   file.managed:
     - name: {{ rule }}
     - makedirs: True
@@ -15,16 +15,16 @@ The watchdog belongs to postgres:
         # Managed by Salt (salt/patroni): Patroni opens it, and runs as postgres.
         SUBSYSTEM=="misc", KERNEL=="watchdog", OWNER="postgres", MODE="0600"
     - require:
-      - pkg: PostgreSQL and Patroni are installed
+      - pkg: Install PostgreSQL and Patroni
   cmd.run:
     - name: udevadm control --reload
     - onlyif: test -S /run/udev/control
     - onchanges:
-      - file: The watchdog belongs to postgres
+      - file: Give postgres access to the watchdog
 {%- if patroni.watchdog_module %}
 
 # By name, so that no list of modules that udev leaves alone stands in the way.
-The watchdog's driver is loaded before Patroni starts:
+Load the watchdog driver before Patroni starts:
   file.managed:
     - name: {{ dropin }}
     - makedirs: True
@@ -33,37 +33,37 @@ The watchdog's driver is loaded before Patroni starts:
         [Service]
         ExecStartPre=+-/usr/sbin/modprobe {{ patroni.watchdog_module }}
     - require_in:
-      - fanatico_patroni: Patroni may use the watchdog
+      - fanatico_patroni: Check that Patroni can use the watchdog
   cmd.run:
     - name: modprobe {{ patroni.watchdog_module }}
     - unless: test -d /sys/module/{{ patroni.watchdog_module | replace("-", "_") }}
     - require:
-      - cmd: The watchdog belongs to postgres
+      - cmd: Give postgres access to the watchdog
     - require_in:
-      - fanatico_patroni: Patroni may use the watchdog
+      - fanatico_patroni: Check that Patroni can use the watchdog
 {%- else %}
 
-No driver is loaded for the watchdog:
+Load no watchdog driver:
   file.absent:
     - name: {{ dropin }}
 {%- endif %}
 
-The rule holds for the watchdog that is there:
+Apply the access rule to the watchdog:
   cmd.run:
     - name: udevadm trigger --action=change --settle /sys/class/misc/watchdog
     - onlyif: test -e /sys/class/misc/watchdog -a -S /run/udev/control
     - unless: test "$(stat -c %U /dev/watchdog)" = postgres
     - require:
-      - cmd: The watchdog belongs to postgres
+      - cmd: Give postgres access to the watchdog
 
-Patroni may use the watchdog:
+Check that Patroni can use the watchdog:
   fanatico_patroni.watchdog_usable:
     - name: /dev/watchdog
     - require:
-      - cmd: The rule holds for the watchdog that is there
+      - cmd: Apply the access rule to the watchdog
 {%- else %}
 
-The watchdog is left alone:
+Remove the watchdog settings:
   file.absent:
     - names:
       - {{ rule }}

@@ -4,7 +4,7 @@ include:
 {%- set postgresql = pillar.postgresql %}
 {%- set patroni = pillar.patroni %}
 
-Debian makes no cluster of its own:
+Prevent Debian from creating a PostgreSQL cluster:
   file.managed:
     - name: /etc/postgresql-common/createcluster.conf
     - makedirs: True
@@ -14,7 +14,7 @@ Debian makes no cluster of its own:
 
 # In one go with Patroni and the library its etcd driver needs. Without what is only recommended this takes half the
 # time: 31 packages less to unpack and, for Python, to compile.
-PostgreSQL and Patroni are installed:
+Install PostgreSQL and Patroni:
   pkg.installed:
     - pkgs:
       - postgresql-{{ postgresql.version }}
@@ -22,5 +22,5 @@ PostgreSQL and Patroni are installed:
       - python3-etcd
     - install_recommends: False
     - require:
-      - file: Packages do not start our services
-      - file: Debian makes no cluster of its own
+      - file: Prevent packages from starting our services
+      - file: Prevent Debian from creating a PostgreSQL cluster

@@ -3,23 +3,23 @@
 # The first three are Patroni's: it makes them when the cluster is founded, and every member has their passwords.
 # Another password than the pillar's is never replaced in passing: somebody uses it.
 # Nothing is required of salt/patroni: new passwords have to reach the cluster before they reach patroni.yml.
-The role postgres is right:
+Configure role postgres:
   fanatico_postgres.role_present:
     - name: postgres
     - secret: POSTGRES_SUPERUSER_PASSWORD
     - attributes: {superuser: true, createrole: true, createdb: true, replication: true}
     - replace_password: {{ postgresql.replace_passwords }}
 
-The role replicator is right:
+Configure role replicator:
   fanatico_postgres.role_present:
     - name: replicator
     - secret: POSTGRES_REPLICATOR_PASSWORD
     - attributes: {replication: true}
     - replace_password: {{ postgresql.replace_passwords }}
     - require:
-      - fanatico_postgres: The role postgres is right
+      - fanatico_postgres: Configure role postgres
 
-The role rewind is right:
+Configure role rewind:
   fanatico_postgres.role_present:
     - name: rewind
     - secret: POSTGRES_REWIND_PASSWORD
@@ -34,10 +34,10 @@ The role rewind is right:
 {%- endif %}
     - replace_password: {{ postgresql.replace_passwords }}
     - require:
-      - fanatico_postgres: The role replicator is right
+      - fanatico_postgres: Configure role replicator
 
 # The cluster's own: proofs, canaries and drills write as this role into a database that is theirs alone.
-The role fanatico_proof is right:
+Configure role fanatico_proof:
   fanatico_postgres.role_present:
     - name: fanatico_proof
     - secret: POSTGRES_PROOF_PASSWORD
@@ -46,16 +46,16 @@ The role fanatico_proof is right:
 {%- endif %}
     - replace_password: {{ postgresql.replace_passwords }}
     - require:
-      - fanatico_postgres: The role rewind is right
+      - fanatico_postgres: Configure role rewind
 
-The database fanatico_proof is there:
+Create database fanatico_proof:
   fanatico_postgres.database_present:
     - name: fanatico_proof
     - owner: fanatico_proof
     - require:
-      - fanatico_postgres: The role fanatico_proof is right
+      - fanatico_postgres: Configure role fanatico_proof
 
-The role admin is right:
+Configure role admin:
   fanatico_postgres.role_present:
     - name: admin
     - secret: POSTGRES_ADMIN_PASSWORD
@@ -63,9 +63,9 @@ The role admin is right:
     - member_of: [pg_monitor, pg_signal_backend{{ ", pg_use_reserved_connections" if postgresql.version >= 16 }}]
     - replace_password: {{ postgresql.replace_passwords }}
     - require:
-      - fanatico_postgres: The role rewind is right
+      - fanatico_postgres: Configure role rewind
 
-The role fanatico is right:
+Configure role fanatico:
   fanatico_postgres.role_present:
     - name: fanatico
     - secret: POSTGRES_FANATICO_PASSWORD
@@ -73,23 +73,23 @@ The role fanatico is right:
     - settings: {{ postgresql.application.settings | json }}
     - replace_password: {{ postgresql.replace_passwords }}
     - require:
-      - fanatico_postgres: The role admin is right
+      - fanatico_postgres: Configure role admin
 
-The database {{ postgresql.database }} is there:
+Create database {{ postgresql.database }}:
   fanatico_postgres.database_present:
     - name: {{ postgresql.database }}
     - owner: fanatico
     - require:
-      - fanatico_postgres: The role fanatico is right
+      - fanatico_postgres: Configure role fanatico
 
 # What everybody may connect to by default, and has no business in.
 {%- for database, roles in {"postgres": ["replicator", "rewind", "admin"], "template1": ["admin"], "fanatico_proof": []}.items() %}
 
-The database {{ database }} is closed to others:
+Restrict connections to database {{ database }}:
   fanatico_postgres.database_closed:
     - name: {{ database }}
     - roles: {{ roles | json }}
     - require:
-      - fanatico_postgres: The role fanatico is right
-      - fanatico_postgres: The database fanatico_proof is there
+      - fanatico_postgres: Configure role fanatico
+      - fanatico_postgres: Create database fanatico_proof
 {%- endfor %}

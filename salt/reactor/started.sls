@@ -1,6 +1,6 @@
 # A minion has started: its host may be one that was reinstalled and that nobody has built yet (fanatico.started).
 {%- if salt["fanatico_event.counts"](data.get("id"), "start") %}
-Look whether it is bare:
+Check for a reinstalled host:
   runner.fanatico.started:
     - args:
         - host: {{ data["id"] | json }}

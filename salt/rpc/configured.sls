@@ -8,7 +8,7 @@
   "fanatico-rpc-follow.service": rpc.follow,
 } %}
 
-User of the RPC node:
+Create the user of the RPC node:
   user.present:
     - name: fanatico
     - system: True
@@ -18,16 +18,16 @@ User of the RPC node:
 {%- for unit, wanted in units.items() %}
 {%- if wanted %}
 
-{{ unit }} is configured:
+Configure {{ unit }}:
   file.managed:
     - name: /etc/systemd/system/{{ unit }}
     - source: salt://rpc/files/{{ unit }}.jinja
     - template: jinja
     - require:
-      - user: User of the RPC node
+      - user: Create the user of the RPC node
 {%- else %}
 
-{{ unit }} is gone:
+Remove {{ unit }}:
   service.dead:
     - name: {{ unit }}
     - enable: False
@@ -35,11 +35,11 @@ User of the RPC node:
   file.absent:
     - name: /etc/systemd/system/{{ unit }}
     - require:
-      - service: {{ unit }} is gone
+      - service: Remove {{ unit }}
 {%- endif %}
 {%- endfor %}
 
-The RPC node has its environment:
+Write the environment file of the RPC node:
   file.managed:
     - name: /etc/fanatico/rpc.env
     - source: salt://rpc/files/rpc.env.jinja
@@ -48,31 +48,31 @@ The RPC node has its environment:
     - mode: "0600"
     - show_changes: False
 
-The RPC node's agent is there:
+Install the RPC agent:
   file.managed:
     - name: {{ home }}/rpc_agent.py
     - source: salt://rpc/files/rpc_agent.py
     - makedirs: True
     - mode: "0755"
 
-The RPC node's agent has a place for who is taken out:
+Create the state directory of the RPC agent:
   file.directory:
     - name: {{ agent_dir }}
     - mode: "0755"
 
 # Where the agent of an earlier release looks, until it is stopped.
-Who was taken out stays out:
+Keep a drained RPC node drained:
   file.managed:
     - name: {{ drained }}
     - contents: taken out by a person, with an earlier release
     - replace: False
     - onlyif: test -f /var/lib/fanatico-rpc/drained
     - require:
-      - file: The RPC node's agent has a place for who is taken out
+      - file: Create the state directory of the RPC agent
     - require_in:
-      - file: The RPC node's agent knows the others
+      - file: Configure the RPC agent
 
-The RPC node's agent knows the others:
+Configure the RPC agent:
   file.managed:
     - name: /etc/fanatico/rpc-agent.json
     - source: salt://rpc/files/rpc-agent.json.jinja
@@ -80,14 +80,14 @@ The RPC node's agent knows the others:
     - makedirs: True
 {%- if rpc.ws == "proxy" %}
 
-WebSocket has a door:
+Install the WebSocket filter proxy:
   file.managed:
     - name: {{ home }}/rpc_ws.py
     - source: salt://rpc/files/rpc_ws.py
     - makedirs: True
     - mode: "0755"
 
-The door knows what may be asked:
+Configure the WebSocket filter proxy:
   file.managed:
     - name: /etc/fanatico/rpc-ws.json
     - source: salt://rpc/files/rpc-ws.json.jinja
@@ -96,7 +96,7 @@ The door knows what may be asked:
 {%- endif %}
 {%- if rpc.follow %}
 
-The anvils can be one chain:
+Install anvil chain sync:
   file.managed:
     - name: {{ home }}/anvil_chain.py
     - source: salt://rpc/files/anvil_chain.py

@@ -11,22 +11,22 @@ include:
 
 {%- if package.repo is defined %}
 
-The RPC node's packages can be found:
+Add the package repository of the RPC node:
   pkgrepo.managed:
     - name: {{ package.repo | yaml_dquote }}
     - file: /etc/apt/sources.list.d/fanatico-rpc.list
     - require_in:
-      - pkg: The RPC node is installed
+      - pkg: Install the RPC node
 {%- endif %}
 
-The RPC node is installed:
+Install the RPC node:
   pkg.installed:
     - name: {{ package.name }}
 {%- if package.version is defined %}
     - version: {{ package.version | yaml_dquote }}
 {%- endif %}
     - require:
-      - file: Packages do not start our services
+      - file: Prevent packages from starting our services
 {%- else %}
 {%- for key, lack in {
   "source": "say where the RPC node's " ~ kind ~ " is",
@@ -36,7 +36,7 @@ The RPC node is installed:
 {{ raise("rpc:artifact:" ~ key ~ " is empty in the pillar: " ~ lack) }}
 {%- endfor %}
 
-The RPC node is installed:
+Install the RPC node:
   fanatico_artifact.installed:
     - name: {{ home }}
     - source: {{ artifact.source }}
@@ -47,7 +47,7 @@ The RPC node is installed:
 {%- endif %}
 {%- if rpc.ws == "proxy" %}
 
-What leads WebSockets is installed:
+Install the WebSocket library:
   pkg.installed:
     - name: python3-websockets
 {%- endif %}

@@ -4,81 +4,81 @@ include:
   - rpc.installed
   - rpc.configured
 
-The RPC node runs:
+Start the RPC node:
   service.running:
     - name: fanatico-rpc
     - enable: True
     - watch:
-      - {{ "pkg" if rpc.artifact.kind == "package" else "fanatico_artifact" }}: The RPC node is installed
-      - file: fanatico-rpc.service is configured
-      - file: The RPC node has its environment
+      - {{ "pkg" if rpc.artifact.kind == "package" else "fanatico_artifact" }}: Install the RPC node
+      - file: Configure fanatico-rpc.service
+      - file: Write the environment file of the RPC node
 
 # That of an earlier release listens itself.
-The RPC node's agent leaves its port to systemd:
+Stop an RPC agent that listens itself:
   service.dead:
     - name: fanatico-rpc-agent
     - unless: systemctl is-active --quiet fanatico-rpc-agent.socket
     - require:
-      - file: fanatico-rpc-agent.socket is configured
-      - file: fanatico-rpc-agent.service is configured
-      - file: The RPC node's agent is there
-      - file: The RPC node's agent knows the others
+      - file: Configure fanatico-rpc-agent.socket
+      - file: Configure fanatico-rpc-agent.service
+      - file: Install the RPC agent
+      - file: Configure the RPC agent
 
-The RPC node's agent has its port:
+Start the socket of the RPC agent:
   service.running:
     - name: fanatico-rpc-agent.socket
     - enable: True
     - require:
-      - service: The RPC node's agent leaves its port to systemd
+      - service: Stop an RPC agent that listens itself
     - watch:
-      - file: fanatico-rpc-agent.socket is configured
+      - file: Configure fanatico-rpc-agent.socket
 
-The RPC node's agent runs:
+Start the RPC agent:
   service.running:
     - name: fanatico-rpc-agent
     - enable: True
     - require:
-      - service: The RPC node's agent has its port
+      - service: Start the socket of the RPC agent
     - watch:
-      - file: fanatico-rpc-agent.service is configured
-      - file: The RPC node's agent is there
-      - file: The RPC node's agent knows the others
+      - file: Configure fanatico-rpc-agent.service
+      - file: Install the RPC agent
+      - file: Configure the RPC agent
 
-Nobody looks among the chain's data who was taken out:
+Remove the obsolete drain file:
   file.absent:
     - name: /var/lib/fanatico-rpc/drained
     - onlyif: test -f /var/lib/fanatico-rpc/drained
     - require:
-      - service: The RPC node's agent runs
+      - service: Start the RPC agent
 {%- if rpc.ws == "proxy" %}
 
-WebSocket has a port of its own:
+Start the WebSocket filter proxy:
   service.running:
     - name: fanatico-rpc-ws
     - enable: True
     - require:
-      - service: The RPC node runs
+      - service: Start the RPC node
     - watch:
-      - pkg: What leads WebSockets is installed
-      - file: fanatico-rpc-ws.service is configured
-      - file: WebSocket has a door
-      - file: The door knows what may be asked
+      - pkg: Install the WebSocket library
+      - file: Configure fanatico-rpc-ws.service
+      - file: Install the WebSocket filter proxy
+      - file: Configure the WebSocket filter proxy
 {%- endif %}
 {%- if rpc.follow %}
 
-The RPC node follows the others:
+Start anvil chain sync:
   service.running:
     - name: fanatico-rpc-follow
     - enable: True
     - require:
-      - service: The RPC node runs
+      - service: Start the RPC node
     - watch:
-      - file: fanatico-rpc-follow.service is configured
-      - file: The anvils can be one chain
+      - file: Configure fanatico-rpc-follow.service
+      - file: Install anvil chain sync
 {%- endif %}
 
-What rpc runs with is known:
+Record the identity of the RPC node:
   fanatico_identity.kept:
     - name: rpc
     - require:
-      - service: The RPC node runs
+      - service: Start the RPC node

@@ -56,7 +56,7 @@ def test_what_changed_and_what_failed(healthy, broken):
     ]
     assert summary(lines)["Changes"] == changed[0].split()[-1]
     at = lines.index("FAILED: Bring up haproxy1 on haproxy1")
-    assert lines[at + 1] == "  state: HAProxy runs (service.running)"
+    assert lines[at + 1] == "  state: Start HAProxy (service.running)"
     assert broken in done.stdout
     assert any(line.startswith("Next: ") for line in lines)
     assert summary(lines)["Failed"] == "1"

@@ -51,5 +51,5 @@ def test_a_deploy_prepares_it_on_every_machine(make_node):
     for node in ("salt", "etcd1", "rpc1"):
         chunks = make_node("default", node).compile("roles.prepared")
         ours = [chunk["__id__"] for chunk in chunks if chunk["__sls__"].startswith("node_exporter")]
-        assert ours[-1] == "node_exporter runs"
+        assert ours[-1] == "Start node_exporter"
         assert len(ours) == 5

@@ -61,14 +61,14 @@ def test_all_as_it_should_be(fleet, plan):
 
 
 def test_what_has_drifted_and_who_could_not_tell(fleet):
-    fleet.answers["db1"] = {"Patroni is configured": {"kind": "files", "would": "The file would be changed"}}
+    fleet.answers["db1"] = {"Configure Patroni": {"kind": "files", "would": "The file would be changed"}}
     fleet.answers["db2"] = "Traceback\nRendering SLS failed"
     del fleet.answers["db3"]
     seen = runner.drift(nodes=["db1", "db2", "db3"])
     assert seen["drift"] == {"db1": fleet.answers["db1"]}
     assert seen["unknown"] == {"db2": "Rendering SLS failed", "db3": "no answer"}
     assert runner.__context__["retcode"] == seen["retcode"] == 1
-    assert fleet.history()["reason"] == "db1: Patroni is configured; db2 unknown; db3 unknown"
+    assert fleet.history()["reason"] == "db1: Configure Patroni; db2 unknown; db3 unknown"
 
 
 def test_a_node_that_is_not_there(fleet):
@@ -147,12 +147,12 @@ def test_a_component_is_put_right_as_a_whole_or_not_at_all(kinds, components):
 def test_what_may_be_put_right_goes_to_the_guard(fleet):
     handed = []
     runner.__salt__ = {"state.orchestrate": lambda mods, pillar: handed.append((mods, pillar["event"]))}
-    fleet.answers["db1"] = {"Patroni is configured": {"kind": "files", "would": "The file would be changed"}}
+    fleet.answers["db1"] = {"Configure Patroni": {"kind": "files", "would": "The file would be changed"}}
     runner.drift(nodes=["db1", "db2"])
     assert handed == [], "the pillar allows nothing"
     fleet.pillar = {"heal": {"auto_remediate_drift": ["files"]}}
     runner.drift(nodes=["db1", "db2"])
-    event = {"host": "db1", "what": "drift", "why": "drifted: Patroni is configured"}
+    event = {"host": "db1", "what": "drift", "why": "drifted: Configure Patroni"}
     assert handed == [("orch.heal", event)]
 
 

@@ -203,7 +203,7 @@ def test_each_node_is_given_its_roles_secrets_and_no_other(master, name):
 
 
 def test_a_node_is_told_what_is_wrong_with_its_pillar(master, tmp_path):
-    """A highstate stops at that (salt/base/sound.sls)."""
+    """A highstate stops at that (salt/base/validated.sls)."""
     plan = yaml.safe_load(PLANS["plan"].read_text())
     plan["plan"]["nodes"]["rpc2"]["address"] = plan["plan"]["nodes"]["rpc1"]["address"]
     path = tmp_path / "broken.sls"

@@ -190,7 +190,7 @@ def test_a_service_that_does_not_start_brings_its_journal(salt, journal):
     failed = {"result": False, "changes": {}, "comment": "Job for haproxy.service failed", "name": "haproxy"}
     blocked = {
         **failed,
-        "comment": "One or more requisite failed: haproxy.running.HAProxy runs",
+        "comment": "One or more requisite failed: haproxy.running.Start HAProxy",
         "name": "keepalived",
     }
     run = {"service_|-a_|-haproxy_|-running": failed, "service_|-b_|-keepalived_|-running": blocked}

@@ -47,12 +47,12 @@ def balancer_fails(run):
         "file_|-a_|-/etc/x_|-managed": result(0, "HAProxy has its list", diff="New file"),
         "file_|-b_|-/etc/haproxy/haproxy.cfg_|-managed": result(
             1,
-            "HAProxy is configured",
+            "Configure HAProxy",
             False,
             "check_cmd execution failed\n[ALERT] (1) : config : parsing [/tmp/x:12] : unknown keyword \x1b[2Jmde",
         ),
         "service_|-c_|-haproxy_|-running": result(
-            2, "HAProxy runs", False, "One or more requisite failed: haproxy.configured.HAProxy is configured"
+            2, "Start HAProxy", False, "One or more requisite failed: haproxy.configured.Configure HAProxy"
         ),
     }
     step = run[BALANCER]
@@ -152,7 +152,7 @@ def test_a_failure_is_shown_whole(run):
     assert line.endswith(" s  FAILED; changed: haproxy1 1")
     at = shown.index("FAILED: Bring up haproxy1 on haproxy1")
     assert shown[at + 1 : at + 8] == [
-        "  state: HAProxy is configured (file.managed)",
+        "  state: Configure HAProxy (file.managed)",
         "  check_cmd execution failed",
         "  [ALERT] (1) : config : parsing [/tmp/x:12] : unknown keyword ?[2Jmde",
         "  1 state that needs it did not run.",

@@ -2,7 +2,7 @@
 # cannot be asked, and patroni.configured asks again. For orch.patroni, before the leader changes them for all.
 {%- set postgresql = salt["fanatico_postgres.wanted"]() %}
 
-PostgreSQL would start with the parameters:
+Check that PostgreSQL could start with the parameters:
   fanatico_postgres.startable:
     - parameters: {{ postgresql.parameters | json }}
     - bin_dir: {{ postgresql.bin_dir }}

@@ -5,7 +5,7 @@ include: []
 {%- if faults %}
 {%- set next = "Next, on the master: salt-run fanatico.validate" %}
 
-The pillar is sound:
+Validate the pillar:
   test.fail_without_changes:
     - name: {{ grains.id }}
     - comment: {{ (grains.id ~ ": the pillar is not sound, nothing was changed: " ~ (faults | join(" | ")) ~ " | " ~ next) | json }}
