@@ -141,9 +141,9 @@ def freeze(reason, duration="2h"):
 
 def unfreeze():
     """
-    Switch healing on again, also where its memory was damaged: it begins a new one.
+    Switch healing on again. Where the guard's memory is damaged, start a new one.
 
-    Returns a sentence.
+    Returns a sentence. Changes nothing and writes no history entry where healing is not frozen.
 
     CLI Example:
 
@@ -151,9 +151,19 @@ def unfreeze():
 
         salt-run fanatico.unfreeze
     """
+    if not _is_off():
+        return "Healing is not frozen. Nothing was changed."
     _change(fanatico_guard.thawed, afresh=True)
     fanatico_record.note(__opts__, "freeze", "thawed")
     return "Healing is on."
+
+
+def _is_off():
+    """Return whether healing is frozen now, or refused because the guard's memory is damaged."""
+    try:
+        return time.time() < _state().get("frozen", {}).get("until", 0)
+    except ValueError:
+        return True
 
 
 def _attempt(host, what, roles, conf, owner, begun):

@@ -94,6 +94,23 @@ def test_a_freeze_holds_also_where_the_memory_was_damaged(fleet):
     assert fleet.heal()["code"] == "frozen"
 
 
+def test_unfreeze_ends_a_freeze(fleet):
+    runner.freeze("new disks", "5m")
+    runner.unfreeze()
+    assert [entry["decision"] for entry in fleet.history] == ["thawed", "frozen"]
+    assert fleet.heal()["decision"] == "healed"
+
+
+@pytest.mark.parametrize("memory", [None, {}, {"frozen": {"until": 1, "reason": "over"}}])
+def test_unfreeze_without_a_freeze_changes_nothing(fleet, memory):
+    path = fleet.home / "guard.json"
+    if memory is not None:
+        path.write_text(json.dumps(memory))
+    assert "not frozen" in runner.unfreeze()
+    assert fleet.history == []
+    assert (json.loads(path.read_text()) if path.exists() else None) == memory
+
+
 def test_a_person_goes_first(fleet):
     """A cure may take ten minutes; a deploy that would take back what is wrong is not kept waiting for it."""
     taken = []
