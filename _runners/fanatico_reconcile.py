@@ -83,7 +83,7 @@ def look(host, timeout=5):
     timeout
         Seconds for it to answer.
 
-    Returns ``{unit or fault: what was seen}``.
+    Returns ``{unit or fault: what was seen}``. Raises for a host that is not in the plan.
 
     CLI Example:
 
@@ -92,6 +92,7 @@ def look(host, timeout=5):
         salt-run fanatico.look db1
     """
     plan = fanatico_master.plan(__opts__)
+    (host,) = fanatico_master.known(plan, str(host))
     if _distrusted(host):
         log.warning(
             "%s reports faults that are not there: for ten minutes only fanatico.reconcile looks at it", host
@@ -122,7 +123,7 @@ def started(host, timeout=20):
     timeout
         Seconds for it to answer.
 
-    Returns why it counts as reinstalled; empty where it does not.
+    Returns why it counts as reinstalled; empty where it does not. Raises for a host that is not in the plan.
 
     CLI Example:
 
@@ -131,6 +132,7 @@ def started(host, timeout=20):
         salt-run fanatico.started db3
     """
     plan = fanatico_master.plan(__opts__)
+    (host,) = fanatico_master.known(plan, str(host))
     roles = set(fanatico_plan.roles(plan, host))
     # A deploy that is running, or that there never was, is what makes the others.
     if not roles - {"master"} or __salt__["fanatico.locked"]() or not _deployed():

@@ -568,7 +568,15 @@ def test_who_has_reported_too_much_that_was_not_there_is_not_asked(fleet, tmp_pa
     assert reconciler.look("db2") != {}
 
 
-@pytest.mark.parametrize("host", ["db1", "db2", "stranger", "db1/x", ""])
+@pytest.mark.parametrize("host", ["db99", "db1/x", ""])
+def test_a_host_that_is_not_in_the_plan_is_refused(fleet, host):
+    for function in (reconciler.look, reconciler.started):
+        with pytest.raises(fanatico_master.Refusal, match="db1"):
+            function(host)
+    assert fleet.healed == []
+
+
+@pytest.mark.parametrize("host", ["db1", "db2"])
 def test_a_look_believes_nothing_else(fleet, host):
     """What an event names does not matter: a host is asked, and says only of itself what its roles can have."""
     fleet.answers = {
