@@ -105,18 +105,23 @@ def _faults(plan, samples, pillars):
 
 
 def _fixed(plan, pillars):
-    """What the hosts that answer cannot change in place; a host that is new, or does not answer, has nothing to say to it."""
+    """
+    Return a line for each setting that the hosts that answer cannot change in place.
+
+    Once for each setting, whatever number of hosts was started with another value. A new host was started with none.
+    """
     common = _together(pillars)
     whole = {
         **fanatico_patroni_plan.completed(common),
         "plan": fanatico_plan.complete(common.get("plan", plan)),
     }
     answers = fanatico_sweep.fanout(__opts__, list(plan["nodes"]), "fanatico_identity.kept", timeout=_ASK)
-    faults = []
-    for node, kept in answers.items():
+    faults: dict[str, str] = {}
+    for node in plan["nodes"]:
         now = {role: fanatico_identity.facts(whole, node, role) for role in plan["nodes"][node]["roles"]}
-        faults += fanatico_identity.differences(node, kept, now)
-    return faults
+        for fault in fanatico_identity.differences(node, answers.get(node), now):
+            faults.setdefault(fault.partition(": ")[0], fault)  # a line begins with the setting's path
+    return list(faults.values())
 
 
 def _together(pillars):
