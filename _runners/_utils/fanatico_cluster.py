@@ -28,7 +28,7 @@ def judge(plan, reports, sent, received):
     if fanatico_plan.nodes(plan, "patroni"):
         checks["primary"] = _primary(plan, reports, silent)
         checks["timeline"] = _timeline(_facts(reports, "patroni"))
-        checks["replicas"] = _replicas(plan, _facts(reports, "patroni"))
+        checks["replicas"] = _replicas(plan, _facts(reports, "patroni"), silent)
     if fanatico_plan.nodes(plan, "haproxy"):
         checks["address"] = _address(plan, _facts(reports, "keepalived"), silent)
         checks["balancers"] = _balancers(plan, reports)
@@ -133,18 +133,24 @@ def _timeline(facts):
     return fanatico_verdict.ok(newest, f"one timeline, {newest}")
 
 
-def _replicas(plan, facts):
-    """Every node but the leader streams, by the view of whichever Patroni knows most."""
+def _replicas(plan, facts, silent):
+    """
+    Every node but the leader streams, as the Patroni that knows most members reports it.
+
+    Patroni reports a replica as streaming until its key in etcd expires. One whose host does not answer is not counted.
+    """
     views = [one["cluster"] for one in facts.values() if one.get("cluster")]
     if not views:
         return fanatico_verdict.unknown([], "no Patroni shows its cluster", "salt 'db*' fanatico.health")
     members = max((view["members"] for view in views), key=len)
-    streaming = sorted(one["name"] for one in members if one.get("state") == "streaming")
-    owed = len(fanatico_plan.nodes(plan, "patroni")) - 1
-    detail = f"{len(streaming)} of {owed} replicas stream" + (
-        f": {', '.join(streaming)}" if streaming else ""
-    )
-    if len(streaming) >= owed:
+    reported = sorted(member["name"] for member in members if member.get("state") == "streaming")
+    streaming = [name for name in reported if name not in silent]
+    lost = [name for name in reported if name in silent]
+    required = len(fanatico_plan.nodes(plan, "patroni")) - 1
+    detail = f"{len(streaming)} of {required} replicas stream"
+    detail += f": {', '.join(streaming)}" if streaming else ""
+    detail += f"; no answer from {', '.join(lost)}" if lost else ""
+    if len(streaming) >= required:
         return fanatico_verdict.ok(streaming, detail)
     return fanatico_verdict.degraded(streaming, detail, "salt 'db*' fanatico.health")
 

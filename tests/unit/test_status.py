@@ -126,6 +126,15 @@ def test_a_replica_that_does_not_stream(judge, reports):
     assert judge() == {"replicas": "degraded"}
 
 
+def test_a_replica_on_a_silent_host_is_not_counted_as_streaming(judge, reports):
+    """Patroni reports it as streaming until its key in etcd expires."""
+    del reports["db2"]
+    bad, replicas = judge("replicas")
+    assert bad == {"nodes": "degraded", "replicas": "degraded"}
+    assert replicas["value"] == ["db3"]
+    assert "db2" in replicas["detail"]
+
+
 def test_etcd_one_short_and_without_quorum(judge, reports):
     reports["etcd1"]["facts"]["etcd"]["health"]["healthy"] = False
     assert judge() == {"etcd": "degraded"}
