@@ -9,6 +9,7 @@ import time
 import salt.utils.event
 import salt.utils.master
 
+import fanatico_interrupt
 import fanatico_master
 import fanatico_steps
 
@@ -42,7 +43,18 @@ def watch(timeout=3600):
 
         salt-run fanatico.watch
     """
-    deadline = time.monotonic() + float(timeout)
+    try:
+        return _watch(float(timeout))
+    except fanatico_interrupt.Interrupted:
+        _clear()
+        fanatico_master.refuse(
+            "No longer watching: interrupted by the operator. An orchestration that is running continues. "
+            "Next: salt-run fanatico.watch"
+        )
+
+
+def _watch(timeout):
+    deadline = time.monotonic() + timeout
     with salt.utils.event.get_event("master", __opts__["sock_dir"], opts=__opts__, listen=True) as bus:
         story = None
         # Subscribed first and asked afterwards: nothing that begins in between is missed.
@@ -70,7 +82,7 @@ def watch(timeout=3600):
                         return story.ending
             if story:
                 _status(story.waiting(time.time()))
-    return f"No longer watching: {timeout} s are over."
+    return f"No longer watching: {timeout:g} s have passed."
 
 
 class Story:

@@ -12,6 +12,7 @@ import functools
 import logging
 
 import fanatico_attend
+import fanatico_interrupt
 import fanatico_steps
 
 __virtualname__ = "step"
@@ -47,6 +48,45 @@ def _hide(logger, which):
         logger.addFilter(others)
 
 
+_INTERRUPTED = "interrupted by the operator. Hosts finish what they have begun. Next: run it again"
+
+
+def _noted(function):
+    """
+    Wrap a step: Ctrl-C ends it, and a failure is written to the history.
+
+    A failed step also releases the lock of its orchestration, before the process has ended.
+    """
+
+    @functools.wraps(function)
+    def step(name, *args, **kwargs):
+        ret = {"name": name, "result": False, "comment": "", "changes": {}}
+        try:
+            with fanatico_interrupt.heeded():
+                if not fanatico_interrupt.happened():
+                    ret = function(name, *args, **kwargs)
+        except fanatico_interrupt.Interrupted:
+            pass
+        code = ""
+        if ret["result"] is False and fanatico_interrupt.happened():
+            ret["code"] = code = "interrupted"
+            if not _has_steps(ret):  # else its own failed step has the reason
+                ret["comment"] = _INTERRUPTED
+        if ret["result"] is False:
+            arguments = [__low__["__id__"], ret["comment"], kwargs.get("begins", ""), code]
+            __salt__["saltutil.runner"]("fanatico.broke_off", arg=arguments)
+        return ret
+
+    return step
+
+
+def _has_steps(ret):
+    """Return whether a step is an orchestration that got as far as its own steps."""
+    runs = ret["changes"].get("ret") or ret.get("return")
+    return isinstance(runs, dict) and any(map(fanatico_steps.is_orchestration, runs.values()))
+
+
+@_noted
 def state(name, tgt, **kwargs):
     """
     Apply an SLS to machines, as ``salt.state`` does. Where a service did not start, its journal is added to the comment.
@@ -63,9 +103,10 @@ def state(name, tgt, **kwargs):
         for result in fanatico_steps.services_that_failed(states):
             journal = _journal(machine, result["name"])
             result["comment"] = f"{result['comment']}\nThe last lines of its journal:\n{journal}"
-    return _noted(ret)
+    return ret
 
 
+@_noted
 def function(name, tgt, expect_minions=True, **kwargs):
     """
     Run a function on machines, as ``salt.function`` does.
@@ -88,9 +129,10 @@ def function(name, tgt, expect_minions=True, **kwargs):
     if ret["result"] is False:
         reasons = fanatico_steps.reasons(ret["comment"], ret["return"])
         ret["comment"] = "\n".join(reasons) or ret["comment"]
-    return _noted(ret)
+    return ret
 
 
+@_noted
 def runner(name, acts=False, begins="", **kwargs):
     """
     Run a runner, as ``salt.runner`` does.
@@ -111,9 +153,10 @@ def runner(name, acts=False, begins="", **kwargs):
         ret["comment"] = fanatico_steps.message(returned)
     elif acts:
         ret["changes"] = fanatico_steps.acted(returned)
-    return _noted(ret, begins)
+    return ret
 
 
+@_noted
 def orchestration(name, **kwargs):
     """
     Run another orchestration as one step of this one.
@@ -137,7 +180,7 @@ def orchestration(name, **kwargs):
             if not isinstance(said, dict)
         ]
         ret["comment"] = "\n".join([f"{name} failed.", *reasons])
-    return _noted(ret)
+    return ret
 
 
 def _attended(kind, name, tgt, **kwargs):
@@ -149,13 +192,6 @@ def _attended(kind, name, tgt, **kwargs):
     ret, reason = fanatico_attend.attended(call, addresses, __opts__.get("pidfile", "/run/salt-master.pid"))
     if reason:
         return {"name": name, "result": False, "comment": reason, "changes": {}}
-    return ret
-
-
-def _noted(ret, begins=""):
-    """Write down a step that failed, and with it the orchestration: its lock is free before its process has ended."""
-    if ret["result"] is False:
-        __salt__["saltutil.runner"]("fanatico.broke_off", arg=[__low__["__id__"], ret["comment"], begins])
     return ret
 
 

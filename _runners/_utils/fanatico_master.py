@@ -17,6 +17,7 @@ import salt.pillar
 import salt.template
 import salt.utils.yaml
 
+import fanatico_interrupt
 import fanatico_validate
 
 
@@ -44,6 +45,7 @@ def plain(namespace):
     Salt shows a traceback for each exception but ``NotImplemented``, and for wrong arguments the whole documentation with
     exit code 0. Errors in our own code keep their traceback.
     """
+    fanatico_interrupt.prepare(namespace.get("__opts__", {}))
     for name, function in list(namespace.items()):
         # The name first: Salt leaves a reference to an event bus that is gone there, which must not be touched.
         if name.startswith("_") or not inspect.isfunction(function):
@@ -71,10 +73,16 @@ def _call(function, signature, args, kwargs):
     given = {name: value for name, value in kwargs.items() if not name.startswith("__")}
     fault = _misfit(signature, args, given)
     if fault:
-        name = f"{function.__globals__['__virtualname__']}.{function.__name__}"
+        name = _name(function)
         raise Refusal(f"{name}{signature}: {fault}. Nothing was changed. Next: salt-run -d {name}")
     try:
-        return function(*args, **given)
+        with fanatico_interrupt.heeded():
+            return function(*args, **given)
+    except fanatico_interrupt.Interrupted:
+        raise Refusal(
+            f"{_name(function)}: interrupted by the operator. Hosts finish what they have begun. "
+            "Next: salt-run fanatico.status, then run it again"
+        ) from None
     except Refusal:
         raise
     except salt.exceptions.SaltException as exc:
@@ -88,6 +96,10 @@ def _call(function, signature, args, kwargs):
         raise Refusal(
             f"The plan is not sound: {'; '.join(faults)}. Next: salt-run fanatico.validate"
         ) from exc
+
+
+def _name(function):
+    return f"{function.__globals__['__virtualname__']}.{function.__name__}"
 
 
 def _plan_faults(dunders):

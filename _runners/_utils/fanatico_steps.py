@@ -12,6 +12,8 @@ WIDTH = 120
 _TITLES = 24  # the least width of the column of titles
 # What a host says reaches a terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
+# The runners of the steps before which an orchestration has changed nothing.
+_BEFORE_CHANGES = ("fanatico.validate", "fanatico.lock", "fanatico.evict_refused")
 _BLOCKED = "One or more requisite failed"
 # A traceback ends with the line that names the exception; the message may go on over more lines.
 _RAISED = re.compile(
@@ -143,6 +145,8 @@ def _step(tag, result):
     title = result.get("__id__") or tag.split("_|-")[1]
     step = {
         "title": title,
+        "name": str(result.get("name") or ""),
+        "code": result.get("code", ""),
         "took": _seconds(result),
         "began": _clock(result.get("start_time")),
         "result": result["result"],
@@ -240,10 +244,19 @@ def lines(running):
         shown += _line(one, depth, width)
     shown += failure_lines({"": running})
     if any(one["result"] is False for one in read):
-        hosts = [fault["host"] for _, one in _walk(read) for fault in one["faults"] if fault["host"]]
-        look = f" (`salt {hosts[0]} fanatico.health --out=yaml` may say more)" if hosts else ""
-        shown += ["", f"Next: remove the cause{look}, then run {title} again: it goes on with what is left."]
+        shown += ["", _next_step(title, [one for _, one in _walk(read) if one["result"] is False])]
     return [*shown, "", *_summary(title, read)]
+
+
+def _next_step(title, failed):
+    """Return what to do after a failure; ``failed``: the steps that failed, those of nested orchestrations included."""
+    if any(step["code"] == "interrupted" for step in failed):
+        return f"Next: run {title} again. Steps that are complete change nothing."
+    if any(step["name"] in _BEFORE_CHANGES for step in failed):
+        return f"Nothing was changed. Next: remove the cause, then run {title} again."
+    hosts = [fault["host"] for step in failed for fault in step["faults"] if fault["host"]]
+    look = f" (`salt {hosts[0]} fanatico.health --out=yaml` shows more)" if hosts else ""
+    return f"Next: remove the cause{look}, then run {title} again. Steps that are complete change nothing."
 
 
 def not_compiled_lines(runs):

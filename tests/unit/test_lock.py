@@ -103,8 +103,8 @@ def test_another_process_has_it(tmp_path, elsewhere):
     taken, holder = lock.acquire(tmp_path, "heal")
     assert not taken
     assert holder["pid"] == other.pid
-    assert lock.describe(holder).startswith("a deploy of db1/patroni.service (pid ")
-    assert lock.release(tmp_path) is None, "not ours to give back"
+    assert lock.describe(holder).startswith(f"deploy of db1/patroni.service (pid {other.pid})")
+    assert lock.release(tmp_path) is None, "not ours to release"
     assert lock.release(tmp_path, force=True)["pid"] == other.pid
 
 

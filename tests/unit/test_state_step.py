@@ -73,7 +73,7 @@ def test_a_step_that_fails_gives_the_lock_back_and_is_written_down(salt, run, re
 def test_a_first_step_that_fails_says_what_it_was_the_beginning_of(salt):
     salt.answer = {"result": False, "changes": {"return": "plan:nodes is empty"}}
     step.runner("fanatico.validate", begins="deploy")
-    assert salt.noted == [("fanatico.broke_off", "Bring it up", "plan:nodes is empty", "deploy")]
+    assert salt.noted == [("fanatico.broke_off", "Bring it up", "plan:nodes is empty", "deploy", "")]
     assert salt.asked == [("fanatico.validate", (), {})]
 
 

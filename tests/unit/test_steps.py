@@ -157,8 +157,8 @@ def test_a_failure_is_shown_whole(run):
         "  [ALERT] (1) : config : parsing [/tmp/x:12] : unknown keyword ?[2Jmde",
         "  1 state that needs it did not run.",
         "",
-        "Next: remove the cause (`salt haproxy1 fanatico.health --out=yaml` may say more), then run orch.deploy again: "
-        "it goes on with what is left.",
+        "Next: remove the cause (`salt haproxy1 fanatico.health --out=yaml` shows more), then run orch.deploy again. "
+        "Steps that are complete change nothing.",
         "",
     ]
     assert shown[-1] == "Failed:    1"
@@ -187,6 +187,13 @@ def test_a_runner_that_fails(run):
         "  The pillar is not sound, nothing was changed:",
         "    - plan:nodes: empty",
     ]
+    assert "Nothing was changed. Next: remove the cause, then run orch.deploy again." in shown
+
+
+def test_an_interrupted_step_is_not_searched_for_a_cause(run):
+    run[BALANCER].update(result=False, comment="interrupted by the operator", code="interrupted")
+    shown = steps.lines(run)
+    assert "Next: run orch.deploy again. Steps that are complete change nothing." in shown
 
 
 def test_a_machine_whose_states_did_not_compile(run):
