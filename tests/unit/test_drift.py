@@ -55,7 +55,7 @@ def test_all_as_it_should_be(fleet, plan):
     assert [len(group) for group in fleet.groups] == [5, 5, 2]
     assert (fleet.history()["decision"], fleet.history()["reason"]) == (
         "none",
-        "12 hosts are what the tree says",
+        "no drift on 12 hosts",
     )
     assert fleet.events == ["fanatico/drift/none"]
 

@@ -1,6 +1,7 @@
 """The cluster as a whole: what reports of all nodes come to, and how it is shown."""
 
 import copy
+import re
 import time
 
 import pytest
@@ -80,7 +81,18 @@ def test_two_writable_primaries_are_critical(judge, reports):
     reports["db3"]["facts"]["postgres"]["in_recovery"] = False
     bad, primary = judge("primary")
     assert bad["primary"] == "critical"
-    assert "db1 and db3 both take writes: stop Patroni on all but db1" in primary["detail"]
+    assert primary["value"] == ["db1", "db3"]
+    assert "SPLIT-BRAIN: db1 and db3" in primary["detail"]
+    assert primary["hint"] == "salt -L db3 service.stop patroni"
+
+
+def test_two_writable_primaries_of_which_patroni_leads_none(judge, reports):
+    for name in ("db1", "db2", "db3"):
+        reports[name]["facts"]["patroni"]["cluster"]["members"][0]["role"] = "replica"
+    reports["db3"]["facts"]["postgres"]["in_recovery"] = False
+    _, primary = judge("primary")
+    assert "SPLIT-BRAIN: db1 and db3" in primary["detail"]
+    assert "service.stop" not in primary["hint"], "which of them is left to the operator"
 
 
 def test_no_primary_is_critical(judge, reports):
@@ -92,7 +104,7 @@ def test_a_primary_on_a_silent_node_could_not_be_told(judge, reports):
     del reports["db1"]
     bad, primary = judge("primary")
     assert bad["primary"] == "unknown"
-    assert "db1 leads, says Patroni" in primary["detail"]
+    assert primary["value"] == ["db1"]
 
 
 def test_a_primary_that_patroni_does_not_know(judge, reports):
@@ -146,14 +158,15 @@ def test_etcd_members_that_disagree(judge, reports):
     reports["etcd3"]["facts"]["etcd"]["status"]["etcd3"]["leader_id"] = "3"
     bad, etcd = judge("etcd")
     assert bad == {"etcd": "critical"}
-    assert "name 2 leaders" in etcd["detail"]
+    assert "2 leaders" in etcd["detail"]
 
 
 def test_the_address_held_twice_and_not_at_all(judge, reports):
     reports["haproxy2"]["facts"]["keepalived"]["role"] = "master"
     bad, address = judge("address")
     assert bad == {"address": "critical"}
-    assert "haproxy1 and haproxy2 both hold 10.0.0.100" in address["detail"]
+    assert address["value"] == ["haproxy1", "haproxy2"]
+    assert "10.0.0.100" in address["detail"]
     for name in ("haproxy1", "haproxy2"):
         reports[name]["facts"]["keepalived"] = {"role": "backup", "answers": False}
     assert judge() == {"address": "critical"}
@@ -174,7 +187,7 @@ def test_a_balancer_that_sees_another_primary(judge, reports):
     reports["haproxy2"]["facts"]["haproxy"]["backends"]["postgres_primary"]["up"] = ["db2"]
     bad, balancers = judge("balancers")
     assert bad == {"balancers": "degraded"}
-    assert "haproxy2 sends postgres_primary to db2, Patroni says db1" in balancers["detail"]
+    assert re.search("haproxy2 .* postgres_primary .* db2, .* db1", balancers["detail"])
 
 
 def test_no_balancer_at_all(judge, reports):
@@ -187,18 +200,19 @@ def test_chains_that_differ_and_chains_that_forked(judge, reports):
     reports["rpc2"]["facts"]["rpc"]["local"]["head_hash"] = "0xbad"
     bad, chain = judge("chain")
     assert bad == {"chain": "critical"}
-    assert "forked at block 9: rpc1, rpc3 against rpc2" in chain["detail"]
+    assert chain["value"] == 9
+    assert "rpc1, rpc3 against rpc2" in chain["detail"]
     reports["rpc2"]["facts"]["rpc"]["local"]["chain_id"] = 1
     bad, chain = judge("chain")
     assert bad == {"chain": "critical"}
-    assert "chains 1, 1337" in chain["detail"]
+    assert chain["value"] == [1, 1337]
 
 
 def test_a_clock_that_is_off(judge, reports):
     reports["db2"]["time"] = NOW - 90
     bad, clocks = judge("clocks")
     assert bad == {"clocks": "degraded"}
-    assert "db2 by 30 s" in clocks["detail"]
+    assert clocks["value"] == {"db2": 30}
 
 
 def test_roles_that_the_plan_lacks_are_not_judged(plan, reports):
