@@ -58,7 +58,7 @@ def test_out_and_in_again(fleet):
 
 def test_the_last_one_stays(fleet):
     fleet.out = {"rpc1", "rpc3"}
-    with pytest.raises(CommandExecutionError, match="no other RPC node is in rotation"):
+    with pytest.raises(CommandExecutionError, match="fanatico_rpc.rotation"):
         edge.drain("rpc2")
     assert "rpc2" not in fleet.out
     assert edge.drain("rpc2", force=True)["out"]
@@ -77,9 +77,7 @@ def test_a_balancer_that_goes_on_sending_is_named(fleet):
 
 def test_one_that_is_not_in_sync_is_not_back(fleet):
     fleet.behind = {"rpc2"}
-    with pytest.raises(
-        CommandExecutionError, match="haproxy1 and haproxy2 does not send .* its agent says: block 7"
-    ):
+    with pytest.raises(CommandExecutionError, match="haproxy1 and haproxy2 .*: block 7"):
         edge.undrain("rpc2")
 
 
