@@ -82,9 +82,7 @@ def test_rules_of_an_earlier_plan_are_replaced_once_the_pillar_is_sound(master):
 def test_what_stands_in_the_way_names_the_firewall_and_the_next_step(master, answer, words):
     master.path.write_text("an earlier plan's")
     master.answer = answer
-    with pytest.raises(
-        CommandExecutionError, match="the master's firewall is still that of an earlier plan"
-    ) as refused:
+    with pytest.raises(CommandExecutionError, match="firewall") as refused:
         runner.admit()
     assert words in str(refused.value)
     assert str(refused.value).endswith("salt-call state.apply firewall")
@@ -156,7 +154,5 @@ def test_what_sync_all_brings_beside_ours_is_kept(handed_out):
 
 
 def test_a_minion_that_does_not_take_them_is_named(handed_out):
-    with pytest.raises(
-        CommandExecutionError, match=r"db1: the modules are still not .* salt -L db1 saltutil.sync_all"
-    ):
+    with pytest.raises(CommandExecutionError, match=r"^db1: .* salt -L db1 saltutil.sync_all"):
         handed_out(Minions({"etcd1": TREE, "db1": {}, "rpc1": TREE}, learns=False))

@@ -340,11 +340,10 @@ def test_missing_minions_are_named_with_what_is_known_of_them(keys, answers, pla
     with pytest.raises(CommandExecutionError) as caught:
         fanatico_minions.wait_minions(0.1)
     text = str(caught.value)
-    assert "no answer from 3" in text
-    assert "db1: its key is accepted; is the host up" in text
-    assert "db2: its key waits" in text
-    assert "salt-key -a db2" in text
-    assert "db3: it never sent a key" in text
+    assert "3 of 12" in text
+    assert "db1: its key is accepted" in text
+    assert "db2: its key is not accepted yet. Next: salt-run fanatico.accept_keys" in text
+    assert "db3: it has not sent a key" in text
 
 
 def test_a_minion_that_was_rejected_is_said_to_be(keys, answers, plan):
@@ -352,7 +351,5 @@ def test_a_minion_that_was_rejected_is_said_to_be(keys, answers, plan):
     del answers["db3"]
     (keys / "minions_rejected").mkdir(exist_ok=True)
     (keys / "minions" / "db3").rename(keys / "minions_rejected" / "db3")
-    with pytest.raises(
-        CommandExecutionError, match="db3: its key was rejected on this master.*salt-key -d db3"
-    ):
+    with pytest.raises(CommandExecutionError, match="db3: .* rejected .*salt-key -d db3"):
         fanatico_minions.wait_minions(0.1)
