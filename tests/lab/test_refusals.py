@@ -16,7 +16,7 @@ REFUSED = {
     "fanatico.drain nosuch": "nosuch: no node of the plan with the role rpc",
     "fanatico.drain": "missing a required argument: 'node'",
     "fanatico.undrain rpc3 patience=3": "unexpected keyword argument 'patience'",
-    "fanatico.history limit=abc": "limit is a number, not 'abc'",
+    "fanatico.history limit=abc": "limit has to be a number, not 'abc'",
     "fanatico.freeze work 10parsecs": "10parsecs",
     "fanatico.cloudflare_ranges /nonexistent": "/nonexistent: No such file",
     "fanatico.secrets_import /nonexistent": "/nonexistent cannot be read",

