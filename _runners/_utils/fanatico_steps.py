@@ -366,7 +366,7 @@ def _changes(step):
 
 
 def _elapsed(read):
-    """Return the seconds from the start of the first step to the end of the last; steps may run in parallel, and over midnight."""
+    """Return the seconds from the start of the first step to the end of the last; steps may run in parallel, or over midnight."""
     timed = [step for step in read if step["began"] is not None]
     if not timed:
         return sum(step["took"] for step in read)

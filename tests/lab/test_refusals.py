@@ -22,7 +22,7 @@ REFUSED = {
     "fanatico.secrets_import /nonexistent": "/nonexistent cannot be read",
     "fanatico.secrets_rotate '[NOSUCH]'": "There is no secret NOSUCH",
     "fanatico.ca_import service /nonexistent /nonexistent": "cannot be read",
-    "fanatico.ca_trust nosuch": "none of the authorities",
+    "fanatico.ca_trust nosuch": "nosuch is no authority",
     "fanatico.drill explode": "there is no drill 'explode'",
 }
 
