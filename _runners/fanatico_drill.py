@@ -65,7 +65,7 @@ def drill(fault, host=None, unit=None, seconds=5, force=False):
     databases = fanatico_plan.nodes(plan, "patroni")
     client = next(node for node in reversed(databases) if node != host)
     __salt__["fanatico.lock"]("drill", wait=5)
-    said = "not completed"
+    summary = "not completed"
     try:
         with ThreadPoolExecutor(1) as pool:
             duration = BEFORE + float(seconds) + AFTER
@@ -83,20 +83,20 @@ def drill(fault, host=None, unit=None, seconds=5, force=False):
             struck = time.monotonic()
             _strike(fault, host or databases[0], unit, float(seconds), databases)
             figures = load.result()
-        said = fanatico_drill.sentence(fault, figures)
-        _wait_ok(said)
+        summary = fanatico_drill.sentence(fault, figures)
+        _wait_ok(summary)
     finally:
-        __salt__["fanatico.unlock"](reason=said, host=host or "")
+        __salt__["fanatico.unlock"](reason=summary, host=host or "")
     if figures["lost"]:
         fanatico_master.refuse(
-            f"{said}. An acknowledged write is missing: compare the nodes. Next: salt 'db*' fanatico_postgres.status"
+            f"{summary}. An acknowledged write is missing: compare the nodes. Next: salt 'db*' fanatico_postgres.status"
         )
     return {
         "fault": fault,
         "host": host,
         "unit": unit,
         "figures": figures,
-        "said": said,
+        "said": summary,
         "whole_after": round(time.monotonic() - struck, 1),
     }
 
@@ -137,12 +137,12 @@ def _ask(node, function, arguments, timeout, holds):
     return answer
 
 
-def _wait_ok(said):
+def _wait_ok(summary):
     """Wait until the whole cluster is ok again."""
     deadline = time.monotonic() + WELL_WITHIN
     while (status := __salt__["fanatico.status"]()["status"]) != "ok":
         if time.monotonic() > deadline:
             fanatico_master.refuse(
-                f"{said}. The cluster is still {status} after {WELL_WITHIN} s. Next: salt-run fanatico.status"
+                f"{summary}. The cluster is still {status} after {WELL_WITHIN} s. Next: salt-run fanatico.status"
             )
         time.sleep(2)

@@ -112,7 +112,7 @@ def cloudflare_ranges(path):
         A file on the master, one network in each line: what CloudFlare publishes as ``ips-v4`` and ``ips-v6``, concatenated.
 
     Returns ``{"added": [...], "gone": [...], "pillar": the text for pillar/cloudflare.sls}``; ``pillar`` is empty where
-    nothing differs. The pillar is a person's: nothing is written.
+    nothing differs. Nothing is written: the operator edits the pillar.
 
     CLI Example:
 

@@ -63,7 +63,7 @@ def _noted(function):
     def step(name, *args, **kwargs):
         ret = {"name": name, "result": False, "comment": "", "changes": {}}
         try:
-            with fanatico_interrupt.heeded():
+            with fanatico_interrupt.interruptible():
                 if not fanatico_interrupt.happened():
                     ret = function(name, *args, **kwargs)
         except fanatico_interrupt.Interrupted:

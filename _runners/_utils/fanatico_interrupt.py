@@ -2,7 +2,7 @@
 Ctrl-C in ``salt-run``: what is running ends in one sentence, not in a traceback. Master only.
 
 Salt's handler raises ``SystemExit`` wherever the process happens to be, and Salt's runner client prints that as a traceback. The
-handler here raises it only within a runner or a step of ours (``heeded``). Anywhere else it leaves a mark, and the next step
+handler here raises it only within a runner or a step of ours (``interruptible``). Anywhere else it sets a flag, and the next step
 ends the orchestration. A second Ctrl-C goes to Salt's handler.
 """
 
@@ -20,7 +20,7 @@ class Interrupted(SystemExit):
 
 
 class _Interrupt:
-    """What this process knows of Ctrl-C: whether it was pressed, and how many runners and steps of ours are running."""
+    """State of this process: whether Ctrl-C was pressed, and how many runners and steps of ours are running."""
 
     happened = False
     depth = 0
@@ -32,7 +32,7 @@ def happened():
 
 
 @contextlib.contextmanager
-def heeded():
+def interruptible():
     """Have Ctrl-C raise ``Interrupted`` within this block. Of no effect in a thread, and outside ``salt-run``."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -46,7 +46,7 @@ def heeded():
 
 
 def prepare(opts):
-    """Mark a Ctrl-C from here on, where ``opts`` are those of a ``salt-run`` of one of our orchestrations."""
+    """Take over Ctrl-C where ``opts`` are those of a ``salt-run`` that starts one of our orchestrations."""
     arguments = [str(argument).removeprefix("mods=") for argument in opts.get("arg") or ()]
     if opts.get("fun") in _ORCHESTRATE and any(argument.startswith("orch.") for argument in arguments):
         _install()

@@ -78,7 +78,7 @@ def _call(function, signature, args, kwargs):
         name = _name(function)
         raise Refusal(f"{name}{signature}: {fault}. Nothing was changed. Next: salt-run -d {name}")
     try:
-        with fanatico_interrupt.heeded():
+        with fanatico_interrupt.interruptible():
             return function(*args, **given)
     except fanatico_interrupt.Interrupted:
         raise Refusal(

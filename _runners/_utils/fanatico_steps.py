@@ -72,16 +72,16 @@ def reasons(comment, answers):
     return [text if text.startswith(f"{host}: ") else f"{host}: {text}" for host, text in texts.items()]
 
 
-def message(said):
+def message(answer):
     """
     Return the message of a failed function or runner, whole, without a traceback or lines of a template.
 
-    said
+    answer
         What it returned: text, a list of texts, or False where there was no answer.
     """
-    if said is False or said is None:
+    if answer is False or answer is None:
         return "no answer. Next, on the host: systemctl status salt-minion"
-    text = "\n".join(map(str, said)) if isinstance(said, list | tuple) else str(said)
+    text = "\n".join(map(str, answer)) if isinstance(answer, list | tuple) else str(answer)
     if "Traceback (most recent call last)" in text:
         # After the last frame: a message may quote a journal, and the journal other exceptions.
         raised = _RAISED.search(text, text.rfind("\n  File "))

@@ -126,7 +126,7 @@ def test_what_is_not_ours_is_left_to_salt(opts):
 def test_a_daemon_keeps_its_handler():
     seen = []
     signal.signal(signal.SIGINT, lambda *args: seen.append(args))
-    with interrupt.heeded():
+    with interrupt.interruptible():
         press()
     assert len(seen) == 1
     assert not interrupt.happened()
@@ -136,7 +136,7 @@ def test_a_thread_installs_nothing():
     before = signal.getsignal(signal.SIGINT)
 
     def heed():
-        with interrupt.heeded():
+        with interrupt.interruptible():
             pass
 
     thread = threading.Thread(target=heed)
@@ -157,7 +157,7 @@ def test_a_runner_ends_in_one_sentence():
 def test_watching_ends_and_what_is_watched_does_not(monkeypatch):
     monkeypatch.setattr(watch, "_watch", lambda timeout: press())
     with (
-        interrupt.heeded(),
+        interrupt.interruptible(),
         pytest.raises(fanatico_master.Refusal, match=r"continues.*salt-run fanatico\.watch"),
     ):
         watch.watch()
