@@ -125,7 +125,7 @@ def started(host, timeout=20):
     timeout
         Seconds for it to answer.
 
-    Returns why it counts as reinstalled; empty where it does not. Raises for a host that is not in the plan.
+    Returns why it counts as reinstalled; empty where it does not.
 
     CLI Example:
 
@@ -134,7 +134,6 @@ def started(host, timeout=20):
         salt-run fanatico.started db3
     """
     plan = fanatico_master.plan(__opts__)
-    (host,) = fanatico_master.known(plan, str(host))
     roles = set(fanatico_plan.roles(plan, host))
     # A deploy provisions hosts itself, while it runs and where none has run yet.
     if not roles - {"master"} or __salt__["fanatico.locked"]() or not _deployed():

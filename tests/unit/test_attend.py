@@ -41,7 +41,7 @@ def test_a_minion_that_stops_is_named_after_ten_seconds(world):
     assert watch.check(12).startswith("db2 is no longer connected")
 
 
-def test_one_that_restarts_is_not(world):
+def test_a_minion_that_restarts_is_not_named(world):
     watch = world.watch()
     for now in range(0, 60, 6):
         world.connected = set() if now % 12 else set(HOSTS.values())
@@ -56,7 +56,7 @@ def test_a_host_that_loses_its_power_answers_no_ping(world):
     assert watch.check(11).startswith("db2 no longer answers pings")
 
 
-def test_what_was_never_seen_is_not_missed(world):
+def test_a_sign_that_was_never_seen_does_not_count(world):
     """A network that drops pings; a minion behind another address."""
     world.connected = world.answered = set()
     watch = world.watch()
@@ -70,7 +70,7 @@ def test_a_master_that_was_restarted_has_lost_the_answers(world, after):
     assert "systemctl status salt-master" in watch.check(1)
 
 
-def test_without_a_master_there_is_none_to_lose(world):
+def test_without_a_pid_of_the_master_only_hosts_count(world):
     world.master = ""
     watch = world.watch()
     assert watch.check(1) == ""

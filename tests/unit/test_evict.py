@@ -1,4 +1,4 @@
-"""What speaks against shutting a host out, what it has known, what still stands open; and the runner's steps on the master."""
+"""Evict a host: what prevents it, what it knew, what it can still reach; and the runner's steps on the master."""
 
 import copy
 import types
@@ -64,7 +64,7 @@ def test_a_host_that_the_plan_does_not_allow_to_be_evicted(plan, host, words):
         ("rpc1", ["rpc2", "rpc3"], "rpc"),
     ],
 )
-def test_the_last_of_a_role_stays(plan, host, others, role):
+def test_the_last_host_of_a_role_is_not_evicted(plan, host, others, role):
     for other in others:
         del plan["nodes"][other]
     assert f"role {role}" in evict.objection(plan, host)
@@ -119,7 +119,7 @@ def test_a_host_with_two_roles_has_to_be_redundant_in_both():
     assert "the role etcd" in evict.shortage(plan, "data1", answers)
 
 
-def test_the_refusal_has_the_very_lines_to_write(plan):
+def test_the_refusal_shows_the_lines_to_write(plan):
     text = evict.still_there(plan, "db3", "/srv/plan.sls")
     lines = text[text.index("  evicted:") :].split("\n\n")[0]
     assert yaml.safe_load(lines) == {"evicted": {"db3": plan["nodes"]["db3"]}}
@@ -247,14 +247,14 @@ def master(plan, tmp_path, monkeypatch):
     return made
 
 
-def test_nothing_but_health_is_asked_of_hosts_before_all_speaks_for_it(master, plan):
+def test_hosts_are_only_asked_for_health_before_an_eviction_starts(master, plan):
     with pytest.raises(CommandExecutionError, match="db3 .* node of the plan"):
         runner.evict_scope("db3")
     assert {function for _, function, _ in master.asked} == {"fanatico.health"}
     assert all("db3" not in nodes for nodes, _, _ in master.asked)
 
 
-def test_the_scope_is_what_its_roles_know(master, plan):
+def test_the_scope_has_the_secrets_of_its_roles(master, plan):
     moved(plan, "db3", "rpc2")
     scope = runner.evict_scope("db3")
     assert "POSTGRES_FANATICO_PASSWORD" in scope["secrets"]
@@ -270,7 +270,7 @@ def test_the_scope_is_what_its_roles_know(master, plan):
     }
 
 
-def test_a_rotation_that_broke_off_is_seen(master, plan):
+def test_a_rotation_that_is_not_complete_is_seen(master, plan):
     moved(plan, "db3")
     master.runners["fanatico.ca_status"] = lambda: {"etcd": "signs", "service": "former is trusted still"}
     master.runners["fanatico.secrets_unsettled"] = lambda: ["HAPROXY_STATS_PASSWORD"]
@@ -278,7 +278,7 @@ def test_a_rotation_that_broke_off_is_seen(master, plan):
 
 
 @pytest.mark.parametrize("place", ["minions", "minions_pre", "minions_denied"])
-def test_its_key_is_rejected_wherever_it_lies_and_nobody_elses(master, plan, place):
+def test_only_its_key_is_rejected_in_every_state(master, plan, place):
     moved(plan, "db3")
     master.places["minions"].remove("db3")
     master.places[place].append("db3")
@@ -289,7 +289,7 @@ def test_its_key_is_rejected_wherever_it_lies_and_nobody_elses(master, plan, pla
     assert runner.evict_key("db3") == {"key": "", "known_hosts": []}
 
 
-def test_its_ssh_host_key_vouches_for_nothing_any_more(master, plan, tmp_path):
+def test_its_ssh_host_key_is_removed(master, plan, tmp_path):
     moved(plan, "db3")
     known = tmp_path / ".ssh" / "known_hosts"
     known.parent.mkdir()
@@ -326,7 +326,7 @@ def test_it_waits_until_a_database_of_the_plan_leads(master, plan, monkeypatch):
     ]
 
 
-def test_a_cluster_that_was_paused_takes_over_all_the_same(master, plan, monkeypatch):
+def test_a_paused_cluster_is_resumed(master, plan, monkeypatch):
     moved(plan, "db3")
     state = {"paused": True}
     monkeypatch.setattr(runner.time, "sleep", lambda seconds: None)

@@ -26,7 +26,7 @@ def key(text):
 
 
 class Keys:
-    """What the master holds, as salt.key.Key tells it."""
+    """The master's keys, as salt.key.Key returns them."""
 
     def __init__(self, held):
         self.held = held  # {id: {place: public key}}
@@ -162,7 +162,7 @@ class TestRenewKey:
         assert world.dropped == [("/cache", "root", "salt_master")], "the old key's owner reads no more jobs"
 
     def test_whoever_sends_keys_in_its_name_is_not_in_the_way(self, world):
-        """The accepted key was deleted before the new one was there, and who was first then had the place."""
+        """There is an accepted key at any time: otherwise the next key that is sent would become the pending one."""
         stranger = key("unknown")
         world.keys.held["rpc1"] = {
             "minions": key("old"),
@@ -260,7 +260,7 @@ def test_no_host_is_asked_where_no_key_is_pending(world):
     assert world.hosts.asked == []
 
 
-def test_only_the_named_are_looked_at(world):
+def test_only_the_named_hosts_are_checked(world):
     assert fanatico_keys.accept_keys(ids=["rpc2"])["accepted"] == ["rpc2"]
     assert [names for names, _ in world.hosts.asked] == [["rpc2"]]
 

@@ -15,7 +15,7 @@ PLAN = (REPO / "pillar" / "plan.sls").read_text()
 
 
 def work(node, timeout=60, force=False):
-    """What the person reads with salt-run -d."""
+    """Shown by salt-run -d."""
     if isinstance(node, Exception):
         raise node
     return node, timeout, force

@@ -1,4 +1,4 @@
-"""`salt-run fanatico.drill`: what it refuses, what it does in which order, and what it says afterwards."""
+"""`salt-run fanatico.drill`: what it refuses, the order of its steps, and what it returns."""
 
 import types
 
@@ -25,7 +25,7 @@ FIGURES = {"write_gap": 1.73, "read_gap": 0.05, "acknowledged": 900, "unknown": 
         (("kill", "db1", "patroni.service"), "force=True"),
     ],
 )
-def test_what_makes_no_sense_is_refused(asked, word):
+def test_invalid_requests_are_refused(asked, word):
     assert word in fanatico_drill.refusal(*asked, UNITS, "ok", False)
 
 
@@ -141,7 +141,7 @@ def test_it_waits_until_the_cluster_is_ok(master):
     assert len(master.statuses) == 1
 
 
-def test_a_cluster_that_stays_ill_is_a_failure(master):
+def test_a_cluster_that_stays_degraded_is_a_failure(master):
     master.statuses = ["ok", "degraded"]
     with pytest.raises(CommandExecutionError, match="degraded after 180 s"):
         runner.drill("switchover")

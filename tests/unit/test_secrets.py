@@ -103,7 +103,7 @@ def test_faults_names_all_at_once():
     ]
 
 
-def test_tokens_of_a_former_password_do_not_count():
+def test_the_key_of_tokens_is_rotated_with_a_password():
     assert fanatico_secrets.together(["ETCD_PATRONI_PASSWORD"]) == ["ETCD_PATRONI_PASSWORD", "ETCD_TOKEN_KEY"]
     assert fanatico_secrets.together(["HAPROXY_STATS_PASSWORD"]) == ["HAPROXY_STATS_PASSWORD"]
     assert fanatico_secrets.together(["ETCD_TOKEN_KEY", "ETCD_ROOT_PASSWORD"]) == [
@@ -202,7 +202,7 @@ def test_each_node_is_given_its_roles_secrets_and_no_other(master, name):
         assert [name for name, value in everything.items() if value in shown] == []
 
 
-def test_a_node_is_told_what_is_wrong_with_its_pillar(master, tmp_path):
+def test_a_node_has_the_faults_of_its_pillar(master, tmp_path):
     """A highstate stops at that (salt/base/sound.sls)."""
     plan = yaml.safe_load(PLANS["plan"].read_text())
     plan["plan"]["nodes"]["rpc2"]["address"] = plan["plan"]["nodes"]["rpc1"]["address"]
@@ -217,7 +217,7 @@ def test_a_node_is_told_what_is_wrong_with_its_pillar(master, tmp_path):
     assert "unsound" not in salt.pillar.Pillar(m.opts, {}, "stranger", "base").compile_pillar()
 
 
-def test_what_each_role_may_see_is_what_the_design_says():
+def test_which_secrets_each_role_gets():
     database = [name for name in NAMES if name.startswith(("PATRONI", "POSTGRES"))]
     assert sorted(fanatico_plan.secret_names(["patroni"])) == sorted([*database, "ETCD_PATRONI_PASSWORD"])
     assert fanatico_plan.secret_names(["haproxy"]) == ["HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"]
@@ -230,7 +230,7 @@ def test_what_each_role_may_see_is_what_the_design_says():
 # secrets_init
 
 
-def test_init_makes_what_is_missing_and_keeps_the_rest(master):
+def test_init_generates_missing_secrets_and_keeps_the_rest(master):
     m = master()
     first = m.runners["fanatico.secrets_init"]()
     assert sorted(first["created"]) == sorted(NAMES)
@@ -427,7 +427,7 @@ def former(master):
     )
 
 
-def test_a_rotation_keeps_the_old_values_until_it_is_settled(master):
+def test_a_rotation_keeps_the_former_values_until_it_is_complete(master):
     m = master()
     m.runners["fanatico.secrets_init"]()
     before = decrypted(m)
@@ -437,7 +437,7 @@ def test_a_rotation_keeps_the_old_values_until_it_is_settled(master):
     after = decrypted(m)
     assert {name for name in before if before[name] != after[name]} == {"HAPROXY_STATS_PASSWORD"}
     assert former(m) == {"HAPROXY_STATS_PASSWORD": before["HAPROXY_STATS_PASSWORD"]}
-    # Broken off and begun again: the values it had made are the ones to bring to the cluster.
+    # Started again after a failure: the values generated before are deployed.
     assert m.runners["fanatico.secrets_rotate"]() == {"rotated": ["HAPROXY_STATS_PASSWORD"]}
     assert decrypted(m) == after
     m.runners["fanatico.secrets_init"]()
@@ -448,7 +448,7 @@ def test_a_rotation_keeps_the_old_values_until_it_is_settled(master):
     assert (decrypted(m), former(m)) == (after, {})
 
 
-def test_a_rotation_of_everything_leaves_nothing_as_it_was(master):
+def test_a_rotation_of_everything_replaces_every_value(master):
     m = master()
     m.runners["fanatico.secrets_init"]()
     before = decrypted(m)
@@ -479,7 +479,7 @@ def test_a_rotation_of_what_is_not_there_is_refused(master):
 # the authorities
 
 
-def test_the_authorities_are_made_with_the_secrets_and_their_keys_stay(master):
+def test_the_authorities_are_generated_with_the_secrets(master):
     m = master()
     made = m.runners["fanatico.secrets_init"]()
     assert made["authorities"] == ["edge", "etcd", "etcd-peer", "monitor", "service"]
@@ -495,7 +495,7 @@ def test_the_authorities_are_made_with_the_secrets_and_their_keys_stay(master):
         assert ("x509_signing_policies" in compiled) == ("master" in plan["nodes"][node]["roles"]), node
 
 
-def test_an_authority_of_ones_own(master, tmp_path):
+def test_an_authority_of_the_operator(master, tmp_path):
     m = master()
     own = pki.Authority("our company")
     (tmp_path / "k").write_text(own.key)

@@ -29,7 +29,7 @@ def report(facts):
 
 @pytest.fixture
 def reports(plan):
-    """What every node says while all is well."""
+    """The reports of all nodes of a healthy cluster."""
     found = {"salt": report({})}
     for number, name in enumerate(("etcd1", "etcd2", "etcd3"), 1):
         own = {"member_id": str(number), "leader_id": "2", "term": 4}
@@ -59,7 +59,7 @@ def judge(plan, reports):
     return judge
 
 
-def test_all_is_well(judge):
+def test_a_healthy_cluster(judge):
     assert judge() == {}
 
 
@@ -70,7 +70,7 @@ def test_a_silent_node_is_named(judge, reports):
     assert "no answer from rpc2" in nodes["detail"]
 
 
-def test_a_node_that_is_not_well_is_named(judge, reports):
+def test_a_node_that_is_not_ok_is_named(judge, reports):
     reports["etcd2"]["health"]["status"] = "critical"
     bad, nodes = judge("nodes")
     assert bad == {"nodes": "degraded"}
@@ -100,7 +100,7 @@ def test_no_primary_is_critical(judge, reports):
     assert judge()["primary"] == "critical"
 
 
-def test_a_primary_on_a_silent_node_could_not_be_told(judge, reports):
+def test_a_primary_on_a_silent_node_is_unknown(judge, reports):
     del reports["db1"]
     bad, primary = judge("primary")
     assert bad["primary"] == "unknown"
@@ -161,7 +161,7 @@ def test_etcd_members_that_disagree(judge, reports):
     assert "2 leaders" in etcd["detail"]
 
 
-def test_the_address_held_twice_and_not_at_all(judge, reports):
+def test_the_virtual_ip_held_twice_and_not_at_all(judge, reports):
     reports["haproxy2"]["facts"]["keepalived"]["role"] = "master"
     bad, address = judge("address")
     assert bad == {"address": "critical"}
@@ -172,12 +172,12 @@ def test_the_address_held_twice_and_not_at_all(judge, reports):
     assert judge() == {"address": "critical"}
 
 
-def test_the_address_on_a_silent_balancer(judge, reports):
+def test_the_virtual_ip_on_a_silent_balancer(judge, reports):
     del reports["haproxy1"]
     assert judge() == {"nodes": "degraded", "address": "degraded"}
 
 
-def test_the_address_without_a_haproxy_behind_it(judge, reports):
+def test_the_virtual_ip_without_a_haproxy(judge, reports):
     for name in ("haproxy1", "haproxy2"):
         reports[name]["facts"]["keepalived"]["answers"] = False
     assert judge() == {"address": "critical"}
@@ -246,7 +246,7 @@ def configure_loader_modules(plan, answers, tmp_path, monkeypatch):
     }
 
 
-def test_status_of_a_cluster_that_is_well():
+def test_status_of_a_healthy_cluster():
     seen = fanatico_status.status()
     assert seen["status"] == "ok"
     assert "retcode" not in seen
@@ -261,7 +261,7 @@ def test_critical_ends_with_one_and_fails_a_step(answers):
     assert fanatico_status.__context__ == {"retcode": 1}
 
 
-def test_nodes_that_are_silent_or_broke_say_so(answers):
+def test_nodes_that_are_silent_or_failed_are_unknown(answers):
     del answers["rpc1"]
     answers["rpc2"] = "The minion function caused an exception: Traceback ...\nKeyError: 'plan'"
     nodes = fanatico_status.status()["nodes"]
@@ -346,7 +346,7 @@ def test_missing_minions_are_named_with_what_is_known_of_them(keys, answers, pla
     assert "db3: it has not sent a key" in text
 
 
-def test_a_minion_that_was_rejected_is_said_to_be(keys, answers, plan):
+def test_a_minion_whose_key_was_rejected_is_named(keys, answers, plan):
     answers.update(dict.fromkeys(plan["nodes"], True))
     del answers["db3"]
     (keys / "minions_rejected").mkdir(exist_ok=True)

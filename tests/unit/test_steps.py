@@ -1,4 +1,4 @@
-"""What a person is shown of an orchestration: of two recorded deploys, and of what may happen to one."""
+"""The output for an orchestration: of two recorded deploys, and of failures in them."""
 
 import copy
 import json
@@ -89,7 +89,7 @@ def test_it_ends_in_a_summary(run):
     assert summary[11:] == ["Succeeded: 14 (changed=0)", "Failed:    0"]
 
 
-def test_a_first_deploy_says_what_changed_where(plan):
+def test_a_first_deploy_shows_what_changed_where(plan):
     (run,) = FIRST["data"].values()
     shown = steps.lines(run)
     assert len(shown) <= 80
@@ -214,7 +214,7 @@ def test_a_highstate_in_the_same_words():
     ]
 
 
-def test_time_goes_on_over_midnight_and_side_by_side():
+def test_seconds_over_midnight_and_of_parallel_steps():
     run = {
         f"step_|-{title}_|-x_|-state": {**result(number, title), "start_time": begin, "duration": took * 1000}
         for number, (title, begin, took) in enumerate(
@@ -273,7 +273,7 @@ def test_salts_own_summary_counts_no_change(data, printed):
     ],
 )
 def test_other_runs_of_states_are_shown_by_salt(printed, tag, fun):
-    """A highstate, and an orchestration of somebody else."""
+    """A highstate, and an orchestration that is not ours."""
     shown = printed({"db1": {tag: {**result(0, "a"), "start_time": "10:00:00.0", "duration": 1}}}, fun=fun)
     assert "Summary for db1" in shown
     assert "Total states run:     1" in shown

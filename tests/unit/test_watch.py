@@ -188,7 +188,7 @@ def test_many_minions_do_not_fill_the_screen():
         ([], "the orchestration"),
     ],
 )
-def test_what_was_asked_for(fun_args, mods):
+def test_the_sls_of_an_orchestration(fun_args, mods):
     assert watch._mods(fun_args) == mods
 
 
