@@ -1,5 +1,5 @@
 """
-What orch.deploy must know of the live system before it acts: the decisions between a first start and a change.
+What orch.deploy reads from the live system: whether etcd and Patroni are started for the first time or changed.
 """
 
 import fanatico_master
@@ -19,9 +19,9 @@ def __virtual__():
 
 def etcd_bootstrap():
     """
-    Tell whether the etcd nodes make a first cluster: only when none of them holds data and none is a member.
+    Return whether the etcd nodes start a new cluster: only where none of them has data and none is a member.
 
-    Returns True or False. Refuses when a node does not answer, since its data decides.
+    Returns True or False. Raises where a node does not answer, since it may have data.
 
     CLI Example:
 
@@ -35,11 +35,11 @@ def etcd_bootstrap():
 
 def patroni_first():
     """
-    Tell which Patroni nodes are brought up first, together: those that hold data, else only the plan's first.
+    Return which Patroni nodes are started first, together: those with data, else only the first of the plan.
 
-    Nodes that hold data settle among themselves who leads; a node without any copies from that leader, so it waits.
-    Returns a list of minion ids, the present leader in front. Refuses when a node does not
-    answer.
+    Nodes with data elect the leader; a node without data is cloned from that leader, so it is started later.
+
+    Returns a list of minion ids, the present leader first. Raises where a node does not answer.
 
     CLI Example:
 
@@ -59,9 +59,9 @@ def _ask(role, function, timeout=20):
     answers = fanatico_sweep.fanout(__opts__, nodes, function, (), timeout)
     for node in nodes:
         if not isinstance(answers.get(node), dict):
-            said = str(answers.get(node, "no answer"))[-300:]
+            answer = str(answers.get(node, "no answer"))[-300:]
             fanatico_master.refuse(
-                f"{node} did not tell what it holds ({said}), and a deploy decides from that; "
-                f"look at `salt {node} {function}`, then run the deploy again."
+                f"{node} did not report whether it has data ({answer}). The deploy needs that to choose between a first start "
+                f"and a change. Next: salt {node} {function}, then run the deploy again."
             )
     return {node: answers[node] for node in nodes}

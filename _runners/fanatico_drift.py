@@ -1,5 +1,5 @@
 """
-Where the hosts are no longer what the tree and the pillar say, without touching them.
+Drift: differences between the hosts and what their highstate would write.
 """
 
 import time
@@ -25,21 +25,20 @@ def __virtual__():
 
 def drift(nodes=None, at_once=4, timeout=180):
     """
-    Compare hosts with what a highstate would make of them: files, packages, units, firewall, the settings in etcd.
+    Compare hosts with what their highstate would write: files, packages, units, firewall, the settings in etcd.
 
-    Nothing is changed, unless pillar ``heal:auto_remediate_drift`` names kinds of drift to correct: that goes
-    through the guard, as every healing does. Else `salt NODE state.highstate` puts it right. Runs every night by the master's
-    schedule, too.
+    A dry run that changes nothing, unless pillar ``heal:auto_remediate_drift`` names kinds of drift to correct: the guard decides
+    about those, as about every cure. `salt NODE state.highstate` corrects the rest. The master's schedule runs it every night.
 
     nodes
-        A list of nodes; without it all of the plan.
+        A list of nodes; all of the plan without it.
     at_once
-        So many hosts work it out side by side.
+        How many hosts are compared at the same time.
     timeout
         Seconds for each such group.
 
-    Returns ``{"drift": {node: {state: {"kind", "would"}}}, "unknown": {node: why}, "took": seconds}``, and writes a line to the
-    history. ``salt-run`` ends with 1 where anything has drifted or could not be told.
+    Returns ``{"drift": {node: {state: {"kind", "would"}}}, "unknown": {node: why}, "took": seconds}``, and writes an entry to the
+    history. ``salt-run`` ends with exit code 1 where a host has drifted or did not answer.
 
     CLI Example:
 
@@ -50,19 +49,19 @@ def drift(nodes=None, at_once=4, timeout=180):
     """
     begun = time.monotonic()
     plan = fanatico_master.plan(__opts__)
-    known = fanatico_plan.nodes(plan)
-    nodes = fanatico_master.known(plan, nodes or known)
-    wanted, answers = [node for node in known if node in nodes], {}
+    of_plan = fanatico_plan.nodes(plan)
+    nodes = fanatico_master.known(plan, nodes or of_plan)
+    wanted, answers = [node for node in of_plan if node in nodes], {}
     for first in range(0, len(wanted), int(at_once)):
         group = wanted[first : first + int(at_once)]
         answers |= fanatico_sweep.fanout(__opts__, group, "fanatico_node.drift", timeout=float(timeout))
-    told = {node: one for node, one in answers.items() if isinstance(one, dict)}
+    known = {node: states for node, states in answers.items() if isinstance(states, dict)}
     seen = {
-        "drift": {node: one for node, one in told.items() if one},
+        "drift": {node: states for node, states in known.items() if states},
         "unknown": {
             node: str(answers.get(node, "no answer")).strip().rpartition("\n")[2]
             for node in wanted
-            if node not in told
+            if node not in known
         },
         "took": round(time.monotonic() - begun, 1),
     }
@@ -77,7 +76,7 @@ def drift(nodes=None, at_once=4, timeout=180):
 
 
 def _may_correct():
-    """Tell whether the pillar lets any kind of drift be put right without a person; each node goes by its own."""
+    """Return whether the master's pillar allows any kind of drift to be corrected; each node then checks its own pillar."""
     pillar, _ = fanatico_master.compiled(
         __opts__, fanatico_plan.nodes(fanatico_master.plan(__opts__), "master")[0]
     )
@@ -85,13 +84,13 @@ def _may_correct():
 
 
 def _note(seen, wanted):
-    words = [f"{node}: {', '.join(one)}" for node, one in seen["drift"].items()]
+    words = [f"{node}: {', '.join(states)}" for node, states in seen["drift"].items()]
     words += [f"{node} unknown" for node in seen["unknown"]]
     entry = fanatico_history.append(
         fanatico_record.history(__opts__),
         "drift",
         "found" if words else "none",
-        reason="; ".join(words)[:500] or f"{len(wanted)} hosts are what the tree says",
+        reason="; ".join(words)[:500] or f"no drift on {len(wanted)} hosts",
         took=seen["took"],
     )
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:

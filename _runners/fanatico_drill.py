@@ -1,5 +1,5 @@
 """
-Break one thing on the running cluster, on purpose, and measure what a client sees of it.
+Drills on the running cluster: cause one fault on purpose, and measure what a client sees of it.
 """
 
 import contextvars
@@ -14,8 +14,8 @@ import fanatico_sweep
 
 __virtualname__ = "fanatico"
 
-BEFORE, AFTER = 5, 10  # seconds of load before and after
-WELL_WITHIN = 180
+BEFORE, AFTER = 5, 10  # seconds of load before the fault and after it
+WELL_WITHIN = 180  # seconds until the cluster has to be ok again
 
 
 def __init__(opts):
@@ -28,25 +28,25 @@ def __virtual__():
 
 def drill(fault, host=None, unit=None, seconds=5, force=False):
     """
-    Break one thing under a light load through the virtual IP, mend it, and tell what a client saw.
+    Cause a fault under a light load through the virtual IP, end it, and return what a client measured.
 
-    Nothing else is changed meanwhile, nor healed. It begins only on a cluster that is ok.
+    The lock is held meanwhile: nothing else is changed, and nothing is healed. It starts only on a cluster that is ok.
 
     fault
-        ``switchover``; ``stop``, with ``host`` and ``unit``; or ``kill``, the same with a SIGKILL, for which
-        ``force=True`` is needed. Harder ones are the lab's: ``./fanatico drill list``.
+        ``switchover``; ``stop``, with ``host`` and ``unit``; or ``kill``, which sends SIGKILL and needs ``force=True``. The lab
+        has more: ``./fanatico drill list``.
     host
         The node.
     unit
         The service, for example ``haproxy.service``.
     seconds
-        How long it stays stopped.
+        How long the service stays stopped.
     force
-        For what a fleet does not do every week.
+        Allow destructive faults.
 
     Returns ``{"fault", "host", "unit", "figures", "said", "whole_after"}``: what ``fanatico_drill.load`` measured, the same as
-    a sentence, and the seconds from the fault until all was well. Refuses with the reason; fails where something was lost, or
-    where not all is well within three minutes.
+    a sentence, and the seconds from the fault until the cluster was ok again. Raises where the drill is refused, where an
+    acknowledged write was lost, and where the cluster is not ok again within three minutes.
 
     CLI Example:
 
@@ -65,12 +65,12 @@ def drill(fault, host=None, unit=None, seconds=5, force=False):
     databases = fanatico_plan.nodes(plan, "patroni")
     client = next(node for node in reversed(databases) if node != host)
     __salt__["fanatico.lock"]("drill", wait=5)
-    said = "broken off"
+    summary = "not completed"
     try:
         with ThreadPoolExecutor(1) as pool:
             duration = BEFORE + float(seconds) + AFTER
             load = pool.submit(
-                # Salt keeps __opts__ in a context variable: a thread without it has none.
+                # Salt keeps __opts__ in a context variable, which a thread does not inherit.
                 contextvars.copy_context().run,
                 _ask,
                 client,
@@ -83,26 +83,26 @@ def drill(fault, host=None, unit=None, seconds=5, force=False):
             struck = time.monotonic()
             _strike(fault, host or databases[0], unit, float(seconds), databases)
             figures = load.result()
-        said = fanatico_drill.sentence(fault, figures)
-        _wait_ok(said)
+        summary = fanatico_drill.sentence(fault, figures)
+        _wait_ok(summary)
     finally:
-        __salt__["fanatico.unlock"](reason=said, host=host or "")
+        __salt__["fanatico.unlock"](reason=summary, host=host or "")
     if figures["lost"]:
         fanatico_master.refuse(
-            f"{said}. An acknowledged write is missing: keep the cluster as it is and compare the nodes."
+            f"{summary}. An acknowledged write is missing: compare the nodes. Next: salt 'db*' fanatico_postgres.status"
         )
     return {
         "fault": fault,
         "host": host,
         "unit": unit,
         "figures": figures,
-        "said": said,
+        "said": summary,
         "whole_after": round(time.monotonic() - struck, 1),
     }
 
 
 def _units(plan, host):
-    """Return {node: [the services it has to keep running]}, without nodes that have none; ``host``'s by its settings."""
+    """Return ``{node: [services]}`` of the nodes that have services; those of ``host`` by its own settings."""
     pillar = fanatico_master.compiled(__opts__, host)[0] if host in plan["nodes"] else {}
     own = (fanatico_plan.get(pillar, "heal:units"), pillar)
     units = {
@@ -113,7 +113,7 @@ def _units(plan, host):
 
 
 def _strike(fault, host, unit, seconds, databases):
-    """Break it, and mend what does not mend itself."""
+    """Cause the fault, and end it where it does not end by itself."""
     if fault == "switchover":
         _ask(host, "fanatico_patroni.switchover", ["any"], 90, lambda answer: answer in databases)
     elif fault == "kill":
@@ -127,22 +127,22 @@ def _strike(fault, host, unit, seconds, databases):
 
 
 def _ask(node, function, arguments, timeout, holds):
-    """Call a function on one node and return its answer; refuses with what it said where that does not hold."""
+    """Call a function on one node and return its answer; raises where ``holds(answer)`` is false."""
     answer = fanatico_sweep.fanout(__opts__, [node], function, arguments, timeout).get(node)
     if not holds(answer):
-        said = "did not answer" if answer is None else f"said: {str(answer)[-300:]}"
+        result = "no answer" if answer is None else str(answer)[-300:]
         fanatico_master.refuse(
-            f"{node}: {function} {said}. The drill is over; look with `salt-run fanatico.status`."
+            f"{node}: {function} failed: {result}. The drill has ended. Next: salt-run fanatico.status"
         )
     return answer
 
 
-def _wait_ok(said):
+def _wait_ok(summary):
     """Wait until the whole cluster is ok again."""
     deadline = time.monotonic() + WELL_WITHIN
     while (status := __salt__["fanatico.status"]()["status"]) != "ok":
         if time.monotonic() > deadline:
             fanatico_master.refuse(
-                f"{said}. The cluster is still {status} after {WELL_WITHIN} s; `salt-run fanatico.status` says what is not well."
+                f"{summary}. The cluster is still {status} after {WELL_WITHIN} s. Next: salt-run fanatico.status"
             )
         time.sleep(2)

@@ -1,5 +1,5 @@
 """
-The RPC nodes' place in HAProxy's rotation, taken and given back one by one; and CloudFlare's networks.
+Drain RPC nodes and put them back into HAProxy's rotation; compare CloudFlare's networks.
 """
 
 import ipaddress
@@ -27,21 +27,21 @@ def __virtual__():
 
 def drain(node, reason="", timeout=60, force=False):
     """
-    Take an RPC node out of rotation, and wait until no balancer sends it anything new and its WebSockets have ended.
+    Take an RPC node out of rotation, and wait until no balancer sends it requests and its WebSockets have ended.
 
-    Requests it is at are answered. A WebSocket that does not end by itself is left alone; whoever stops the node ends it.
+    Requests that are running are answered. A WebSocket that is still open after ``timeout`` stays open until the node is stopped.
 
     node
         An RPC node of the plan.
     reason
-        For the history of the node's health.
+        Why; health shows it while the node is drained.
     timeout
         Seconds to wait.
     force
         Also where no other node is in rotation.
 
     Returns ``{"node", "out": bool, "sockets": how many WebSockets are still open, "others": [nodes in rotation]}``.
-    Raises ``CommandExecutionError`` where it is the last one, or a balancer still sends it requests after ``timeout``.
+    Raises ``CommandExecutionError`` where no other node is in rotation, or a balancer still sends requests after ``timeout``.
 
     CLI Example:
 
@@ -50,37 +50,37 @@ def drain(node, reason="", timeout=60, force=False):
         salt-run fanatico.drain rpc2 'new disk'
     """
     plan = _plan(node)
-    others = [one for one in _ready(plan) if one != node]
+    others = [name for name in _ready(plan) if name != node]
     if not others and not force:
         raise CommandExecutionError(
-            f"{node}: no other RPC node is in rotation, so it stays. Next: salt 'rpc*' fanatico_rpc.rotation; force=True "
-            "takes it out all the same"
+            f"{node} was not drained: no other RPC node is in rotation. Next: salt 'rpc*' fanatico_rpc.rotation, or drain it "
+            "all the same with force=True"
         )
-    _one(node, "fanatico_rpc.drain", [reason])
+    _call(node, "fanatico_rpc.drain", [reason])
 
     def gone():
         sending = _sending(plan, node)
-        return not sending and not _one(node, "fanatico_rpc.sockets"), sending
+        return not sending and not _call(node, "fanatico_rpc.sockets"), sending
 
     _, sending = fanatico_wait.until(gone, timeout, 1)
     if sending:
         raise CommandExecutionError(
-            f"{node}: after {timeout} s {' and '.join(sending)} still sends it requests. Next: salt '{sending[0]}' "
+            f"{node}: {' and '.join(sending)} still sends it requests after {timeout} s. Next: salt {sending[0]} "
             "fanatico_haproxy.backends"
         )
-    return {"node": node, "out": True, "sockets": _one(node, "fanatico_rpc.sockets"), "others": others}
+    return {"node": node, "out": True, "sockets": _call(node, "fanatico_rpc.sockets"), "others": others}
 
 
 def undrain(node, timeout=120):
     """
-    Put an RPC node back into rotation, and wait until every balancer sends it requests: it has to be in sync first.
+    Put an RPC node back into rotation, and wait until every balancer sends it requests. The node has to be in sync first.
 
     node
         An RPC node of the plan.
     timeout
         Seconds to wait.
 
-    Returns ``{"node", "out": False}``. Raises ``CommandExecutionError`` where it is still out after ``timeout``, and why.
+    Returns ``{"node", "out": False}``. Raises ``CommandExecutionError`` with the reason where it is still out after ``timeout``.
 
     CLI Example:
 
@@ -90,29 +90,29 @@ def undrain(node, timeout=120):
     """
     plan = _plan(node)
     balancers = set(fanatico_plan.nodes(plan, "haproxy"))
-    _one(node, "fanatico_rpc.undrain")
+    _call(node, "fanatico_rpc.undrain")
     back, missing = fanatico_wait.until(
         lambda: (not (balancers - set(_sending(plan, node))), sorted(balancers - set(_sending(plan, node)))),
         timeout,
         1,
     )
     if not back:
-        told = _one(node, "fanatico_rpc.rotation")
+        rotation = _call(node, "fanatico_rpc.rotation")
         raise CommandExecutionError(
-            f"{node}: after {timeout} s {' and '.join(missing)} does not send it requests; its agent says: {told['why']}"
+            f"{node}: {' and '.join(missing)} does not send it requests after {timeout} s. Its agent reports: {rotation['why']}"
         )
     return {"node": node, "out": False}
 
 
 def cloudflare_ranges(path):
     """
-    Compare CloudFlare's networks in the pillar with those in a file, as CloudFlare publishes them (one a line).
+    Compare CloudFlare's networks in the pillar with those in a file.
 
     path
-        A file on the master: the texts of ``ips-v4`` and ``ips-v6``, one behind the other.
+        A file on the master, one network in each line: what CloudFlare publishes as ``ips-v4`` and ``ips-v6``, concatenated.
 
     Returns ``{"added": [...], "gone": [...], "pillar": the text for pillar/cloudflare.sls}``; ``pillar`` is empty where
-    nothing differs. The pillar is a person's: nothing is written.
+    nothing differs. Nothing is written: the operator edits the pillar.
 
     CLI Example:
 
@@ -124,14 +124,17 @@ def cloudflare_ranges(path):
     try:
         new = [str(ipaddress.ip_network(line)) for line in lines]
     except ValueError as exc:
-        raise SaltInvocationError(f"{path}: {exc}; it has to hold one network a line") from exc
+        raise SaltInvocationError(f"{path}: {exc}; the file has to contain one network in each line") from exc
     if not new:
-        raise SaltInvocationError(f"{path}: it is empty, and without networks nobody would be let in")
+        raise SaltInvocationError(
+            f"{path}: the file is empty; without networks the edge would refuse every client"
+        )
     balancer = fanatico_plan.nodes(fanatico_master.plan(__opts__), "haproxy")[0]
     pillar, _ = fanatico_master.compiled(__opts__, balancer)
     old = fanatico_plan.setting(pillar, "cloudflare:ranges")
-    added, gone = [one for one in new if one not in old], [one for one in old if one not in new]
-    text = "".join(f"    - {one}\n" for one in new) if added or gone else ""
+    added = [network for network in new if network not in old]
+    gone = [network for network in old if network not in new]
+    text = "".join(f"    - {network}\n" for network in new) if added or gone else ""
     return {"added": added, "gone": gone, "pillar": f"  ranges:\n{text}" if text else ""}
 
 
@@ -141,8 +144,8 @@ def _plan(node):
     return plan
 
 
-def _one(node, function, args=()):
-    """Return what one minion answered; raises with its own words where that is an error."""
+def _call(node, function, args=()):
+    """Call a function on one minion and return its answer; raises with the answer where that is an error's text."""
     answers = fanatico_sweep.fanout(__opts__, [node], function, list(args), _ASK)
     if node not in answers:
         raise CommandExecutionError(f"{node} did not answer {function} within {_ASK} s")
@@ -152,18 +155,19 @@ def _one(node, function, args=()):
 
 
 def _ready(plan):
-    """Return the RPC nodes whose agents let them take requests."""
+    """Return the RPC nodes that are in rotation by their agents."""
     nodes = fanatico_plan.nodes(plan, "rpc")
-    told = fanatico_sweep.fanout(__opts__, nodes, "fanatico_rpc.rotation", timeout=_ASK)
-    return [node for node in nodes if isinstance(told.get(node), dict) and told[node]["ready"]]
+    answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico_rpc.rotation", timeout=_ASK)
+    return [node for node in nodes if isinstance(answers.get(node), dict) and answers[node]["ready"]]
 
 
 def _sending(plan, node):
-    """Return the balancers that send requests to a node; one that does not answer counts as one that does."""
+    """Return the balancers that send requests to a node; a balancer that does not answer counts as one of them."""
     balancers = fanatico_plan.nodes(plan, "haproxy")
-    told = fanatico_sweep.fanout(__opts__, balancers, "fanatico_haproxy.backends", timeout=_ASK)
+    answers = fanatico_sweep.fanout(__opts__, balancers, "fanatico_haproxy.backends", timeout=_ASK)
     return [
-        one
-        for one in balancers
-        if not isinstance(told.get(one), dict) or node in told[one].get("rpc_http", {}).get("up", [])
+        balancer
+        for balancer in balancers
+        if not isinstance(answers.get(balancer), dict)
+        or node in answers[balancer].get("rpc_http", {}).get("up", [])
     ]

@@ -1,5 +1,5 @@
 """
-A host that is lost is shut out for good: the steps of ``orch.evict`` that no other orchestration has.
+Evict a lost host: the steps of ``orch.evict`` that no other orchestration has.
 """
 
 import pathlib
@@ -17,9 +17,9 @@ import fanatico_sweep
 
 __virtualname__ = "fanatico"
 
-_LOOK = 10  # seconds for a node to say how it is
-_LEAD = 60  # seconds for a standby to take the lead of a host that is cut off
-_TOKEN = 5  # seconds after which Patroni is helped to do so
+_ANSWER = 10  # seconds for a node to answer
+_LEAD = 60  # seconds for a replica to become leader in place of the blocked host
+_TOKEN = 5  # seconds until Patroni is restarted, so that it logs in to etcd again
 
 
 def __init__(opts):
@@ -32,14 +32,14 @@ def __virtual__():
 
 def evict_scope(host=""):
     """
-    See whether a host can be shut out now, and what that takes; ``orch.evict`` asks before its first step.
+    Return whether a host can be evicted now, and what has to be replaced. ``orch.evict`` calls it before its first step.
 
     host
-        Its minion id. Its line has to stand under ``plan:evicted`` in ``plan.sls``; where it does not, the refusal has the lines.
+        The minion id. Its line has to be under ``plan:evicted`` in ``plan.sls``; where it is not, the refusal shows the lines.
 
     Returns ``{"host", "roles", "secrets": [names it knew], "certificates": whether it had any, "unsettled": {"secrets",
-    "authorities"}}``; unsettled: whether a replacement was begun before that has not come to its end. Refuses, with nothing
-    changed, where the host is unknown or the master, where nobody could take over from it, and where the plan still has it.
+    "authorities"}}``; unsettled: whether an earlier rotation is not complete. Raises, with nothing changed, where the host is
+    unknown or the master, where its redundancy is missing, and where it is still a node of the plan.
 
     CLI Example:
 
@@ -50,7 +50,7 @@ def evict_scope(host=""):
     plan = fanatico_master.plan(__opts__)
     _refuse_for(fanatico_evict.objection(plan, host))
     asked = fanatico_evict.asked(plan, host)
-    answers = fanatico_sweep.fanout(__opts__, asked, "fanatico.health", timeout=_LOOK)
+    answers = fanatico_sweep.fanout(__opts__, asked, "fanatico.health", timeout=_ANSWER)
     path = fanatico_master.root(__opts__) / "plan.sls"
     _refuse_for(
         fanatico_evict.shortage(plan, host, answers) or fanatico_evict.still_there(plan, host, str(path))
@@ -71,28 +71,28 @@ def evict_scope(host=""):
 
 def evict_refused(reason):
     """
-    Refuse, with what ``evict_scope`` has said; the only step of an ``orch.evict`` that is not to begin.
+    Raise with the refusal of ``evict_scope``: the only step of an ``orch.evict`` that must not start.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run fanatico.evict_refused 'db9 is no host of the plan'
+        salt-run fanatico.evict_refused 'db9 is neither under plan:nodes nor under plan:evicted'
     """
     _refuse_for(reason)
 
 
 def evict_key(host):
     """
-    Refuse a host's minion key for good, whatever key is sent in its name, and forget its SSH host key. A step of ``orch.evict``.
+    Reject the minion key of a host, and any later key in its name, and remove its SSH host key. A step of ``orch.evict``.
 
     host
         A host under ``plan:evicted``.
 
-    A rejected key stays as the master's own record; ``salt-key -d`` removes it where the name is to be used again. The SSH host
-    key is what would vouch for another minion key (``fanatico.accept_keys``).
+    The rejected key stays on the master; ``salt-key -d`` removes it where the name is to be used again. With the SSH host key
+    the host could prove another minion key as its own (``fanatico.accept_keys``).
 
-    Returns ``{"key": what was done, "known_hosts": [names forgotten]}``, empty where nothing was left to do.
+    Returns ``{"key": "rejected" or "", "known_hosts": [names removed]}``, empty where nothing had to be done.
 
     CLI Example:
 
@@ -107,22 +107,22 @@ def evict_key(host):
             keys.cache.flush("denied_keys", host)
         taken = [place for place in places if place in ("minions", "minions_pre")]
         if taken:
-            # All minions get another key for their jobs with that (rotate_aes_key), so that it reads none from here on.
+            # This also replaces the key that encrypts jobs (rotate_aes_key), so the host can read no job any more.
             keys.reject(match_dict={place: [host] for place in taken}, include_accepted=True)
     return {"key": "rejected" if taken else "", "known_hosts": _forget_host_keys([host, address])}
 
 
 def evict_forget(host, timeout=_LEAD):
     """
-    Have etcd and Patroni forget a host, and wait until a database of the plan leads. A step of ``orch.evict``.
+    Remove a host from etcd and Patroni, and wait until a database of the plan is the leader. A step of ``orch.evict``.
 
     host
-        A host under ``plan:evicted``, cut off by the firewalls already: whatever it wants, it cannot hold on to the lead.
+        A host under ``plan:evicted``. The firewalls block it already, so it cannot renew the leader lease.
     timeout
-        Seconds for a standby to take it.
+        Seconds for a replica to become leader.
 
-    Returns ``{"members", "keys": what etcd forgot, "patroni": what had to be done for a new leader}``. Raises where no etcd host
-    does it, and where nobody leads in time.
+    Returns ``{"members", "keys": what was removed from etcd, "patroni": what had to be done for a new leader}``. Raises where no
+    etcd host could remove it, and where there is no leader in time.
 
     CLI Example:
 
@@ -138,8 +138,8 @@ def evict_forget(host, timeout=_LEAD):
             break
     else:
         _refuse_for(
-            f"etcd does not forget {host}: {node}: {str(answer or 'no answer')[-300:]}. Next: salt {node} fanatico_etcd.status, "
-            "then run it again"
+            f"{host} was not removed from etcd: {node}: {str(answer or 'no answer')[-300:]}. Next: salt {node} "
+            "fanatico_etcd.status, then run orch.evict again"
         )
     return answer | {"patroni": _wait_lead(plan, host, time.monotonic() + timeout, timeout)}
 
@@ -150,51 +150,52 @@ _RESUMED, _NEW_LOGIN = "resumed", "logged in again"
 
 def _wait_lead(plan, host, deadline, timeout):
     """
-    Wait until every database of the plan that answers names one of them as leader; return what had to be done for it.
+    Wait until all databases of the plan that answer report the same one of them as leader; return what had to be done for that.
 
-    Paused, nobody takes over, and whoever rules Patroni's store can pause it. Nor does anybody whose token etcd does not take
-    any more, after a change of etcd's users: Patroni 4.0 logs in again when its token ends, minutes later, or when it starts.
+    There is no failover while Patroni is paused, and the lost host may have paused it. There is none either while etcd refuses
+    Patroni's token, after a change of etcd's users: Patroni 4.0 logs in again when its token expires, minutes later, or when it
+    starts.
     """
     databases, did = fanatico_plan.nodes(plan, "patroni"), []
     patience = min(deadline, time.monotonic() + _TOKEN)
     while True:
         views = {
-            node: one
-            for node, one in _ask(databases, "fanatico_patroni.cluster", [], 5).items()
-            if isinstance(one, dict) and "members" in one
+            node: view
+            for node, view in _ask(databases, "fanatico_patroni.cluster", [], 5).items()
+            if isinstance(view, dict) and "members" in view
         }
         leaders = {_leader(view) for view in views.values()}
         if len(leaders) == 1 and leaders <= set(databases):
             return did
         now = time.monotonic()
         if _RESUMED not in did and any(view.get("pause") for view in views.values()):
-            told = _ask(list(views)[:1], "fanatico_patroni.resume", [], _LOOK)
-            did += [_RESUMED] if True in told.values() else []
+            answers = _ask(list(views)[:1], "fanatico_patroni.resume", [], _ANSWER)
+            did += [_RESUMED] if True in answers.values() else []
         if _NEW_LOGIN not in did and now >= patience:
-            # As a crash would end it: PostgreSQL goes on, and the unit starts Patroni again.
-            _ask(databases, "fanatico_unit.kill", ["patroni.service"], _LOOK)
+            # As in a crash: PostgreSQL keeps running, and systemd starts Patroni again.
+            _ask(databases, "fanatico_unit.kill", ["patroni.service"], _ANSWER)
             did.append(_NEW_LOGIN)
         if now >= deadline:
-            named = ", ".join(sorted(str(one) for one in leaders)) or "no answer"
+            named = ", ".join(sorted(map(str, leaders))) or "no answer"
             _refuse_for(
-                f"{host} is cut off, and no database of the plan leads within {timeout:g} s (leader: {named}). "
-                f"Next: salt -L {','.join(databases)} fanatico_patroni.status, then run it again"
+                f"{host} is blocked, but no database of the plan became leader within {timeout:g} s (leader: {named}). "
+                f"Next: salt -L {','.join(databases)} fanatico_patroni.status, then run orch.evict again"
             )
         time.sleep(0.5)
 
 
 def _leader(view):
-    return next((one.get("name") for one in view["members"] if one.get("role") == "leader"), None)
+    return next((member.get("name") for member in view["members"] if member.get("role") == "leader"), None)
 
 
 def evicted(host):
     """
-    Prove that a host is shut out: its key, every firewall, etcd, Patroni, authorities, secrets. The last step of ``orch.evict``.
+    Prove that a host is evicted: its key, every firewall, etcd, Patroni, authorities, secrets. The last step of ``orch.evict``.
 
     host
         A host under ``plan:evicted``.
 
-    Returns ``{what: how it is}``, with what is left to a person. Raises with all that still stands open.
+    Returns ``{what: state}``, and what the operator has to do. Raises with all that the host can still reach.
 
     CLI Example:
 
@@ -211,43 +212,45 @@ def evicted(host):
         "barred": _ask(nodes, "fanatico_firewall.blocked_addresses", [], 15),
         "authorities": __salt__["fanatico.ca_status"](),
         "unsettled": __salt__["fanatico.secrets_unsettled"](),
-        "leaders": _ask(fanatico_plan.nodes(plan, "patroni"), "fanatico_patroni.leader", [], _LOOK),
+        "leaders": _ask(fanatico_plan.nodes(plan, "patroni"), "fanatico_patroni.leader", [], _ANSWER),
     }
     if {"etcd", "patroni"} & set(roles):
-        seen["strangers"] = _strangers(fanatico_plan.nodes(plan, "etcd"))
+        seen["unknown"] = _unknown_members(fanatico_plan.nodes(plan, "etcd"))
     found = fanatico_evict.not_done(host, node["address"], seen)
     if found:
-        listed = "".join(f"\n  - {one}" for one in found)
-        _refuse_for(f"{host} is not shut out yet:{listed}\nNext: see to that, then run orch.evict again")
+        listed = "".join(f"\n  - {fault}" for fault in found)
+        _refuse_for(f"{host} is not evicted yet:{listed}\nNext: correct that, then run orch.evict again")
     names = fanatico_plan.secret_names(roles)
-    told = {
-        "minion key": "refused, whatever is sent in its name",
+    proof = {
+        "minion key": "rejected, and so is any other key in its name",
         "firewalls": f"{len(nodes)} of {len(nodes)} hosts drop every packet of {node['address']}",
     }
-    if "strangers" in seen:
-        told["etcd"] = "no member, user or role that is not ours"
-        told["Patroni"] = f"{', '.join(sorted(set(seen['leaders'].values())))} leads"
+    if "unknown" in seen:
+        proof["etcd"] = "no unknown member, user or role"
+        proof["Patroni"] = f"leader: {', '.join(sorted(set(seen['leaders'].values())))}"
     if names:
-        told["secrets"] = f"{len(names)} have another value, the former ones count no more"
+        proof["secrets"] = f"{len(names)} replaced, the former values are no longer valid"
     if fanatico_pki.authorities(roles):
-        told["certificates"] = "all authorities were replaced, the former ones are trusted no more"
-    for number, one in enumerate(fanatico_evict.left(roles, names, _public_certificate(plan)), 1):
-        told[f"left to you, {number}"] = one
-    return told
+        proof["certificates"] = "all authorities replaced, the former ones are no longer trusted"
+    for number, task in enumerate(fanatico_evict.left(roles, names, _public_certificate(plan)), 1):
+        proof[f"to do, {number}"] = task
+    return proof
 
 
-def _strangers(etcd):
-    """Return what etcd's hosts find wrong with its members and users; that none of them can say is wrong too."""
-    answers = _ask(etcd, "fanatico.health", [], _LOOK)
-    checks = [one["checks"] for one in answers.values() if isinstance(one, dict) and "checks" in one]
-    looked = [one for one in checks if {"etcd.member", "etcd.users"} <= one.keys()]
-    if not looked:
-        return "its members and users could not be looked at (salt 'etcd*' fanatico.health)"
+def _unknown_members(etcd):
+    """Return what is wrong with etcd's members and users; also that no etcd host could check them."""
+    answers = _ask(etcd, "fanatico.health", [], _ANSWER)
+    healths = [
+        health["checks"] for health in answers.values() if isinstance(health, dict) and "checks" in health
+    ]
+    checked = [checks for checks in healths if {"etcd.member", "etcd.users"} <= checks.keys()]
+    if not checked:
+        return "its members and users could not be checked (salt 'etcd*' fanatico.health)"
     wrong = [
-        one[name]["detail"]
-        for one in looked
+        checks[name]["detail"]
+        for checks in checked
         for name in ("etcd.member", "etcd.users")
-        if one[name]["status"] != "ok"
+        if checks[name]["status"] != "ok"
     ]
     return fanatico_guard.printable("; ".join(dict.fromkeys(wrong)))
 
@@ -264,7 +267,7 @@ def _public_certificate(plan):
 
 
 def _forget_host_keys(names):
-    """Remove a host's SSH keys from the known_hosts of the user who runs this; return the names that were there."""
+    """Remove a host's SSH keys from the known_hosts of the user who runs this; return the names that had keys."""
     path, gone = pathlib.Path.home() / ".ssh" / "known_hosts", []
     if not path.exists():
         return gone
@@ -278,12 +281,12 @@ def _forget_host_keys(names):
 
 
 def _evicted(host):
-    """Return a host's entry under ``plan:evicted``; refuses where it has none."""
+    """Return a host's entry under ``plan:evicted``; raises where it has none."""
     plan = fanatico_master.plan(__opts__)
     found = fanatico_plan.evicted(plan)
     if host not in found or host in plan["nodes"]:
         _refuse_for(
-            f"{host} does not stand under plan:evicted alone. Nothing was changed. Next: salt-run fanatico.evict_scope {host}"
+            f"{host} is not under plan:evicted alone. Nothing was changed. Next: salt-run fanatico.evict_scope {host}"
         )
     return found[host]
 

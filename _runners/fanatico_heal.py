@@ -1,5 +1,5 @@
 """
-Healing and its brake: the part of ``fanatico`` that acts by itself. Its lock is everybody's (`fanatico_lock.py`).
+Healing: cure a fault of a node, if the guard allows it; freeze and unfreeze.
 """
 
 import time
@@ -22,7 +22,7 @@ import fanatico_sweep
 __virtualname__ = "fanatico"
 
 _Refusal = fanatico_guard.Refusal
-_LOOK = 10  # seconds for a node to say how it is
+_ASK = 10  # seconds for a node to answer
 _SYNC = 60  # seconds for a node to fetch all modules
 
 
@@ -36,23 +36,24 @@ def __virtual__():
 
 def heal(host, what, why="", roles=(), settings=None):
     """
-    Start a unit that went down, or cure another fault of a node, unless something speaks against it. Called by ``orch.heal``
-    and ``fanatico.reconcile``; harmless by hand.
+    Start a unit that is down, or cure another fault of a node, if the guard allows it.
+
+    Called by ``orch.heal`` and ``fanatico.reconcile``. Safe to call by hand: the guard decides in the same way.
 
     host
-        The minion it should run on.
+        The minion with the fault.
     what
-        The unit's full name, or a fault that ``fanatico_cure.symptoms`` names.
+        The unit's full name, or a fault that ``fanatico_cure.symptoms`` returns.
     why
         What was seen, for the history.
     roles
-        The roles the plan gives ``host``.
+        The roles of ``host`` in the plan.
     settings
-        Pillar ``heal``, all of it; without it the master's.
+        Pillar ``heal``, all of it; the master's without it.
 
-    Returns the line written to the history, ``{"decision": "healed" | "refused" | "left", "reason", "took", ...}``; ``left``: a
-    deploy or a drill that a person asked for goes first. ``code`` is there beside every ``reason`` why not (docs/operations.md).
-    Raises ``CommandExecutionError`` when it was tried and the fault is still there.
+    Returns the entry of the history, ``{"decision": "healed" | "refused" | "left", "reason", "took", ...}``; ``left``: the cure
+    gave way to a deploy or a drill. Beside a ``reason`` why not there is a ``code`` (docs/operations.md).
+    Raises ``CommandExecutionError`` where a cure was tried and the fault is still there.
 
     CLI Example:
 
@@ -62,20 +63,20 @@ def heal(host, what, why="", roles=(), settings=None):
         salt-run fanatico.heal etcd1 etcd-full roles='[etcd]'
     """
     begun = time.time()
-    owner = uuid.uuid4().hex  # the reactor heals in threads of one process
+    owner = uuid.uuid4().hex  # the reactor runs cures in threads of one process
     conf = settings or _settings()
     facts = {"host": host, "what": what, "why": fanatico_guard.printable(why)}
     refusal = fanatico_guard.unknown(host, what, list(roles), conf)
-    if refusal:  # not even worth a line: whoever asks has made it up
+    if refusal:  # no entry in the history: there is no such fault
         return _quietly(facts, refusal)
     try:
         _change(fanatico_guard.record_seen, host, what, begun)
     except ValueError as exc:
         return _refuse_all(facts, exc, conf, begun)
     refusal = _objection(host, what, roles, conf) or (
-        _bare_objection(host) if what == "unprovisioned" else None
+        _unprovisioned_objection(host) if what == "unprovisioned" else None
     )
-    refusal = refusal or _left_to_a_person(facts)
+    refusal = refusal or _reported_only(facts)
     if refusal:
         return _refuse(facts, refusal, conf, begun)
     fanatico_record.left_over(__opts__)
@@ -85,11 +86,11 @@ def heal(host, what, why="", roles=(), settings=None):
         f"{host}/{what}",
         jid=_jid(),
         wait=conf["lock_timeout"],
-        behind="heal",  # what a person has asked for may take minutes
+        behind="heal",  # a deploy or a drill may take minutes
         owner=owner,
     )
     if not taken:
-        text = f"{fanatico_lock.describe(holder)}: one change at a time"
+        text = f"{fanatico_lock.describe(holder)}; only one change runs at a time"
         return _refuse(facts, _Refusal(f"{holder['purpose']}-running", text), conf, begun)
     try:
         refusal, outcome = _attempt(host, what, roles, conf, owner, begun)
@@ -98,10 +99,10 @@ def heal(host, what, why="", roles=(), settings=None):
     finally:
         fanatico_lock.release(fanatico_record.home(__opts__), owner=owner)
     if outcome.get("instead"):
-        # Its unit would not start, or start wrongly, with that.
+        # Another fault of the node is the cause, and has to be cured instead.
         return heal(host, outcome["instead"], outcome["detail"], roles, conf)
     if outcome["running"] and not outcome["acted"]:
-        gone = "it runs again already" if fanatico_faults.is_unit(what) else "it is gone already"
+        gone = "it is running again" if fanatico_faults.is_unit(what) else "the fault is gone"
         refusal = _Refusal(outcome.get("code", "gone"), outcome["detail"] or gone)
         return _refuse(facts, refusal, conf, begun)
     if outcome["running"]:
@@ -109,17 +110,17 @@ def heal(host, what, why="", roles=(), settings=None):
     if outcome.get("left"):
         return _decide("left", facts, outcome["detail"], begun, code=outcome["code"])
     entry = _decide("failed", facts, outcome["detail"], begun, code=outcome.get("code", "not-gone"))
-    raise CommandExecutionError(f"{what} on {host} could not be healed: {entry['reason']}")
+    raise CommandExecutionError(f"{host}: the cure of {what} failed: {entry['reason']}")
 
 
 def freeze(reason, duration="2h"):
     """
-    Switch healing off for a while, for work by hand. Refused healings are still written to the history.
+    Switch healing off for a time, for work by hand. Refused cures are still written to the history.
 
     reason
-        Why, for the next person who wonders.
+        Why, for the history and for every refusal meanwhile.
     duration
-        How long: ``90s``, ``15m``, ``2h``, ``1d``. It ends by itself.
+        How long: ``90s``, ``15m``, ``2h``, ``1d``. Then healing is on again.
 
     Returns a sentence.
 
@@ -136,14 +137,14 @@ def freeze(reason, duration="2h"):
     _change(fanatico_guard.freeze, time.time(), seconds, str(reason), afresh=True)
     fanatico_record.note(__opts__, "freeze", "frozen", reason=str(reason), seconds=seconds)
     until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + seconds))
-    return f"Nothing is healed until {until}; `salt-run fanatico.unfreeze` ends that earlier."
+    return f"Healing is off until {until}. To switch it on earlier: salt-run fanatico.unfreeze"
 
 
 def unfreeze():
     """
-    Switch healing on again, also where its memory was damaged: it begins a new one.
+    Switch healing on again. Where the guard's memory is damaged, start a new one.
 
-    Returns a sentence.
+    Returns a sentence. Changes nothing and writes no history entry where healing is not frozen.
 
     CLI Example:
 
@@ -151,22 +152,32 @@ def unfreeze():
 
         salt-run fanatico.unfreeze
     """
+    if not _is_off():
+        return "Healing is not frozen. Nothing was changed."
     _change(fanatico_guard.thaw, afresh=True)
     fanatico_record.note(__opts__, "freeze", "thawed")
     return "Healing is on."
 
 
+def _is_off():
+    """Return whether healing is frozen now, or refused because the guard's memory is damaged."""
+    try:
+        return time.time() < _state().get("frozen", {}).get("until", 0)
+    except ValueError:
+        return True
+
+
 def _attempt(host, what, roles, conf, owner, begun):
-    """Look again and cure, under the lock; return ``(refusal, None)`` or ``(None, outcome)``."""
-    # What spoke for it may have changed while another healing had the lock.
+    """Check again and cure, under the lock; return ``(refusal, None)`` or ``(None, outcome)``."""
+    # The state may have changed while another cure had the lock.
     refusal = _objection(host, what, roles, conf) or _lacking(host, what, roles)
     if conf["dry_run"] and not refusal:
-        refusal = _Refusal("dry-run", "dry run (heal:dry_run): it would be cured now")
+        refusal = _Refusal("dry-run", "dry run (heal:dry_run): it would be cured")
     if refusal:
         return refusal, None
     outcome = _cure(host, what, conf, owner)
     if outcome.get("acted") or not (outcome["running"] or outcome.get("instead")):
-        # Silence counts too: it has held the lock.
+        # A host that did not answer counts too: it was waited for under the lock.
         _change(fanatico_guard.record_attempt, host, what, begun, conf["window"])
     elif outcome["running"]:
         _change(fanatico_guard.record_false_report, host, begun, conf["window"])
@@ -177,47 +188,47 @@ def _objection(host, what, roles, conf):
     return fanatico_guard.refusal(time.time(), host, what, list(roles), _state(), conf)
 
 
-def _left_to_a_person(facts):
-    """Return why a fault is reported only, a refusal; None for one that is cured."""
+def _reported_only(facts):
+    """Return the refusal of a fault that is reported and never cured; None for a fault with a cure."""
     next_step = fanatico_faults.next_step(facts["what"], facts["host"])
     if not next_step:
         return None
     seen = facts["why"] or "reported by the host"
-    return _Refusal("left-to-a-person", f"not cured, nothing was touched: {seen}. Next: {next_step}")
+    return _Refusal("left-to-a-person", f"reported only, nothing was changed: {seen}. Next: {next_step}")
 
 
-def _bare_objection(host):
-    """Return why a host that seems to be reinstalled is not built now, a refusal; None where it may be."""
-    if fanatico_sweep.fanout(__opts__, [host], "test.ping", timeout=_LOOK).get(host) is not True:
-        text = f"{host} does not answer: nothing can be built there. Next: look at its salt-minion"
+def _unprovisioned_objection(host):
+    """Return why a host that seems to be reinstalled is not provisioned now, a refusal; None where it may be."""
+    if fanatico_sweep.fanout(__opts__, [host], "test.ping", timeout=_ASK).get(host) is not True:
+        text = f"{host} does not answer. Next, on {host}: systemctl status salt-minion"
         return _Refusal("no-answer", text)
     return _never_deployed(host)
 
 
 def _never_deployed(host):
     """
-    Return why ``host`` is a person's to deploy and not one that was reinstalled, a refusal; None where it was deployed before.
+    Return the refusal of a host that is new in the plan and needs a deploy; None for a host that was deployed before.
 
-    The hosts of the last deploy have one another in /etc/hosts, and in their firewalls. What they do not know cannot be
-    built by a highstate of its own, and trying would hold the lock against the deploy that can.
+    The hosts of the last deploy have one another in /etc/hosts and in their firewalls. A host that they do not know cannot be
+    provisioned by its own highstate, and the attempt would hold the lock against the deploy that can do it.
     """
     plan = fanatico_master.plan(__opts__)
     address = fanatico_plan.address(plan, host)
     others = fanatico_sweep.fanout(
-        __opts__, [node for node in plan["nodes"] if node != host], "hosts.has_pair", [address, host], _LOOK
+        __opts__, [node for node in plan["nodes"] if node != host], "hosts.has_pair", [address, host], _ASK
     )
-    strangers = sorted(node for node, knows in others.items() if knows is False)
-    if 2 * len(strangers) <= len(others):
-        return None  # one that lacks it may have been reinstalled itself
+    without = sorted(node for node, knows in others.items() if knows is False)
+    if 2 * len(without) <= len(others):
+        return None  # a host without the entry may have been reinstalled itself
     return _Refusal(
         "never-deployed",
-        f"{host} is new in the plan: {len(strangers)} of {len(others)} other hosts do not know it at {address} yet. "
+        f"{host} is new in the plan: {len(without)} of {len(others)} other hosts do not have it at {address} in /etc/hosts. "
         "Next: salt-run state.orchestrate orch.deploy",
     )
 
 
 def _settings():
-    """Return pillar ``heal``, as the master has it."""
+    """Return pillar ``heal`` of the master."""
     plan = fanatico_master.plan(__opts__)
     master = fanatico_plan.nodes(plan, "master")[0]
     pillar, _ = fanatico_master.compiled(__opts__, master)
@@ -225,11 +236,11 @@ def _settings():
 
 
 def _lacking(host, what, roles):
-    """Return what would be missing with ``host`` out of service, a refusal or None, by what its peers say right now."""
+    """Return the redundancy that would be missing with ``host`` out of service, a refusal or None, by its peers' health."""
     plan = fanatico_master.plan(__opts__)
     for role in fanatico_guard.peers(what, list(roles)):
         nodes = fanatico_plan.nodes(plan, role)
-        answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico.health", timeout=_LOOK)
+        answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico.health", timeout=_ASK)
         seen = fanatico_guard.view(plan, role, answers)
         refusal = fanatico_guard.missing_redundancy(what, host, seen)
         if refusal:
@@ -238,31 +249,31 @@ def _lacking(host, what, roles):
 
 
 def _cure(host, what, conf, owner):
-    """Have the target look again, cure what is still wrong, and prove it; or leave it, where a person wants the lock."""
+    """Have the node check again, cure the fault, and prove it; or give way where a deploy or a drill waits for the lock."""
     timeout = fanatico_faults.timeout(what, conf)
     runner = fanatico_faults.runner(what)
     if runner:
         return __salt__[runner](host, timeout)
     home = fanatico_record.home(__opts__)
     if what == "unprovisioned":
-        # It does not know how to look yet.
+        # It has no modules of ours yet.
         fanatico_sweep.fanout(__opts__, [host], "saltutil.sync_all", timeout=_SYNC)
     answers = fanatico_sweep.fanout(
         __opts__,
         [host],
         "fanatico_cure.apply",
         [what, conf["samples"], timeout],
-        timeout + _LOOK,
+        timeout + _ASK,
         enough=lambda: fanatico_lock.asked(home, owner),
     )
     waiting = fanatico_lock.asked(home, owner)
     if waiting and host not in answers:
-        detail = f"a {waiting} goes first; what {host} had begun it ends by itself, and nobody has seen how"
+        detail = f"gave way to a {waiting}; {host} finishes what it has begun, and the result was not checked"
         code = f"{waiting}-first"
         return {"running": False, "acted": True, "left": waiting, "code": code, "detail": detail}
     answer = answers.get(host)
     if isinstance(answer, dict) and "running" in answer:
-        # Codes are the master's: a minion writes what it likes into an answer.
+        # Codes come from the master alone: a minion can write anything into its answer.
         return {name: value for name, value in answer.items() if name not in ("code", "left")}
     if not answer:
         return {"running": False, "acted": False, "code": "no-answer", "detail": f"{host} did not answer"}
@@ -270,18 +281,18 @@ def _cure(host, what, conf, owner):
 
 
 def _refuse(facts, refusal, conf, begun):
-    """Return a refusal; written down where it is news."""
-    news = _change(
+    """Return a refusal, and write it to the history where it is not a repetition."""
+    is_new = _change(
         fanatico_guard.record_refusal, facts["host"], facts["what"], begun, refusal.code, conf["window"]
     )
-    if not news:
+    if not is_new:
         return _quietly(facts, refusal)
     return _decide("refused", facts, refusal.text, begun, code=refusal.code)
 
 
 def _refuse_all(facts, fault, conf, begun):
-    """Refuse since the guard has lost its memory: what was done, and whether somebody has switched healing off."""
-    text = f"{fault}. Nothing is healed until a person says so. Next: salt-run fanatico.unfreeze"
+    """Refuse because the guard's memory is damaged: past attempts are unknown, and whether healing is frozen."""
+    text = f"{fault}. Healing is off until an operator switches it on. Next: salt-run fanatico.unfreeze"
     refusal = _Refusal("memory-damaged", text)
     since = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(begun - conf["window"]))
     known = fanatico_history.newest(fanatico_record.history(__opts__), 20)
@@ -291,7 +302,7 @@ def _refuse_all(facts, fault, conf, begun):
 
 
 def _quietly(facts, refusal):
-    """Return a refusal as the history would have it, without writing it down."""
+    """Return a refusal in the form of a history entry, without writing it."""
     return {"decision": "refused", "code": refusal.code, "reason": refusal.text, **facts}
 
 
@@ -314,7 +325,7 @@ def _state():
 
 
 def _change(function, *arguments, afresh=False):
-    """Change the guard's memory by one of the functions of ``fanatico_guard`` that return it, and return what else it says."""
+    """Change the guard's memory by a function of ``fanatico_guard`` that returns the new one, and return its second result."""
 
     def change(state):
         after = function(state, *arguments)

@@ -1,5 +1,5 @@
 """
-The lock that keeps changes of the cluster apart: taken and given back by orchestrations, and looked at.
+The lock of the cluster, under which one change runs at a time: taken and released by orchestrations.
 """
 
 import time
@@ -24,15 +24,15 @@ def __virtual__():
 
 def lock(purpose, wait=60):
     """
-    Keep every other change of the cluster away until this process ends. The first step of an orchestration.
+    Lock the cluster against every other change until this process ends. One of the first steps of an orchestration.
 
     purpose
-        What for, one word: an orchestration's name. It appears in the history, and in the refusals of the others.
+        What the lock is taken for, one word: the name of the orchestration. It appears in the history, and in the refusals that
+        others get.
     wait
-        Seconds to wait for the present holder, usually a healing that takes two.
+        Seconds to wait for the present holder; a cure that holds it gives way.
 
-    Returns the holder. Raises ``CommandExecutionError`` when another change is still running after ``wait``
-    seconds.
+    Returns the holder. Raises ``CommandExecutionError`` where another change is still running after ``wait`` seconds.
 
     CLI Example:
 
@@ -44,21 +44,21 @@ def lock(purpose, wait=60):
     taken, holder = fanatico_lock.acquire(fanatico_record.home(__opts__), purpose, jid=_jid(), wait=wait)
     if not taken:
         raise CommandExecutionError(
-            f"This {purpose} was not started: {fanatico_lock.describe(holder)}, and only one "
-            "change may be made at a time. Wait for it; if it hangs, end that process: the lock goes with it."
+            f"{purpose} was not started: {fanatico_lock.describe(holder)}, and only one change runs at a time. "
+            f"Next: wait until it ends; if it hangs, run kill {holder['pid']} on the master, which releases the lock"
         )
-    if not holder.get("depth"):  # else it is a step of what has the lock
+    if not holder.get("depth"):  # else this is a step of the orchestration that has the lock
         fanatico_record.note(__opts__, purpose, "started")
     return holder
 
 
 def left_over():
     """
-    Write down what was changing the cluster and ended without a word: its process was killed, or the master's host went down.
+    Write to the history which change was killed: its process, or the master's host, went down while it held the lock.
 
-    Done by whoever takes the lock next, by ``fanatico.reconcile``, and when the master starts.
+    Called by the next ``fanatico.lock``, by ``fanatico.reconcile``, and when the master starts.
 
-    Returns who it was, or None.
+    Returns the former holder, or None.
 
     CLI Example:
 
@@ -71,14 +71,14 @@ def left_over():
 
 def unlock(force=False, reason="", host=""):
     """
-    Give the lock back. The last step of an orchestration; one that fails earlier gives it back by ending.
+    Release the lock. The last step of an orchestration; the step that fails releases it earlier (``fanatico.broke_off``).
 
     force
-        Take it from whoever has it. Only for a holder that hangs and cannot be ended.
+        Release it whoever holds it. Only for a holder that hangs and cannot be killed.
     reason, host
-        What came of it, and where, for the history.
+        The result, and the host that it is about, for the history.
 
-    Returns the holder that lost it, or None.
+    Returns the former holder, or None.
 
     CLI Example:
 
@@ -96,18 +96,20 @@ def unlock(force=False, reason="", host=""):
     return holder
 
 
-def broke_off(step, reason, purpose=""):
+def broke_off(step, reason, purpose="", code=""):
     """
-    Give the lock of an orchestration back that ends here, and write down why. Called by the step that failed.
+    Release the lock of an orchestration that failed, and write the reason to the history. Called by the step that failed.
 
     step
-        What it is called.
+        The title of the step.
     reason
         Why it failed.
     purpose
-        What the orchestration is called, where it has failed before it had the lock.
+        The name of the orchestration, where it failed before it had the lock.
+    code
+        A code for the history beside the reason: ``interrupted``.
 
-    Returns the holder, or None where this process has no lock.
+    Returns the former holder, or None where this process has no lock.
 
     CLI Example:
 
@@ -115,22 +117,21 @@ def broke_off(step, reason, purpose=""):
 
         salt-run fanatico.broke_off 'Bring up etcd' 'etcd2: no quorum'
     """
-    words = fanatico_guard.printable(f"{step}: {reason}")
+    facts = {"reason": fanatico_guard.printable(f"{step}: {reason}"), **({"code": code} if code else {})}
     holder = fanatico_lock.release(fanatico_record.home(__opts__), whole=True)
     if holder:
-        fanatico_record.note(
-            __opts__, holder["purpose"], "failed", reason=words, took=round(time.time() - holder["since"], 1)
-        )
+        took = round(time.time() - holder["since"], 1)
+        fanatico_record.note(__opts__, holder["purpose"], "failed", **facts, took=took)
     elif purpose:
-        fanatico_record.note(__opts__, purpose, "failed", reason=words)
+        fanatico_record.note(__opts__, purpose, "failed", **facts)
     else:
-        fanatico_lock.will_fail(fanatico_record.home(__opts__), words)
+        fanatico_lock.will_fail(fanatico_record.home(__opts__), **facts)
     return holder
 
 
 def locked():
     """
-    Return what is changing the cluster right now, ``{"purpose", "detail", "pid", "since", "jid"}``, or None.
+    Return which change is running, ``{"purpose", "detail", "pid", "since", "jid"}``, or None.
 
     CLI Example:
 

@@ -1,5 +1,5 @@
 """
-The minions: are they let in, and are they there?
+The minions: open the master's firewall to them, wait for them, and give them the modules of the tree.
 """
 
 import pathlib
@@ -14,15 +14,10 @@ import fanatico_sweep
 
 __virtualname__ = "fanatico"
 
-_SWEEP = 3  # seconds each test.ping has
-_KINDS = (
-    "utils",
-    "grains",
-    "modules",
-    "states",
-    "beacons",
-)  # of our modules that minions have; saltutil.sync_all asks for eighteen
-_RULES = "/etc/fanatico/firewall.nft"  # as in fanatico_firewall: the rules that are loaded on this machine
+_SWEEP = 3  # seconds for each test.ping
+# The kinds of modules that the tree has for minions; saltutil.sync_all would sync eighteen.
+_KINDS = ("utils", "grains", "modules", "states", "beacons")
+_RULES = "/etc/fanatico/firewall.nft"  # the rules that are loaded on this machine, as in fanatico_firewall
 
 
 def __init__(opts):
@@ -35,13 +30,13 @@ def __virtual__():
 
 def admit(timeout=60):
     """
-    Have the master's own firewall follow the plan, so that it reaches a host that is new there, and the host reaches it.
+    Update the master's own firewall to the plan, so that the master and a new host reach each other.
 
     timeout
         Seconds for the master's minion to load the rules.
 
-    Returns ``{"firewall": "in force" | "none" | "loaded"}``: as the plan wants it already, never loaded on this machine, or
-    loaded just now. Raises where the pillar is not sound, or the rules could not be loaded.
+    Returns ``{"firewall": "in force" | "none" | "loaded"}``: up to date already, never loaded on this machine, or loaded now.
+    Raises where the pillar is not valid, or the rules could not be loaded.
 
     CLI Example:
 
@@ -60,14 +55,14 @@ def admit(timeout=60):
     fault = _fault(answers.get(master))
     if fault:
         fanatico_master.refuse(
-            f"{master}: the master's firewall is still that of an earlier plan, so hosts that are new in the plan do not "
-            f"reach the master: {fault}. Next: salt-call state.apply firewall"
+            f"{master}: the firewall of the master was not updated to the plan, so new hosts cannot reach the master: {fault}. "
+            f"Next, on the master: salt-call state.apply firewall"
         )
     return {"firewall": "loaded"}
 
 
 def _rules(master):
-    """Return the rules that the pillar wants on the master; empty where it does not render, which validation explains."""
+    """Return the master's rules by its pillar; empty where the pillar does not render, which validation reports."""
     pillar, faults = fanatico_master.compiled(__opts__, master)
     if faults:
         return ""
@@ -77,12 +72,12 @@ def _rules(master):
 
 
 def _fault(answer):
-    """Return why states were not applied, by what the minion answered; empty where they were."""
+    """Return why states were not applied, from the minion's answer; empty where they were."""
     if answer is None:
         return "its own minion does not answer (systemctl status salt-minion)"
     if not isinstance(answer, dict):
         return "; ".join(answer) if isinstance(answer, list) else str(answer)
-    return next((one["comment"] for one in answer.values() if one["result"] is False), "")
+    return next((state["comment"] for state in answer.values() if state["result"] is False), "")
 
 
 def wait_minions(timeout=None, ids=None):
@@ -92,9 +87,9 @@ def wait_minions(timeout=None, ids=None):
     timeout
         Seconds; pillar ``master:answer_within`` without it.
     ids
-        The minions awaited; all of the plan without them.
+        The minions to wait for; all of the plan without it.
 
-    Raises when the time is over, naming each missing host, what is known of it, and what to do next.
+    Raises after ``timeout``, and names each missing host, the state of its key, and the next step.
 
     CLI Example:
 
@@ -104,11 +99,11 @@ def wait_minions(timeout=None, ids=None):
     """
     plan = fanatico_master.plan(__opts__)
     ids = fanatico_master.known(plan, plan["nodes"] if ids is None else ids)
-    timeout = _patience(plan) if timeout is None else timeout
+    timeout = _answer_within(plan) if timeout is None else timeout
     missing, deadline = list(ids), time.monotonic() + timeout
     while missing:
         began = time.monotonic()
-        # Salt prints a complaint for a target without a single accepted key.
+        # Salt prints an error for a target without any accepted key.
         known = [name for name in missing if _key("minions", name).exists()]
         answers = fanatico_sweep.fanout(
             __opts__, known, "test.ping", (), max(1.0, min(_SWEEP, deadline - began))
@@ -117,14 +112,14 @@ def wait_minions(timeout=None, ids=None):
         if missing and time.monotonic() >= deadline:
             reasons = "".join(f"\n  - {name}: {_why(name)}" for name in missing)
             fanatico_master.refuse(
-                f"Waited {timeout:g} s for {len(ids)} minions, no answer from {len(missing)}:{reasons}"
+                f"No answer from {len(missing)} of {len(ids)} minions within {timeout:g} s:{reasons}"
             )
         if missing:
             time.sleep(max(0.0, began + 0.5 - time.monotonic()))
     return list(ids)
 
 
-def _patience(plan):
+def _answer_within(plan):
     master = fanatico_plan.nodes(plan, "master")[0]
     pillar, _ = fanatico_master.compiled(__opts__, master)
     return fanatico_plan.setting(pillar, "master:answer_within")
@@ -132,13 +127,12 @@ def _patience(plan):
 
 def sync_modules(timeout=120):
     """
-    Hand our modules out to every minion of the plan whose modules are not those of the tree.
+    Sync the modules of the tree to every minion of the plan whose modules differ.
 
     timeout
         Seconds for those minions together.
 
-    Returns ``{"synced": [the minions that were given modules]}``. Raises, naming each host, where one does not have them
-    afterwards.
+    Returns ``{"synced": [the minions that were synced]}``. Raises, and names each host, where modules still differ afterwards.
 
     CLI Example:
 
@@ -150,7 +144,7 @@ def sync_modules(timeout=120):
     nodes = list(fanatico_master.plan(__opts__)["nodes"])
     outdated = _outdated(nodes, wanted)
     functions = [*(f"saltutil.sync_{kind}" for kind in _KINDS), "saltutil.refresh_modules"]
-    # The beacon is loaded again by its own event; the last function waits until all else is.
+    # The beacon is loaded again by an event of its own; the last function waits until everything else is.
     later = [{"__kwarg__": True, "refresh": False}]
     arguments = [later if kind != "beacons" else [] for kind in _KINDS]
     arguments.append([{"__kwarg__": True, "asynchronous": False}])
@@ -158,14 +152,14 @@ def sync_modules(timeout=120):
     still = _outdated(outdated, wanted)
     if still:
         fanatico_master.refuse(
-            f"{', '.join(still)}: the modules are still not those of the tree. "
+            f"{', '.join(still)}: the modules still differ from the tree. "
             f"Next: salt -L {','.join(still)} saltutil.sync_all"
         )
     return {"synced": outdated}
 
 
 def _modules():
-    """Return the tree's modules, as ``fanatico_node.modules`` has a minion's."""
+    """Return the modules of the tree, in the form in which ``fanatico_node.modules`` returns those of a minion."""
     found = {}
     with salt.fileclient.get_file_client({**__opts__, "file_client": "local"}) as client:
         for kind in _KINDS:
@@ -181,7 +175,7 @@ def _outdated(nodes, wanted):
 
 
 def _ours(answer):
-    """Return what a minion has of the kinds that we hand out; ``saltutil.sync_all`` brings others, which it may keep."""
+    """Return a minion's modules of the kinds in ``_KINDS``; ``saltutil.sync_all`` syncs others too, which do not matter."""
     if not isinstance(answer, dict):
         return None
     return {path: value for path, value in answer.items() if str(path).split("/")[0] in _KINDS}
@@ -192,16 +186,16 @@ def _key(folder, name):
 
 
 def _why(name):
-    """Return what the master knows of a minion that does not answer, and what to do next."""
+    """Return the state of the key of a minion that does not answer, and the next step."""
     if _key("minions_pre", name).exists():
-        return f"its key waits; compare with `salt-call --local key.finger` there, then `salt-key -a {name}`"
+        return "its key is not accepted yet. Next: salt-run fanatico.accept_keys"
     if _key("minions", name).exists():
-        return (
-            "its key is accepted; is the host up, is its salt-minion running (systemctl status salt-minion)?"
-        )
+        return "its key is accepted. Next, on the host: systemctl status salt-minion"
     if _key("minions_rejected", name).exists():
-        return f"its key was rejected on this master, as orch.evict does; where it is to come in again: `salt-key -d {name}`"
+        return (
+            f"its key was rejected on this master, as orch.evict does. To accept it again: salt-key -d {name}"
+        )
     return (
-        "it never sent a key; is salt-minion installed there and pointed at this master, and does the master's firewall "
-        "let it in (salt-run fanatico.admit)?"
+        "it has not sent a key. Next: check on the host that salt-minion is installed and configured for this master; on the "
+        "master: salt-run fanatico.admit"
     )

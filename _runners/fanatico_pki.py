@@ -1,5 +1,5 @@
 """
-The certificate authorities, on the master: made, brought along, replaced step by step (``orch.rotate_certs``).
+The certificate authorities on the master: generated, imported, and rotated in steps (``orch.rotate_certs``).
 """
 
 import pathlib
@@ -21,7 +21,7 @@ def __virtual__():
 
 def ca_init():
     """
-    Make the authorities that are missing and return their names; ``secrets_init`` does it too.
+    Generate the missing authorities, and return their names. ``secrets_init`` does it too.
 
     CLI Example:
 
@@ -34,16 +34,17 @@ def ca_init():
 
 def ca_import(name, key, certificate):
     """
-    Take an authority of your own: at once where there is none yet, otherwise with the next ``orch.rotate_certs``.
+    Import an authority of your own: used at once where there is none yet, otherwise after the next ``orch.rotate_certs``.
 
     name
-        ``etcd``, ``etcd-peer``, ``service`` or ``edge``. Each needs one of its own: who trusts it lets in all that it signed.
+        ``etcd``, ``etcd-peer``, ``service`` or ``edge``. Import a different one for each: a service that trusts an authority
+        authenticates everything that the authority has signed.
     key
         A file with its private key, PEM, without a passphrase. Remove it afterwards (``shred -u``).
     certificate
-        A file with its certificate, PEM. Nodes trust this very one, so it must not be below another that they lack.
+        A file with its certificate, PEM. Nodes trust this certificate alone, so it has to be a root, not an intermediate.
 
-    Returns a sentence that says what comes next. Raises, with nothing changed, where the two do not fit.
+    Returns a sentence with the next step. Raises, with nothing changed, where key and certificate do not match.
 
     CLI Example:
 
@@ -52,22 +53,25 @@ def ca_import(name, key, certificate):
         salt-run fanatico.ca_import service /root/ca.key /root/ca.crt
     """
     if name not in _names():
-        _refuse(f"{name} is none of the authorities {', '.join(_names())}. Nothing was changed.")
+        _refuse(f"{name} is no authority; the authorities are {', '.join(_names())}. Nothing was changed.")
     try:
         texts = [pathlib.Path(path).read_text(encoding="ascii") for path in (key, certificate)]
         at_once = fanatico_authority.add(_directory(), name, *texts)
     except (OSError, UnicodeDecodeError) as exc:
         _refuse(f"{getattr(exc, 'filename', None) or key}: cannot be read: {exc}. Nothing was changed.")
     except ValueError as exc:
-        _refuse(f"The authority {name} is not taken: {exc}. Nothing was changed.")
+        _refuse(f"The authority {name} was not imported: {exc}. Nothing was changed.")
     if at_once:
-        return f"{name} signs from now on"
-    return f"{name} is ready to take over. Next: salt-run state.orchestrate orch.rotate_certs"
+        return f"The imported authority {name} signs certificates from now on."
+    return f"The authority {name} is imported and not used yet. Next: salt-run state.orchestrate orch.rotate_certs"
 
 
 def ca_status():
     """
-    Return how far each authority is in being replaced: ``{name: "signs" | "next is trusted" | "former is trusted still"}``.
+    Return the stage of rotation of each authority: ``{name: "signs" | "next is trusted" | "former is trusted still"}``.
+
+    ``signs``: no rotation. ``next is trusted``: the next authority is trusted and does not sign yet. ``former is trusted still``:
+    the new authority signs, and the former one is still trusted.
 
     CLI Example:
 
@@ -81,9 +85,9 @@ def ca_status():
 
 def ca_trust(name):
     """
-    Return what is to be trusted as an authority, PEM: what a client needs to be sure of the server it speaks to.
+    Return the certificates of an authority, PEM: what a client needs to verify the server.
 
-    More than one certificate while the authority is being replaced: give clients both before the rotation ends.
+    Two certificates during a rotation: give both to clients before it ends.
 
     name
         ``service`` for PostgreSQL and Patroni, ``edge`` for HAProxy's statistics; ``etcd``, ``etcd-peer``.
@@ -96,13 +100,13 @@ def ca_trust(name):
     """
     _need()
     if name not in _names():
-        _refuse(f"{name} is none of the authorities {', '.join(_names())}.")
+        _refuse(f"{name} is no authority; the authorities are {', '.join(_names())}.")
     return _read()["trust"][name]
 
 
 def ca_prepare():
     """
-    Have a successor ready for each authority, trusted before it signs; the first step of ``orch.rotate_certs``.
+    Generate the next authority for each, trusted before it signs. The first step of a rotation in ``orch.rotate_certs``.
 
     CLI Example:
 
@@ -111,14 +115,14 @@ def ca_prepare():
         salt-run fanatico.ca_prepare
     """
     _need()
-    # Begun, broken off and begun again: those that have changed hands already do not do so twice.
+    # After a rotation that failed halfway: an authority that was replaced already is not replaced again.
     due = [name for name, stage in _read()["stage"].items() if stage != "former"]
     return fanatico_authority.prepare(_directory(), due, _owner())
 
 
 def ca_switch():
     """
-    Let the successors sign; what they succeed stays trusted. The second step of ``orch.rotate_certs``.
+    Have the next authorities sign, while the former ones stay trusted. The second step of a rotation in ``orch.rotate_certs``.
 
     CLI Example:
 
@@ -131,7 +135,7 @@ def ca_switch():
 
 def ca_retire():
     """
-    Trust the former authorities no more; the last step of ``orch.rotate_certs``.
+    Remove the former authorities from what is trusted. The last step of a rotation in ``orch.rotate_certs``.
 
     CLI Example:
 
@@ -161,12 +165,12 @@ def _read():
 
 
 def _directory():
-    """Return where the master keeps its authorities: where its pillar takes them from."""
+    """Return the directory of the master's authorities, which its pillar reads."""
     sources = __opts__.get("ext_pillar") or []
     found = next((source["fanatico_pki"] for source in sources if "fanatico_pki" in source), None)
     if found is None:
         _refuse(
-            "The master's configuration names no place for its certificate authorities (ext_pillar: fanatico_pki). "
+            "The master's configuration has no directory for its certificate authorities (ext_pillar: fanatico_pki). "
             "Next, on the master: salt-call --local state.apply master"
         )
     return found

@@ -1,5 +1,5 @@
 """
-What is wrong and no event told of, or told in vain: found by looking at every node now and then (the master's schedule).
+Reconcile: find faults whose event was lost, by asking every node regularly (the master's schedule).
 """
 
 import json
@@ -16,7 +16,7 @@ import fanatico_sweep
 
 log = logging.getLogger(__name__)
 
-_ELECTION = 3  # seconds: VRRP's longest, with a node that is down in between
+_ELECTION = 3  # seconds that a VRRP election takes at most, with a node down
 
 __virtualname__ = "fanatico"
 
@@ -31,7 +31,7 @@ def __virtual__():
 
 def reconcile(timeout=20):
     """
-    Look at every node, and hand what is wrong for the second time in a row to ``orch.heal``, which decides.
+    Ask every node for its faults, and pass each fault that was found twice in a row to ``orch.heal``, which decides.
 
     timeout
         Seconds for all nodes to answer.
@@ -48,42 +48,44 @@ def reconcile(timeout=20):
     nodes = fanatico_plan.nodes(plan)
     __salt__["fanatico.left_over"]()
     answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico_cure.found", timeout=timeout)
-    believed = {node: fanatico_guard.accepted(plan, node, one) for node, one in answers.items()}
-    found = {node: one for node, one in believed.items() if one}
-    if any(isinstance(one, dict) for one in answers.values()):  # else this is no cluster yet
-        found |= {node: {"unprovisioned": _BARE} for node in nodes if _knows_nothing(answers.get(node))}
+    believed = {node: fanatico_guard.accepted(plan, node, faults) for node, faults in answers.items()}
+    found = {node: faults for node, faults in believed.items() if faults}
+    if any(isinstance(faults, dict) for faults in answers.values()):  # else nothing is deployed yet
+        found |= {
+            node: {"unprovisioned": _NO_MODULES} for node in nodes if _has_no_modules(answers.get(node))
+        }
     for fault, seen in (
         ("writes-stalled", _stalled(plan, timeout)),
-        ("vip-duplicate", _doubled(plan, timeout)),
+        ("vip-duplicate", _duplicate(plan, timeout)),
     ):
         for node, why in seen.items():
             found.setdefault(node, {})[fault] = why
-    now = [f"{node}/{what}" for node, one in found.items() for what in one]
-    # The last first: of two that hold the address it is the one with the lower priority.
+    now = [f"{node}/{what}" for node, faults in found.items() for what in faults]
+    # In reverse: of two balancers that hold the virtual IP, the one with the lower priority comes first.
     due, treated = sorted(set(now) & set(_last()), reverse=True), []
     _remember(now)
     for key in due:
         node, _, what = key.partition("/")
-        tried = any(one.endswith(f"/{what}") for one in treated)
-        if what == "vip-duplicate" and tried and not _still_doubled(node, plan, timeout):
+        tried = any(other.endswith(f"/{what}") for other in treated)
+        if what == "vip-duplicate" and tried and not _still_duplicate(node, plan, timeout):
             continue
-        _treat(node, what, found[node][what])
+        _heal(node, what, found[node][what])
         treated.append(key)
     return {"found": found, "silent": [node for node in nodes if node not in answers], "treated": treated}
 
 
 def look(host, timeout=5):
     """
-    Ask a host what its beacon has reported, and hand that to ``orch.heal``, which decides. Called by the reactor.
+    Ask a host which faults its beacon has reported, and pass them to ``orch.heal``, which decides. Called by the reactor.
 
-    An event is no more than a reason to ask: any minion can fire one in any host's name.
+    The event itself is not used: any minion can send one in the name of any host.
 
     host
         The minion.
     timeout
         Seconds for it to answer.
 
-    Returns ``{unit or fault: what was seen}``.
+    Returns ``{unit or fault: what was seen}``. Raises for a host that is not in the plan.
 
     CLI Example:
 
@@ -92,20 +94,21 @@ def look(host, timeout=5):
         salt-run fanatico.look db1
     """
     plan = fanatico_master.plan(__opts__)
+    (host,) = fanatico_master.known(plan, str(host))
     if _distrusted(host):
         log.warning(
-            "%s reports faults that are not there: for ten minutes only fanatico.reconcile looks at it", host
+            "%s has reported faults that do not exist: for ten minutes only fanatico.reconcile asks it", host
         )
         return {}
     answer = fanatico_sweep.fanout(__opts__, [host], "fanatico_cure.reported", timeout=timeout)
     found = fanatico_guard.accepted(plan, host, answer.get(host))
     for what, why in found.items():
-        _treat(host, what, why)
+        _heal(host, what, why)
     return found
 
 
 def _distrusted(host):
-    """Tell whether ``host`` has reported too much that was not there; a guard without its memory refuses by itself."""
+    """Return whether ``host`` has reported too many faults that do not exist; a guard with a damaged memory refuses anyway."""
     try:
         state = fanatico_file.read_json(_home() / "guard.json")
     except ValueError:
@@ -115,7 +118,7 @@ def _distrusted(host):
 
 def started(host, timeout=20):
     """
-    See whether the host of a minion that has just started was reinstalled, and have it built if so. Called by the reactor.
+    Check whether the host of a minion that has started was reinstalled, and start ``orch.heal`` if so. Called by the reactor.
 
     host
         The minion.
@@ -132,38 +135,38 @@ def started(host, timeout=20):
     """
     plan = fanatico_master.plan(__opts__)
     roles = set(fanatico_plan.roles(plan, host))
-    # A deploy that is running, or that there never was, is what makes the others.
+    # A deploy provisions hosts itself, while it runs and where none has run yet.
     if not roles - {"master"} or __salt__["fanatico.locked"]() or not _deployed():
         return ""
     answer = fanatico_sweep.fanout(__opts__, [host], "fanatico_cure.unprovisioned", timeout=timeout).get(
         host, ""
     )
-    why = _BARE if _knows_nothing(answer) else str(answer)
+    why = _NO_MODULES if _has_no_modules(answer) else str(answer)
     if why:
-        _treat(host, "unprovisioned", why)
+        _heal(host, "unprovisioned", why)
     return why
 
 
-_BARE = "its minion has none of our modules: the host was reinstalled"
+_NO_MODULES = "its minion has none of our modules: the host was reinstalled"
 
 
-def _knows_nothing(answer):
-    """Tell whether a minion answered that it has never heard of the function: Salt's own words, and all that it says of it."""
+def _has_no_modules(answer):
+    """Return whether a minion answered that it does not have the function. Salt reports that in this text alone."""
     return isinstance(answer, str) and "is not available" in answer
 
 
-def _treat(node, what, why):
+def _heal(node, what, why):
     __salt__["state.orchestrate"]("orch.heal", pillar={"event": {"host": node, "what": what, "why": why}})
 
 
 def _deployed():
-    """Tell whether anything was ever deployed or healed here: there is a history, or an older one."""
+    """Return whether anything was ever deployed or healed here: there is a history, the present one or a rotated one."""
     path = Path(fanatico_record.history(__opts__))
-    return any(one.stat().st_size for one in path.parent.glob(f"{path.name}*"))
+    return any(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
 
 
-def _doubled(plan, timeout):
-    """Return ``{balancer: why}`` where two hold the virtual IP: one after the other elects again, until one has it."""
+def _duplicate(plan, timeout):
+    """Return ``{balancer: why}`` of the balancers that hold the virtual IP at the same time; empty where one or none does."""
     nodes = fanatico_plan.nodes(plan, "haproxy")
     answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico_keepalived.holds_address", timeout=timeout)
     holders = [node for node in nodes if answers.get(node) is True]
@@ -171,22 +174,24 @@ def _doubled(plan, timeout):
     return dict.fromkeys(holders, why) if len(holders) > 1 else {}
 
 
-def _still_doubled(node, plan, timeout):
-    """Tell whether ``node`` shares the address even after what was just done elsewhere, and an election, are over."""
+def _still_duplicate(node, plan, timeout):
+    """Return whether ``node`` still holds the virtual IP beside another balancer, after a cure there and an election."""
     time.sleep(_ELECTION)
-    return node in _doubled(plan, timeout)
+    return node in _duplicate(plan, timeout)
 
 
 def _stalled(plan, timeout):
     """
-    Return ``{leader: why}`` where nobody can write through the virtual IP although somebody leads.
+    Return ``{leader: why}`` where writes through the virtual IP fail although there is a leader.
 
-    Seen by at least two nodes, all that answer; what Patroni itself can see is its own to mend.
+    At least two nodes have to report it, and all that answer. Patroni repairs what it can see itself.
     """
     nodes = fanatico_plan.nodes(plan, "patroni")
     answers = fanatico_sweep.fanout(__opts__, nodes, "fanatico.canary", timeout=timeout)
-    seen = [one for one in answers.values() if isinstance(one, dict) and one.get("ok") is not None]
-    if len(seen) < 2 or any(one["ok"] for one in seen):
+    seen = [
+        canary for canary in answers.values() if isinstance(canary, dict) and canary.get("ok") is not None
+    ]
+    if len(seen) < 2 or any(canary["ok"] for canary in seen):
         return {}
     named = set(fanatico_sweep.fanout(__opts__, nodes, "fanatico_patroni.leader", timeout=timeout).values())
     return dict.fromkeys(named, seen[0]["why"]) if len(named) == 1 and named <= set(nodes) else {}

@@ -1,8 +1,8 @@
 """
-Secrets: made or brought, encrypted for the master's own key, and never shown.
+Secrets: generated or imported, encrypted for the master's own key, and never shown.
 
 ``pillar/secrets/<role>.sls`` is one PGP message per file (renderer ``gpg|yaml``): one decryption for each node's
-pillar, whatever the number of secrets. Values pass through pipes only: no argument, no temporary file, no log.
+pillar, whatever the number of secrets. Values pass through pipes only: never an argument, a temporary file or a log.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ Name-Real: Fanatico pillar
 Expire-Date: 0
 %commit
 """
-_GPG_TIMEOUT = 60  # seconds; making a key waits for the kernel's random numbers
+_GPG_TIMEOUT = 60  # seconds; the generation of a key waits for the kernel's random numbers
 
 
 def __init__(opts):
@@ -44,11 +44,10 @@ def __virtual__():
 
 def secrets_init():
     """
-    Make a strong value for each secret that is missing, the certificate authorities, and the master's GPG key.
+    Generate each missing secret, the missing certificate authorities, and the master's GPG key. Changes nothing that exists.
 
-    What is there stays as it is. Returns ``{"key": fingerprint, "created": [names], "kept": [names], "authorities":
-    [those made now]}``, never a value.
-    Raises, with nothing changed, when a file cannot be decrypted or written.
+    Returns ``{"key": fingerprint, "created": [names], "kept": [names], "authorities": [names generated now]}``, never a value.
+    Raises, with nothing changed, where a file cannot be decrypted or written.
 
     CLI Example:
 
@@ -73,15 +72,15 @@ def secrets_init():
 
 def secrets_import(path, replace=False):
     """
-    Encrypt your own values, from a YAML file of names and values; `secrets_init` then makes the others.
+    Import secrets of your own from a YAML file of names and values, and encrypt them; `secrets_init` generates the others.
 
     path
         The file, for example ``/root/my-secrets.yml``. Remove it afterwards (``shred -u``).
     replace
-        Also replace secrets that have another value already. The running cluster keeps the old ones until a deploy.
+        Also replace secrets that have another value. The running cluster keeps the former values until it is deployed.
 
-    Returns as ``secrets_init``. Raises, with nothing changed, when a name is unknown, a value is weak or
-    a placeholder, or a secret has another value already and ``replace`` is not given.
+    Returns the same as ``secrets_init``. Raises, with nothing changed, where a name is unknown, a value is weak or a placeholder,
+    or a secret has another value and ``replace`` is not set.
 
     CLI Example:
 
@@ -101,15 +100,15 @@ def secrets_import(path, replace=False):
 
 def secrets_rotate(only=None):
     """
-    Make new values for secrets that are there, and keep the old beside them; the first step of ``orch.rotate_secrets``.
+    Generate new values for existing secrets, and keep the former values beside them. A step of ``orch.rotate_secrets``.
 
     only
-        A list of names, all without it (not "names": an SLS means something else by that). With a password of etcd goes
-        the key of its tokens, so that none from before counts.
+        A list of names, all secrets without it (not called "names", which has another meaning in an SLS). A password of etcd is
+        rotated together with the key of etcd's tokens, so that no former token stays valid.
 
-    Nothing uses the new ones yet: the orchestration brings them to the cluster. Returns ``{"rotated": [names]}``, never
-    a value. Raises, with nothing changed, where a name is unknown or missing, or a rotation has not come to its end: the
-    old values are needed until then.
+    The orchestration then deploys the new values. While an earlier rotation is not complete, no further values are generated:
+    its former values are still needed. Returns ``{"rotated": [names]}``, never a value. Raises, with nothing changed, where a
+    secret does not exist.
 
     CLI Example:
 
@@ -127,7 +126,7 @@ def secrets_rotate(only=None):
         missing = [name for name in wanted if name not in there]
         if missing or not there:
             _refuse(
-                f"There is no secret {', '.join(map(str, missing)) or 'at all'}: run `salt-run fanatico.secrets_init`."
+                f"There is no secret {', '.join(map(str, missing)) or 'yet'}. Next: salt-run fanatico.secrets_init."
             )
         made = {name: fanatico_secrets.generate() for name in wanted}
         old = {
@@ -141,7 +140,7 @@ def secrets_rotate(only=None):
 
 def secrets_finish_rotation():
     """
-    Forget the values before a rotation; the last step of ``orch.rotate_secrets``. Returns ``{"forgotten": [names]}``.
+    Delete the former values after a rotation: a step of ``orch.rotate_secrets``. Returns ``{"forgotten": [names]}``.
 
     CLI Example:
 
@@ -159,7 +158,7 @@ def secrets_finish_rotation():
 
 def secrets_unsettled():
     """
-    Return the names of the secrets of which the former value still counts: a rotation of them has not come to its end.
+    Return the names of the secrets whose former value is still valid, because a rotation is not complete.
 
     CLI Example:
 
@@ -172,7 +171,7 @@ def secrets_unsettled():
 
 
 def _names():
-    """Return {role: [names]} of all secrets."""
+    """Return ``{role: [names]}`` of all secrets."""
     roles = {role: fanatico_plan.secret_names([role]) for role in fanatico_plan.role_names()}
     return {role: names for role, names in roles.items() if names}
 
@@ -190,10 +189,10 @@ def _own_values(path):
     except OSError as exc:
         _refuse(f"{path} cannot be read: {exc.strerror}.")
     except (salt.utils.yaml.YAMLError, UnicodeDecodeError):
-        _refuse(f"{path} is not valid YAML; write one line `NAME: 'value'` for each secret.")
+        _refuse(f"{path} is not valid YAML. Next: write one line `NAME: 'value'` for each secret.")
     values = content.get("secrets", content) if isinstance(content, dict) else None
     if not isinstance(values, dict) or not values:
-        _refuse(f"{path} holds no names and values; write one line `NAME: 'value'` for each secret.")
+        _refuse(f"{path} contains no names and values. Next: write one line `NAME: 'value'` for each secret.")
     return values
 
 
@@ -203,7 +202,7 @@ def _check_import(values, present, replace):
     lines = fanatico_secrets.not_taken(values, names, there, replace)
     if lines:
         listed = "\n  - ".join(lines)
-        fanatico_master.refuse(f"These secrets are not taken, nothing was changed:\n  - {listed}")
+        fanatico_master.refuse(f"These secrets are refused, nothing was changed:\n  - {listed}")
 
 
 # files
@@ -214,7 +213,9 @@ def _writable_directory():
     """Yield ``pillar/secrets`` of the first pillar root that has a plan, locked against a second run."""
     directory = fanatico_master.root(__opts__) / "secrets"
     if not directory.is_dir() or not os.access(directory, os.W_OK):
-        _refuse(f"{directory} is not a directory that {__opts__['user']} can write to: make it one.")
+        _refuse(
+            f"{directory} is not a directory that {__opts__['user']} can write to. Next: create it, or correct its owner."
+        )
     handle = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -224,12 +225,12 @@ def _writable_directory():
 
 
 def _read_all(directory):
-    """Return {role: {name: value}} of what is there, whatever renderers the files ask for."""
+    """Return ``{role: {name: value}}`` of the existing files, whichever renderers they name."""
     return _read(directory, "secrets")
 
 
 def _former(directory):
-    """Return {role: {name: value before the rotation that goes on}}."""
+    """Return ``{role: {name: former value}}`` of a rotation that is not complete."""
     return _read(directory, "secrets_former")
 
 
@@ -258,12 +259,12 @@ def _store(directory, present, new, former=None):
 
 
 def _key():
-    """Return the fingerprint of the master's key for its pillar, made now if there is none."""
+    """Return the fingerprint of the master's key for its pillar; generate the key where there is none."""
     home = fanatico_master.gpg_home(__opts__)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
-        _refuse(f"{home}, the place of the master's GPG key, cannot be made: {exc.strerror}.")
+        _refuse(f"{home}, the directory of the master's GPG key, cannot be created: {exc.strerror}.")
     return _usable_key() or (_gpg("--generate-key", stdin=_KEY) or _usable_key())
 
 
@@ -288,7 +289,7 @@ def _encrypted(key, values, former):
 def _gpg(*args, stdin=""):
     program = salt.utils.path.which("gpg")
     if not program:
-        _refuse("gpg is not installed on the master: install the package gnupg.")
+        _refuse("gpg is not installed on the master. Next: apt-get install gnupg.")
     home = fanatico_master.gpg_home(__opts__)
     argv = [program, "--homedir", str(home), "--batch", "--no-tty", "--quiet", *args]
     try:

@@ -1,5 +1,5 @@
 """
-The view of the whole: what no node can tell alone.
+The status of the whole cluster, from the reports of all nodes.
 """
 
 import time
@@ -23,17 +23,16 @@ def __virtual__():
 
 def status(timeout=5):
     """
-    Judge the whole cluster from one sweep over all nodes of the plan.
+    Check the whole cluster: ask all nodes of the plan once, at the same time.
 
-    Exactly one writable primary, one timeline, one holder of the virtual IP, etcd's quorum and agreement,
-    replicas streaming, HAProxy's view equal to Patroni's, one chain; and how each node is, those that do not
-    answer by name.
+    Exactly one writable primary, one timeline, one holder of the virtual IP, a quorum of etcd with one leader, all replicas
+    streaming, HAProxy in agreement with Patroni, one chain; and the health of each node, with those that do not answer.
 
     timeout
         Seconds until a node that has not answered counts as silent.
 
-    Prints a table; ``--out=json`` gives ``{"status", "checks", "nodes", "took_ms"}``. ``salt-run`` ends with 1,
-    and a step of an orchestration fails, where the status is critical.
+    Prints a table; ``--out=json`` gives ``{"status", "checks", "nodes", "took_ms"}``. Where the status is critical, ``salt-run``
+    ends with exit code 1 and a step of an orchestration fails.
 
     CLI Example:
 
@@ -45,7 +44,9 @@ def status(timeout=5):
     begun, sent = time.monotonic(), time.time()
     plan = fanatico_master.plan(__opts__)
     answers = fanatico_sweep.fanout(__opts__, list(plan["nodes"]), "fanatico.report", (), timeout)
-    reports = {name: one for name, one in answers.items() if isinstance(one, dict) and "health" in one}
+    reports = {
+        name: report for name, report in answers.items() if isinstance(report, dict) and "health" in report
+    }
     checks = fanatico_cluster.judge(plan, reports, sent, time.time())
     seen = {
         "status": fanatico_verdict.overall(checks),
@@ -60,11 +61,11 @@ def status(timeout=5):
 
 
 def _node(plan, name, answer):
-    """Return one node's health; one that did not answer, or could not look, has a check that says so."""
+    """Return a node's health; where it did not answer, or failed, a single check that shows that."""
     if isinstance(answer, dict) and "health" in answer:
         return answer["health"]
     if answer is None:
-        detail, hint = "no answer", f"is it up? salt {name} test.ping"
+        detail, hint = "no answer", f"salt {name} test.ping; on {name}: systemctl status salt-minion"
     else:
         detail, hint = str(answer).strip().rpartition("\n")[2], f"salt {name} fanatico.health"
     return {

@@ -1,5 +1,5 @@
 """
-Is the pillar sound? Looked at as the minions will see it, before anything is touched.
+Validate the pillar, compiled as for the minions, before anything is changed.
 """
 
 import json
@@ -17,7 +17,7 @@ import fanatico_validate
 
 __virtualname__ = "fanatico"
 
-_ASK = 5  # seconds for the hosts to say what they run with
+_ASK = 5  # seconds for the hosts to return the settings that they were started with
 
 
 def __init__(opts):
@@ -30,13 +30,13 @@ def __virtual__():
 
 def validate():
     """
-    Check the whole pillar (plan, settings, secrets, and who is given which) and change nothing.
+    Check the whole pillar: plan, settings, secrets, and which node has which of them. Changes nothing.
 
-    Compiles the pillar of one node for each combination of roles, GPG and site overrides included, and names
-    every fault at once: its pillar path, what is wrong, what would be right.
+    Compiles the pillar of one node for each combination of roles, GPG and site overrides included, and reports all faults at
+    once: the pillar path, what is wrong, and what would be right.
 
-    Returns a short summary: ``{"plan", "nodes", "roles", "secrets"}``. Raises when anything is wrong, so that
-    ``salt-run`` ends with 1 and an orchestration stops.
+    Returns a short summary: ``{"plan", "nodes", "roles", "secrets"}``. Raises where anything is wrong, so that ``salt-run`` ends
+    with exit code 1 and an orchestration stops.
 
     CLI Example:
 
@@ -47,13 +47,13 @@ def validate():
     plan = fanatico_master.plan(__opts__)
     samples = _samples(plan)
     pillars, faults = _compiled(samples)
-    if not faults:  # with a file that does not render, the rest would be a guess
+    if not faults:  # the rest cannot be checked while a file does not render
         faults = _faults(plan, samples, pillars)
     if not faults:
         faults = _fixed(plan, pillars)
     if faults:
         lines = "".join(f"\n  - {fault}" for fault in dict.fromkeys(faults))
-        fanatico_master.refuse(f"The pillar is not sound, nothing was changed:{lines}")
+        fanatico_master.refuse(f"The pillar is not valid, nothing was changed:{lines}")
     roles = fanatico_plan.role_names()
     return {
         "plan": plan["name"],
@@ -64,7 +64,7 @@ def validate():
 
 
 def _samples(plan):
-    """Return {id: roles} with one node for each combination of roles, as far as the plan can be read."""
+    """Return ``{id: roles}`` with one node for each combination of roles, as far as the plan can be read."""
     nodes = plan.get("nodes") if isinstance(plan, dict) else None
     samples = {}
     for name, node in nodes.items() if isinstance(nodes, dict) else ():
@@ -76,7 +76,7 @@ def _samples(plan):
 
 
 def _compiled(nodes):
-    """Return ({node: its pillar}, what did not render)."""
+    """Return ``({node: its pillar}, [what did not render])``."""
     pillars, faults = {}, []
     for node in nodes:
         pillars[node], errors = fanatico_master.compiled(__opts__, node)
@@ -89,7 +89,7 @@ def _faults(plan, samples, pillars):
     whole = {"plan": plan} | _together(pillars) | {"secrets": secrets}
     schema = json.loads((fanatico_master.root(__opts__) / "schema.json").read_text())
     found = fanatico_validate.faults(fanatico_timing.completed(whole), schema)
-    if not pillars:  # no node could be asked: nothing is known beyond the plan
+    if not pillars:  # the plan has no usable node: only the plan can be checked
         return [fault for fault in found if fault.startswith("plan")]
     allowed = {node: fanatico_plan.secret_names(roles) for node, roles in samples.items()}
     needed = fanatico_plan.secret_names([role for roles in samples.values() for role in roles])
@@ -105,26 +105,31 @@ def _faults(plan, samples, pillars):
 
 
 def _fixed(plan, pillars):
-    """What the hosts that answer cannot change in place; a host that is new, or does not answer, has nothing to say to it."""
+    """
+    Return a line for each setting that the hosts that answer cannot change in place.
+
+    Once for each setting, whatever number of hosts was started with another value. A new host was started with none.
+    """
     common = _together(pillars)
     whole = {
         **fanatico_patroni_plan.completed(common),
         "plan": fanatico_plan.complete(common.get("plan", plan)),
     }
     answers = fanatico_sweep.fanout(__opts__, list(plan["nodes"]), "fanatico_identity.kept", timeout=_ASK)
-    faults = []
-    for node, kept in answers.items():
+    faults: dict[str, str] = {}
+    for node in plan["nodes"]:
         now = {role: fanatico_identity.facts(whole, node, role) for role in plan["nodes"][node]["roles"]}
-        faults += fanatico_identity.differences(node, kept, now)
-    return faults
+        for fault in fanatico_identity.differences(node, answers.get(node), now):
+            faults.setdefault(fault.partition(": ")[0], fault)  # a line begins with the setting's path
+    return list(faults.values())
 
 
 def _together(pillars):
     """
-    Return one pillar for all nodes.
+    Return one pillar for all nodes: of each key the value with the most entries.
 
-    Of a file of settings that a node is not given it has what site/ overrides, and of some what is withheld from it
-    (_pillar/fanatico_withheld.py): of each key the fullest counts.
+    A node that does not get a file of settings still has the overrides of site/, and from some nodes settings are withheld
+    (_pillar/fanatico_withheld.py).
     """
     keys = dict.fromkeys(key for pillar in pillars.values() for key in pillar)
     return {
@@ -133,7 +138,7 @@ def _together(pillars):
 
 
 def _size(value):
-    """Return how many values there are in a value."""
+    """Return the number of entries in a value, nested ones included."""
     return 1 + sum(map(_size, value.values())) if isinstance(value, dict) else 1
 
 
@@ -143,19 +148,19 @@ def _secrets(pillar):
 
 
 def _overridden_topology(plan, whole):
-    """The pillar's top file and the roster read plan.sls alone."""
+    """Return a line for each key of the topology that is overridden; the pillar's top file and the roster read plan.sls alone."""
     merged = whole["plan"]
     if not isinstance(plan, dict) or not isinstance(merged, dict):
         return []
     return [
-        f"plan:{key}: overridden outside plan.sls, where not everything would see it; change it in plan.sls"
+        f"plan:{key}: overridden outside plan.sls, which the roster and the top file do not read; change it in plan.sls"
         for key in ("networks", "virtual_ip", "nodes", "evicted")
         if merged.get(key) != plan.get(key)
     ]
 
 
 def _absent_authorities(pillars, samples):
-    """Without them no node could get a certificate, and nothing here runs without one."""
+    """Return a line for each missing authority; without it nodes get no certificates, and no service starts."""
     missing = {
         name
         for node, roles in samples.items()
@@ -163,17 +168,17 @@ def _absent_authorities(pillars, samples):
         if not fanatico_plan.get(pillars[node], f"pki:trust:{name}")
     }
     return [
-        f"pki:trust:{name}: the master has no such certificate authority; run `salt-run fanatico.secrets_init`"
+        f"pki:trust:{name}: the master does not have this certificate authority; run salt-run fanatico.secrets_init"
         for name in sorted(missing)
     ]
 
 
 def _absent_artifact(whole):
-    """A salt:// artefact must lie in the master's file roots; not asked where another file server is in use."""
+    """Return a line for a salt:// artifact that is not in the master's file roots; unchecked with another file server."""
     source = fanatico_plan.get(whole, "rpc:artifact:source")
     if not str(source).startswith("salt://") or __opts__.get("fileserver_backend", ["roots"]) != ["roots"]:
         return []
     roots = __opts__["file_roots"].get("base", [])
     if any(pathlib.Path(root, source.removeprefix("salt://")).is_file() for root in roots):
         return []
-    return [f"rpc:artifact:source: {source} is not there; put the file under {' or '.join(roots)}"]
+    return [f"rpc:artifact:source: {source} does not exist; put the file under {' or '.join(roots)}"]

@@ -1,5 +1,5 @@
 """
-A running deploy, as it happens: told from the events the orchestration leaves on the master's bus.
+The progress of a running orchestration, from its events on the master's event bus.
 """
 
 import shutil
@@ -9,13 +9,14 @@ import time
 import salt.utils.event
 import salt.utils.master
 
+import fanatico_interrupt
 import fanatico_master
 import fanatico_steps
 
 __virtualname__ = "fanatico"
 
 _ORCHESTRATE = "runner.state.orchestrate"
-# Healing has its own history and would end the story before the deploy has begun.
+# Healing has its history, and often runs beside a deploy that is waited for.
 _NOT_WATCHED = ("orch.heal",)
 
 
@@ -29,12 +30,12 @@ def __virtual__():
 
 def watch(timeout=3600):
     """
-    Show the progress of the orchestration that is running, or of the next one, line by line until it ends.
+    Show the progress of the running orchestration, or of the next one, line by line until it ends.
 
     timeout
-        Seconds after which to stop watching, whatever happens.
+        Seconds after which to stop watching.
 
-    Returns a closing sentence.
+    Returns a sentence: the result. Ctrl-C stops watching; the orchestration continues.
 
     CLI Example:
 
@@ -42,49 +43,60 @@ def watch(timeout=3600):
 
         salt-run fanatico.watch
     """
-    deadline = time.monotonic() + float(timeout)
+    try:
+        return _watch(float(timeout))
+    except fanatico_interrupt.Interrupted:
+        _clear()
+        fanatico_master.refuse(
+            "No longer watching: interrupted by the operator. An orchestration that is running continues. "
+            "Next: salt-run fanatico.watch"
+        )
+
+
+def _watch(timeout):
+    deadline = time.monotonic() + timeout
     with salt.utils.event.get_event("master", __opts__["sock_dir"], opts=__opts__, listen=True) as bus:
-        story = None
-        # Subscribed first and asked afterwards: nothing that begins in between is missed.
+        progress = None
+        # Subscribe first and list jobs afterwards: an orchestration that starts in between is not missed.
         job = _running()
         if job:
-            story = Story(job["jid"], job["mods"], _titles(job["mods"]), time.time())
-            _say([f"{story.name} is already running"])
+            progress = Progress(job["jid"], job["mods"], _titles(job["mods"]), time.time())
+            _print([f"{progress.name} is running already"])
         else:
-            _say(["Waiting for an orchestration to begin"])
+            _print(["Waiting for an orchestration to start"])
         while time.monotonic() < deadline:
             event = bus.get_event(wait=0.5, full=True, auto_reconnect=True)
             if event:
                 tag, data = event["tag"], event["data"]
-                if story is None and _begins(tag, data):
+                if progress is None and _begins(tag, data):
                     mods = _mods(data["fun_args"])
-                    story = Story(data["jid"], mods, {}, time.time())
-                    _say([f"{mods} begins"])
-                    story.titles.update(_titles(mods))
-                if story:
-                    nested = story.nested(tag, data)
+                    progress = Progress(data["jid"], mods, {}, time.time())
+                    _print([f"{mods} starts"])
+                    progress.titles.update(_titles(mods))
+                if progress:
+                    nested = progress.nested(tag, data)
                     if nested:
-                        story.titles.update(_titles(nested))
-                    _say(story.hear(tag, data, time.time()))
-                    if story.ending:
-                        return story.ending
-            if story:
-                _status(story.waiting(time.time()))
-    return f"No longer watching: {timeout} s are over."
+                        progress.titles.update(_titles(nested))
+                    _print(progress.lines(tag, data, time.time()))
+                    if progress.ending:
+                        return progress.ending
+            if progress:
+                _status(progress.waiting(time.time()))
+    return f"No longer watching: {timeout:g} s have passed."
 
 
-class Story:
+class Progress:
     """
-    What is known of one orchestration. Fed with events, it answers with lines for people.
+    The progress of one orchestration. Takes events, returns lines of text.
 
     jid
         The orchestration's job id.
     name
         Its SLS, for example ``orch.deploy``.
     titles
-        ``{function: [step, ...]}``: what the steps that call a function are called, in order.
+        ``{function: [title, ...]}``: the titles of the steps that call a function, in order.
     begun
-        Epoch seconds.
+        Its start, epoch seconds.
     """
 
     def __init__(self, jid, name, titles, begun):
@@ -93,9 +105,9 @@ class Story:
         self.titles = titles
         self.begun = begun
         self.ending = ""
-        self._steps = []  # begun, their jobs not yet published: {"title", "fun"}
+        self._steps = []  # started, job not yet published: {"title", "fun"}
         self._jobs = {}  # jid: {"title", "minions", "silent", "failed", "changed", "begun"}
-        self._runners = []  # functions of runner steps that were begun
+        self._runners = []  # functions of runner steps that have started
 
     def nested(self, tag, data):
         """Return the SLS of the orchestration that a step is about to start, or an empty string."""
@@ -103,8 +115,8 @@ class Story:
             return str(data.get("kwargs", {}).get("mods", ""))
         return ""
 
-    def hear(self, tag, data, now):
-        """Return the lines an event is worth."""
+    def lines(self, tag, data, now):
+        """Return the lines to print for an event; empty for most events."""
         parts = tag.split("/")
         if tag == f"salt/run/{self.jid}/args":
             return self._step(data, now)
@@ -119,12 +131,11 @@ class Story:
         return []
 
     def waiting(self, now):
-        """Return what is being waited for, as one line; empty when that is nothing in particular."""
-        told = [
+        """Return which hosts each step waits for, as one line; empty where no step waits."""
+        return "; ".join(
             f"{job['title']}: waiting for {_names(job['silent'])}, {now - job['begun']:.0f} s"
             for job in self._jobs.values()
-        ]
-        return "; ".join(told)
+        )
 
     def _line(self, now, text):
         return f"{now - self.begun:6.1f} s  {text}"
@@ -171,7 +182,7 @@ class Story:
             del self._jobs[jid]
             good = len(job["minions"]) - job["failed"]
             took = now - job["begun"]
-            # Steps may run side by side, so the line says whose it is.
+            # Steps may run in parallel, so the line names its step.
             done = f"{good} of {len(job['minions'])} done in {took:.1f} s"
             if any(job["changed"].values()):
                 done += f", {fanatico_steps.changes_in_words(job['changed'])}"
@@ -188,7 +199,7 @@ class Story:
         return [self._line(now, f"  {_last_line(data.get('return'))}")]
 
     def _end(self, data, now):
-        result = "is done" if data.get("success") else "failed"
+        result = "finished" if data.get("success") else "failed"
         self.ending = f"{self.name} {result} after {now - self.begun:.1f} s."
         return []
 
@@ -212,7 +223,7 @@ def _begins(tag, data):
 
 
 def _mods(fun_args):
-    """Return the SLS an orchestration was asked for, from its arguments."""
+    """Return the SLS of an orchestration, from the arguments of its runner."""
     for argument in fun_args:
         if isinstance(argument, str):
             return argument
@@ -222,7 +233,7 @@ def _mods(fun_args):
 
 
 def _titles(mods):
-    """Return what the steps of an orchestration are called, ``{function: [step, ...]}`` in their order."""
+    """Return the titles of the steps of an orchestration, ``{function: [title, ...]}`` in their order."""
     shown = next(iter(__salt__["state.orchestrate_show_sls"](mods).values()))
     titles = {}
     if isinstance(shown, dict):
@@ -247,7 +258,7 @@ def _function(title, step):
 
 
 def _faults(data):
-    """Return what went wrong on one minion, a sentence each."""
+    """Return what failed on one minion, a sentence for each fault."""
     result = data.get("return")
     if not data.get("retcode") and data.get("success", True):
         return []
@@ -255,12 +266,14 @@ def _faults(data):
         states = [
             state for state in result.values() if isinstance(state, dict) and state.get("result") is False
         ]
-        told = [(state.get("__id__", "?"), _first_line(state.get("comment"))) for state in states]
-        # What failed only because something before it did is not worth a line.
-        own = [f"{title}: {why}" for title, why in told if not why.startswith("One or more requisite failed")]
+        comments = [(state.get("__id__", "?"), _first_line(state.get("comment"))) for state in states]
+        # A state that failed only because of an earlier one gets no line.
+        own = [
+            f"{title}: {why}" for title, why in comments if not why.startswith("One or more requisite failed")
+        ]
         if own:
             return own
-    return [_last_line(result) or "it failed and did not say why"]
+    return [_last_line(result) or "failed without a message"]
 
 
 def _first_line(text):
@@ -278,7 +291,7 @@ def _names(minions):
     return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
-def _say(lines):
+def _print(lines):
     if lines:
         _clear()
         sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -286,7 +299,7 @@ def _say(lines):
 
 
 def _status(line):
-    """Show what is awaited in the last line of a terminal; piped, only steps and results are written."""
+    """Show a line at the bottom of a terminal; without a terminal only steps and results are written."""
     if sys.stdout.isatty():
         _clear()
         sys.stdout.write(line[: shutil.get_terminal_size().columns - 1])

@@ -1,5 +1,5 @@
 """
-What the reactor asks before it hands an event on.
+The rate limit of the reactor: whether it starts a runner for an event.
 """
 
 import time
@@ -18,16 +18,16 @@ def __virtual__():
 
 def counts(host=None, kind="fault", every=4, burst=4, *_):
     """
-    Return whether an event is worth a look at its host: one of the plan's, which has not used up its share.
+    Return whether an event is passed on: its host is in the plan and within the rate limit.
 
-    Nothing else of an event is ever used. A minion writes what it likes into one, and can name another host as its sender.
+    Nothing else of an event is used. A minion can write anything into it, and name another host as its sender.
 
     host
-        Whose event it says that it is.
+        The host that the event names.
     kind
-        Kinds do not use up each other's share.
+        Each kind of event has a rate limit of its own.
     every, burst
-        The share of a host: so many at once, and one more in ``every`` seconds.
+        The rate limit of a host: ``burst`` events at once, and one more every ``every`` seconds.
 
     CLI Example:
 
@@ -42,7 +42,7 @@ def counts(host=None, kind="fault", every=4, burst=4, *_):
 
 
 def _nodes():
-    """Return the nodes of the plan; of the last one that could be read while somebody edits it."""
+    """Return the nodes of the plan; those of the last plan that could be read, while the file is being edited."""
     known = __context__.setdefault("fanatico_event.plan", {"stamp": None, "nodes": ()})
     try:
         stamp = (fanatico_master.root(__opts__) / "plan.sls").stat().st_mtime_ns
@@ -50,5 +50,5 @@ def _nodes():
             nodes = frozenset(fanatico_master.plan(__opts__)["nodes"])
             known.update(stamp=stamp, nodes=nodes)
     except (OSError, SaltException, TypeError, KeyError):
-        pass  # as long as it cannot be read, nobody can be added or taken away
+        pass  # while it cannot be read, the known nodes stay
     return known["nodes"]

@@ -1,8 +1,8 @@
 """
-What every orchestration begins and ends with, as text for its SLS: written once, here.
+The first and the last steps of every orchestration, as text for its SLS.
 
-An orchestration that is a step of another one goes under the lock of that one: it does not check the pillar again, and takes
-and gives back nothing.
+An orchestration that is a step of another runs under the lock of that one: it does not check the pillar again, and neither takes
+nor releases the lock.
 """
 
 import salt.utils.yaml
@@ -28,14 +28,14 @@ def __virtual__():
 
 def begin(purpose, roles=None, admit=False):
     """
-    Return the first steps: the pillar is sound, nobody else changes anything, the hosts answer and have the pillar as it is.
+    Return the first steps: validate the pillar, take the lock, wait for the hosts, refresh their pillar.
 
     purpose
-        What the orchestration is called, without ``orch.``: in the history, and to those who wait for the lock.
+        The name of the orchestration without ``orch.``, for the history and for others that wait for the lock.
     roles
         The roles whose hosts have to answer; all hosts of the plan without it, none for an empty list.
     admit
-        Whether the master's firewall lets in a host that is new in the plan, which reaches the master only then.
+        Whether to open the master's firewall to hosts that are new in the plan; they cannot reach the master before.
 
     CLI Example:
 
@@ -65,12 +65,12 @@ def begin(purpose, roles=None, admit=False):
 
 def refresh(title, after):
     """
-    Return the step that has every host read the pillar again, where an orchestration has changed it.
+    Return the step that refreshes the pillar of every host, after an orchestration has changed it.
 
     title
-        What the step is called.
+        The title of the step.
     after
-        The step before.
+        The title of the step before.
 
     CLI Example:
 
@@ -83,10 +83,10 @@ def refresh(title, after):
 
 def prove(after):
     """
-    Return the step that proves the whole service, as a client of the virtual IP sees it.
+    Return the step that proves the whole service end to end, as a client of the virtual IP.
 
     after
-        The step before.
+        The title of the step before.
 
     CLI Example:
 
@@ -100,12 +100,12 @@ def prove(after):
 
 def end(after, host="", reason=""):
     """
-    Return the last step, which gives the lock back and writes ``finished`` to the history. A step that fails does that earlier.
+    Return the last step, which releases the lock and writes ``finished`` to the history. A step that fails releases it earlier.
 
     after
-        The step before.
+        The title of the step before.
     host, reason
-        Where, and what came of it, for the history.
+        The host that the orchestration was about, and its result, for the history.
 
     CLI Example:
 
@@ -145,7 +145,7 @@ def evict(scope):
 
 
 def _is_nested():
-    """Tell whether this is a step of an orchestration: all of it runs in one process, which has the lock then."""
+    """Return whether this is a step of an orchestration, which then runs in this process and has the lock."""
     return fanatico_lock.mine(fanatico_record.home(__opts__))
 
 
@@ -159,14 +159,14 @@ def _hosts(roles=None):
 
 
 def _refresh(title, hosts):
-    # A state run compiles a pillar of its own; everything else, the master's signing of certificates, health checks, beacons
-    # and cures among it, goes by the one that a minion has had since it started.
+    # A state run compiles a pillar of its own. Everything else uses the pillar that a minion has kept since it started: the
+    # signing of certificates by the master, health checks, beacons and cures.
     arguments = {"name": "saltutil.refresh_pillar", "kwarg": {"wait": True}, "tgt_type": "list"}
     return title, "function", {**arguments, "tgt": hosts, "timeout": _seconds("pillar")}
 
 
 def _text(steps, after=None):
-    """Return steps, ``(title, kind, arguments)``, as YAML, each waiting for the one before and the first for ``after``."""
+    """Return steps, ``(title, kind, arguments)``, as YAML. Each requires the step before; the first requires ``after``."""
     high = {}
     for title, kind, arguments in steps:
         parts = [{"failhard": True}, *({name: value} for name, value in arguments.items())]

@@ -1,17 +1,19 @@
 """
-The steps of our orchestrations, on the master: Salt's ``salt.state``, ``salt.function`` and ``salt.runner``, but for this:
+The steps of our orchestrations, on the master: Salt's ``salt.state``, ``salt.function`` and ``salt.runner``, with differences:
 
-- What a step returns counts as a change only where something was changed. The rest stands beside it, under ``return``.
-- A machine that does not answer is a failure, of every kind of step; one that goes while it is waited for, within seconds.
-- The comment of a step that failed is the reason, whole.
-
-Salt's own count whatever a function or a runner returns as a change.
+- A result counts as a change only where something was changed; Salt counts whatever a function or a runner returns. The result
+  itself is under ``return``.
+- A host that does not answer fails every kind of step. A host that goes down while a step waits for it fails the step within
+  seconds.
+- The comment of a failed step is the whole reason.
+- Ctrl-C ends the step with one sentence.
 """
 
 import functools
 import logging
 
 import fanatico_attend
+import fanatico_interrupt
 import fanatico_steps
 
 __virtualname__ = "step"
@@ -19,9 +21,9 @@ __virtualname__ = "step"
 
 def __virtual__():
     # Salt 3008 opens the event bus for each step and never closes it (salt.utils.event.fire_args); its finalizer does, and
-    # warns. Nobody but Salt can mend that, so that warning is hidden, and no other.
+    # warns. This can only be fixed in Salt, so that warning is hidden, and no other.
     _hide("salt.utils.event", _is_the_leak)
-    # A person is shown at the end what failed. Salt would print all of the machine's states before that, as one line.
+    # Our outputter shows at the end what failed. Salt would print all states of the host before that, as one line.
     if __opts__.get("fun") in ("state.orchestrate", "state.orch"):
         _hide("salt.state", _is_a_failed_step)
     return __virtualname__
@@ -36,9 +38,9 @@ def _is_a_failed_step(record):
 
 
 def _hide(logger, which):
-    """Keep records from a logger's handlers; once in a process, however often it loads this module (the master's reactor)."""
+    """Add a filter to a logger; once in a process, however often it loads this module (the master's reactor)."""
     logger = logging.getLogger(logger)
-    if which.__name__ not in [getattr(one, "__name__", "") for one in logger.filters]:
+    if which.__name__ not in [getattr(known, "__name__", "") for known in logger.filters]:
 
         def others(record):
             return not which(record)
@@ -47,39 +49,79 @@ def _hide(logger, which):
         logger.addFilter(others)
 
 
+_INTERRUPTED = "interrupted by the operator. Hosts finish what they have begun. Next: run it again"
+
+
+def _noted(function):
+    """
+    Wrap a step: Ctrl-C ends it, and a failure is written to the history.
+
+    A failed step also releases the lock of its orchestration, before the process has ended.
+    """
+
+    @functools.wraps(function)
+    def step(name, *args, **kwargs):
+        ret = {"name": name, "result": False, "comment": "", "changes": {}}
+        try:
+            with fanatico_interrupt.interruptible():
+                if not fanatico_interrupt.happened():
+                    ret = function(name, *args, **kwargs)
+        except fanatico_interrupt.Interrupted:
+            pass
+        code = ""
+        if ret["result"] is False and fanatico_interrupt.happened():
+            ret["code"] = code = "interrupted"
+            if not _has_steps(ret):  # else its own failed step has the reason
+                ret["comment"] = _INTERRUPTED
+        if ret["result"] is False:
+            arguments = [__low__["__id__"], ret["comment"], kwargs.get("begins", ""), code]
+            __salt__["saltutil.runner"]("fanatico.broke_off", arg=arguments)
+        return ret
+
+    return step
+
+
+def _has_steps(ret):
+    """Return whether a step is an orchestration that got as far as its own steps."""
+    runs = ret["changes"].get("ret") or ret.get("return")
+    return isinstance(runs, dict) and any(map(fanatico_steps.is_orchestration, runs.values()))
+
+
+@_noted
 def state(name, tgt, **kwargs):
     """
-    Apply an SLS to machines, as ``salt.state`` does. Where a service did not start, its journal is added to the comment.
+    Apply an SLS to hosts, as ``salt.state`` does. Where a service did not start, its journal is added to the comment.
 
     name
-        What the step is called.
+        The title of the step.
     tgt
-        The machines.
+        The hosts.
     kwargs
-        Whatever ``salt.state`` takes.
+        The other arguments of ``salt.state``.
     """
     ret = _attended("salt.state", name, tgt, **kwargs)
     for machine, states in ret["changes"].get("ret", {}).items():
         for result in fanatico_steps.services_that_failed(states):
             journal = _journal(machine, result["name"])
             result["comment"] = f"{result['comment']}\nThe last lines of its journal:\n{journal}"
-    return _noted(ret)
+    return ret
 
 
+@_noted
 def function(name, tgt, expect_minions=True, **kwargs):
     """
-    Run a function on machines, as ``salt.function`` does.
+    Run a function on hosts, as ``salt.function`` does.
 
     name
         The function.
     tgt
-        The machines.
+        The hosts.
     expect_minions
-        Whether a machine that does not answer is a failure.
+        Whether a host that does not answer is a failure.
     kwargs
-        Whatever ``salt.function`` takes.
+        The other arguments of ``salt.function``.
 
-    Only a function that applies states changes something: ``changes`` is then what it is of ``salt.state``.
+    Only a function that applies states has ``changes``, in the form of ``salt.state``.
     """
     ret = _attended("salt.function", name, tgt, expect_minions=expect_minions, **kwargs)
     answers = ret["changes"].get("ret", {})
@@ -88,9 +130,10 @@ def function(name, tgt, expect_minions=True, **kwargs):
     if ret["result"] is False:
         reasons = fanatico_steps.reasons(ret["comment"], ret["return"])
         ret["comment"] = "\n".join(reasons) or ret["comment"]
-    return _noted(ret)
+    return ret
 
 
+@_noted
 def runner(name, acts=False, begins="", **kwargs):
     """
     Run a runner, as ``salt.runner`` does.
@@ -98,9 +141,9 @@ def runner(name, acts=False, begins="", **kwargs):
     name
         The runner.
     acts
-        Whether what it returns, if it is not empty, is what it has changed.
+        Whether the runner returns what it has changed; empty: nothing.
     begins
-        The orchestration that begins with this step, before it has the lock: it is what the history says has failed.
+        The orchestration that starts with this step, before it has the lock: the history then names it where the step fails.
     kwargs
         The arguments of the runner.
     """
@@ -111,9 +154,10 @@ def runner(name, acts=False, begins="", **kwargs):
         ret["comment"] = fanatico_steps.message(returned)
     elif acts:
         ret["changes"] = fanatico_steps.acted(returned)
-    return _noted(ret, begins)
+    return ret
 
 
+@_noted
 def orchestration(name, **kwargs):
     """
     Run another orchestration as one step of this one.
@@ -121,7 +165,7 @@ def orchestration(name, **kwargs):
     name
         Its SLS, for example ``orch.etcd``.
     kwargs
-        Whatever ``state.orchestrate`` takes.
+        The other arguments of ``state.orchestrate``.
     """
     ret = __states__["salt.runner"]("state.orchestrate", mods=name, **kwargs)
     ret["name"] = name
@@ -132,16 +176,16 @@ def orchestration(name, **kwargs):
         ret["changes"], ret["return"] = {"out": "highstate", "ret": data}, {}
     if ret["result"] is False:
         reasons = [
-            fanatico_steps.message(said)
-            for said in (data.values() if data else [returned])
-            if not isinstance(said, dict)
+            fanatico_steps.message(run)
+            for run in (data.values() if data else [returned])
+            if not isinstance(run, dict)
         ]
         ret["comment"] = "\n".join([f"{name} failed.", *reasons])
-    return _noted(ret)
+    return ret
 
 
 def _attended(kind, name, tgt, **kwargs):
-    """Run a state of Salt's that waits for machines, for as long as they and the master are there."""
+    """Run a state of Salt that waits for hosts, as long as they and the master are up."""
     nodes = __pillar__.get("plan", {}).get("nodes", {})
     targets = [tgt] if isinstance(tgt, str) else tgt
     addresses = {node: nodes[node]["address"] for node in targets if node in nodes}
@@ -152,14 +196,9 @@ def _attended(kind, name, tgt, **kwargs):
     return ret
 
 
-def _noted(ret, begins=""):
-    """Write down a step that failed, and with it the orchestration: its lock is free before its process has ended."""
-    if ret["result"] is False:
-        __salt__["saltutil.runner"]("fanatico.broke_off", arg=[__low__["__id__"], ret["comment"], begins])
-    return ret
-
-
 def _journal(machine, unit):
-    """Return the end of a unit's journal on a machine, or that it could not be had."""
+    """Return the end of a unit's journal on a host, or that it could not be read."""
     answer = __salt__["saltutil.cmd"](machine, "fanatico.journal", arg=[unit], timeout=10)
-    return str(answer.get(machine, {}).get("ret") or "(none was to be had)")
+    return str(
+        answer.get(machine, {}).get("ret") or f"(not available: salt {machine} fanatico.journal {unit})"
+    )

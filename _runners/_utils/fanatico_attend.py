@@ -1,9 +1,9 @@
 """
-Whether those that a step waits for are still there: the Salt master, and the hosts. Master only.
+Whether the Salt master and the hosts that a step waits for are still up. Master only.
 
-Salt waits for an answer as long as a step may take, minutes where packages are installed, before it asks whether anybody is
-still at it. A minion that has gone takes its connection to the master with it, and a host that has gone answers no ping: both
-are seen here within seconds, by looking alone.
+Salt asks for silent minions only after the whole timeout of a step, minutes where packages are installed. A minion that has
+stopped has no connection to the master, and a host that is down answers no ping. Both are seen here within seconds, without a
+question to the minions.
 """
 
 import contextlib
@@ -15,52 +15,59 @@ import struct
 import threading
 import time
 
-GRACE = 10  # seconds without a connection, or without an answer to a ping: a minion that restarts needs three
-_LOOK = 2  # seconds between two looks
-_PORT = 4505  # the master's, to which every minion keeps a connection
+import fanatico_interrupt
+
+GRACE = 10  # seconds without a connection or a ping's answer until a host counts as gone; a minion restarts within three
+_PERIOD = 2  # seconds between two checks
+_PORT = 4505  # of the master; every minion keeps a connection to it
 _ESTABLISHED = "01"
 
 
 class Gone(BaseException):
-    """What was waited for has gone. Not an ``Exception``: Salt's client logs those, and goes on waiting."""
+    """A host or the master has gone. Not an ``Exception``: Salt's client logs exceptions and continues to wait."""
 
 
 class Watch:
     """
-    What was seen of the hosts of a step. A host counts as gone in that way only in which it was seen there before.
+    When each host of a step was last connected, and last answered a ping.
+
+    A host counts as gone by a sign, connection or ping, only if that sign was seen before: some networks drop pings.
 
     addresses
         ``{host: address}``.
     connected, answered
-        Functions that return the addresses that have a connection, and that have answered a ping since the last look.
+        Functions that return the addresses with a connection, and those that have answered a ping since the last check.
     master
-        A function that returns what tells this process of the Salt master from any other; empty where there is none.
+        A function that returns the identity of the Salt master's process; empty where there is none.
     """
 
     def __init__(self, addresses, connected, answered, master):
         self._addresses, self._master = addresses, master
-        self._looks = {"is not connected to the master": connected, "answers no ping": answered}
-        self._seen: dict[str, dict[str, float]] = {sign: {} for sign in self._looks}
+        self._checks = {
+            "is no longer connected to the master": connected,
+            "no longer answers pings": answered,
+        }
+        self._seen: dict[str, dict[str, float]] = {sign: {} for sign in self._checks}
         self._first = master()
 
-    def look(self, now):
-        """Return who or what has gone, as a sentence; empty where all are there. ``now`` in seconds."""
+    def check(self, now):
+        """Return which host or master has gone, as a sentence; empty where all are up. ``now``: seconds, monotonic."""
         if self._first and self._master() != self._first:
             return (
-                "the Salt master was restarted or has ended, so answers of the hosts are lost. What they had begun they end by "
-                "themselves. Next: systemctl status salt-master, then run it again"
+                "the Salt master was restarted or has ended, so the answers of the hosts are lost. Hosts finish what they have "
+                "begun. Next: systemctl status salt-master, then run it again"
             )
-        for sign, look in self._looks.items():
-            there, seen = look(), self._seen[sign]
+        for sign, check in self._checks.items():
+            there, seen = check(), self._seen[sign]
             seen.update({host: now for host, address in self._addresses.items() if address in there})
             lost = sorted(host for host, last in seen.items() if now - last > GRACE)
             if lost:
-                return f"{', '.join(lost)} {sign} any more: the host or its salt-minion has gone. Next: salt-run fanatico.status"
+                return f"{', '.join(lost)} {sign}: the host or its salt-minion is down. Next: salt-run fanatico.status"
         return ""
 
 
 def pid_of_master(path):
-    """Return pid and start of the process whose pid stands in a file; empty where there is none."""
+    """Return pid and start time of the process whose pid is in a file; empty where there is none."""
     try:
         pid = pathlib.Path(path).read_text(encoding="ascii").strip()
         stat = pathlib.Path(f"/proc/{int(pid)}/stat").read_text(encoding="utf-8", errors="replace")
@@ -82,7 +89,7 @@ def connected(port=_PORT, path="/proc/net/tcp"):
 
 
 class Pings:
-    """ICMP echoes, sent and received without waiting; of no effect where this process may not send them."""
+    """ICMP echo requests and replies, without waiting. Does nothing where this process may not send them."""
 
     def __init__(self, addresses):
         self._addresses, self._mark = list(addresses), os.urandom(8)
@@ -92,7 +99,7 @@ class Pings:
             self._socket.setblocking(False)
 
     def answered(self):
-        """Return the addresses that have answered since the last call, and send each another echo."""
+        """Return the addresses that have answered since the last call, and send each another request."""
         found: set[str] = set()
         if self._socket is None:
             return found
@@ -108,13 +115,13 @@ class Pings:
         return found
 
     def close(self):
-        """Give the socket back."""
+        """Close the socket."""
         if self._socket is not None:
             self._socket.close()
 
 
 def _echo(mark):
-    """Return an ICMP echo request that carries a mark."""
+    """Return an ICMP echo request with ``mark`` as its payload."""
     head = struct.pack("!BBHHH", 8, 0, 0, os.getpid() & 0xFFFF, 1)
     total = sum(struct.unpack(f"!{len(head + mark) // 2}H", head + mark))
     total = (total >> 16) + (total & 0xFFFF)
@@ -124,29 +131,32 @@ def _echo(mark):
 
 def attended(call, addresses, pidfile):
     """
-    Return ``(what call() returns, "")``, or ``(None, reason)`` as soon as the master or one of the hosts has gone.
+    Call a function that waits for hosts, and stop it as soon as the master or one of the hosts has gone.
 
     call
-        A function that waits for them.
+        The function, without arguments.
     addresses
         ``{host: address}``.
     pidfile
-        The Salt master's.
+        Path of the Salt master's pid file.
 
-    Outside of a process' main thread, where nothing can be interrupted, it just waits.
+    Returns ``(what call() returns, "")``, or ``(None, reason)``. Only the main thread of a process can be interrupted; in any
+    other it waits until ``call`` returns.
     """
     if threading.current_thread() is not threading.main_thread() or not addresses:
         return call(), ""
     pings = Pings(addresses.values())
     watch = Watch(addresses, connected, pings.answered, lambda: pid_of_master(pidfile))
 
-    def look(_signal, _frame):
-        reason = watch.look(time.monotonic())
+    def check(_signal, _frame):
+        if fanatico_interrupt.happened():
+            raise fanatico_interrupt.Interrupted(1)
+        reason = watch.check(time.monotonic())
         if reason:
-            raise Gone(reason)  # where somebody swallows it, the next look raises it again
+            raise Gone(reason)  # where other code catches it, the next check raises it again
 
-    before = signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, 0.1, _LOOK)
+    before = signal.signal(signal.SIGALRM, check)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, _PERIOD)
     try:
         return call(), ""
     except Gone as gone:

@@ -1,31 +1,31 @@
 """
-Which events are worth a look: of each host a few at once and one now and then. Pure.
+Rate limit for events of the reactor: a token bucket for each host. Pure.
 
-A look costs the master a question to that host. Each host has a share of its own, so whoever floods the master with events, by
-mistake or on purpose, takes nothing from the others: a look shows everything that the host has reported, whatever event it was
-that led to it.
+An event makes the master ask the host what it has reported; each question costs the master a job. Each host has a bucket of its
+own, so a host that floods the master with events takes nothing from the others. An event that is dropped is not lost: one
+question returns all that the host has reported.
 """
 
-BURST, EVERY = 4, 4  # so many at once, and one more in so many seconds
+BURST, EVERY = 4, 4  # tokens in a full bucket; seconds until one more token is there
 
 
 def counts(memory, host, now, every=EVERY, burst=BURST):
     """
-    Return whether an event of ``host`` is worth a look, and remember it.
+    Return whether an event of ``host`` passes the rate limit, and count it.
 
     memory
-        A dict that the caller keeps; it holds no host longer than its share needs to be whole again.
+        A dict that the caller keeps. A host is removed from it once its bucket is full again.
     host
-        One of the plan's: whoever calls has checked that.
+        A host of the plan; the caller has checked that.
     now
-        Seconds of a clock that never jumps.
+        Seconds of a monotonic clock.
     every, burst
-        The share: so many at once, and one more in ``every`` seconds.
+        The limit: ``burst`` events at once, and one more every ``every`` seconds.
     """
     for known in [known for known, (_, when) in memory.items() if now - when >= every * burst]:
         del memory[known]
     left, when = memory.get(host, (burst, now))
     left = min(burst, left + (now - when) / every)
-    let_in = left >= 1
-    memory[host] = (left - let_in, now)
-    return let_in
+    passes = left >= 1
+    memory[host] = (left - passes, now)
+    return passes

@@ -1,5 +1,5 @@
 """
-The master's memory of what was done and what was refused: one JSON object a line, only ever appended.
+The history: what was done and what was refused. A file with one JSON object in each line, append only.
 """
 
 import json
@@ -7,24 +7,24 @@ import os
 import time
 from pathlib import Path
 
-# What lies further from the end is not read: nobody asks for the newest entries and means last year's.
+# Bytes from the end of the file that are read: requests are for the newest entries.
 _TAIL = 4 * 1024 * 1024
 
 
 def append(path, kind, decision, **facts):
     """
-    Write down one decision and return the entry.
+    Write one decision to the history and return the entry.
 
     kind
-        ``heal``, ``deploy``, ``freeze``.
+        ``heal``, ``freeze``, ``drift``, ``drill``, or the name of an orchestration, ``deploy``.
     decision
-        What came of it: ``healed``, ``refused``, ``left``, ``failed``, ``started``, ``finished``.
+        ``healed``, ``refused``, ``left``, ``failed``, ``started``, ``finished``.
     facts
-        Whatever else is worth keeping, JSON-able: ``host``, ``what``, ``reason``, ``took`` (seconds).
+        What else the entry contains, as plain data: ``host``, ``what``, ``reason``, ``code``, ``took`` (seconds).
     """
     entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "kind": kind, "decision": decision, **facts}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    # One write in append mode: lines of processes that write at the same time do not mix.
+    # One write in append mode: lines of processes that write at the same time are not mixed.
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     try:
         os.write(handle, (json.dumps(entry) + "\n").encode())
@@ -34,7 +34,7 @@ def append(path, kind, decision, **facts):
 
 
 def newest(path, limit, host=None):
-    """Return the ``limit`` newest entries, newest first, of one ``host`` or all; broken lines are skipped."""
+    """Return the ``limit`` newest entries, newest first, of one ``host`` or of all; lines that are no JSON are skipped."""
     try:
         with open(path, "rb") as handle:
             handle.seek(max(0, os.fstat(handle.fileno()).st_size - _TAIL))
@@ -55,7 +55,7 @@ def newest(path, limit, host=None):
 
 
 def line(entry):
-    """Return an entry as one line for people."""
+    """Return an entry as one line of text."""
     where = "/".join(entry[key] for key in ("host", "what") if entry.get(key))
     took = f" ({entry['took']:.1f} s)" if "took" in entry else ""
     text = f"{entry['time'][:19].replace('T', ' ')}  {entry['kind']:<6} {entry['decision']:<8} {where}"

@@ -1,9 +1,8 @@
 """
-One change of the cluster at a time: a lock file that a crash cannot leave behind.
+The lock of the cluster, so that one change runs at a time. A crash cannot leave it locked.
 
-The lock belongs to a process (pid, its start time and the boot it lives in), so it is free again the moment
-that process is gone, whatever became of it. ``directory`` is where it lives: ``/var/lib/fanatico`` on the
-master.
+The lock belongs to a process: its pid, its start time and the boot. It is free again as soon as that process has ended, for
+whatever reason. ``directory``: where the lock file is, ``/var/lib/fanatico`` on the master.
 """
 
 import contextlib
@@ -14,27 +13,27 @@ import time
 from pathlib import Path
 
 _FILE = "lock.json"
-_YIELDS = "heal"  # to everybody else: what they do was asked for by a person
+_YIELDS = "heal"  # the purpose that gives way to every other: those are started by an operator
 
 
 def acquire(directory, purpose, detail="", jid="", wait=0, behind=None, owner=""):
     """
-    Take the lock for this process. Taken again by the same owner it stays what it is, and is free after as many releases.
+    Take the lock for this process. The same owner may take it more than once, and has to release it as often.
 
     purpose
-        Who takes it: ``heal``, ``drill``, or what an orchestration is called, ``deploy``.
+        What it is taken for: ``heal``, ``drill``, or the name of an orchestration, ``deploy``.
     detail
-        What exactly is being done, for people.
+        What exactly is done, for the operator.
     jid
-        The job it belongs to, for ``fanatico.watch``.
+        The job that takes it, for ``fanatico.watch``.
     wait
         Seconds to wait for the present holder.
     behind
-        The only purpose that is worth waiting for: give up at once where another one has it.
+        Wait only for a holder with this purpose; give up at once for any other.
     owner
-        Tells those apart that work side by side in one process.
+        Distinguishes owners within one process.
 
-    Returns ``(taken, holder)``; ``holder`` is this process, or the one that has the lock.
+    Returns ``(taken, holder)``: ``holder`` is this process where ``taken``, else the present holder.
     """
     deadline = time.monotonic() + wait
     while True:
@@ -63,22 +62,29 @@ def acquire(directory, purpose, detail="", jid="", wait=0, behind=None, owner=""
 
 
 def mine(directory):
-    """Tell whether this process has the lock."""
+    """Return whether this process has the lock."""
     present = _read(directory)
     return present is not None and _is_mine(present, "")
 
 
 def asked(directory, owner=""):
-    """Return what somebody waits for whom this process' lock has to be given to at its next step; empty where nobody does."""
+    """Return the purpose that waits for this process to give way; empty where none waits."""
     present = _read(directory)
     return present.get("asked", "") if present and _is_mine(present, owner) else ""
 
 
 def release(directory, force=False, owner="", whole=False):
     """
-    Give the lock back, with ``force`` also another's, with ``whole`` however often it was taken.
+    Release the lock.
 
-    Returns the holder that lost it, or None where it has to be given back once more, or was not this owner's.
+    force
+        Also the lock of another process.
+    owner
+        As in ``acquire``.
+    whole
+        At once, however often it was taken.
+
+    Returns the former holder; None where it has to be released once more, or this owner does not have it.
     """
     with _exclusive(directory):
         present = _read(directory)
@@ -91,31 +97,31 @@ def release(directory, force=False, owner="", whole=False):
         return present
 
 
-def will_fail(directory, reason):
+def will_fail(directory, reason, code=""):
     """
-    Write into the lock why its holder is going to end, where that is the process which has started this one.
+    Write into the lock why its holder is going to fail, where the holder is the parent of this process.
 
-    A step that runs beside others is such a process: what it is a step of goes on until those have ended, under the lock.
-    Returns whether it was.
+    A step that runs in parallel is a process of its own. Its orchestration continues until the other steps have ended, and
+    holds the lock until then. Returns whether the holder is the parent.
     """
     with _exclusive(directory):
         present = _read(directory)
         if present is None or present["pid"] != os.getppid():
             return False
-        _write(directory, {**present, "failed": reason})
+        _write(directory, {**present, "failed": reason, "code": code})
         return True
 
 
 def holder(directory):
-    """Return who has the lock (``{"purpose", "detail", "pid", "since", ...}``), or None when it is free."""
+    """Return the holder (``{"purpose", "detail", "pid", "since", ...}``), or None where the lock is free."""
     return _read(directory)
 
 
 def abandoned(directory):
     """
-    Return who had the lock and ended without a word, and forget him; None where nobody did.
+    Return the former holder whose process ended without releasing the lock, and remove its file; None where there is none.
 
-    Whoever gives a lock back removes the file. One of a process that is gone was killed, with its terminal or its host.
+    A release removes the file. A file whose process is gone was left by one that was killed, or whose host went down.
     """
     with _exclusive(directory):
         if _read(directory) is not None:
@@ -130,10 +136,10 @@ def abandoned(directory):
 
 
 def describe(present):
-    """Return a holder in words: ``a deploy (salt-run, pid 4711) has been running for 12 s``."""
+    """Return a holder as text: ``deploy (pid 4711) has been running for 12 s``."""
     detail = f" of {present['detail']}" if present.get("detail") else ""
     running = round(time.time() - present["since"])
-    return f"a {present['purpose']}{detail} (pid {present['pid']}) has been running for {running} s"
+    return f"{present['purpose']}{detail} (pid {present['pid']}) has been running for {running} s"
 
 
 def _is_mine(present, owner):
@@ -155,9 +161,9 @@ def _write(directory, content):
 
 
 def _identity(pid):
-    """A living process as no other can ever be: its pid, the boot it lives in and the tick it started in."""
+    """Return what identifies a running process: its pid, the boot and the clock tick in which it started."""
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    # The command's name stands in parentheses and may hold anything, so count from the last one.
+    # The command's name is in parentheses and may contain any character, so count from the last one.
     fields = stat.rpartition(")")[2].split()
     if fields[0] in "ZX":
         raise ProcessLookupError(f"process {pid} has ended")

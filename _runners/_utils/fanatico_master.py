@@ -1,5 +1,5 @@
 """
-What runners share: how to say no, where the pillar lies, and what a minion would be given. Master only.
+What runners share: refusals, the path of the pillar, and the pillar of a node as the master compiles it. Master only.
 """
 
 import contextlib
@@ -17,35 +17,37 @@ import salt.pillar
 import salt.template
 import salt.utils.yaml
 
+import fanatico_interrupt
 import fanatico_validate
 
 
 class Refusal(salt.exceptions.CommandExecutionError, salt.exceptions.NotImplemented):
     """
-    What was asked cannot be done; the message says why and what to do next.
+    A request that is refused. The message is the reason and the next step.
 
-    ``NotImplemented`` is the one exception that ``salt-run`` shows as its message alone, without a traceback.
-    The exit code is 1 and a step of an orchestration fails, as with any other.
+    ``NotImplemented`` is the only exception that ``salt-run`` shows as its message alone, without a traceback.
+    As with any other, the exit code is 1, and a step of an orchestration fails.
     """
 
 
 def refuse(message):
-    """Raise :class:`Refusal` with ``message``, which a person reads as it stands."""
+    """Raise :class:`Refusal` with ``message``, which is printed as it is."""
     raise Refusal(message)
 
 
 def plain(namespace):
     """
-    Wrap every public function of a runner file, so that whatever a person can cause is said in one sentence, with exit code 1.
+    Wrap every public function of a runner file, so that an operator's mistake ends in one sentence, with exit code 1.
 
     namespace
         The file's ``globals()``. Called from its ``__init__``, which the loader runs before it collects the functions.
 
-    Salt shows a traceback for each exception but ``NotImplemented``, and for wrong arguments the whole documentation with
-    exit code 0. Errors in our own code keep their traceback.
+    Without it Salt shows a traceback for every exception but ``NotImplemented``, and for wrong arguments the whole documentation
+    with exit code 0. Errors in our own code keep their traceback.
     """
+    fanatico_interrupt.prepare(namespace.get("__opts__", {}))
     for name, function in list(namespace.items()):
-        # The name first: Salt leaves a reference to an event bus that is gone there, which must not be touched.
+        # The name first: Salt leaves a reference to a closed event bus in the namespace, which must not be touched.
         if name.startswith("_") or not inspect.isfunction(function):
             continue
         if function.__module__ == namespace["__name__"]:
@@ -58,12 +60,14 @@ def _plain(function):
     def entry(*args, **kwargs):
         return call(args, kwargs)
 
-    # Salt writes the job's id into the globals of what it calls: they have to be the runner file's own.
+    # Salt writes the job's id into the globals of the function that it calls: they have to be those of the runner file.
     entry = types.FunctionType(
         entry.__code__, function.__globals__, function.__name__, None, entry.__closure__
     )
     functools.update_wrapper(entry, function)
-    del entry.__dict__["__wrapped__"]  # Salt would check the arguments by it, and print the documentation
+    del entry.__dict__[
+        "__wrapped__"
+    ]  # Salt would check the arguments against it, and print the documentation
     return entry
 
 
@@ -71,10 +75,16 @@ def _call(function, signature, args, kwargs):
     given = {name: value for name, value in kwargs.items() if not name.startswith("__")}
     fault = _misfit(signature, args, given)
     if fault:
-        name = f"{function.__globals__['__virtualname__']}.{function.__name__}"
+        name = _name(function)
         raise Refusal(f"{name}{signature}: {fault}. Nothing was changed. Next: salt-run -d {name}")
     try:
-        return function(*args, **given)
+        with fanatico_interrupt.interruptible():
+            return function(*args, **given)
+    except fanatico_interrupt.Interrupted:
+        raise Refusal(
+            f"{_name(function)}: interrupted by the operator. Hosts finish what they have begun. "
+            "Next: salt-run fanatico.status, then run it again"
+        ) from None
     except Refusal:
         raise
     except salt.exceptions.SaltException as exc:
@@ -86,12 +96,16 @@ def _call(function, signature, args, kwargs):
         if not faults:
             raise
         raise Refusal(
-            f"The plan is not sound: {'; '.join(faults)}. Next: salt-run fanatico.validate"
+            f"The plan is not valid: {'; '.join(faults)}. Next: salt-run fanatico.validate"
         ) from exc
 
 
+def _name(function):
+    return f"{function.__globals__['__virtualname__']}.{function.__name__}"
+
+
 def _plan_faults(dunders):
-    """Return what is wrong with the plan alone, by the dunders of a runner file."""
+    """Return what is wrong with the plan alone; ``dunders``: the globals of a runner file."""
     opts = dunders["__opts__"]
     schema = json.loads((root(opts) / "schema.json").read_text(encoding="utf-8"))
     found = fanatico_validate.faults({"plan": plan(opts)}, schema)
@@ -99,7 +113,7 @@ def _plan_faults(dunders):
 
 
 def _misfit(signature, args, given):
-    """Return what is wrong with the arguments of a call, empty where nothing is."""
+    """Return what is wrong with the arguments of a call; empty where nothing is."""
     try:
         bound = signature.bind(*args, **given).arguments
     except TypeError as exc:
@@ -107,35 +121,35 @@ def _misfit(signature, args, given):
     for name, value in bound.items():
         default = signature.parameters[name].default
         if type(default) in (int, float) and type(value) not in (int, float):
-            return f"{name} is a number, not {value!r}"
+            return f"{name} has to be a number, not {value!r}"
         if type(default) is bool and type(value) is not bool:
-            return f"{name} is True or False, not {value!r}"
+            return f"{name} has to be True or False, not {value!r}"
     return ""
 
 
 def known(plan, names, role=None):
     """
-    Return ``names`` as a list of nodes of the plan; refuses where one is not in it.
+    Return ``names`` as a list of nodes of the plan; raises where a name is not in it.
 
     plan
         What ``plan`` returned.
     names
-        A list of minion ids, or one.
+        A minion id or a list of them.
     role
-        The role each must hold, if any.
+        The role that each must have, if any.
     """
     names = [names] if isinstance(names, str) else list(names)
-    nodes = [node for node, one in plan["nodes"].items() if role is None or role in one["roles"]]
-    strangers = [str(name) for name in names if name not in nodes]
-    if strangers:
+    nodes = [node for node, described in plan["nodes"].items() if role is None or role in described["roles"]]
+    unknown = [str(name) for name in names if name not in nodes]
+    if unknown:
         which = f"no node of the plan with the role {role}; those" if role else "not in the plan, whose nodes"
-        raise Refusal(f"{', '.join(strangers)}: {which} are {', '.join(nodes)}.")
+        raise Refusal(f"{', '.join(unknown)}: {which} are {', '.join(nodes)}. Nothing was changed.")
     return names
 
 
 def root(opts):
     """
-    Return the directory that holds ``plan.sls``; refuses when no pillar root does.
+    Return the directory with ``plan.sls``; raises where no pillar root has it.
 
     opts
         The master's.
@@ -145,14 +159,14 @@ def root(opts):
         if (path / "plan.sls").is_file():
             return path
     raise Refusal(
-        f"No plan.sls in {' or '.join(map(str, roots)) or 'any pillar root'}: "
-        "set pillar_roots in the master's configuration to the pillar directory of the repository."
+        f"No plan.sls in {' or '.join(map(str, roots)) or 'any pillar root'}. Next: set pillar_roots in the master's "
+        "configuration to the pillar directory of the repository."
     )
 
 
 def plan(opts):
     """
-    Return what stands under ``plan`` in ``plan.sls``, as it is; refuses when the file cannot be read as YAML.
+    Return the value of ``plan`` in ``plan.sls``, unchecked; raises where the file is not valid YAML.
 
     opts
         The master's.
@@ -170,30 +184,30 @@ def plan(opts):
 
 def compiled(opts, node):
     """
-    Return ``(pillar, faults)`` of the minion ``node``, rendered as the master would for it, GPG included.
+    Return ``(pillar, faults)`` of the minion ``node``, compiled as the master does, GPG included.
 
     opts
         The master's.
 
     A fault is a line that names the file. Nothing is logged, and no fault quotes a secrets file.
     """
-    # What an orchestration was given as pillar={...} stands in its runners' options, and is no part of any node's.
+    # The pillar={...} of an orchestration is in the options of its runners, and in the pillar of no node.
     opts = dict(opts, pillar_safe_render_error=False, pillar={})
     with _silence():
         pillar = salt.pillar.Pillar(opts, {}, node, "base").compile_pillar()
-    pillar.pop("unsound", None)  # whoever asks looks for himself, at more than one node's
+    pillar.pop("unsound", None)  # the callers validate the pillar themselves, over all nodes
     errors = pillar.pop("_errors", [])
     return pillar, [_readable(str(error), opts) for error in errors]
 
 
 def rendered(opts, path):
     """
-    Return what one file of the pillar renders to by itself; refuses, without quoting it, when it does not.
+    Return the content of one file of the pillar, rendered by itself; raises, without quoting it, where it does not render.
 
     opts
         The master's.
     path
-        The file. The first line says through which renderers it goes.
+        The file. Its first line names the renderers.
     """
     renderers = salt.loader.render(opts, {})
     blacklist, whitelist = opts["renderer_blacklist"], opts["renderer_whitelist"]
@@ -206,14 +220,14 @@ def rendered(opts, path):
 
 
 def gpg_home(opts):
-    """Return the directory that Salt's gpg renderer takes its keys from."""
+    """Return the directory with the keys of Salt's gpg renderer."""
     home = opts.get("gpg_keydir") or pathlib.Path(opts["config_dir"], "gpgkeys")
     return pathlib.Path(home)
 
 
 @contextlib.contextmanager
 def _silence():
-    """Salt logs the lines around what it could not parse, and in a secrets file those are secrets."""
+    """Log nothing meanwhile: Salt logs the lines around a parse error, and in a secrets file those are secrets."""
     logging.disable(logging.CRITICAL)
     try:
         yield
@@ -235,18 +249,20 @@ def _readable(error, opts):
 
 
 def _unreadable(path, detail, opts):
-    """Say why a secrets file does not render, without its content."""
+    """Return why a secrets file does not render, without its content."""
     if "Could not decrypt" not in detail:
-        return f"{path}: not valid once decrypted; write it with `salt-run fanatico.secrets_import`"
-    said = re.findall(r"gpg: ((?:decryption failed|no valid|can't)[^\\\n]*)", detail)
-    why = f" ({said[-1]})" if said else ""
-    return f"{path}: cannot be decrypted{why}; bring back the key in {gpg_home(opts)}, or remove the file"
+        return (
+            f"{path}: not valid YAML after decryption. Next: write it with salt-run fanatico.secrets_import"
+        )
+    messages = re.findall(r"gpg: ((?:decryption failed|no valid|can't)[^\\\n]*)", detail)
+    why = f" ({messages[-1]})" if messages else ""
+    return f"{path}: cannot be decrypted{why}. Next: restore the key in {gpg_home(opts)}, or remove the file"
 
 
 def _gist(detail):
-    """Return on one line what a parser said on several: its sentences, the line number, the line it points at."""
+    """Return a parser's message on one line: its sentences, and the line of the error or its number."""
     lines = [line for line in detail.split("\n---")[0].splitlines() if line.strip()]
-    said = ", ".join(line.strip(" :") for line in lines if not line.startswith(" "))
+    message = ", ".join(line.strip(" :") for line in lines if not line.startswith(" "))
     pointed = [line.split("<====")[0].strip() for line in detail.splitlines() if "<====" in line]
     number = re.findall(r"\bline (\d+), column", detail)
-    return said + (f" ({pointed[0]})" if pointed else f" (line {number[-1]})" if number else "")
+    return message + (f" ({pointed[0]})" if pointed else f" (line {number[-1]})" if number else "")

@@ -1,5 +1,5 @@
 """
-What was decided, written down and said: in the history, and on the event bus as ``fanatico/<kind>/<decision>``.
+Decisions of the master: written to the history, and sent on the event bus as ``fanatico/<kind>/<decision>``.
 """
 
 import time
@@ -21,7 +21,7 @@ def history(opts):
 
 
 def note(opts, kind, decision, **facts):
-    """Write a decision to the history and say it on the event bus; return the entry."""
+    """Write a decision to the history, send it on the event bus, and return the entry."""
     entry = fanatico_history.append(history(opts), kind, decision, **facts)
     with salt.utils.event.get_master_event(opts, opts["sock_dir"], listen=False) as bus:
         bus.fire_event(entry, f"fanatico/{kind}/{decision}")
@@ -29,17 +29,19 @@ def note(opts, kind, decision, **facts):
 
 
 def left_over(opts):
-    """Write down what had the lock and ended without a word; return who it was, or None."""
+    """Write to the history which holder of the lock was killed; return that holder, or None."""
     left = fanatico_lock.abandoned(home(opts))
     if left:
-        reason = left.get("failed") or _without_a_word(left)
-        note(opts, left["purpose"], "failed", reason=reason, took=round(time.time() - left["since"], 1))
+        facts = {"reason": left.get("failed") or _killed(left)}
+        if left.get("code"):
+            facts["code"] = left["code"]
+        note(opts, left["purpose"], "failed", **facts, took=round(time.time() - left["since"], 1))
     return left
 
 
-def _without_a_word(left):
+def _killed(left):
     what = f"{left['purpose']} {left['detail']}" if left.get("detail") else left["purpose"]
     return (
-        f"{what}: its process (pid {left.get('pid')}) ended without a word: killed, or the master's host went down. "
-        f"Next: look at the hosts (salt-run fanatico.status), then run it again"
+        f"{what}: its process (pid {left.get('pid')}) was killed, or the master's host went down. "
+        f"Next: salt-run fanatico.status, then run it again"
     )

@@ -1,10 +1,13 @@
 """What the history says of an orchestration, however it ends, and that its lock is free afterwards."""
 
 import json
+import signal
+import subprocess
 
 import pytest
 
-from tests.integration.conftest import MINION
+from tests.integration.conftest import MINION, PATIENCE
+from tests.support import wait_until
 
 
 @pytest.fixture
@@ -57,3 +60,23 @@ def test_one_whose_failed_step_runs_beside_others(orchestrate, run, home):
     assert left["failed"].startswith("Ask the hosts: ")
     newest = json.loads((home / "history.jsonl").read_text().splitlines()[-1])
     assert (newest["kind"], newest["decision"], newest["reason"]) == ("inner", "failed", left["failed"])
+
+
+@pytest.mark.parametrize("name", ["inner", "outer"])
+def test_one_that_the_operator_interrupts(salt_run, minion, home, run, name):
+    path = home / "history.jsonl"
+    path.write_text("")
+    pillar = {"wanted": {"function": "test.sleep", "hosts": [MINION], "arg": [20], "timeout": 60}}
+    argv = salt_run.cmdline("state.orchestrate", name, f"pillar={json.dumps(pillar)}")
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        wait_until(lambda: name in path.read_text(), PATIENCE, "the orchestration to start")
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, printed
+    assert "Traceback" not in printed
+    assert run("fanatico.locked") is None
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(entry["kind"], entry["decision"], entry.get("code")) for entry in entries] == [
+        (name, "started", None),
+        (name, "failed", "interrupted"),
+    ]

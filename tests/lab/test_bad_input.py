@@ -123,7 +123,7 @@ def secret(lab, role, text):
 @pytest.mark.parametrize(
     ("value", "word"),
     [
-        pytest.param(None, "missing; run `salt-run fanatico.secrets_init`", id="missing"),
+        pytest.param(None, "salt-run fanatico.secrets_init", id="missing"),
         pytest.param("Zu7kQ", "use at least 16", id="short", marks=pytest.mark.long),
         pytest.param("changeme" * 4, "placeholder", id="placeholder"),
     ],

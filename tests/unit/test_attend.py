@@ -1,4 +1,4 @@
-"""Those that a step waits for: seen to be there, and seen to have gone."""
+"""A step that waits for hosts ends as soon as the master or one of them is down."""
 
 import os
 import signal
@@ -28,57 +28,57 @@ def world():
     return World()
 
 
-def test_all_are_there(world):
+def test_all_are_up(world):
     watch = world.watch()
-    assert [watch.look(now) for now in range(0, 60, 2)] == [""] * 30
+    assert [watch.check(now) for now in range(0, 60, 2)] == [""] * 30
 
 
-def test_a_minion_that_goes_is_named_after_ten_seconds(world):
+def test_a_minion_that_stops_is_named_after_ten_seconds(world):
     watch = world.watch()
-    watch.look(0)
+    watch.check(0)
     world.connected = {HOSTS["db1"]}
-    assert [bool(watch.look(now)) for now in (2, 9, 11)] == [False, False, True]
-    assert watch.look(12).startswith("db2 is not connected to the master any more")
+    assert [bool(watch.check(now)) for now in (2, 9, 11)] == [False, False, True]
+    assert watch.check(12).startswith("db2 is no longer connected")
 
 
-def test_one_that_restarts_is_not(world):
+def test_a_minion_that_restarts_is_not_named(world):
     watch = world.watch()
     for now in range(0, 60, 6):
         world.connected = set() if now % 12 else set(HOSTS.values())
-        assert watch.look(now) == ""
+        assert watch.check(now) == ""
 
 
 def test_a_host_that_loses_its_power_answers_no_ping(world):
     """Its connection stays, for all that the master's kernel knows."""
     watch = world.watch()
-    watch.look(0)
+    watch.check(0)
     world.answered = {HOSTS["db1"]}
-    assert watch.look(11).startswith("db2 answers no ping any more")
+    assert watch.check(11).startswith("db2 no longer answers pings")
 
 
-def test_what_was_never_seen_is_not_missed(world):
-    """Pings that something filters; a minion behind another address."""
+def test_a_sign_that_was_never_seen_does_not_count(world):
+    """A network that drops pings; a minion behind another address."""
     world.connected = world.answered = set()
     watch = world.watch()
-    assert watch.look(0) == watch.look(100) == ""
+    assert watch.check(0) == watch.check(100) == ""
 
 
 @pytest.mark.parametrize("after", ["", "3/4"])
-def test_another_master_has_not_heard_the_answers(world, after):
+def test_a_master_that_was_restarted_has_lost_the_answers(world, after):
     watch = world.watch()
     world.master = after
-    assert watch.look(1).startswith("the Salt master was restarted or has ended")
+    assert "systemctl status salt-master" in watch.check(1)
 
 
-def test_without_a_master_there_is_none_to_lose(world):
+def test_without_a_pid_of_the_master_only_hosts_count(world):
     world.master = ""
     watch = world.watch()
-    assert watch.look(1) == ""
+    assert watch.check(1) == ""
 
 
-def test_a_call_that_waits_for_one_that_has_gone_is_ended(tmp_path, monkeypatch):
+def test_a_call_that_waits_for_a_host_that_is_down_is_ended(tmp_path, monkeypatch):
     """Whatever catches exceptions on the way."""
-    monkeypatch.setattr(attend, "_LOOK", 0.05)
+    monkeypatch.setattr(attend, "_PERIOD", 0.05)
     monkeypatch.setattr(attend, "connected", lambda: set())
     (tmp_path / "pid").write_text(str(os.getpid()))
     ended = threading.Event()

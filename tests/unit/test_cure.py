@@ -570,9 +570,16 @@ def test_a_host_with_too_many_false_reports_is_ignored(fleet, tmp_path):
     assert reconciler.look("db2") != {}
 
 
-@pytest.mark.parametrize("host", ["db1", "db2", "stranger", "db1/x", ""])
-def test_look_ignores_everything_else(fleet, host):
-    """The content of an event is ignored: the host is asked, and can report only faults of its own roles."""
+@pytest.mark.parametrize("host", ["db99", "db1/x", ""])
+def test_a_host_that_is_not_in_the_plan_is_refused(fleet, host):
+    with pytest.raises(fanatico_master.Refusal, match="db1"):
+        reconciler.look(host)
+    assert fleet.healed == []
+
+
+@pytest.mark.parametrize("host", ["db1", "db2"])
+def test_a_look_believes_nothing_else(fleet, host):
+    """What an event names does not matter: a host is asked, and says only of itself what its roles can have."""
     fleet.answers = {
         "db1": {"vip-duplicate": "x", "unprovisioned": "x", "rpc-hung": "x", "x:\n  cmd.run:\n": "y"},
         "db2": [],

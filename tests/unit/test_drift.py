@@ -13,7 +13,7 @@ from _runners import fanatico_drift as runner
 
 
 class Fleet:
-    """Hosts with answers set by a test."""
+    """Hosts with the answers of a test."""
 
     def __init__(self):
         self.answers, self.groups, self.events, self.pillar = {}, [], [], {}
@@ -48,19 +48,19 @@ def fleet(plan, tmp_path, monkeypatch):
     return fleet
 
 
-def test_all_as_it_should_be(fleet, plan):
+def test_no_drift(fleet, plan):
     seen = runner.drift(at_once=5)
     assert (seen["drift"], seen["unknown"]) == ({}, {})
     assert "retcode" not in runner.__context__
     assert [len(group) for group in fleet.groups] == [5, 5, 2]
     assert (fleet.history()["decision"], fleet.history()["reason"]) == (
         "none",
-        "12 hosts are what the tree says",
+        "no drift on 12 hosts",
     )
     assert fleet.events == ["fanatico/drift/none"]
 
 
-def test_what_has_drifted_and_who_could_not_tell(fleet):
+def test_hosts_that_drifted_and_hosts_that_failed(fleet):
     fleet.answers["db1"] = {"Configure Patroni": {"kind": "files", "would": "The file would be changed"}}
     fleet.answers["db2"] = "Traceback\nRendering SLS failed"
     del fleet.answers["db3"]
@@ -139,12 +139,12 @@ def test_a_host_names_the_states_and_shows_no_difference():
         (["files", "units"], {"a": ["a.configured", "a.running"], "b": ["b.configured", "b.running"]}),
     ],
 )
-def test_a_component_is_put_right_as_a_whole_or_not_at_all(kinds, components):
+def test_a_component_is_corrected_as_a_whole_or_not_at_all(kinds, components):
     fanatico_node.__salt__["state.highstate"] = lambda **_: HIGHSTATE
     assert fanatico_node.correctable(kinds) == components
 
 
-def test_what_may_be_put_right_goes_to_the_guard(fleet):
+def test_drift_that_may_be_corrected_goes_to_the_guard(fleet):
     handed = []
     runner.__salt__ = {"state.orchestrate": lambda mods, pillar: handed.append((mods, pillar["event"]))}
     fleet.answers["db1"] = {"Configure Patroni": {"kind": "files", "would": "The file would be changed"}}
@@ -156,7 +156,7 @@ def test_what_may_be_put_right_goes_to_the_guard(fleet):
     assert handed == [("orch.heal", event)]
 
 
-def test_a_host_whose_pillar_is_not_sound_says_so():
+def test_a_host_whose_pillar_is_not_valid_is_unknown():
     fanatico_node.__salt__["state.highstate"] = lambda **_: ["Rendering SLS 'base:x' failed"]
     with pytest.raises(CommandExecutionError, match="db1: Rendering SLS"):
         fanatico_node.drift()

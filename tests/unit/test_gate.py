@@ -1,4 +1,4 @@
-"""A flood of events costs no more than a few looks, and nobody but the host in whose name they come."""
+"""The rate limit of events: a flood costs few questions, and only those of the host in whose name it comes."""
 
 import itertools
 import random
@@ -13,13 +13,13 @@ from _runners._modules import fanatico_event
 from tests.support import REPO
 
 
-def test_a_host_that_has_been_quiet_may_say_several_things_at_once():
+def test_a_quiet_host_may_send_a_burst():
     memory = {}
     counted = [gate.counts(memory, "db1", 0.0) for _ in range(gate.BURST + 3)]
     assert counted == [True] * gate.BURST + [False] * 3
 
 
-def test_everything_that_fails_at_once_counts():
+def test_the_first_event_of_every_host_counts():
     memory = {}
     assert all(gate.counts(memory, f"host{number}", 0.0) for number in range(100))
 
@@ -32,21 +32,21 @@ def test_a_thousand_a_second_for_a_minute(hosts):
     assert hosts * 60 / gate.EVERY <= counted <= hosts * (gate.BURST + 60 / gate.EVERY)
 
 
-def test_who_floods_in_its_own_name_takes_nothing_from_another():
+def test_a_flood_in_its_own_name_takes_nothing_from_another_host():
     memory = {}
     for number in range(10_000):
         gate.counts(memory, "rpc1", number / 1000)
     assert gate.counts(memory, "db1", 10.0)
 
 
-def test_who_floods_in_anothers_name_has_that_one_looked_at_all_the_time():
+def test_a_flood_in_the_name_of_another_host_has_that_host_asked():
     """Whatever event leads to a look, the look finds what the host has reported: so a true fault waits for EVERY at most."""
     memory = {}
     looked = [now / 100 for now in range(6000) if gate.counts(memory, "db1", now / 100)]
     assert max(after - before for before, after in itertools.pairwise(looked)) <= gate.EVERY + 0.02
 
 
-def test_it_forgets_who_has_been_quiet():
+def test_quiet_hosts_are_removed_from_memory():
     memory = {}
     for number in range(1000):
         gate.counts(memory, f"host{number}", float(number))
@@ -69,11 +69,11 @@ WORDS = (
 
 
 @given(host=WORDS)
-def test_an_event_of_nobody_in_the_plan_does_not(host):
+def test_an_event_of_an_unknown_host_does_not_count(host):
     assert fanatico_event.counts(host) is (host in ("db1", "etcd1", "rpc1"))
 
 
-def test_kinds_have_shares_of_their_own():
+def test_kinds_have_rate_limits_of_their_own():
     assert fanatico_event.counts("db1", "key", 60, 1) is True
     assert fanatico_event.counts("db1", "key", 60, 1) is False
     assert fanatico_event.counts("db1") is True

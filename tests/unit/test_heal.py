@@ -1,4 +1,4 @@
-"""Healing fails closed, counts silence, and believes no made-up fault; its memory is real."""
+"""Healing fails closed, counts hosts that do not answer, and ignores unknown faults; its memory is a real file."""
 
 import json
 import multiprocessing
@@ -66,7 +66,7 @@ def test_it_heals(fleet):
     assert list(json.loads((fleet.home / "guard.json").read_text())["attempts"]) == ["etcd1/etcd.service"]
 
 
-def test_by_hand_it_goes_by_the_masters_pillar(fleet):
+def test_by_hand_the_masters_pillar_decides(fleet):
     fleet.settings["dry_run"] = True
     assert fleet.heal()["code"] == "dry-run"
     told = runner.heal("etcd1", "etcd.service", roles=["etcd"], settings=shipped("heal"))
@@ -74,7 +74,7 @@ def test_by_hand_it_goes_by_the_masters_pillar(fleet):
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"frozen": {"until": 9', "[]"])
-def test_a_memory_that_is_damaged_heals_nothing_until_a_person_says_so(fleet, content):
+def test_with_a_damaged_memory_nothing_is_healed_until_unfreeze(fleet, content):
     """It may have held a freeze, and how often something was tried."""
     (fleet.home / "guard.json").write_text(content)
     said = fleet.heal()
@@ -94,7 +94,24 @@ def test_a_freeze_holds_also_where_the_memory_was_damaged(fleet):
     assert fleet.heal()["code"] == "frozen"
 
 
-def test_a_person_goes_first(fleet):
+def test_unfreeze_ends_a_freeze(fleet):
+    runner.freeze("new disks", "5m")
+    runner.unfreeze()
+    assert [entry["decision"] for entry in fleet.history] == ["thawed", "frozen"]
+    assert fleet.heal()["decision"] == "healed"
+
+
+@pytest.mark.parametrize("memory", [None, {}, {"frozen": {"until": 1, "reason": "over"}}])
+def test_unfreeze_without_a_freeze_changes_nothing(fleet, memory):
+    path = fleet.home / "guard.json"
+    if memory is not None:
+        path.write_text(json.dumps(memory))
+    assert "not frozen" in runner.unfreeze()
+    assert fleet.history == []
+    assert (json.loads(path.read_text()) if path.exists() else None) == memory
+
+
+def test_a_cure_gives_way_to_a_deploy(fleet):
     """A cure may take ten minutes; a deploy that would take back what is wrong is not kept waiting for it."""
     taken = []
 
@@ -110,13 +127,13 @@ def test_a_person_goes_first(fleet):
     assert list(json.loads((fleet.home / "guard.json").read_text())["attempts"]) == ["etcd1/etcd.service"]
 
 
-def test_another_cure_does_not(fleet):
+def test_a_cure_does_not_give_way_to_another_cure(fleet):
     fanatico_lock.acquire(str(fleet.home), "heal", owner="a")
     fanatico_lock.acquire(str(fleet.home), "heal", owner="b")
     assert fanatico_lock.asked(str(fleet.home), "a") == ""
 
 
-def test_an_orchestration_that_breaks_off_is_written_down(fleet):
+def test_an_orchestration_that_fails_is_in_the_history(fleet):
     fanatico_lock.acquire(str(fleet.home), "deploy")
     locks.broke_off("Bring up etcd", "etcd2: no quorum\x1b[2J")
     assert fanatico_lock.holder(str(fleet.home)) is None
@@ -127,7 +144,7 @@ def test_an_orchestration_that_breaks_off_is_written_down(fleet):
     assert len(fleet.history) == 1
 
 
-def test_an_orchestration_that_cannot_begin_is_written_down_too(fleet):
+def test_an_orchestration_that_cannot_start_is_in_the_history(fleet):
     locks.broke_off("Check the pillar", "plan:nodes is empty", "rotate_certs")
     newest = fleet.history[0]
     assert (newest["kind"], newest["decision"]) == ("rotate_certs", "failed")
@@ -135,7 +152,7 @@ def test_an_orchestration_that_cannot_begin_is_written_down_too(fleet):
 
 
 def test_a_step_that_fails_beside_others_leaves_them_the_lock(fleet):
-    """It is a process of its own. The reason is kept until the whole has ended, and somebody looks."""
+    """It is a process of its own. The reason is kept in the lock until the orchestration has ended."""
     home = str(fleet.home)
     fanatico_lock.acquire(home, "deploy")
     child = multiprocessing.get_context("fork").Process(
@@ -153,14 +170,14 @@ def test_a_step_that_fails_beside_others_leaves_them_the_lock(fleet):
     assert newest["reason"] == "Bring up the RPC nodes: rpc1: no"
 
 
-def test_a_fault_that_is_a_persons_is_reported_with_its_cause_and_not_touched(fleet):
+def test_a_fault_without_a_cure_is_reported_with_its_cause(fleet):
     said = runner.heal("db1", "postgres-failed", 'FATAL:  could not access file "pg_cron"', roles=["patroni"])
     assert (said["decision"], said["code"]) == ("refused", "left-to-a-person")
     assert "pg_cron" in said["reason"], "what PostgreSQL said"
     assert fleet.asked == []
 
 
-def test_silence_counts_as_an_attempt(fleet):
+def test_a_host_that_does_not_answer_counts_as_an_attempt(fleet):
     fleet.silent = True
     for _ in range(3):
         with pytest.raises(runner.CommandExecutionError):
@@ -169,7 +186,7 @@ def test_silence_counts_as_an_attempt(fleet):
     assert fleet.heal()["code"] == "attempts-spent"
 
 
-def test_a_report_that_comes_to_nothing_is_remembered_and_is_no_attempt(fleet, monkeypatch):
+def test_a_report_of_no_fault_is_counted_and_is_no_attempt(fleet, monkeypatch):
     nothing = {"acted": False, "running": True, "detail": "", "did": ""}
     monkeypatch.setattr(runner, "_cure", lambda *_: nothing)
     assert fleet.heal()["code"] == "gone"
@@ -178,7 +195,7 @@ def test_a_report_that_comes_to_nothing_is_remembered_and_is_no_attempt(fleet, m
     assert "attempts" not in state
 
 
-def test_one_change_at_a_time_and_the_same_refusal_is_written_down_once(fleet):
+def test_the_same_refusal_is_in_the_history_once(fleet):
     def deploy():
         with multiprocessing.get_context("fork").Pool(1) as pool:
             pool.apply(fanatico_lock.acquire, (str(fleet.home), "deploy"))
@@ -192,7 +209,7 @@ def test_one_change_at_a_time_and_the_same_refusal_is_written_down_once(fleet):
     assert written == ["deploy-running"], "the process is another, the refusal is not"
 
 
-def test_a_minion_gives_its_answer_no_code(fleet, monkeypatch):
+def test_a_code_in_the_answer_of_a_minion_is_ignored(fleet, monkeypatch):
     answer = {"acted": True, "running": False, "detail": "x", "did": "", "code": "frozen", "left": "deploy"}
     monkeypatch.setattr(fanatico_sweep, "fanout", lambda *_, **__: {"etcd1": answer})
     with pytest.raises(runner.CommandExecutionError):
@@ -215,7 +232,7 @@ def test_a_fault_that_is_cured_instead_is_the_only_attempt(fleet, monkeypatch):
 @pytest.mark.parametrize(
     "what", ["x:\n  cmd.run:\n    - name: id\ny", "patroni.service", "rpc-hung", "\x1b[2J", ""]
 )
-def test_what_cannot_be_a_fault_of_the_host_leaves_no_trace(fleet, what):
+def test_an_unknown_fault_leaves_no_trace(fleet, what):
     said = fleet.heal(what)
     assert (said["decision"], said["code"]) == ("refused", "unknown-fault")
     assert said["reason"].isprintable()
@@ -223,7 +240,7 @@ def test_what_cannot_be_a_fault_of_the_host_leaves_no_trace(fleet, what):
     assert not (fleet.home / "guard.json").exists()
 
 
-def test_what_a_minion_says_is_kept_short_and_on_one_line(fleet):
+def test_the_text_of_a_minion_is_cut_to_one_short_line(fleet):
     fleet.heal(why="x\n2026-11-28 heal healed db1\x1b[2J" + "y" * 1_000_000)
     (entry,) = fleet.history
     assert entry["why"].isprintable()

@@ -5,8 +5,11 @@ import copy
 import pytest
 
 import fanatico_identity as identity
+import fanatico_patroni_plan
 import fanatico_plan
+import fanatico_sweep
 from _modules import fanatico_identity
+from _runners import fanatico_validate as validation
 from _states import fanatico_identity as state
 from tests.support import pillar as pillars
 
@@ -118,3 +121,17 @@ def test_another_version_has_another_directory(plan):
 def test_an_unusable_record_is_ignored(plan, kept):
     facts = identity.facts(whole(plan), "db1", "patroni")
     assert identity.differences("db1", kept, {"patroni": facts}) == []
+
+
+def test_a_setting_that_all_hosts_were_started_with_is_named_once(plan, monkeypatch):
+    pillar = fanatico_patroni_plan.completed(whole(plan))
+    kept = {
+        node: {role: identity.facts(pillar, node, role) for role in described["roles"]}
+        for node, described in plan["nodes"].items()
+    }
+    monkeypatch.setattr(validation, "__opts__", {}, raising=False)
+    monkeypatch.setattr(fanatico_sweep, "fanout", lambda *args, **kwargs: kept)
+    for path, value in (("plan:name", "another"), ("plan:nodes:db2:address", "10.0.2.99")):
+        set_in(pillar, path, value)
+    lines = validation._fixed(pillar["plan"], {"db1": pillar})
+    assert sorted(line.partition(": ")[0] for line in lines) == ["plan:name", "plan:nodes:db2:address"]

@@ -180,6 +180,7 @@ DO_IO = {
     "fanatico_file": "replaces files",
     "fanatico_history": "writes and reads the log",
     "fanatico_http": "asks services",
+    "fanatico_interrupt": "handles signals",
     "fanatico_jsonrpc": "asks chain nodes",
     "fanatico_lock": "holds a file",
     "fanatico_master": "reads the plan and compiles pillars",

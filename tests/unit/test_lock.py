@@ -35,7 +35,7 @@ def elsewhere(tmp_path):
         process.wait()
 
 
-def test_take_look_give_back(tmp_path):
+def test_acquire_read_release(tmp_path):
     assert lock.holder(tmp_path) is None
     taken, mine = lock.acquire(tmp_path, "deploy", jid="20260101")
     assert taken
@@ -50,7 +50,7 @@ def test_the_directory_is_made(tmp_path):
     assert lock.acquire(tmp_path / "not" / "there", "deploy")[0]
 
 
-def test_taking_it_again_is_fine(tmp_path):
+def test_it_may_be_taken_again(tmp_path):
     assert lock.acquire(tmp_path, "deploy")[0]
     assert lock.acquire(tmp_path, "deploy")[0]
 
@@ -66,14 +66,14 @@ def test_taken_twice_it_is_free_after_two_releases(tmp_path):
     assert lock.holder(tmp_path) is None
 
 
-def test_what_breaks_off_gives_it_back_as_a_whole(tmp_path):
+def test_a_failure_releases_it_as_a_whole(tmp_path):
     for _ in range(3):
         lock.acquire(tmp_path, "evict")
     assert lock.release(tmp_path, whole=True)["purpose"] == "evict"
     assert lock.holder(tmp_path) is None
 
 
-def test_who_was_killed_with_it_is_known_once(tmp_path, elsewhere):
+def test_a_killed_holder_is_returned_once(tmp_path, elsewhere):
     other = elsewhere("deploy")
     assert lock.abandoned(tmp_path) is None, "it is at work"
     other.kill()
@@ -103,8 +103,8 @@ def test_another_process_has_it(tmp_path, elsewhere):
     taken, holder = lock.acquire(tmp_path, "heal")
     assert not taken
     assert holder["pid"] == other.pid
-    assert lock.describe(holder).startswith("a deploy of db1/patroni.service (pid ")
-    assert lock.release(tmp_path) is None, "not ours to give back"
+    assert lock.describe(holder).startswith(f"deploy of db1/patroni.service (pid {other.pid})")
+    assert lock.release(tmp_path) is None, "not ours to release"
     assert lock.release(tmp_path, force=True)["pid"] == other.pid
 
 
@@ -119,7 +119,7 @@ def test_a_killed_holder_frees_it_at_once(tmp_path, elsewhere):
 
 
 @pytest.mark.parametrize("purpose", ["deploy", "rotate_certs", "drill"])
-def test_waiting_for_a_healing_but_not_for_what_a_person_asked_for(tmp_path, elsewhere, purpose):
+def test_waiting_for_a_cure_but_not_for_a_deploy(tmp_path, elsewhere, purpose):
     elsewhere("heal")
     begun = time.monotonic()
     assert not lock.acquire(tmp_path, "heal", wait=0.5, behind="heal")[0]
@@ -162,10 +162,10 @@ def _race(directory, barrier, results):
     barrier.wait()
     taken, _ = lock.acquire(directory, "heal")
     results.put(taken)
-    barrier.wait()  # nobody ends before all have tried
+    barrier.wait()  # no process ends before all have tried
 
 
-def test_of_many_at_once_one_gets_it(tmp_path):
+def test_of_many_at_the_same_time_one_gets_it(tmp_path):
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(8), context.Queue()
     racers = [context.Process(target=_race, args=(tmp_path, barrier, results)) for _ in range(8)]
@@ -176,7 +176,7 @@ def test_of_many_at_once_one_gets_it(tmp_path):
         racer.join()
 
 
-def test_two_that_work_in_one_process_do_not_share_it(tmp_path):
+def test_two_owners_in_one_process_do_not_share_it(tmp_path):
     """The reactor heals in threads."""
     assert lock.acquire(tmp_path, "heal", owner="one")[0]
     assert not lock.acquire(tmp_path, "heal", owner="other")[0]

@@ -1,4 +1,4 @@
-"""A host that is new in the plan is a person's to deploy: healing does not build it, and takes no lock for it."""
+"""A host that is new in the plan needs a deploy: healing does not provision it, and takes no lock for it."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.support.pillar import shipped
 
 
 class Fleet:
-    """Hosts that have the new one in /etc/hosts or not, and what is done to them."""
+    """Hosts with or without the new host in /etc/hosts, and the calls to them."""
 
     def __init__(self, plan):
         self.plan, self.knows, self.asked, self.noted = plan, {}, [], []
@@ -51,7 +51,7 @@ def fleet(plan, tmp_path, monkeypatch):
     return made
 
 
-def test_a_new_host_is_refused_without_the_lock_and_nothing_is_done_there(fleet, tmp_path):
+def test_a_new_host_is_refused_without_the_lock(fleet, tmp_path):
     fleet.knows = dict.fromkeys(("salt", "rpc1", "db1", "etcd1"), False)
     told = runner.heal("rpc3", "unprovisioned", roles=["rpc"])
     assert (told["decision"], told["code"]) == ("refused", "never-deployed")
@@ -68,11 +68,11 @@ def test_a_new_host_is_refused_without_the_lock_and_nothing_is_done_there(fleet,
         {},
     ],
 )
-def test_a_host_that_was_deployed_before_is_built(fleet, knows):
+def test_a_host_that_was_deployed_before_is_provisioned(fleet, knows):
     fleet.knows = knows
     assert runner.heal("rpc3", "unprovisioned", roles=["rpc"])["decision"] == "healed"
 
 
-def test_of_other_faults_nobody_is_asked(fleet):
+def test_for_other_faults_no_host_is_asked(fleet):
     runner.heal("rpc3", "fanatico-rpc.service", roles=["rpc"])
     assert "hosts.has_pair" not in fleet.asked

@@ -39,7 +39,7 @@ def steps(text):
     return found
 
 
-def test_it_begins_with_a_sound_pillar_the_lock_and_hosts_that_answer():
+def test_it_starts_with_validation_the_lock_and_hosts_that_answer():
     begun = steps(orch.begin("deploy", admit=True))
     assert [arguments["name"] for _, _, arguments in begun] == [
         "fanatico.validate",
@@ -63,14 +63,14 @@ def test_hosts_of_some_roles_only():
     assert begun[3][2]["tgt"] == ["db1", "both", "etcd1"]
 
 
-def test_nobody_has_to_answer():
+def test_without_roles_no_host_has_to_answer():
     assert [title for title, _, _ in steps(orch.begin("evict", roles=[]))] == [
         "Check the pillar",
         "Lock the cluster",
     ]
 
 
-def test_a_step_of_another_orchestration_takes_and_gives_back_nothing(home):
+def test_a_step_of_another_orchestration_neither_takes_nor_releases_the_lock(home):
     fanatico_lock.acquire(home, "evict")
     assert orch.begin("certify", roles=[]) == orch.end("The last step") == ""
     assert [title for title, _, _ in steps(orch.begin("deploy"))] == [
@@ -79,7 +79,7 @@ def test_a_step_of_another_orchestration_takes_and_gives_back_nothing(home):
     ]
 
 
-def test_it_ends_with_a_line_in_the_history():
+def test_it_ends_with_an_entry_in_the_history():
     ((title, function, arguments),) = steps(orch.end("Prove it", host="db9", reason="shut out: 1 'secret'"))
     assert (title, function) == ("Unlock the cluster", "step.runner")
     assert arguments == {

@@ -1,4 +1,4 @@
-"""`fanatico_master.plain`: whatever a person can cause with a runner is one sentence, and errors in our code are not."""
+"""`fanatico_master.plain`: an operator's mistake ends in one sentence, an error in our code in a traceback."""
 
 import json
 import types
@@ -15,7 +15,7 @@ PLAN = (REPO / "pillar" / "plan.sls").read_text()
 
 
 def work(node, timeout=60, force=False):
-    """What the person reads with salt-run -d."""
+    """Shown by salt-run -d."""
     if isinstance(node, Exception):
         raise node
     return node, timeout, force
@@ -23,7 +23,7 @@ def work(node, timeout=60, force=False):
 
 @pytest.fixture
 def runner(tmp_path):
-    """The globals of a runner file with one function, wrapped, under a plan that is sound."""
+    """The globals of a runner file with one function, wrapped, under a valid plan."""
     (tmp_path / "plan.sls").write_text(PLAN)
     (tmp_path / "schema.json").symlink_to(REPO / "pillar" / "schema.json")
     namespace = {
@@ -63,9 +63,9 @@ def test_what_salt_adds_is_left_out(runner):
     [
         ((), {}, "missing a required argument: 'node'"),
         (("rpc1",), {"bogus": 1}, "unexpected keyword argument 'bogus'"),
-        (("rpc1", "soon"), {}, "timeout is a number, not 'soon'"),
-        (("rpc1", True), {}, "timeout is a number, not True"),
-        (("rpc1",), {"force": "maybe"}, "force is True or False, not 'maybe'"),
+        (("rpc1", "soon"), {}, "timeout has to be a number, not 'soon'"),
+        (("rpc1", True), {}, "timeout has to be a number, not True"),
+        (("rpc1",), {"force": "maybe"}, "force has to be True or False, not 'maybe'"),
     ],
 )
 def test_wrong_arguments_name_the_function_and_where_it_is_described(runner, args, kwargs, words):
@@ -100,10 +100,10 @@ def test_an_error_of_ours_stays_one(runner):
         (PLAN.replace("address: 10.0.0.5,", ""), "plan:nodes:salt"),
     ],
 )
-def test_an_error_under_a_plan_that_is_not_sound_is_the_plans(runner, plan, words):
+def test_an_error_under_a_plan_that_is_not_valid_names_the_plan(runner, plan, words):
     (runner.pillar / "plan.sls").write_text(plan)
     sentence = said(runner.work, KeyError("address"))
-    assert sentence.startswith("The plan is not sound: ")
+    assert sentence.startswith("The plan is not valid: ")
     assert words in sentence
     assert sentence.endswith("salt-run fanatico.validate")
 

@@ -1,4 +1,4 @@
-"""`salt-run fanatico.drill`: what it refuses, what it does in which order, and what it says afterwards."""
+"""`salt-run fanatico.drill`: what it refuses, the order of its steps, and what it returns."""
 
 import types
 
@@ -17,20 +17,20 @@ FIGURES = {"write_gap": 1.73, "read_gap": 0.05, "acknowledged": 900, "unknown": 
 @pytest.mark.parametrize(
     ("asked", "word"),
     [
-        (("explode", None, None), "there are switchover, stop, kill"),
+        (("explode", None, None), "switchover, stop, kill"),
         (("stop", None, None), "needs a host and a unit"),
         (("stop", "haproxy1", None), "needs a host and a unit"),
         (("stop", "db9", "patroni.service"), "no node of the plan"),
-        (("stop", "db1", "sshd.service"), "none of the services of db1: patroni.service"),
+        (("stop", "db1", "sshd.service"), "sshd.service"),
         (("kill", "db1", "patroni.service"), "force=True"),
     ],
 )
-def test_what_makes_no_sense_is_refused(asked, word):
+def test_invalid_requests_are_refused(asked, word):
     assert word in fanatico_drill.refusal(*asked, UNITS, "ok", False)
 
 
 @pytest.mark.parametrize("status", ["degraded", "critical", "unknown"])
-def test_a_cluster_that_is_not_well_is_left_alone(status):
+def test_a_cluster_that_is_not_ok_is_left_alone(status):
     assert status in fanatico_drill.refusal("switchover", None, None, UNITS, status, True)
 
 
@@ -100,9 +100,8 @@ def calls(master):
 def test_a_switchover(master):
     told = runner.drill("switchover")
     assert calls(master) == [("db1", "fanatico_patroni.switchover", "any")]
-    assert told["said"] == (
-        "switchover: no write for 1.73 s, no read for 0.05 s, 900 acknowledged, 2 unknown, 0 lost"
-    )
+    for figure in ("1.73 s", "0.05 s", "900 acknowledged", "2 unknown", "0 lost"):
+        assert figure in told["said"]
     assert master.said == [("lock", "drill"), ("unlock", "", told["said"])]
 
 
@@ -118,13 +117,13 @@ def test_a_service_is_stopped_and_started_and_another_host_is_the_client(master)
 
 def test_a_service_that_does_not_stop_is_started_all_the_same(master):
     master.answers["service.stop"] = "Failed to stop"
-    with pytest.raises(CommandExecutionError, match="haproxy1: service.stop said: Failed to stop"):
+    with pytest.raises(CommandExecutionError, match="haproxy1: service.stop .*Failed to stop"):
         runner.drill("stop", host="haproxy1", unit="haproxy")
     assert calls(master)[-1] == ("haproxy1", "service.start", "haproxy.service")
-    assert master.said[-1] == ("unlock", "haproxy1", "broken off")
+    assert master.said[-1] == ("unlock", "haproxy1", "not completed")
 
 
-def test_a_client_that_could_not_connect_is_told_of(master):
+def test_a_client_that_could_not_connect_is_reported(master):
     master.answers["fanatico_drill.load"] = "db3: no session with 10.0.0.100:5432"
     with pytest.raises(CommandExecutionError, match="no session with"):
         runner.drill("switchover")
@@ -132,31 +131,29 @@ def test_a_client_that_could_not_connect_is_told_of(master):
 
 def test_a_lost_write_is_a_failure(master):
     master.answers["fanatico_drill.load"] = FIGURES | {"lost": 1}
-    with pytest.raises(CommandExecutionError, match="1 lost. An acknowledged write is missing"):
+    with pytest.raises(CommandExecutionError, match="1 lost"):
         runner.drill("switchover")
 
 
-def test_it_waits_until_all_is_well(master):
+def test_it_waits_until_the_cluster_is_ok(master):
     master.statuses = ["ok", "degraded", "critical", "ok"]
     assert runner.drill("switchover")["whole_after"] > 0
     assert len(master.statuses) == 1
 
 
-def test_a_cluster_that_stays_ill_is_a_failure(master):
+def test_a_cluster_that_stays_degraded_is_a_failure(master):
     master.statuses = ["ok", "degraded"]
-    with pytest.raises(CommandExecutionError, match="still degraded after 180 s"):
+    with pytest.raises(CommandExecutionError, match="degraded after 180 s"):
         runner.drill("switchover")
 
 
 def test_a_unit_that_the_nodes_settings_leave_out_is_not_drilled(master):
-    with pytest.raises(
-        CommandExecutionError, match="fanatico-rpc-ws.service is none of the services of rpc1"
-    ):
+    with pytest.raises(CommandExecutionError, match="fanatico-rpc-ws.service .* rpc1"):
         runner.drill("stop", host="rpc1", unit="fanatico-rpc-ws")
     assert master.said == []
 
 
 def test_nothing_is_locked_where_it_is_refused(master):
-    with pytest.raises(CommandExecutionError, match="Not drilled, nothing was changed: kill is harder"):
+    with pytest.raises(CommandExecutionError, match="force=True"):
         runner.drill("kill", host="db1", unit="patroni")
     assert (master.said, master.asked) == ([], [])

@@ -61,15 +61,15 @@ def test_generated_values_are_strong_and_differ():
         ("change-me-please-now", "is a placeholder or a well-known word"),
         ("CHANGEME", "is a placeholder"),
         ("MyPassword2024xyzabc", "is a placeholder"),
-        ("<the admin's value>", "holds a space"),
+        ("<the admin's value>", "a space"),
         ("<put-it-in-here-now>", "is a placeholder"),
         ("{{pillar.value.here}}", "is a placeholder"),
         ("your-own-value-k9Wq3x", "is a placeholder"),
         ("todo-k9Wq3xZb7TnRv2", "is a placeholder"),
         ("aaaaaaaaaaaaaaaaaaaa", "repeats a few characters"),
-        ("k9Wq3xZb7TnRv2L8\n", "holds a space, a control character"),
-        ("k9Wq3xZb7\x00TnRv2L8", "holds a space, a control character"),
-        ("k9Wq3xZb7 TnRv2L8y", "holds a space"),
+        ("k9Wq3xZb7TnRv2L8\n", "a space, a control character"),
+        ("k9Wq3xZb7\x00TnRv2L8", "a space, a control character"),
+        ("k9Wq3xZb7 TnRv2L8y", "a space"),
         ("k9Wq3xZb7éTnRv2L8y", "a letter outside ASCII; use printable ASCII"),
     ],
 )
@@ -86,7 +86,7 @@ def test_weakness(value, said):
 @pytest.mark.parametrize("character", list("#\"'$\\!%{};"))
 def test_characters_that_a_configuration_file_would_not_keep(name, character):
     said = fanatico_secrets.weakness(name, STRONG + character)
-    assert said.startswith("holds a character with a meaning in the file it goes into; use letters, digits")
+    assert "._~+=@:/-" in said
     assert fanatico_secrets.weakness("POSTGRES_ADMIN_PASSWORD", STRONG + character) is None
 
 
@@ -97,13 +97,13 @@ def test_faults_names_all_at_once():
     values["HAPROXY_STATS_PASSWORD"] = "short"
     values["POSTGRES_ADMIN_PASSWORD"] = values["POSTGRES_REWIND_PASSWORD"]
     assert fanatico_secrets.faults(values, NAMES) == [
-        "secrets:ETCD_CLUSTER_TOKEN: missing; run `salt-run fanatico.secrets_init`, or import your own",
-        "secrets:POSTGRES_REWIND_PASSWORD: is the same as POSTGRES_ADMIN_PASSWORD; give each its own",
+        "secrets:ETCD_CLUSTER_TOKEN: missing; run salt-run fanatico.secrets_init, or import a value of your own",
+        "secrets:POSTGRES_REWIND_PASSWORD: has the same value as POSTGRES_ADMIN_PASSWORD; use a different value for each",
         "secrets:HAPROXY_STATS_PASSWORD: has 5 characters; use at least 16",
     ]
 
 
-def test_tokens_of_a_former_password_do_not_count():
+def test_the_key_of_tokens_is_rotated_with_a_password():
     assert fanatico_secrets.together(["ETCD_PATRONI_PASSWORD"]) == ["ETCD_PATRONI_PASSWORD", "ETCD_TOKEN_KEY"]
     assert fanatico_secrets.together(["HAPROXY_STATS_PASSWORD"]) == ["HAPROXY_STATS_PASSWORD"]
     assert fanatico_secrets.together(["ETCD_TOKEN_KEY", "ETCD_ROOT_PASSWORD"]) == [
@@ -116,7 +116,7 @@ def test_misplaced():
     given = {"rpc1": ["ETCD_CLUSTER_TOKEN"], "db1": ["ETCD_CLUSTER_TOKEN", "PATRONI_REST_PASSWORD"]}
     allowed = {"rpc1": [], "db1": ["PATRONI_REST_PASSWORD"]}
     assert fanatico_secrets.misplaced(given, allowed) == [
-        "secrets:ETCD_CLUSTER_TOKEN: rpc1, db1 must not see it; keep it in pillar/secrets/<role>.sls alone"
+        "secrets:ETCD_CLUSTER_TOKEN: is in the pillar of rpc1, db1, which must not have it; keep it in pillar/secrets/<role>.sls"
     ]
 
 
@@ -202,7 +202,7 @@ def test_each_node_is_given_its_roles_secrets_and_no_other(master, name):
         assert [name for name, value in everything.items() if value in shown] == []
 
 
-def test_a_node_is_told_what_is_wrong_with_its_pillar(master, tmp_path):
+def test_a_node_has_the_faults_of_its_pillar(master, tmp_path):
     """A highstate stops at that (salt/base/validated.sls)."""
     plan = yaml.safe_load(PLANS["plan"].read_text())
     plan["plan"]["nodes"]["rpc2"]["address"] = plan["plan"]["nodes"]["rpc1"]["address"]
@@ -217,7 +217,7 @@ def test_a_node_is_told_what_is_wrong_with_its_pillar(master, tmp_path):
     assert "unsound" not in salt.pillar.Pillar(m.opts, {}, "stranger", "base").compile_pillar()
 
 
-def test_what_each_role_may_see_is_what_the_design_says():
+def test_which_secrets_each_role_gets():
     database = [name for name in NAMES if name.startswith(("PATRONI", "POSTGRES"))]
     assert sorted(fanatico_plan.secret_names(["patroni"])) == sorted([*database, "ETCD_PATRONI_PASSWORD"])
     assert fanatico_plan.secret_names(["haproxy"]) == ["HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"]
@@ -230,7 +230,7 @@ def test_what_each_role_may_see_is_what_the_design_says():
 # secrets_init
 
 
-def test_init_makes_what_is_missing_and_keeps_the_rest(master):
+def test_init_generates_missing_secrets_and_keeps_the_rest(master):
     m = master()
     first = m.runners["fanatico.secrets_init"]()
     assert sorted(first["created"]) == sorted(NAMES)
@@ -319,7 +319,7 @@ def test_init_without_the_key_touches_nothing(master, tmp_path):
         subprocess.run(["gpgconf", "--homedir", other, "--kill", "all"], check=False)
         shutil.rmtree(other, ignore_errors=True)
     assert "cannot be decrypted (decryption failed: No secret key)" in said
-    assert f"bring back the key in {other}" in said
+    assert str(other) in said
     assert "PGP MESSAGE" not in said
     assert {path: path.read_bytes() for path in m.directory.iterdir()} == before
 
@@ -328,7 +328,7 @@ def test_init_into_a_place_that_cannot_be_written(master):
     m = master()
     m.directory.rmdir()
     said = refused(m.runners["fanatico.secrets_init"])
-    assert said.startswith(f"{m.directory} is not a directory that root can write to: make it one.")
+    assert said.startswith(f"{m.directory} is not a directory that root can write to")
     assert said.endswith("Nothing was changed.")
 
 
@@ -338,7 +338,7 @@ def test_no_plan_in_the_pillar_roots(master, tmp_path):
     opts = dict(m.opts, pillar_roots={"base": [str(tmp_path / "empty")]})
     runners = salt.loader.runner(opts, utils=salt.loader.utils(opts))
     said = refused(runners["fanatico.secrets_init"])
-    assert said.startswith(f"No plan.sls in {tmp_path}/empty: set pillar_roots in the master's configuration")
+    assert said.startswith(f"No plan.sls in {tmp_path}/empty")
 
 
 # secrets_import
@@ -376,11 +376,11 @@ def test_import_refuses_all_at_once_and_repeats_no_value(master, tmp_path):
     }
     said = refused(m.runners["fanatico.secrets_import"], own_file(tmp_path, values))
     assert said.splitlines() == [
-        "These secrets are not taken, nothing was changed:",
+        "These secrets are refused, nothing was changed:",
         "  - POSTGRES_ADMIN_PASWORD: unknown; did you mean POSTGRES_ADMIN_PASSWORD?",
         "  - POSTGRES_REWIND_PASSWORD: is a placeholder or a well-known word; use a random value",
         "  - PATRONI_REST_PASSWORD: has 7 characters; use at least 16",
-        "  - ETCD_CLUSTER_TOKEN: holds a character with a meaning in the file it goes into; "
+        "  - ETCD_CLUSTER_TOKEN: contains a character with a meaning in its configuration file; "
         "use letters, digits and ._~+=@:/-",
     ]
     assert list(m.directory.iterdir()) == []
@@ -392,7 +392,8 @@ def test_import_does_not_replace_unless_told(master, tmp_path):
     before = decrypted(m)
     mine = own_file(tmp_path, {"POSTGRES_ADMIN_PASSWORD": STRONG})
     said = refused(m.runners["fanatico.secrets_import"], mine)
-    assert "POSTGRES_ADMIN_PASSWORD: has another value already; pass replace=True to replace it" in said
+    assert "POSTGRES_ADMIN_PASSWORD: " in said
+    assert "replace=True" in said
     assert decrypted(m) == before
     m.runners["fanatico.secrets_import"](mine, replace=True)
     assert decrypted(m) == before | {"POSTGRES_ADMIN_PASSWORD": STRONG}
@@ -402,10 +403,10 @@ def test_import_does_not_replace_unless_told(master, tmp_path):
     ("content", "said"),
     [
         (None, "cannot be read: No such file or directory."),
-        ("a: [", "is not valid YAML; write one line `NAME: 'value'` for each secret."),
-        ("just text", "holds no names and values"),
-        ("", "holds no names and values"),
-        ("secrets: {}", "holds no names and values"),
+        ("a: [", "is not valid YAML"),
+        ("just text", "contains no names and values"),
+        ("", "contains no names and values"),
+        ("secrets: {}", "contains no names and values"),
     ],
 )
 def test_import_of_something_else(master, tmp_path, content, said):
@@ -426,7 +427,7 @@ def former(master):
     )
 
 
-def test_a_rotation_keeps_the_old_values_until_it_is_settled(master):
+def test_a_rotation_keeps_the_former_values_until_it_is_complete(master):
     m = master()
     m.runners["fanatico.secrets_init"]()
     before = decrypted(m)
@@ -436,7 +437,7 @@ def test_a_rotation_keeps_the_old_values_until_it_is_settled(master):
     after = decrypted(m)
     assert {name for name in before if before[name] != after[name]} == {"HAPROXY_STATS_PASSWORD"}
     assert former(m) == {"HAPROXY_STATS_PASSWORD": before["HAPROXY_STATS_PASSWORD"]}
-    # Broken off and begun again: the values it had made are the ones to bring to the cluster.
+    # Started again after a failure: the values generated before are deployed.
     assert m.runners["fanatico.secrets_rotate"]() == {"rotated": ["HAPROXY_STATS_PASSWORD"]}
     assert decrypted(m) == after
     m.runners["fanatico.secrets_init"]()
@@ -447,7 +448,7 @@ def test_a_rotation_keeps_the_old_values_until_it_is_settled(master):
     assert (decrypted(m), former(m)) == (after, {})
 
 
-def test_a_rotation_of_everything_leaves_nothing_as_it_was(master):
+def test_a_rotation_of_everything_replaces_every_value(master):
     m = master()
     m.runners["fanatico.secrets_init"]()
     before = decrypted(m)
@@ -478,7 +479,7 @@ def test_a_rotation_of_what_is_not_there_is_refused(master):
 # the authorities
 
 
-def test_the_authorities_are_made_with_the_secrets_and_their_keys_stay(master):
+def test_the_authorities_are_generated_with_the_secrets(master):
     m = master()
     made = m.runners["fanatico.secrets_init"]()
     assert made["authorities"] == ["edge", "etcd", "etcd-peer", "monitor", "service"]
@@ -494,7 +495,7 @@ def test_the_authorities_are_made_with_the_secrets_and_their_keys_stay(master):
         assert ("x509_signing_policies" in compiled) == ("master" in plan["nodes"][node]["roles"]), node
 
 
-def test_an_authority_of_ones_own(master, tmp_path):
+def test_an_authority_of_the_operator(master, tmp_path):
     m = master()
     own = pki.Authority("our company")
     (tmp_path / "k").write_text(own.key)
@@ -509,7 +510,7 @@ def test_an_authority_of_ones_own(master, tmp_path):
     assert m.runners["fanatico.ca_prepare"]() == [], "begun again, nobody changes hands twice"
     m.runners["fanatico.ca_retire"]()
     assert set(m.runners["fanatico.ca_status"]().values()) == {"signs"}
-    with pytest.raises(CommandExecutionError, match="none of the authorities"):
+    with pytest.raises(CommandExecutionError, match="no authority"):
         m.runners["fanatico.ca_import"]("web", str(tmp_path / "k"), str(tmp_path / "c"))
     with pytest.raises(CommandExecutionError, match="cannot be read"):
         m.runners["fanatico.ca_import"]("etcd", str(tmp_path / "none"), str(tmp_path / "c"))

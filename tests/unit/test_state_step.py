@@ -1,4 +1,4 @@
-"""The steps of an orchestration: what of Salt's returns counts as a change, and what a failure says."""
+"""The steps of an orchestration: what counts as a change, and what a failure reports."""
 
 import logging
 
@@ -11,7 +11,7 @@ MOVED = {"file_|-a_|-a_|-managed": {"result": True, "changes": {"diff": "New fil
 
 
 class Salt:
-    """Salt's own state module: answers with what a test says, and remembers what it was asked."""
+    """Salt's own state module: returns the answer of a test, and records the calls."""
 
     def __init__(self):
         self.asked = []
@@ -63,17 +63,17 @@ def configure_loader_modules(salt, journal):
     ],
 )
 @pytest.mark.parametrize("result", [True, False, None])
-def test_a_step_that_fails_gives_the_lock_back_and_is_written_down(salt, run, result):
+def test_a_failed_step_releases_the_lock_and_is_in_the_history(salt, run, result):
     salt.answer = {"result": result}
     run()
     noted = [one[:2] for one in salt.noted]
     assert noted == ([("fanatico.broke_off", "Bring it up")] if result is False else [])
 
 
-def test_a_first_step_that_fails_says_what_it_was_the_beginning_of(salt):
+def test_a_failed_first_step_names_its_orchestration(salt):
     salt.answer = {"result": False, "changes": {"return": "plan:nodes is empty"}}
     step.runner("fanatico.validate", begins="deploy")
-    assert salt.noted == [("fanatico.broke_off", "Bring it up", "plan:nodes is empty", "deploy")]
+    assert salt.noted == [("fanatico.broke_off", "Bring it up", "plan:nodes is empty", "deploy", "")]
     assert salt.asked == [("fanatico.validate", (), {})]
 
 
@@ -100,7 +100,7 @@ def test_a_function_that_applies_states_changes_what_they_change(salt):
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        (False, "db1: no answer; is the host up, is its salt-minion running (systemctl status salt-minion)?"),
+        (False, "db1: no answer. Next, on the host: systemctl status salt-minion"),
         ("ERROR: db1: waited 30 s for a leader\ndb1 patroni: no", "db1: waited 30 s for a leader\ndb1 patroni: no"),
         ("It failed: Traceback (most recent call last):\n  File x\nKeyError: 'plan'", "db1: 'plan'"),
     ],
@@ -116,7 +116,7 @@ def test_a_function_that_fails_says_why_and_where(salt, said, words):
     assert ret["changes"] == {}
 
 
-def test_a_function_that_nobody_answers(salt):
+def test_a_function_without_answers(salt):
     salt.answer = {"result": False, "comment": "No minions responded"}
     assert step.function("test.ping", "db*")["comment"] == "No minions responded"
 
@@ -208,7 +208,7 @@ def test_a_service_whose_journal_cannot_be_had(salt):
     run = {"service_|-a_|-haproxy_|-running": failed}
     salt.answer = {"changes": {"out": "highstate", "ret": {"haproxy1": run}}, "result": False}
     step.state("Bring up haproxy1", "haproxy1")
-    assert failed["comment"].endswith("(none was to be had)")
+    assert failed["comment"].endswith("salt haproxy1 fanatico.journal haproxy)")
 
 
 @pytest.fixture
@@ -237,14 +237,14 @@ def test_the_warning_of_salts_own_leak_is_hidden_and_no_other(loggers):
     assert len(events.filters) == 1, "a filter more with each orchestration"
 
 
-def test_a_failure_is_not_logged_before_a_person_is_shown_it(loggers):
+def test_a_failure_is_not_logged_where_the_outputter_shows_it(loggers):
     _, states = loggers
     step.__virtual__()
     assert not logged(states, "{'out': 'highstate', 'ret': {}}", "format_log")
     assert logged(states, "Rendering exception occurred", "call_high")
 
 
-def test_a_failure_is_logged_where_nobody_is_shown_it(loggers):
+def test_a_failure_is_logged_where_no_outputter_shows_it(loggers):
     _, states = loggers
     step.__opts__["fun"] = None
     step.__virtual__()

@@ -1,6 +1,7 @@
 """The cluster as a whole: what reports of all nodes come to, and how it is shown."""
 
 import copy
+import re
 import time
 
 import pytest
@@ -28,7 +29,7 @@ def report(facts):
 
 @pytest.fixture
 def reports(plan):
-    """What every node says while all is well."""
+    """The reports of all nodes of a healthy cluster."""
     found = {"salt": report({})}
     for number, name in enumerate(("etcd1", "etcd2", "etcd3"), 1):
         own = {"member_id": str(number), "leader_id": "2", "term": 4}
@@ -58,7 +59,7 @@ def judge(plan, reports):
     return judge
 
 
-def test_all_is_well(judge):
+def test_a_healthy_cluster(judge):
     assert judge() == {}
 
 
@@ -69,7 +70,7 @@ def test_a_silent_node_is_named(judge, reports):
     assert "no answer from rpc2" in nodes["detail"]
 
 
-def test_a_node_that_is_not_well_is_named(judge, reports):
+def test_a_node_that_is_not_ok_is_named(judge, reports):
     reports["etcd2"]["health"]["status"] = "critical"
     bad, nodes = judge("nodes")
     assert bad == {"nodes": "degraded"}
@@ -80,7 +81,18 @@ def test_two_writable_primaries_are_critical(judge, reports):
     reports["db3"]["facts"]["postgres"]["in_recovery"] = False
     bad, primary = judge("primary")
     assert bad["primary"] == "critical"
-    assert "db1 and db3 both take writes: stop Patroni on all but db1" in primary["detail"]
+    assert primary["value"] == ["db1", "db3"]
+    assert "SPLIT-BRAIN: db1 and db3" in primary["detail"]
+    assert primary["hint"] == "salt -L db3 service.stop patroni"
+
+
+def test_two_writable_primaries_of_which_patroni_leads_none(judge, reports):
+    for name in ("db1", "db2", "db3"):
+        reports[name]["facts"]["patroni"]["cluster"]["members"][0]["role"] = "replica"
+    reports["db3"]["facts"]["postgres"]["in_recovery"] = False
+    _, primary = judge("primary")
+    assert "SPLIT-BRAIN: db1 and db3" in primary["detail"]
+    assert "service.stop" not in primary["hint"], "which of them is left to the operator"
 
 
 def test_no_primary_is_critical(judge, reports):
@@ -88,11 +100,11 @@ def test_no_primary_is_critical(judge, reports):
     assert judge()["primary"] == "critical"
 
 
-def test_a_primary_on_a_silent_node_could_not_be_told(judge, reports):
+def test_a_primary_on_a_silent_node_is_unknown(judge, reports):
     del reports["db1"]
     bad, primary = judge("primary")
     assert bad["primary"] == "unknown"
-    assert "db1 leads, says Patroni" in primary["detail"]
+    assert primary["value"] == ["db1"]
 
 
 def test_a_primary_that_patroni_does_not_know(judge, reports):
@@ -126,6 +138,15 @@ def test_a_replica_that_does_not_stream(judge, reports):
     assert judge() == {"replicas": "degraded"}
 
 
+def test_a_replica_on_a_silent_host_is_not_counted_as_streaming(judge, reports):
+    """Patroni reports it as streaming until its key in etcd expires."""
+    del reports["db2"]
+    bad, replicas = judge("replicas")
+    assert bad == {"nodes": "degraded", "replicas": "degraded"}
+    assert replicas["value"] == ["db3"]
+    assert "db2" in replicas["detail"]
+
+
 def test_etcd_one_short_and_without_quorum(judge, reports):
     reports["etcd1"]["facts"]["etcd"]["health"]["healthy"] = False
     assert judge() == {"etcd": "degraded"}
@@ -137,25 +158,26 @@ def test_etcd_members_that_disagree(judge, reports):
     reports["etcd3"]["facts"]["etcd"]["status"]["etcd3"]["leader_id"] = "3"
     bad, etcd = judge("etcd")
     assert bad == {"etcd": "critical"}
-    assert "name 2 leaders" in etcd["detail"]
+    assert "2 leaders" in etcd["detail"]
 
 
-def test_the_address_held_twice_and_not_at_all(judge, reports):
+def test_the_virtual_ip_held_twice_and_not_at_all(judge, reports):
     reports["haproxy2"]["facts"]["keepalived"]["role"] = "master"
     bad, address = judge("address")
     assert bad == {"address": "critical"}
-    assert "haproxy1 and haproxy2 both hold 10.0.0.100" in address["detail"]
+    assert address["value"] == ["haproxy1", "haproxy2"]
+    assert "10.0.0.100" in address["detail"]
     for name in ("haproxy1", "haproxy2"):
         reports[name]["facts"]["keepalived"] = {"role": "backup", "answers": False}
     assert judge() == {"address": "critical"}
 
 
-def test_the_address_on_a_silent_balancer(judge, reports):
+def test_the_virtual_ip_on_a_silent_balancer(judge, reports):
     del reports["haproxy1"]
     assert judge() == {"nodes": "degraded", "address": "degraded"}
 
 
-def test_the_address_without_a_haproxy_behind_it(judge, reports):
+def test_the_virtual_ip_without_a_haproxy(judge, reports):
     for name in ("haproxy1", "haproxy2"):
         reports[name]["facts"]["keepalived"]["answers"] = False
     assert judge() == {"address": "critical"}
@@ -165,7 +187,7 @@ def test_a_balancer_that_sees_another_primary(judge, reports):
     reports["haproxy2"]["facts"]["haproxy"]["backends"]["postgres_primary"]["up"] = ["db2"]
     bad, balancers = judge("balancers")
     assert bad == {"balancers": "degraded"}
-    assert "haproxy2 sends postgres_primary to db2, Patroni says db1" in balancers["detail"]
+    assert re.search("haproxy2 .* postgres_primary .* db2, .* db1", balancers["detail"])
 
 
 def test_no_balancer_at_all(judge, reports):
@@ -178,18 +200,19 @@ def test_chains_that_differ_and_chains_that_forked(judge, reports):
     reports["rpc2"]["facts"]["rpc"]["local"]["head_hash"] = "0xbad"
     bad, chain = judge("chain")
     assert bad == {"chain": "critical"}
-    assert "forked at block 9: rpc1, rpc3 against rpc2" in chain["detail"]
+    assert chain["value"] == 9
+    assert "rpc1, rpc3 against rpc2" in chain["detail"]
     reports["rpc2"]["facts"]["rpc"]["local"]["chain_id"] = 1
     bad, chain = judge("chain")
     assert bad == {"chain": "critical"}
-    assert "chains 1, 1337" in chain["detail"]
+    assert chain["value"] == [1, 1337]
 
 
 def test_a_clock_that_is_off(judge, reports):
     reports["db2"]["time"] = NOW - 90
     bad, clocks = judge("clocks")
     assert bad == {"clocks": "degraded"}
-    assert "db2 by 30 s" in clocks["detail"]
+    assert clocks["value"] == {"db2": 30}
 
 
 def test_roles_that_the_plan_lacks_are_not_judged(plan, reports):
@@ -223,7 +246,7 @@ def configure_loader_modules(plan, answers, tmp_path, monkeypatch):
     }
 
 
-def test_status_of_a_cluster_that_is_well():
+def test_status_of_a_healthy_cluster():
     seen = fanatico_status.status()
     assert seen["status"] == "ok"
     assert "retcode" not in seen
@@ -238,7 +261,7 @@ def test_critical_ends_with_one_and_fails_a_step(answers):
     assert fanatico_status.__context__ == {"retcode": 1}
 
 
-def test_nodes_that_are_silent_or_broke_say_so(answers):
+def test_nodes_that_are_silent_or_failed_are_unknown(answers):
     del answers["rpc1"]
     answers["rpc2"] = "The minion function caused an exception: Traceback ...\nKeyError: 'plan'"
     nodes = fanatico_status.status()["nodes"]
@@ -315,19 +338,16 @@ def test_missing_minions_are_named_with_what_is_known_of_them(keys, answers, pla
     with pytest.raises(CommandExecutionError) as caught:
         fanatico_minions.wait_minions(0.1)
     text = str(caught.value)
-    assert "no answer from 3" in text
-    assert "db1: its key is accepted; is the host up" in text
-    assert "db2: its key waits" in text
-    assert "salt-key -a db2" in text
-    assert "db3: it never sent a key" in text
+    assert "3 of 12" in text
+    assert "db1: its key is accepted" in text
+    assert "db2: its key is not accepted yet. Next: salt-run fanatico.accept_keys" in text
+    assert "db3: it has not sent a key" in text
 
 
-def test_a_minion_that_was_rejected_is_said_to_be(keys, answers, plan):
+def test_a_minion_whose_key_was_rejected_is_named(keys, answers, plan):
     answers.update(dict.fromkeys(plan["nodes"], True))
     del answers["db3"]
     (keys / "minions_rejected").mkdir(exist_ok=True)
     (keys / "minions" / "db3").rename(keys / "minions_rejected" / "db3")
-    with pytest.raises(
-        CommandExecutionError, match="db3: its key was rejected on this master.*salt-key -d db3"
-    ):
+    with pytest.raises(CommandExecutionError, match="db3: .* rejected .*salt-key -d db3"):
         fanatico_minions.wait_minions(0.1)

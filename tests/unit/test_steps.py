@@ -1,4 +1,4 @@
-"""What a person is shown of an orchestration: of two recorded deploys, and of what may happen to one."""
+"""The output for an orchestration: of two recorded deploys, and of failures in them."""
 
 import copy
 import json
@@ -89,7 +89,7 @@ def test_it_ends_in_a_summary(run):
     assert summary[11:] == ["Succeeded: 14 (changed=0)", "Failed:    0"]
 
 
-def test_a_first_deploy_says_what_changed_where(plan):
+def test_a_first_deploy_shows_what_changed_where(plan):
     (run,) = FIRST["data"].values()
     shown = steps.lines(run)
     assert len(shown) <= 80
@@ -155,10 +155,10 @@ def test_a_failure_is_shown_whole(run):
         "  state: Configure HAProxy (file.managed)",
         "  check_cmd execution failed",
         "  [ALERT] (1) : config : parsing [/tmp/x:12] : unknown keyword ?[2Jmde",
-        "  1 state that needs it did not run.",
+        "  1 state that requires it did not run.",
         "",
-        "Next: remove the cause (`salt haproxy1 fanatico.health --out=yaml` may say more), then run orch.deploy again: "
-        "it goes on with what is left.",
+        "Next: remove the cause (`salt haproxy1 fanatico.health --out=yaml` shows more), then run orch.deploy again. "
+        "Steps that are complete change nothing.",
         "",
     ]
     assert shown[-1] == "Failed:    1"
@@ -187,6 +187,13 @@ def test_a_runner_that_fails(run):
         "  The pillar is not sound, nothing was changed:",
         "    - plan:nodes: empty",
     ]
+    assert "Nothing was changed. Next: remove the cause, then run orch.deploy again." in shown
+
+
+def test_an_interrupted_step_is_not_searched_for_a_cause(run):
+    run[BALANCER].update(result=False, comment="interrupted by the operator", code="interrupted")
+    shown = steps.lines(run)
+    assert "Next: run orch.deploy again. Steps that are complete change nothing." in shown
 
 
 def test_a_machine_whose_states_did_not_compile(run):
@@ -207,7 +214,7 @@ def test_a_highstate_in_the_same_words():
     ]
 
 
-def test_time_goes_on_over_midnight_and_side_by_side():
+def test_seconds_over_midnight_and_of_parallel_steps():
     run = {
         f"step_|-{title}_|-x_|-state": {**result(number, title), "start_time": begin, "duration": took * 1000}
         for number, (title, begin, took) in enumerate(
@@ -266,7 +273,7 @@ def test_salts_own_summary_counts_no_change(data, printed):
     ],
 )
 def test_other_runs_of_states_are_shown_by_salt(printed, tag, fun):
-    """A highstate, and an orchestration of somebody else."""
+    """A highstate, and an orchestration that is not ours."""
     shown = printed({"db1": {tag: {**result(0, "a"), "start_time": "10:00:00.0", "duration": 1}}}, fun=fun)
     assert "Summary for db1" in shown
     assert "Total states run:     1" in shown
@@ -276,8 +283,8 @@ def test_an_orchestration_that_does_not_compile(printed):
     said = ["Pillar failed to render with the following messages:", "Rendering SLS 'site' failed."]
     shown = printed({"data": {"salt_master": said}, "outputter": "highstate", "retcode": 1})
     assert shown.splitlines() == [
-        "FAILED: nothing was begun",
+        "FAILED: not started, nothing was changed",
         *[f"  {line}" for line in said],
         "",
-        "Next: salt-run fanatico.validate names the file, the line and what is wrong there.",
+        "Next: salt-run fanatico.validate, which names the file, the line and the error.",
     ]

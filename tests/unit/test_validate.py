@@ -508,7 +508,7 @@ def test_validate_accepts_every_plan(validate, name):
 
 def test_the_committed_pillar_lacks_the_operators_settings(validate):
     said = refused(validate, site={}, with_secrets=False).splitlines()
-    assert said[0] == "The pillar is not sound, nothing was changed:"
+    assert said[0] == "The pillar is not valid, nothing was changed:"
     assert [line.split(": ")[0] for line in said[1:]] == [
         "  - rpc:chain:id",
         "  - rpc:artifact:kind",
@@ -520,7 +520,7 @@ def test_the_committed_pillar_lacks_the_operators_settings(validate):
 def test_missing_artifact(validate):
     artifact = pillar.SITE["rpc"]["artifact"] | {"source": "salt://artifacts/other.tgz"}
     said = refused(validate, site={"rpc": pillar.SITE["rpc"] | {"artifact": artifact}})
-    assert "rpc:artifact:source: salt://artifacts/other.tgz is not there; put the file under " in said
+    assert "rpc:artifact:source: salt://artifacts/other.tgz does not exist; put the file under " in said
 
 
 def test_weak_secrets_are_named_without_their_values(validate):
@@ -531,7 +531,7 @@ def test_weak_secrets_are_named_without_their_values(validate):
 
     said = refused(validate, weaken)
     assert "secrets:ETCD_CLUSTER_TOKEN: has 13 characters; use at least 16" in said
-    assert "secrets:HAPROXY_STATS_PASSWORD: missing; run `salt-run fanatico.secrets_init`" in said
+    assert "secrets:HAPROXY_STATS_PASSWORD: missing; run salt-run fanatico.secrets_init" in said
     assert "hunter" not in said
 
 
@@ -539,8 +539,8 @@ def test_secret_in_the_wrong_place(validate):
     value = pillar.fake_secrets("etcd")["ETCD_CLUSTER_TOKEN"]
     said = refused(validate, site=pillar.SITE | {"secrets": {"ETCD_CLUSTER_TOKEN": value}})
     assert (
-        "secrets:ETCD_CLUSTER_TOKEN: salt, haproxy1, rpc1, db1 must not see it; "
-        "keep it in pillar/secrets/<role>.sls alone" in said
+        "secrets:ETCD_CLUSTER_TOKEN: is in the pillar of salt, haproxy1, rpc1, db1, which must not have it; "
+        "keep it in pillar/secrets/<role>.sls" in said
     )
     assert value not in said
 
@@ -551,12 +551,12 @@ def test_secret_in_a_file_of_another_role(validate):
         text = (root / "secrets" / "haproxy.sls").read_text()
         (root / "secrets" / "haproxy.sls").write_text(f"{text}  POSTGRES_ADMIN_PASSWORD: {value}\n")
 
-    assert "secrets:POSTGRES_ADMIN_PASSWORD: haproxy1 must not see it" in refused(validate, swap)
+    assert "secrets:POSTGRES_ADMIN_PASSWORD: is in the pillar of haproxy1, " in refused(validate, swap)
 
 
 def test_topology_outside_the_plan(validate):
     said = refused(validate, site=pillar.SITE | {"plan": {"nodes": {"db1": {"address": "10.0.2.44"}}}})
-    assert "plan:nodes: overridden outside plan.sls, where not everything would see it" in said
+    assert "plan:nodes: overridden outside plan.sls" in said
 
 
 def test_ports_and_timing_may_be_overridden(validate):
@@ -612,7 +612,8 @@ def test_secrets_file_that_does_not_parse_is_not_quoted(validate, caplog, capfd)
     """Salt's own message shows the lines around an error."""
     text = "secrets:\n  ETCD_CLUSTER_TOKEN: k9Wq3xZb7TnRv2L8: y\n"
     said = refused(validate, lambda root: (root / "secrets" / "etcd.sls").write_text(text))
-    assert "etcd.sls: not valid once decrypted; write it with `salt-run fanatico.secrets_import`" in said
+    assert "etcd.sls: " in said
+    assert "salt-run fanatico.secrets_import" in said
     shown = said + caplog.text + "".join(capfd.readouterr())
     assert "k9Wq3xZb7" not in shown
 

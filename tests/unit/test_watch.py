@@ -9,17 +9,17 @@ TITLES = {"fanatico.validate": ["Check the pillar"], "saltutil.sync_all": ["Sync
 
 
 class Bus:
-    """A story and a clock: `hear(tag, data)` is one event a second later."""
+    """A progress and a clock: `hear(tag, data)` is one event, a second later."""
 
     def __init__(self):
         self.now = 100.0
-        self.story = watch.Story(
+        self.progress = watch.Progress(
             JID, "orch.deploy", {fun: list(steps) for fun, steps in TITLES.items()}, self.now
         )
 
     def hear(self, tag, **data):
         self.now += 1
-        return self.story.hear(tag, data, self.now)
+        return self.progress.lines(tag, data, self.now)
 
     def step(self, kind, name, **data):
         return self.hear(f"salt/run/{JID}/args", type=kind, name=name, **data)
@@ -61,14 +61,14 @@ def test_a_step_without_a_title_is_named_by_its_function(bus):
 def test_minions_are_counted(bus):
     bus.step("state", "Prepare every host", tgt="*")
     bus.job("7", "state.sls", "*", ["db1", "db2"])
-    assert bus.story.waiting(bus.now + 3) == "Prepare every host: waiting for db1, db2, 3 s"
+    assert bus.progress.waiting(bus.now + 3) == "Prepare every host: waiting for db1, db2, 3 s"
     assert bus.returned("7", "db2", {}) == []
-    assert bus.story.waiting(bus.now + 3) == "Prepare every host: waiting for db1, 4 s"
+    assert bus.progress.waiting(bus.now + 3) == "Prepare every host: waiting for db1, 4 s"
     assert bus.returned("7", "db1", {}) == ["   4.0 s    Prepare every host: 2 of 2 done in 2.0 s"]
-    assert bus.story.waiting(bus.now) == ""
+    assert bus.progress.waiting(bus.now) == ""
 
 
-def test_what_changed_is_said_as_at_the_end(bus):
+def test_what_changed_is_shown_as_at_the_end(bus):
     bus.step("state", "Prepare every host", tgt="*")
     bus.job("7", "state.sls", "*", ["db1", "db2", "db10"])
     result = {
@@ -114,7 +114,7 @@ def test_failures_in_plain_words(bus):
             "CommandExecutionError: db1 does not answer",
         ),
         (None, "None"),
-        ("", "it failed and did not say why"),
+        ("", "failed without a message"),
     ],
 )
 def test_a_function_that_fails(bus, result, said):
@@ -138,7 +138,7 @@ def test_a_runner_that_fails(bus):
     assert lines == ["   2.0 s    CommandExecutionError: plan:nodes is empty"]
 
 
-def test_what_others_do_meanwhile_is_not_told(bus):
+def test_what_other_jobs_do_is_not_shown(bus):
     bus.step("state", "Prepare every host", tgt="*")
     assert bus.job("6", "test.ping", "*", ["db1"]) == []
     assert bus.returned("6", "db1", True, fun="test.ping") == []
@@ -154,7 +154,7 @@ def test_two_steps_at_once(bus):
     bus.step("state", "Bring up the RPC nodes", tgt=["rpc1", "rpc2"])
     bus.job("2", "state.sls", ["rpc1", "rpc2"], ["rpc1", "rpc2"])
     bus.job("1", "state.sls", ["etcd1"], ["etcd1"])
-    assert bus.story.waiting(bus.now).startswith(
+    assert bus.progress.waiting(bus.now).startswith(
         "Bring up the RPC nodes: waiting for rpc1, rpc2, 1 s; Bring up etcd"
     )
 
@@ -162,17 +162,18 @@ def test_two_steps_at_once(bus):
 def test_a_nested_orchestration_is_announced(bus):
     tag = f"salt/run/{JID}/args"
     assert (
-        bus.story.nested(tag, {"name": "state.orchestrate", "kwargs": {"mods": "orch.etcd"}}) == "orch.etcd"
+        bus.progress.nested(tag, {"name": "state.orchestrate", "kwargs": {"mods": "orch.etcd"}})
+        == "orch.etcd"
     )
-    assert bus.story.nested(tag, {"name": "fanatico.lock", "kwargs": {}}) == ""
-    assert bus.story.nested("salt/run/1/args", {"name": "state.orchestrate"}) == ""
+    assert bus.progress.nested(tag, {"name": "fanatico.lock", "kwargs": {}}) == ""
+    assert bus.progress.nested("salt/run/1/args", {"name": "state.orchestrate"}) == ""
 
 
-@pytest.mark.parametrize(("success", "word"), [(True, "is done"), (False, "failed")])
+@pytest.mark.parametrize(("success", "word"), [(True, "finished"), (False, "failed")])
 def test_the_end(bus, success, word):
-    assert not bus.story.ending
+    assert not bus.progress.ending
     bus.hear(f"salt/run/{JID}/ret", fun="runner.state.orchestrate", success=success)
-    assert bus.story.ending == f"orch.deploy {word} after 1.0 s."
+    assert bus.progress.ending == f"orch.deploy {word} after 1.0 s."
 
 
 def test_many_minions_do_not_fill_the_screen():
@@ -187,11 +188,11 @@ def test_many_minions_do_not_fill_the_screen():
         ([], "the orchestration"),
     ],
 )
-def test_what_was_asked_for(fun_args, mods):
+def test_the_sls_of_an_orchestration(fun_args, mods):
     assert watch._mods(fun_args) == mods
 
 
-def test_healing_is_not_the_deploy_one_waits_for():
+def test_healing_is_not_watched():
     event = {"fun": "runner.state.orchestrate", "fun_args": [{"mods": "orch.heal"}]}
     assert not watch._begins("salt/run/1/new", event)
     assert watch._begins("salt/run/1/new", {**event, "fun_args": ["orch.deploy"]})

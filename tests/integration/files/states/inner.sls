@@ -6,7 +6,8 @@ Ask the hosts:
     - name: {{ pillar.wanted.function }}
     - tgt: {{ pillar.wanted.hosts | json }}
     - tgt_type: list
-    - timeout: 5
+    - arg: {{ pillar.wanted.get("arg", []) | json }}
+    - timeout: {{ pillar.wanted.get("timeout", 5) }}
     - parallel: {{ pillar.wanted.get("parallel", False) | json }}
 
 {{ salt["fanatico_orch.end"](after="Ask the hosts") }}
