@@ -1,8 +1,11 @@
 """Fake peers on the loopback: HTTP or HTTPS servers that answer what a test tells them to, one address each, one port for all."""
 
+import atexit
 import contextlib
 import functools
 import json
+import os
+import shutil
 import ssl
 import tempfile
 import threading
@@ -16,7 +19,14 @@ def tls():
     """Return {"ca", "cert", "key"}, files that any fake peer is known by and knows others by."""
     addresses = [f"127.0.0.{number}" for number in range(1, 20)]
     directory = tempfile.mkdtemp(prefix="fanatico-test-pki-")
+    atexit.register(_remove, directory, os.getpid())
     return pki.write(directory, pki.Authority("fake peers"), addresses=addresses)
+
+
+def _remove(directory, owner):
+    """Delete the certificates when the process that made them ends; a fork that ends earlier leaves them."""
+    if os.getpid() == owner:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _context():
