@@ -60,7 +60,7 @@ def test_a_cable_and_a_namespace_that_were_left_behind_are_replaced(place):
 
 
 def test_an_address_in_no_network_leaves_nothing(place):
-    with pytest.raises(LabError, match=r"192\.0\.2\.1 is in none of the plan's networks"):
+    with pytest.raises(LabError, match=r"192\.0\.2\.1"):
         place.boot_extra(NAME, "192.0.2.1")
     assert left_of(place, NAME) == []
 
@@ -78,7 +78,7 @@ def test_a_machine_that_does_not_boot_leaves_nothing(place, monkeypatch):
 def test_a_name_that_is_taken_is_refused_and_its_machine_stays(place):
     machine = place.boot_extra(NAME, ADDRESS)
     before = machine.leader()
-    with pytest.raises(LabError, match="already has a machine 'visitor'"):
+    with pytest.raises(LabError, match="'visitor'"):
         place.boot_extra(NAME, "10.0.1.241")
     assert place.machine(NAME).leader() == before
     assert place.state["extra"] == {NAME: ADDRESS}

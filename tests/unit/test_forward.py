@@ -89,7 +89,7 @@ def test_no_port_at_all(monkeypatch):
         raise OSError("in use")
 
     monkeypatch.setattr(forward.socket, "socket", type("Taken", (socket.socket,), {"bind": refuse}))
-    with pytest.raises(LabError, match="No port is free"):
+    with pytest.raises(LabError, match="127.0.0.1"):
         forward.listen(8545)
 
 
@@ -146,4 +146,4 @@ def test_status_says_what_is_forwarded_and_what_starts_the_rest(plan):
     some = {name: port for name, port in PORTS.items() if name != "rpc_ws"}
     said = report.forwarded(lab, some)
     assert "rpc_http on 127.0.0.1:18545" in said
-    assert said.endswith("; not rpc_ws: `sudo ./fanatico forward --name x` starts it")
+    assert said.endswith("rpc_ws. Start: sudo ./fanatico forward --name x")
