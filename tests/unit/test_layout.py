@@ -257,7 +257,8 @@ def test_what_only_thinks_does_nothing_else(path):
 
 def test_minions_are_given_nothing_that_only_the_master_uses():
     used = importers("_utils", *MINIONS)
-    assert [name for name, files in used.items() if not files] == []
+    # The master's runner and ./fanatico read the version from one file.
+    assert [name for name, files in used.items() if not files and name != "fanatico_release"] == []
 
 
 def test_minions_use_nothing_that_they_are_not_given():
