@@ -1,4 +1,4 @@
-"""Machines beside the plan: they come, go and come again. In a network of their own: nothing needs to be deployed."""
+"""Machines outside the plan: added, removed and added again. In a separate network, without a deploy."""
 
 import contextlib
 
@@ -21,14 +21,14 @@ def empty():
 
 @pytest.fixture
 def place(empty):
-    """The same, and no test leaves a machine to the next."""
+    """The same; machines are removed after each test."""
     yield empty
     for name in list(empty.state["extra"]):
         empty.remove_extra(name)
 
 
 def left_of(place, name):
-    """What there is of a machine on the real machine and in the lab's notes."""
+    """Return the traces of a machine on the real machine and in the lab's state."""
     ends = network.run(["ip", "-netns", network.switch(place.name), "link", "show", name], check=False)
     found = {
         "note": name in place.state["extra"],
@@ -41,7 +41,7 @@ def left_of(place, name):
 
 
 def test_a_machine_comes_again_while_something_holds_its_old_network(place):
-    """Sockets of ended processes do that for up to a minute; here it is certain."""
+    """Sockets of ended processes keep a namespace for up to a minute; here a process does it reliably."""
     place.boot_extra(NAME, ADDRESS)
     with open(f"/run/netns/{network.namespace(place.name, NAME)}"):
         place.remove_extra(NAME)
@@ -85,7 +85,7 @@ def test_a_name_that_is_taken_is_refused_and_its_machine_stays(place):
 
 
 def test_a_lab_is_paused_while_tests_run_and_goes_on_afterwards(place, monkeypatch):
-    """On two cores one more lab made tests fail that wait for something."""
+    """On two cores an additional lab made tests time out."""
     machine = place.boot_extra(NAME, ADDRESS)
     monkeypatch.setattr(testing, "NAME", "tests-of-somebody")
     monkeypatch.setattr(testing.machines, "names", lambda: [place.name])

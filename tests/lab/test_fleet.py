@@ -1,4 +1,4 @@
-"""A real host: a reinstalled node with nothing but sshd comes back by the procedure of docs/fleet.md."""
+"""A reinstalled node with sshd only is added again by the procedure of docs/fleet.md."""
 
 import json
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.long, pytest.mark.healthy_is_enough, pytest.mark.usefi
 
 @pytest.fixture(scope="module")
 def bare(lab):
-    """NODE with an empty disk, and forgotten by the master."""
+    """NODE with an empty disk and without a key on the master."""
     lab.renew(NODE, bare=True)
     forget(lab)
     address = lab.plan["nodes"][NODE]["address"]
@@ -21,7 +21,7 @@ def bare(lab):
 
 
 def greeting(lab, address):
-    """What a host's sshd says first; it listens on a new host before it has made its keys, and says nothing then."""
+    """The greeting of a host's sshd; on a new host it listens before its keys are generated, without a greeting."""
     program = (
         "import socket, sys; s = socket.create_connection((sys.argv[1], 22), 5); print(s.recv(99).decode())"
     )
@@ -65,7 +65,7 @@ def test_salt_ssh_installs_the_minion(lab):
 
 
 def test_the_minion_knows_its_master(lab):
-    """So it need not trust the first that answers."""
+    """Otherwise it would trust the first master that answers."""
     fingers = lab.exec(
         NODE, ["sed", "-n", "s/^master_finger: //p", "/etc/salt/minion.d/fanatico.conf"]
     ).stdout

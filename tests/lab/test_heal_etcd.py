@@ -1,4 +1,4 @@
-"""etcd members without space, without data, with damaged data."""
+"""Cures of etcd members without space, without data, with corrupt data."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Units that stop run again without a person, are written down, and never more often than is good."""
+"""Stopped units are restarted automatically and recorded in the history, within the limits."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_people_read_lines(healthy):
 
 
 def test_a_killed_unit_is_systemds_business(healthy):
-    """Its restart policy is quicker than any event; nothing is left for the reactor."""
+    """systemd's restart policy is faster than an event; the reactor has nothing to do."""
     node = labs.nodes(healthy, "haproxy")[-1]
     for unit in ("haproxy", "haproxy-edge"):
         healthy.exec(node, ["systemctl", "kill", "--signal=KILL", unit])
@@ -47,7 +47,7 @@ def test_a_unit_of_somebody_else_is_not_ours_to_start(healthy):
 
 @pytest.mark.long
 def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
-    """No cure is known for it, and systemd starts it for ever: whoever is on call reads what it says itself."""
+    """There is no cure, and systemd restarts it forever: the history has the unit's own log line."""
     dropin = "/run/systemd/system/fanatico-rpc.service.d/broken.conf"
     rpc = "rpc3"
     settings = {"heal": {"timeout": 8}}  # for the cure, instead of 30

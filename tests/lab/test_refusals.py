@@ -1,4 +1,4 @@
-"""What is typed wrong, or at the wrong moment, is refused in one sentence, without a traceback."""
+"""Wrong or untimely commands are refused with one sentence, without a traceback."""
 
 import subprocess
 
@@ -28,7 +28,7 @@ REFUSED = {
 
 
 def refused(lab, command):
-    """The one sentence that a refused salt-run prints."""
+    """Return the sentence that a refused salt-run prints."""
     done = lab.exec(lab.master, ["bash", "-c", f"salt-run {command}"], check=False)
     said = labs.said(done.stdout)
     assert done.returncode == 1, f"{said} {done.stderr}"

@@ -1,4 +1,4 @@
-"""Three hosts for everything, in a lab of their own: they deploy, both leaders keep apart, and losing both at once is borne."""
+"""Three hosts with all roles, in their own lab: deploy, separation of both leaders, and the loss of both at once."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from lab.drill.run import Scene, drill, leader, password, violations
 from lab.machines import Lab
 from tests.support import REPO, faults, labs, wait_until
 
-# It deploys a lab of its own. Three hosts for everything, and leaders that part: also in test_first_hour.
+# Deploys its own lab. Three hosts with all roles and the separation of leaders are also in test_first_hour.
 pytestmark = pytest.mark.long
 
 NAME = "three"
@@ -24,7 +24,7 @@ def command(*words):
 
 @pytest.fixture(scope="module")
 def three():
-    command("down")  # of a run that was broken off
+    command("down")  # left by an interrupted run
     up = command("up", "--plan", str(PLAN))
     try:
         assert up.returncode == 0, up.stdout[-3000:] + up.stderr
@@ -48,7 +48,7 @@ def test_the_leaders_do_not_stay_on_one_host(three):
 
 @pytest.fixture
 def together(three):
-    """The host that leads both, and goes on to: nothing moves etcd's lead away before the power is gone."""
+    """Make one host the leader of both, and prevent the transfer of etcd's leadership before the power cut."""
 
     def jobs(verb):
         answers = three.salt("*", f"schedule.{verb}", "persist=False")

@@ -1,4 +1,4 @@
-"""Runs of drills made up for tests of the report: no lab is needed."""
+"""Fake runs of drills for tests of the report; no lab is needed."""
 
 import random
 
@@ -30,9 +30,9 @@ def fault(name, gaps, seed=1, marks=None):
     Return (what ``report.content`` takes for a fault, its timelines), a run for each write gap.
 
     gaps
-        Seconds; infinite where no write is acknowledged again.
+        Seconds; infinite where no write is acknowledged after the fault.
     marks
-        ``{phase: share of the gap after which it is seen}``.
+        ``{phase: share of the gap after which it occurs}``.
     """
     rng, timelines, runs = random.Random(seed), {}, []
     known = faults.FAULTS[name]

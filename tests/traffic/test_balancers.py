@@ -1,4 +1,4 @@
-"""When Keepalived gives up the address for the edge's sake: the databases' HAProxy, with its own configuration, decides that."""
+"""When Keepalived gives up the virtual IP because of the edge: the databases' HAProxy decides, with the tree's configuration."""
 
 import json
 
@@ -25,7 +25,7 @@ def test_only_for_an_edge_that_stays_away_and_another_that_is_there(machine, wit
     done = machine.run("python3", "/balancers.py", text=json.dumps(told))
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout.splitlines()[-1]) == {
-        "nothing runs": 0,  # that is for the other check to say
+        "nothing runs": 0,  # the other check covers that
         "all there": 0,
         "right after the edge died": 0,
         "edge gone": 1,

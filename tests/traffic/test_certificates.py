@@ -1,4 +1,4 @@
-"""The real HAProxy exchanges its certificate while it runs, and says so where it cannot; see files/certificates.py."""
+"""HAProxy replaces its certificate at runtime and reports a failure; see files/certificates.py."""
 
 import json
 import re
@@ -13,7 +13,7 @@ FOLDER = "/etc/haproxy/pki"
 
 @pytest.fixture
 def exchanged(machine, with_site):
-    """Return a function that puts files beside HAProxy's certificate, one step after the other, and has them taken up."""
+    """Return a function that writes certificate files for HAProxy, step by step, and loads them at runtime."""
 
     def run(*steps):
         minion = with_site("haproxy1", SITE)
@@ -61,7 +61,7 @@ def test_a_pair_that_does_not_fit_is_not_taken_and_a_right_one_is_afterwards(exc
 
 
 def test_authorities_that_only_servers_name_are_not_taken_for_exchanged(exchanged):
-    """HAProxy 3.0.11 would say Success, show the new ones, and go on with the former ones."""
+    """HAProxy 3.0.11 would report success, list the new files, and continue with the old ones."""
     path = f"{FOLDER}/service-ca.crt"
     _, after = exchanged({"service-ca.crt": pki.Authority().certificate})
     assert after["took"] == {path: "only servers name it"}

@@ -1,4 +1,4 @@
-"""A Patroni cluster of one: PostgreSQL as the plan wants it."""
+"""A Patroni cluster with one node: PostgreSQL according to the plan."""
 
 import json
 
@@ -10,7 +10,7 @@ ADDRESS = "10.0.2.210"
 
 
 def sql(host, statement):
-    """Ask PostgreSQL by its own socket, as its own user."""
+    """Query PostgreSQL over its local socket, as the user postgres."""
     return host.check_output(f'runuser -u postgres -- psql -XAtqc "{statement}"').strip()
 
 

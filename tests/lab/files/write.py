@@ -1,4 +1,4 @@
-"""Run on a lab machine: hold one session and write through it until told to stop; say how that went.
+"""Run on a lab machine: write through one session until stopped; print the result.
 
     write.py ADDRESS CA STOP < password      prints {"written": n, "longest": seconds, "error": text or null, "ended": when}
                                              and before it, once something is written, "writing"
