@@ -183,9 +183,9 @@ def limits_lifted(lab):
 
     def apply():
         lab.salt("haproxy*", "saltutil.refresh_pillar", "wait=True")
-        for node, told in lab.salt("haproxy*", "state.apply", "edge.running").items():
-            if not isinstance(told, dict) or not all(one["result"] for one in told.values()):
-                raise LabError(f"{node}: the states of edge.running failed: {told}")
+        for node, states in lab.salt("haproxy*", "state.apply", "edge.running").items():
+            if not isinstance(states, dict) or not all(state["result"] for state in states.values()):
+                raise LabError(f"{node}: the states of edge.running failed: {states}")
 
     lab.site_write(LIMITS)
     try:
@@ -203,12 +203,12 @@ def throughput(edge, runs, rounds=4, seconds=3):
     """
     found = []
     for _ in range(runs * rounds):
-        one = {"whole": edge.saturated(seconds)}
+        rates = {"whole": edge.saturated(seconds)}
         for name, retries in (("plain", False), ("retries", True)):
             with edge.plain(retries):
-                one[name] = edge.saturated(seconds)
-        found.append(one)
-        print(f"saturated, requests/s: {one}", flush=True)
+                rates[name] = edge.saturated(seconds)
+        found.append(rates)
+        print(f"saturated, requests/s: {rates}", flush=True)
     return found
 
 
@@ -223,11 +223,11 @@ def latency(edge, runs, rate=2000, seconds=8):
     services = {**dict.fromkeys(edge.lab.nodes("rpc"), "fanatico-rpc"), edge.holder: UNIT}
     found = []
     for _ in range(runs):
-        one = {"shared": asked(edge, ways, rate, seconds)}
+        run = {"shared": asked(edge, ways, rate, seconds)}
         with before_all_others(edge.lab, services):
-            one["own"] = asked(edge, ways, rate, seconds)
-        found.append(one)
-        print(f"at {rate} requests/s, ms: {one}", flush=True)
+            run["own"] = asked(edge, ways, rate, seconds)
+        found.append(run)
+        print(f"at {rate} requests/s, ms: {run}", flush=True)
     return found
 
 
@@ -321,23 +321,23 @@ def finished(client):
 def table(raw, block_time):
     """Return (rows of the table, whether a target is missed)."""
     share, alike = (
-        measure.percentile([one["whole"] / one[other] for one in raw["requests a second"]], 0.5)
+        measure.percentile([rates["whole"] / rates[other] for rates in raw["requests a second"]], 0.5)
         for other in ("plain", "retries")
     )
     added = {
         whose: {
             mark: measure.percentile(
-                [one[whose]["through"][mark] - one[whose]["direct"][mark] for one in raw["latency"]], 0.5
+                [run[whose]["through"][mark] - run[whose]["direct"][mark] for run in raw["latency"]], 0.5
             )
             for mark in ("p50", "p99")
         }
         for whose in ("own", "shared")
     }
     beside = " and ".join(f"{added['shared'][mark]:.2f}" for mark in ("p50", "p99"))
-    failed = sum(len(one["failed"]) for one in raw["killed"])
-    asked = sum(one["asked"] for one in raw["killed"])
-    out, most = max(one["out"] for one in raw["lag"]), 2 * block_time + 2
-    backwards = max(one["backwards"] for one in raw["lag"])
+    failed = sum(len(run["failed"]) for run in raw["killed"])
+    asked = sum(run["asked"] for run in raw["killed"])
+    out, most = max(run["out"] for run in raw["lag"]), 2 * block_time + 2
+    backwards = max(run["backwards"] for run in raw["lag"])
     rows = [
         ("requests/s, of a plain pass-through", f"{share:.2f}", ">= 0.85", share >= 0.85),
         ("requests/s, of one with the same retries", f"{alike:.2f}", ">= 0.85", alike >= 0.85),

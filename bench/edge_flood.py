@@ -202,11 +202,11 @@ def counted(path):
 def judged(raw):
     """Return [(what, measured, target, whether it holds)]."""
     quiet, rows = raw["parts"]["quiet"], []
-    for name, one in raw["parts"].items():
-        times, lost = one["p99"] / quiet["p99"], one["not acknowledged"]
-        said = f"{one['p50']:.1f}, {one['p99']:.1f}, {one['worst']:.1f} ms"
-        rows.append((f"{name}: p50, p99, worst of {one['writes']} writes", said, "", True))
-        if one is not quiet:
+    for name, part in raw["parts"].items():
+        times, lost = part["p99"] / quiet["p99"], part["not acknowledged"]
+        times_ms = f"{part['p50']:.1f}, {part['p99']:.1f}, {part['worst']:.1f} ms"
+        rows.append((f"{name}: p50, p99, worst of {part['writes']} writes", times_ms, "", True))
+        if part is not quiet:
             rows.append((f"{name}: p99, times that of quiet", f"{times:.2f}", f"< {MOST}", times < MOST))
         rows.append((f"{name}: not acknowledged", str(lost), "0", lost == 0))
     stayed = raw["sessions"]["before"] == raw["sessions"]["after"] and raw["sessions"]["address stayed"]

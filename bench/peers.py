@@ -64,7 +64,7 @@ def main(arguments=None):
     chosen = options.parse_args(arguments)
     preflight.check_root()
     lab, now = Lab(chosen.name), datetime.datetime.now(datetime.UTC)
-    folder, told = Path(f"drills/peers-{now:%Y%m%d-%H%M%S}"), {}
+    folder, results = Path(f"drills/peers-{now:%Y%m%d-%H%M%S}"), {}
     with lab.locked(), timing_put_back(lab):
         for name, timing in PEERS.items():
             command.say(f"== {name}")
@@ -74,12 +74,12 @@ def main(arguments=None):
             # Their write gaps exceed our limits; the benchmark fails only for lost writes.
             drills = {drill: FAULTS[drill] for drill in chosen.drills.split(",")}
             command.carry_out(lab, drills, chosen.runs, place)
-            told[name] = json.loads((place / "report.json").read_text())
-    print("\n".join(table(told)))
-    outcome.keep("peers", {name: reports.kept(one) for name, one in told.items()})
+            results[name] = json.loads((place / "report.json").read_text())
+    print("\n".join(table(results)))
+    outcome.keep("peers", {name: reports.kept(result) for name, result in results.items()})
     return (
         1
-        if any(one["counts"]["lost"] for report_ in told.values() for one in report_["faults"].values())
+        if any(fault["counts"]["lost"] for result in results.values() for fault in result["faults"].values())
         else 0
     )
 
@@ -107,18 +107,18 @@ def timing_put_back(lab):
         lab.salt_run("state.orchestrate", "orch.deploy", timeout=600)
 
 
-def table(told):
+def table(results):
     """Return the lines of a table: median and worst write gap of each drill with each timing."""
-    drills = next(iter(told.values()))["faults"]
+    drills = next(iter(results.values()))["faults"]
     rows = [
         (
             name,
             *(
-                f"{one['faults'][drill]['figures']['write_gap']['p50']:.1f} / "
-                f"{one['faults'][drill]['figures']['write_gap']['max']:.1f}"
+                f"{result['faults'][drill]['figures']['write_gap']['p50']:.1f} / "
+                f"{result['faults'][drill]['figures']['write_gap']['max']:.1f}"
                 for drill in drills
             ),
         )
-        for name, one in told.items()
+        for name, result in results.items()
     ]
     return report.table(rows, ["timing of", *drills])

@@ -100,11 +100,11 @@ def limit_words(limit, room):
     return f"longest gap allowed: {limit:g} s" + ("" if limit <= room else " (outside)")
 
 
-def healed_after(one):
+def healed_after(fault):
     """Return the median seconds from the fault until it was reverted, or None where the drill does not revert it."""
-    if not one["heals"]:
+    if not fault["heals"]:
         return None
-    return statistics.median(run["at"]["healed"] - run["at"]["struck"] for run in one["runs"])
+    return statistics.median(run["at"]["healed"] - run["at"]["struck"] for run in fault["runs"])
 
 
 def disturbed(line):
@@ -118,50 +118,50 @@ def outage_begin(lines):
     return disturbed(median(lines))[0]
 
 
-def window(one, lines):
+def window(fault, lines):
     """
     Return (first, last): the range of a chart, in seconds from the fault.
 
     It ends after the last time at which a run had less than half of its normal rate, after the last phase, and after the
     healing and the limit if these are near; with a margin on both sides.
     """
-    seen = [phase["after"] for run in one["runs"] for phase in run["phases"].values()]
+    seen = [phase["after"] for run in fault["runs"] for phase in run["phases"].values()]
     last = max([LEAST, *seen, *(disturbed(coarser(line, 0.1))[-1] for line in lines)])
-    healed = healed_after(one)
-    ends = [outage_begin(lines) + one["write_gap"]] if one["write_gap"] <= NEAR_LIMIT * last else []
+    healed = healed_after(fault)
+    ends = [outage_begin(lines) + fault["write_gap"]] if fault["write_gap"] <= NEAR_LIMIT * last else []
     ends += [healed] if healed is not None and healed <= NEAR_HEALING * last else []
     last = max([last, *ends])
     return -min(BEFORE, max(0.5, 0.2 * last)), min(last * 1.2, max(line[-1][0] for line in lines))
 
 
-def events(one, end):
+def events(fault, end):
     """Return ``[{"second", "what"}, ...]``: the fault, and its healing if that is before ``end``."""
-    healed = healed_after(one)
+    healed = healed_after(fault)
     found = [{"second": 0, "what": FAULT}]
     return found if healed is None or healed > end else [*found, {"second": healed, "what": HEALED}]
 
 
-def around_fault(one, timelines, width):
+def around_fault(fault, timelines, width):
     """
     Return the specification of "what clients saw": writes per second of every run, and the phases below it.
 
-    one
+    fault
         A fault of ``report.content``.
     timelines
         ``{run: what report.timeline returns}``.
     width
         Pixels of the plotting area.
     """
-    lines = [timelines[run["run"]] for run in one["runs"]]
-    start, end = window(one, lines)
+    lines = [timelines[run["run"]] for run in fault["runs"]]
+    start, end = window(fault, lines)
     step = step_for(end - start, width / 6)
     lines = [[point for point in coarser(line, step) if start <= point[0] < end] for line in lines]
     one_alone = len(lines) == 1
     middle = "the run" if one_alone else f"median of {len(lines)} runs"
     begun, top = outage_begin(lines), 1.25 * max(rate for line in lines for _, rate in line) or 1
-    rate, limit = _rate(top), limit_words(one["write_gap"], end - begun)
-    drawn, rules = [sparse(line, step, end) for line in lines], events(one, end)
-    seen = [row for row in phase_rows(one) if row["second"] <= end]
+    rate, limit = _rate(top), limit_words(fault["write_gap"], end - begun)
+    drawn, rules = [sparse(line, step, end) for line in lines], events(fault, end)
+    seen = [row for row in phase_rows(fault) if row["second"] <= end]
     marked = [{"second": row["second"], "what": PHASE} for row in seen if row["what"] == MEDIAN]
     looks = {} if one_alone else {ONE_RUN: "run"}
     looks |= {middle: "median", **{row["what"]: LOOKS[row["what"]] for row in rules + marked}, limit: "limit"}
@@ -175,7 +175,7 @@ def around_fault(one, timelines, width):
             *([] if one_alone else [_steps(drawn, ONE_RUN, rate)]),
             _rules(rules + marked),
             _steps([sparse(median(lines), step, end)], middle, rate),
-            _span(begun, min(begun + one["write_gap"], end), 0.93 * top, limit, rate),
+            _span(begun, min(begun + fault["write_gap"], end), 0.93 * top, limit, rate),
         ],
         "encoding": {
             "x": second | (bare if seen else time),
@@ -224,11 +224,11 @@ def _rules(rows):
     return {"data": {"values": rows}, "mark": {"type": "rule"}}
 
 
-def phase_rows(one):
+def phase_rows(fault):
     """Return ``[{"phase", "second", "what"}, ...]``: every phase of every run, and the median of each phase."""
     rows = [
-        *((mark, seen["after"], ONE_RUN) for run in one["runs"] for mark, seen in run["phases"].items()),
-        *((mark, seen["p50"], MEDIAN) for mark, seen in one["phases"].items()),
+        *((mark, seen["after"], ONE_RUN) for run in fault["runs"] for mark, seen in run["phases"].items()),
+        *((mark, seen["p50"], MEDIAN) for mark, seen in fault["phases"].items()),
     ]
     return [{"phase": phases.NAMES[mark], "second": second, "what": what} for mark, second, what in rows]
 
@@ -255,13 +255,13 @@ def _phases(rows):
     }
 
 
-def gaps(one):
+def gaps(fault):
     """Return the specification of "write outage": the distribution of the write gaps of all runs, median and limit."""
-    values, allowed = [run["write_gap"] for run in one["runs"]], one["write_gap"]
+    values, allowed = [run["write_gap"] for run in fault["runs"]], fault["write_gap"]
     worst = max([0.0, *filter(math.isfinite, values)])
     edge = 1.05 * max(0.1, worst, allowed if allowed <= max(1, NEAR_LIMIT * worst) else 0)
     limit = limit_words(allowed, edge)
-    middle = one["figures"]["write_gap"]["p50"]
+    middle = fault["figures"]["write_gap"]["p50"]
     median_words = f"median: {middle:.2f} s" if math.isfinite(middle) else "median: never recovered (outside)"
     rules = [{"gap": middle, "what": median_words}] if math.isfinite(middle) else []
     rules += [{"gap": allowed, "what": limit}] if allowed <= edge else []
@@ -340,10 +340,10 @@ def svg(specification):
     return re.sub(r' (width|height)="\d+"', "", text, count=2)
 
 
-def draw(one, timelines):
+def draw(fault, timelines):
     """Return ``{"wide", "narrow", "gaps"}``: a fault's charts as SVG, for ``report.write``."""
     return {
-        "wide": svg(around_fault(one, timelines, WIDE)),
-        "narrow": svg(around_fault(one, timelines, NARROW)),
-        "gaps": svg(gaps(one)),
+        "wide": svg(around_fault(fault, timelines, WIDE)),
+        "narrow": svg(around_fault(fault, timelines, NARROW)),
+        "gaps": svg(gaps(fault)),
     }

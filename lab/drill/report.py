@@ -36,10 +36,10 @@ def content(records, timing, versions):
         The plan's timing and ``{package: version}``.
     """
     faults = {}
-    for name, one in records.items():
-        runs = one["runs"]
+    for name, fault in records.items():
+        runs = fault["runs"]
         faults[name] = {
-            **one,
+            **fault,
             "figures": {key: measure.summary(runs, key) for key in FIGURES},
             "counts": {key: sum(run[key] for run in runs) for key in COUNTS},
             "two_writable": max(run["two_writable"] for run in runs),
@@ -62,8 +62,8 @@ def _phases(runs):
     """Return ``{phase: {"n", "p50", "max"}}``: the number of runs with the phase, and its seconds from the fault."""
     found = {}
     for run in runs:
-        for mark, one in run["phases"].items():
-            found.setdefault(mark, []).append(one["after"])
+        for mark, seen in run["phases"].items():
+            found.setdefault(mark, []).append(seen["after"])
     return {
         mark: {"n": len(found[mark]), "p50": measure.percentile(found[mark], 0.5), "max": max(found[mark])}
         for mark in phases.MARKS

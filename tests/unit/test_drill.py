@@ -1,4 +1,4 @@
-"""What is made of a drill's raw lines: gaps, losses, and whether two nodes took writes."""
+"""The figures of a drill's raw data: gaps, losses, and split-brain."""
 
 import contextlib
 
@@ -10,11 +10,11 @@ import fanatico_measure as measure
 from lab.drill import faults, phases
 from lab.drill import run as drill
 
-RATE = 10  # writes a second in these tests
+RATE = 10  # writes per second in these tests
 
 
 def writes(outcomes, first=0.0):
-    """One worker's attempts, a tenth of a second apart, each answered at once."""
+    """A worker's attempts, a tenth of a second apart, each answered at once."""
     return [
         {
             "kind": "write",
@@ -33,7 +33,7 @@ def reads(lines):
 
 
 def probes(node, first, last):
-    """A node that takes writes from one time to another, and then does not."""
+    """Probes of a node that accepts writes from one time to another, and not afterwards."""
     rows = [
         {"node": node, "done": first + tenth / 10, "writable": True}
         for tenth in range(int((last - first) * 10) + 1)
@@ -42,7 +42,7 @@ def probes(node, first, last):
 
 
 class TestRun:
-    """The figures of one run."""
+    """The figures of a run."""
 
     def figures(self, outcomes, held, struck=1.0, answers=()):
         lines = writes(outcomes)
@@ -63,7 +63,7 @@ class TestRun:
         )
         assert figures["write_gap"] == pytest.approx(
             1.0
-        )  # 1.1 s between two answers, of which 0.1 s is the pace
+        )  # 1.1 s between two answers, of which 0.1 s is the interval
         assert figures["unavailable"] == pytest.approx(1.0)
         assert (figures["unknown"], figures["recovered"], figures["failed"]) == (2, 1, 8)
 
@@ -79,11 +79,11 @@ class TestRun:
             ["ok", "ok", "unknown", "failed"] + ["ok"] * 20, [(0, 0), (0, 2), (0, 2), (0, 3), (7, 7)]
         )
         assert (figures["lost"], figures["duplicate"]) == (21, 1)
-        assert figures["nowhere"] == 2  # one that was refused, and one that nobody sent
+        assert figures["nowhere"] == 2  # a refused write, and a write that was never sent
 
 
 class TestTwoWritable:
-    """Two nodes that took writes at the same time."""
+    """Two nodes that accept writes at the same time."""
 
     def test_one_after_the_other(self):
         assert measure.two_writable(probes("db1", 0, 5) + probes("db2", 6, 9)) == 0
@@ -92,13 +92,13 @@ class TestTwoWritable:
         assert measure.two_writable(probes("db1", 0, 5) + probes("db2", 3, 9)) == pytest.approx(2)
 
     def test_one_that_comes_back(self):
-        """Between its two times as primary it was none."""
+        """A node that led twice was not the leader in between."""
         rows = probes("db1", 0, 5) + probes("db2", 6, 9) + probes("db1", 10, 12)
         assert measure.two_writable(rows) == 0
 
 
 class TestSummary:
-    """Percentiles and how sure they are."""
+    """Percentiles and their confidence intervals."""
 
     def test_percentiles(self):
         values = [float(number) for number in range(1, 101)]
@@ -171,7 +171,7 @@ class TestComplaints:
 
 
 class TestPhases:
-    """What the journals tell of a failover."""
+    """The phases of a failover from the journals."""
 
     def said(self, *entries):
         return phases.marks(entries, 100.0, 130.0)
@@ -206,7 +206,7 @@ class TestPhases:
 
 
 class TestFaults:
-    """The table of what can be broken."""
+    """The table of faults."""
 
     def test_it_covers_most_of_the_matrix(self):
         rows = {row for fault in faults.FAULTS.values() for row in fault.number.split(", ")}
@@ -215,7 +215,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("name", faults.FAULTS)
     def test_its_rules_name_parts_and_ports_that_there_are(self, name, plan):
-        """Steps that only load rules are carried out against a scene that writes them down."""
+        """Steps that only load rules run against a scene that records them."""
         scene = FakeScene(plan)
         with contextlib.suppress(NotInTest):
             faults.FAULTS[name].strike(scene)
@@ -230,11 +230,11 @@ class TestFaults:
 
 
 class NotInTest(Exception):
-    """A step wants a machine."""
+    """A step needs a machine."""
 
 
 class FakeScene:
-    """Knows who has which part, and takes down the rules it is given."""
+    """A scene that knows the parts and records rules."""
 
     def __init__(self, plan):
         self.plan, self.lab, self.loaded = plan, self, []

@@ -1,4 +1,4 @@
-"""What is forwarded from this machine into a lab, on which port, and what is printed of it."""
+"""Forwarding from this machine into a lab: services, ports and output."""
 
 import socket
 from pathlib import Path
@@ -23,7 +23,7 @@ PORTS = {
 
 @pytest.fixture
 def taken():
-    """A function that takes a port, any free one by default, for as long as the test runs."""
+    """Return a function that occupies a port, by default any free port, for the duration of the test."""
     held = []
 
     def take(port=0):
@@ -50,7 +50,7 @@ def free():
 
 @pytest.fixture
 def near(monkeypatch):
-    """A service's own port, such that the two ports that are looked for first are free."""
+    """A service's port for which the first two ports to try are free."""
     first, second = free(), free()
     monkeypatch.setattr(forward, "STEPS", (first - 1000, second - 1000))
     return SimpleNamespace(own=1000, first=first, second=second)
