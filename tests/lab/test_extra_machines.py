@@ -84,10 +84,10 @@ def test_a_name_that_is_taken_is_refused_and_its_machine_stays(place):
     assert place.state["extra"] == {NAME: ADDRESS}
 
 
-def test_a_lab_is_paused_while_tests_run_and_goes_on_afterwards(place, monkeypatch):
+def test_a_lab_is_paused_while_tests_run_and_resumed_afterwards(place, monkeypatch):
     """On two cores an additional lab made tests time out."""
     machine = place.boot_extra(NAME, ADDRESS)
-    monkeypatch.setattr(testing, "NAME", "tests-of-somebody")
+    monkeypatch.setattr(testing, "NAME", "other-tests")
     monkeypatch.setattr(testing.machines, "names", lambda: [place.name])
     with contextlib.ExitStack() as stack:
         testing.pause_others(stack)
@@ -101,11 +101,11 @@ def test_a_lab_is_paused_while_tests_run_and_goes_on_afterwards(place, monkeypat
         assert not place.paused
 
 
-def test_a_lab_that_somebody_works_on_is_not_paused(place, monkeypatch, capsys):
+def test_a_locked_lab_is_not_paused(place, monkeypatch, capsys):
     place.boot_extra(NAME, ADDRESS)
-    monkeypatch.setattr(testing, "NAME", "tests-of-somebody")
+    monkeypatch.setattr(testing, "NAME", "other-tests")
     monkeypatch.setattr(testing.machines, "names", lambda: [place.name])
     with place.locked(), contextlib.ExitStack() as stack:
         testing.pause_others(stack)
         assert not place.paused
-    assert "beside the tests" in capsys.readouterr().out
+    assert f"lab {place.name} keeps running" in capsys.readouterr().out

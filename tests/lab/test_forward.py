@@ -211,7 +211,7 @@ def test_a_killed_one_is_started_again_on_its_port(lab, ports):
     others = {name: forward.processes(lab.name, name) for name in ports if name != "rpc_http"}
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not forward.processes(lab.name, "rpc_http"), 10, "the process to end")
-    assert "not rpc_http:" in command("status", "--name", lab.name).stdout
+    assert "rpc_http on " not in command("status", "--name", lab.name).stdout
     (line,) = [line for line in printed(lab) if "/health" in line]
     assert f":{ports['rpc_http']}/" in line
     assert '"status":"ok"' in pasted(line).stdout

@@ -139,11 +139,9 @@ def test_what_a_running_cluster_cannot_change_is_refused(healthy, path, value):
         done = healthy.salt_run("fanatico.validate", check=False)
         answers = labs.highstate(healthy, ["db1", "etcd1", "haproxy1"])
     assert done.returncode == 1
-    assert f"{path}: {value!r} is not what" in labs.said(done.stdout + done.stderr)
+    assert f"{path}: {value!r}" in labs.said(done.stdout + done.stderr)
     assert labs.changes(answers) == {}
-    assert any(
-        "is not what" in said for states in labs.failures(answers).values() for said in states.values()
-    )
+    assert any(f"{path}:" in said for states in labs.failures(answers).values() for said in states.values())
     assert labs.ailing(labs.health(healthy)) == {}
 
 

@@ -65,5 +65,5 @@ def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
             mend = f"rm -f {dropin}; systemctl daemon-reload; systemctl restart fanatico-rpc"
             healthy.exec(rpc, ["sh", "-c", mend])
     assert "restarted" in entry["why"]
-    assert "journal ends with" in entry["reason"]
+    assert "journal" in entry["reason"]
     labs.wait_healthy(healthy)
