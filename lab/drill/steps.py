@@ -166,7 +166,7 @@ def idle(part):
 
 
 def switchover(scene):
-    """Do a switchover, as an operator does."""
+    """Hand the lead over, as an operator does."""
     scene.lab.salt(scene.leader, "fanatico_patroni.switchover")
 
 

@@ -133,7 +133,7 @@ def test_a_forgotten_pause_ends(lab, healthy):
         try:
             first = news.wait("refused", None, "patroni-paused")
             assert first["code"] == "too-young"
-            # The master's job of every two minutes.
+            # What the master does by itself every two minutes.
             wait_until(
                 lambda: lab.salt_run("fanatico.reconcile") and news.decided("healed"), 90, "the pause to end"
             )
