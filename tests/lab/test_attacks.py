@@ -95,7 +95,7 @@ def test_nor_does_an_answer(healthy):
         wait_until(
             lambda: INJECTED in healthy.salt(LOST, "fanatico_cure.found").get(LOST, ()),
             30,
-            "the lie to be told",
+            "the forged answer to be read",
         )
         for command in ("fanatico.reconcile", "fanatico.reconcile", f"fanatico.look {LOST}"):
             healthy.salt_run(*command.split(), check=False)
@@ -105,9 +105,7 @@ def test_nor_does_an_answer(healthy):
     finally:
         healthy.exec(LOST, ["sh", "-c", f"cat /run/kept > {path}"])
         healthy.salt(LOST, "saltutil.refresh_modules")
-        wait_until(
-            lambda: healthy.salt(LOST, "fanatico_cure.found") == {LOST: {}}, 30, "the truth to be told"
-        )
+        wait_until(lambda: healthy.salt(LOST, "fanatico_cure.found") == {LOST: {}}, 30, "the correct answer")
 
 
 def test_a_forged_fault_of_another_host_moves_no_address(healthy):

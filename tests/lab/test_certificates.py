@@ -20,17 +20,17 @@ SHUT = "unreachable"  # stopped by the firewall, before TLS
 REFUSED = "refused"  # refused in the TLS handshake
 
 # door -> {source role -> {claim -> how far the attempt gets}}. A role that is not listed does not reach the port.
-#   nobody: no certificate · foreign: right names, another authority · other: a valid one of another role · right
+#   anonymous: no certificate · foreign: right names, another authority · other: a valid one of another role · right
 #   ended: of the right authority, but expired
-INSIDE = {"nobody": REFUSED, "foreign": REFUSED, "other": REFUSED, "ended": REFUSED, "right": "in"}
+INSIDE = {"anonymous": REFUSED, "foreign": REFUSED, "other": REFUSED, "ended": REFUSED, "right": "in"}
 READING = {
     **INSIDE,
-    "nobody": "in",
+    "anonymous": "in",
 }  # any client may ask Patroni for the leader; a bad certificate is worse than none
-CHANGING = {**INSIDE, "nobody": "certificate required", "right": "password required"}
-CHANGING_ELSEWHERE = {**CHANGING, "nobody": "not from there", "right": "not from there"}
-REPLICATING = {**INSIDE, "nobody": "certificate required", "right": "password required"}
-BALANCED = {**REPLICATING, "nobody": "not from there", "right": "not from there"}
+CHANGING = {**INSIDE, "anonymous": "certificate required", "right": "password required"}
+CHANGING_ELSEWHERE = {**CHANGING, "anonymous": "not from there", "right": "not from there"}
+REPLICATING = {**INSIDE, "anonymous": "certificate required", "right": "password required"}
+BALANCED = {**REPLICATING, "anonymous": "not from there", "right": "not from there"}
 ASKED_FOR_NONE = dict.fromkeys(INSIDE, "password required")
 TABLE = {
     "etcd": {"etcd": INSIDE, "patroni": INSIDE},
@@ -121,7 +121,7 @@ def claims(lab):
         }
         named = {"name": "db1", "addresses": ["10.0.2.10"]}
         found[door] = {
-            "nobody": None,
+            "anonymous": None,
             "foreign": pki.Authority("fanatico etcd").issue(**named),
             "ended": authority(lab, AUTHORITY.get(door, "service")).issue(**named, days=-1),
             **real,
@@ -378,9 +378,9 @@ def rotated(lab, knocking):
     """Rotate every certificate and authority under a session that writes; return that session's result."""
     labs.wait_healthy(lab)
     before = {"leader": labs.leader(lab), "id": read(lab, lab.master, "/etc/fanatico/ca/service.crt")}
-    with labs.writing(lab, "db2") as told:
+    with labs.writing(lab, "db2") as writer:
         orchestrate(lab, "orch.rotate_certs")
-    return {**before, "session": told}
+    return {**before, "session": writer}
 
 
 @pytest.mark.long

@@ -382,8 +382,8 @@ def test_single_calls_are_counted_and_the_other_balancer_knows(public, lab):
     assert public.post(large, source=client).error == (429, "mine", -32005)
     spare = next(node for node in labs.nodes(lab, "haproxy") if node not in labs.virtual_ip_holders(lab))
     address = lab.plan["nodes"][spare]["address"]
-    told = public.call("eth_getLogs", to=address, source=client)
-    assert told.error == (429, 1, -32005), f"{spare} has not heard of it"
+    answer = public.call("eth_getLogs", to=address, source=client)
+    assert answer.error == (429, 1, -32005), f"{spare} does not have the counter"
 
 
 def test_each_client_sends_so_many_large_requests_at_once(public):
@@ -524,7 +524,7 @@ class TestOnlyCloudflare:
     def test_cloudflare_comes_by_tls_and_shows_its_certificate(self, public, only_cloudflare):
         answer = public.post(text("eth_chainId"), port=443, source=CLOUDFLARE, tls=only_cloudflare())
         assert answer.json["result"] == "0x539"
-        for authority in (None, pki.Authority("somebody's")):
+        for authority in (None, pki.Authority("foreign")):
             with pytest.raises(ENDED):
                 public.post(text("eth_chainId"), port=443, source=CLOUDFLARE, tls=only_cloudflare(authority))
 
@@ -665,9 +665,11 @@ def test_a_frozen_head_is_out_of_rotation_and_comes_back(crowd, lab):
 def test_drained_by_hand_it_stays_out_until_it_is_put_back(crowd, lab):
     """Its existing WebSockets stay open."""
     with crowd.listening(12, CLIENTS) as sockets:
-        told = json.loads(lab.salt_run("fanatico.drain", "rpc2", "a test", "timeout=5", "--out=json").stdout)
-        assert told["out"] is True
-        assert told["sockets"] > 0
+        drained = json.loads(
+            lab.salt_run("fanatico.drain", "rpc2", "a test", "timeout=5", "--out=json").stdout
+        )
+        assert drained["out"] is True
+        assert drained["sockets"] > 0
         assert all("rpc2" not in one for one in up(lab).values())
         assert crowd.call("eth_chainId").status == 200
         lab.salt_run("fanatico.undrain", "rpc2")

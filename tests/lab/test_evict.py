@@ -264,10 +264,10 @@ def test_the_rest_is_well_and_takes_writes(lab, leader):
     seen = wait_until(lambda: (one := status(lab))["status"] == "ok" and one, 60, "the rest to be well")
     assert sorted(seen["nodes"]) == sorted(name for name in lab.plan["nodes"] if name != "db3")
     assert labs.leader(lab) in ("db1", "db2")
-    with labs.writing(lab, "db1") as told:
+    with labs.writing(lab, "db1") as writer:
         assert len(lab.salt("db1", "fanatico.proof")["db1"]) == 5
-    assert told["error"] is None
-    assert told["written"] > 0
+    assert writer["error"] is None
+    assert writer["written"] > 0
 
 
 def test_etcd_lets_in_its_own_alone(lab, leader):

@@ -57,7 +57,7 @@ def unhealed(healthy):
 def test_a_killed_edge_moves_no_address_and_ends_no_session(healthy):
     """It restarts before Keepalived reacts: all of its processes are killed repeatedly, under a writer."""
     (holder,) = labs.virtual_ip_holders(healthy)
-    with labs.writing(healthy, "db1") as told:
+    with labs.writing(healthy, "db1") as writer:
         before = sessions(healthy, holder)
         for _ in range(3):
             running = main_process(healthy, holder)
@@ -66,7 +66,7 @@ def test_a_killed_edge_moves_no_address_and_ends_no_session(healthy):
                 lambda old=running: main_process(healthy, holder) not in ("0", old), 10, "the edge to be back"
             )
         assert sessions(healthy, holder) == before
-    assert told["error"] is None
+    assert writer["error"] is None
     assert labs.virtual_ip_holders(healthy) == [holder]
     labs.wait_healthy(healthy)
 
@@ -91,11 +91,11 @@ def test_the_address_goes_where_there_is_an_edge_and_stays_where_there_is_none(u
     with without_edge(unhealed, holder):
         wait_until(lambda: labs.virtual_ip_holders(unhealed) == [other], 15, f"the address on {other}")
         with without_edge(unhealed, other):
-            with labs.writing(unhealed, "db1") as told:
+            with labs.writing(unhealed, "db1") as writer:
                 wait_until(lambda: not local_edge(unhealed, other), 15, f"{other} to miss its own edge")
                 wait_until(lambda: not elsewhere(unhealed, other), 15, f"{other} to find no other edge")
                 assert labs.virtual_ip_holders(unhealed) == [other]
-            assert told["error"] is None
+            assert writer["error"] is None
     wait_until(lambda: local_edge(unhealed, holder), 15, f"{holder} to have its edge again")
     # A balancer never takes the virtual IP back from a serving one.
     assert labs.virtual_ip_holders(unhealed) == [other]

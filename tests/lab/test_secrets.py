@@ -139,7 +139,7 @@ def rotated(lab, pillars):
     with tempfile.TemporaryFile("w+") as heard:
         events = subprocess.Popen(listen, stdout=heard, stderr=subprocess.STDOUT)
         try:
-            with labs.writing(lab, "db2") as told:
+            with labs.writing(lab, "db2") as writer:
                 said = lab.salt_run("state.orchestrate", "orch.rotate_secrets", timeout=400, check=False)
                 assert said.returncode == 0, said.stdout[-4000:]
         finally:
@@ -148,7 +148,7 @@ def rotated(lab, pillars):
         heard.seek(0)
         return {
             **before,
-            "session": told,
+            "session": writer,
             "pillars": lab.pillars(),
             "events": heard.read(),
             "said": said.stdout,

@@ -193,7 +193,7 @@ class News:
     def wait(self, decision, node, what, timeout=60):
         """Wait for a decision about a unit or another fault, ``None`` for any, and return its entry."""
 
-        def told():
+        def decided():
             entries = map(json.loads, self._lines()[self._seen :])
             ours = [
                 entry
@@ -205,7 +205,7 @@ class News:
                 raise LookupError(f"not among {ours}")
             return found
 
-        return wait_until(told, timeout, f"{what} on {node} to be {decision}")
+        return wait_until(decided, timeout, f"{what} on {node} to be {decision}")
 
 
 def history(lab, limit=50):
@@ -290,7 +290,7 @@ def writing(lab, node, folder="/run/fanatico-test-writer"):
 
     ``{"written": n, "longest": seconds of one write, "error": text or None, "ended": seconds since 1970}``
     """
-    told, program = {}, (REPO / "tests" / "lab" / "files" / "write.py").read_text()
+    result, program = {}, (REPO / "tests" / "lab" / "files" / "write.py").read_text()
     machine, address = lab.machine(node), lab.plan["virtual_ip"]["address"]
     machine.exec(
         ["sh", "-c", f"rm -rf {folder}; mkdir -p {folder}; cat > {folder}/write.py"], text_input=program
@@ -311,10 +311,10 @@ def writing(lab, node, folder="/run/fanatico-test-writer"):
         # Limited: after thirty seconds without a session it prints the error.
         first = writer.stdout.readline()
         assert first == "writing\n", first
-        yield told
+        yield result
     finally:
         machine.exec(["touch", f"{folder}/stop"])
         said, complaint = writer.communicate(timeout=60)
         machine.exec(["rm", "-rf", folder])
     assert writer.returncode == 0, complaint
-    told.update(json.loads(said.splitlines()[-1]))
+    result.update(json.loads(said.splitlines()[-1]))

@@ -21,7 +21,7 @@ _PRIVATE = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, seria
 class Authority:
     """A certificate authority for tests."""
 
-    def __init__(self, name="somebody"):
+    def __init__(self, name="test authority"):
         self.key, self.certificate = fanatico_pki.new_authority(name)
 
     def issue(

@@ -22,13 +22,13 @@ def exchanged(machine, with_site):
             machine.put(f"/root/{path.name}", path.read_text())
         machine.put("/root/certificates.py", (REPO / "tests/traffic/files/certificates.py").read_text())
         plan = minion.pillar["plan"]
-        told = {
+        task = {
             "addresses": [plan["virtual_ip"]["address"], minion.functions["fanatico_plan.address"]()],
             "port": plan["ports"]["haproxy_stats"],
             "folder": FOLDER,
             "steps": steps,
         }
-        done = machine.run("/opt/salt/bin/python", "/root/certificates.py", text=json.dumps(told))
+        done = machine.run("/opt/salt/bin/python", "/root/certificates.py", text=json.dumps(task))
         assert done.returncode == 0, done.stdout
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -22,7 +22,7 @@ def traffic(machine, with_site):
         for name in nodes:
             machine.put(f"/pki/{name}.pem", "".join(authority.issue(name)))
         machine.put("/databases.py", (REPO / "tests/traffic/files/databases.py").read_text())
-        told = {
+        task = {
             "addresses": [plan["virtual_ip"]["address"], minion.functions["fanatico_plan.address"]()],
             "nodes": nodes,
             "primary": "db1",
@@ -36,7 +36,7 @@ def traffic(machine, with_site):
             "port": plan["ports"][frontend],
             "frontend": frontend,
         }
-        done = machine.run("python3", "/databases.py", text=json.dumps(told))
+        done = machine.run("python3", "/databases.py", text=json.dumps(task))
         assert done.returncode == 0, done.stdout
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -38,7 +38,7 @@ def traffic(machine, with_site):
         machine.put("/edge.py", (REPO / "tests/traffic/files/edge.py").read_text())
         plan, nodes = minion.pillar["plan"], minion.functions["fanatico_plan.addresses"]("rpc")
         own = minion.functions["fanatico_plan.address"]()
-        told = {
+        task = {
             "addresses": [plan["virtual_ip"]["address"], own, *nodes.values(), CLIENT, FRIEND],
             "nodes": list(nodes.values()),
             "port": plan["ports"]["rpc_http"],
@@ -46,7 +46,7 @@ def traffic(machine, with_site):
             "chain": SITE["rpc"]["chain"]["id"],
             "requests": [{"source": CLIENT, **request} for request in requests],
         }
-        done = machine.run("python3", "/edge.py", text=json.dumps(told))
+        done = machine.run("python3", "/edge.py", text=json.dumps(task))
         assert done.returncode == 0, done.stdout
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -133,8 +133,8 @@ async def new_heads(chain, writer):
         if chain.head() != last:
             last = chain.head()
             event = {"subscription": "0x1", "result": chain.block(last)}
-            told = {"jsonrpc": "2.0", "method": "eth_subscription", "params": event}
-            send(writer, TEXT, json.dumps(told).encode())
+            notification = {"jsonrpc": "2.0", "method": "eth_subscription", "params": event}
+            send(writer, TEXT, json.dumps(notification).encode())
             await writer.drain()
 
 

@@ -27,7 +27,7 @@ SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
 def context(pem=None, ciphers=None, only=None):
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE  # the question is whom they let in
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE  # only the server's decision is tested
     if ciphers:
         made.set_ciphers(ciphers)
     if only:

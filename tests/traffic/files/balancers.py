@@ -1,7 +1,7 @@
 """The databases' HAProxy with the tree's configuration on a machine without a network, and fake programs for its edge and
 for the other balancer. They start and stop, and Keepalived's check is run.
 
-Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "statistics": port, "edge": port, "other": address}``. The other
+Input: /mnt/text, as JSON: ``{"addresses": [this machine's], "statistics": port, "edge": port, "other": address}``. The other
 balancer's certificate is /pki/other.pem. Prints, as JSON: ``{event: resulting exit code of the check}``, None where
 the expected code was not reached.
 """
@@ -61,14 +61,14 @@ def come_to(port, wanted, within=25):
 
 def main():
     with open("/mnt/text") as file:
-        told = json.load(file)
-    for command in ("link set lo up", *(f"address add {one}/32 dev lo" for one in told["addresses"])):
+        task = json.load(file)
+    for command in ("link set lo up", *(f"address add {one}/32 dev lo" for one in task["addresses"])):
         subprocess.run(["ip", *command.split()], check=True)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain("/pki/other.pem")
-    port, seen = told["statistics"], {}
-    edge = Live("127.0.0.1", told["edge"]).open()
-    other = [Live(told["other"], one, tls).open() for one in (port, told["edge"])]
+    port, seen = task["statistics"], {}
+    edge = Live("127.0.0.1", task["edge"]).open()
+    other = [Live(task["other"], one, tls).open() for one in (port, task["edge"])]
     seen["nothing runs"] = check(port)
     subprocess.run(["mkdir", "-p", "/run/haproxy", "/var/lib/haproxy"], check=True)
     haproxy = subprocess.Popen(["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"])

@@ -1,7 +1,7 @@
 """HAProxy with the tree's configuration on a machine without a network, and fakes of Patroni and PostgreSQL. One of
 those nodes disappears silently, or becomes unhealthy, under clients.
 
-Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": {name: address}, "primary": name, "which": name of the one,
+Input: /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": {name: address}, "primary": name, "which": name of the one,
 "unwell": its Patroni reports neither primary nor replica (else it disappears), "reloaded": HAProxy is reloaded before
 that, "mute": and the process that serves now answers nobody, "rest": Patroni's port, "postgres": its
 port, "to": address, "port": asked for, "frontend": whose port that is}``. A node's certificate is /pki/NAME.pem.
@@ -51,8 +51,8 @@ def serve(address, port, answer, tls=None):
     threading.Thread(target=accept, daemon=True).start()
 
 
-def start_node(told, name):
-    role = b"/primary" if name == told["primary"] else b"/replica"
+def start_node(task, name):
+    role = b"/primary" if name == task["primary"] else b"/replica"
 
     def patroni(said):
         status = b"200 OK" if said.split()[1] == role and name not in UNWELL else b"503 Service Unavailable"
@@ -60,8 +60,8 @@ def start_node(told, name):
 
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(f"/pki/{name}.pem")
-    serve(told["nodes"][name], told["rest"], patroni, tls)
-    serve(told["nodes"][name], told["postgres"], lambda said: name.encode())
+    serve(task["nodes"][name], task["rest"], patroni, tls)
+    serve(task["nodes"][name], task["postgres"], lambda said: name.encode())
 
 
 def ask(session):
@@ -125,7 +125,7 @@ def reload(haproxy):
         )
 
 
-def start_nodes(told):
+def start_nodes(task):
     """Start the nodes in a separate network namespace, at the other end of eth0; return that process."""
     nodes = subprocess.Popen(
         ["unshare", "--net", "python3", __file__, "nodes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -137,7 +137,7 @@ def start_nodes(told):
     ip("address", "add", OURS, "dev", "eth0")
     ip("link", "set", "eth0", "up")
     go_on(nodes)  # they listen
-    for address in told["nodes"].values():
+    for address in task["nodes"].values():
         ip("route", "add", address, "via", THEIRS.partition("/")[0])
     return nodes
 
@@ -149,25 +149,25 @@ def go_on(nodes):
     nodes.stdout.readline()
 
 
-def be_nodes(told):
+def be_nodes(task):
     """The nodes' process: the other side of these steps."""
     print(flush=True)
     input()
     ip("link", "set", "lo", "up")
     ip("address", "add", THEIRS, "dev", "eth1")
     ip("link", "set", "eth1", "up")
-    for address in told["nodes"].values():
+    for address in task["nodes"].values():
         ip("address", "add", f"{address}/32", "dev", "lo")
-    for address in told["addresses"]:
+    for address in task["addresses"]:
         ip("route", "add", address, "via", OURS.partition("/")[0])
-    for name in told["nodes"]:
-        start_node(told, name)
+    for name in task["nodes"]:
+        start_node(task, name)
     print(flush=True)
     input()
-    if told["unwell"]:
-        UNWELL.add(told["which"])
+    if task["unwell"]:
+        UNWELL.add(task["which"])
     else:
-        vanish(told["nodes"][told["which"]])
+        vanish(task["nodes"][task["which"]])
     print(flush=True)
     input()
 
@@ -224,34 +224,34 @@ def wait_for_each(answers, moment, times):
 
 def main():
     with open("/mnt/text") as file:
-        told = json.load(file)
+        task = json.load(file)
     if sys.argv[1:] == ["nodes"]:
-        return be_nodes(told)
+        return be_nodes(task)
     ip("link", "set", "lo", "up")
-    for address in told["addresses"]:
+    for address in task["addresses"]:
         ip("address", "add", f"{address}/32", "dev", "lo")
-    nodes = start_nodes(told)
+    nodes = start_nodes(task)
     subprocess.run(["mkdir", "-p", "/run/haproxy", "/var/lib/haproxy"], check=True)
     with open("/run/haproxy.log", "w") as log:
         haproxy = subprocess.Popen(
             ["haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"], stdout=log, stderr=log
         )
-    answers, stop, to = [], threading.Event(), (told["to"], told["port"])
+    answers, stop, to = [], threading.Event(), (task["to"], task["port"])
     try:
-        (session, given_up), others = sessions_with(to, told["which"], 2)
-        serving = reload(haproxy) if told["reloaded"] else None
+        (session, given_up), others = sessions_with(to, task["which"], 2)
+        serving = reload(haproxy) if task["reloaded"] else None
         threads = clients(to, answers, stop)
         go_on(nodes)  # one has disappeared, or is unhealthy
         given_up.sendall(b"who?")  # and its client does not wait for the answer
         given_up.close()
-        if told["mute"]:
+        if task["mute"]:
             os.kill(serving, signal.SIGSTOP)
-        ended = seconds_until_ended(session, LET_BE if told["mute"] else 15)
-        if told["mute"]:
+        ended = seconds_until_ended(session, LET_BE if task["mute"] else 15)
+        if task["mute"]:
             os.kill(serving, signal.SIGCONT)
         kept = ask(others[-1]) if others else None
         noticed = time.monotonic()
-        answered = not ended and not told["mute"] and ask(session)
+        answered = not ended and not task["mute"] and ask(session)
         wait_for_each(answers, noticed, 20)
         stop.set()
         for thread in threads:
@@ -260,7 +260,7 @@ def main():
         for one in (session, *others):
             one.close()
         end = time.monotonic() + FORGOTTEN
-        while ((left := sessions(told["frontend"])) or len(workers(haproxy)) > 1) and time.monotonic() < end:
+        while ((left := sessions(task["frontend"])) or len(workers(haproxy)) > 1) and time.monotonic() < end:
             time.sleep(0.1)
         processes = len(workers(haproxy))
     finally:

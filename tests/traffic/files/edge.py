@@ -1,6 +1,6 @@
 """HAProxy with the tree's configuration on a machine without a network, three fake nodes, and clients.
 
-Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": [address], "port": of all, "to": address, "chain": id,
+Input: /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": [address], "port": of all, "to": address, "chain": id,
 "requests": [{"body": text, "times": n, "at_once": n, "source": address, "method": "POST", "path": "/",
 "headers": {}, "abstract": name of a socket instead of the address, "drip": seconds between two bytes of the last hundred}]}``.
 
@@ -146,24 +146,24 @@ def wait_checked(count):
 
 def main():
     with open("/mnt/text") as file:
-        told = json.load(file)
-    for command in ("link set lo up", *(f"address add {one}/32 dev lo" for one in told["addresses"])):
+        task = json.load(file)
+    for command in ("link set lo up", *(f"address add {one}/32 dev lo" for one in task["addresses"])):
         subprocess.run(["ip", *command.split()], check=True)
-    nodes, ready = Nodes(told["chain"]), threading.Event()
+    nodes, ready = Nodes(task["chain"]), threading.Event()
     threading.Thread(
-        target=lambda: asyncio.run(nodes.serve(told["nodes"], told["port"], ready)), daemon=True
+        target=lambda: asyncio.run(nodes.serve(task["nodes"], task["port"], ready)), daemon=True
     ).start()
     ready.wait(10)
     subprocess.run(["mkdir", "-p", "/run/haproxy-edge", "/var/lib/haproxy-edge"], check=True)
     with open("/run/haproxy.log", "w") as log:
         haproxy = subprocess.Popen(["haproxy", "-db", "-f", "/etc/haproxy/edge.cfg"], stdout=log, stderr=log)
     try:
-        wait_checked(len(told["nodes"]))
+        wait_checked(len(task["nodes"]))
         answers = []
-        for request in told["requests"]:
+        for request in task["requests"]:
             with ThreadPoolExecutor(request.get("at_once", 1)) as pool:
                 ways = [
-                    pool.submit(ask, told["to"], told["port"], request)
+                    pool.submit(ask, task["to"], task["port"], request)
                     for _ in range(request.get("times", 1))
                 ]
                 answers.append([way.result() for way in ways])
