@@ -153,7 +153,7 @@ def test_in_a_flood_of_events_a_true_fault_is_healed(healthy):
     )
 
 
-def test_nobody_answers_for_another(healthy):
+def test_a_minion_cannot_answer_for_another(healthy):
     """
     Each of three ways was accepted: the job's result was the forged one. And in its own name the host could store an answer
     of any length, without a request, for a job that was never started.
@@ -206,7 +206,7 @@ def memory(lab):
 # --- jobs for other minions
 
 
-def test_a_minion_obeys_nobody_but_the_master(healthy):
+def test_a_minion_executes_only_the_masters_jobs(healthy):
     """A job encrypted with the key that all minions share, but not signed by the master."""
     program = (
         "import types, salt.config, salt.channel.client as client, salt.exceptions\n"
@@ -290,7 +290,7 @@ def test_a_damaged_memory_switches_healing_off_and_says_so(healthy):
     wait_until(lambda: labs.ailing(labs.health(healthy, "rpc2")) == {}, 60, "rpc2 to be well")
 
 
-def test_whoever_is_the_chains_program_rules_neither_agent_nor_proxy(healthy):
+def test_the_chain_program_controls_neither_agent_nor_proxy(healthy):
     """Foreign code in the chain program cannot stop the agent, take its port, or put a drained node back into rotation."""
     node = labs.nodes(healthy, "rpc")[0]
     pids = {}

@@ -220,7 +220,7 @@ def test_a_member_takes_no_other_members_certificate(lab, knocking):
     assert tried(lab, "etcd2", {"etcd-peer": DOORS["etcd-peer"]})["etcd-peer"]["etcd3"]["other"] == REFUSED
 
 
-def test_a_server_with_a_foreign_certificate_is_believed_by_nobody(healthy):
+def test_a_server_with_a_foreign_certificate_is_trusted_by_no_client(healthy):
     """A fake server instead of db2's Patroni: the balancers must not send a session there."""
     node = next(name for name in labs.nodes(healthy, "patroni") if name != labs.leader(healthy))
     address = healthy.plan["nodes"][node]["address"]

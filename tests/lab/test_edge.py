@@ -90,7 +90,7 @@ def test_a_large_body_gets_through(public, size, chunked):
     assert sorted(one["id"] for one in batch.json) == list(range(20))
 
 
-def test_whoever_asks_for_health_is_told(public):
+def test_health_is_public(public):
     answer = public.run(_health, public)
     assert answer == (200, {"status": "ok", "ready": 3, "nodes": 3})
 
@@ -294,7 +294,7 @@ def test_a_websocket_lets_nothing_through_that_http_does_not(public):
             )
 
 
-def test_nobody_reaches_a_node_past_the_balancers(public, lab):
+def test_nodes_are_reachable_only_through_the_balancers(public, lab):
     for node in labs.nodes(lab, "rpc"):
         for port in ("rpc_http", "rpc_ws"):
             with pytest.raises((TimeoutError, ConnectionRefusedError, ConnectionResetError)):
@@ -314,7 +314,7 @@ def test_two_lengths_are_refused(public):
         assert said.count(b"HTTP/1.1 ") == said.count(b"HTTP/1.1 400"), said
 
 
-def test_somebody_who_dawdles_is_shown_the_door(public):
+def test_slow_clients_are_disconnected(public):
     def dawdle(first):
         with socket.create_connection((public.virtual_ip, public.ports["rpc_http"]), 20) as connection:
             connection.sendall(first)
@@ -537,7 +537,7 @@ class TestOnlyCloudflare:
 
         assert public.run(ask) == "0x539"
 
-    def test_nobody_gets_in_past_cloudflare(self, public, only_cloudflare):
+    def test_other_clients_cannot_bypass_cloudflare(self, public, only_cloudflare):
         for port, tls in ((443, only_cloudflare()), ("rpc_http", None), ("rpc_ws", None)):
             with pytest.raises(ENDED):
                 public.post(text("eth_chainId"), port=port, source=STRANGER, tls=tls)
@@ -577,7 +577,7 @@ def test_one_who_opens_many_connections_leaves_the_others_theirs(public, lab):
 
 
 @pytest.mark.parametrize("data", [HALF, SMALL], ids=["large", "small"])
-def test_many_who_do_are_borne_and_cost_nobody_else_anything(crowd, lab, data):
+def test_many_slow_clients_do_not_affect_others(crowd, lab, data):
     """The maximum number of connections, each with a body that never ends."""
     holder = labs.virtual_ip_holders(lab)[0]
     # From the pillar: the chain's connections with two buffers each, and Lua's memory.

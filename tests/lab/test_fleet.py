@@ -43,7 +43,7 @@ def accept(lab, timeout):
     return done.returncode, json.loads(done.stdout[done.stdout.index("{") :])
 
 
-def test_a_key_is_missing_while_nobody_sent_one(lab):
+def test_a_missing_key_is_reported(lab):
     code, found = accept(lab, timeout=0)
     assert code == 1
     assert list(found["missing"]) == [NODE]

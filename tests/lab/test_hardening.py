@@ -165,7 +165,7 @@ def test_no_unit_of_ours_is_forgotten(lab, role):
 
 
 @pytest.mark.parametrize("role", SERVICE_USERS)
-def test_service_users_are_nobody_else(lab, role):
+def test_service_users_have_no_other_use(lab, role):
     node = labs.nodes(lab, role)[0]
     for user in SERVICE_USERS[role]:
         groups = lab.exec(node, ["id", "-Gn", user]).stdout.split()

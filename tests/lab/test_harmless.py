@@ -27,7 +27,7 @@ def parameters(lab):
         pytest.param({"huge_pages": "on"}, "huge pages", id="huge pages", marks=pytest.mark.long),
     ],
 )
-def test_parameters_that_postgresql_cannot_start_with_reach_nobody(healthy, wanted, word):
+def test_parameters_that_postgresql_cannot_start_with_reach_no_node(healthy, wanted, word):
     before = parameters(healthy)
     with labs.site(healthy, {"postgresql": {"parameters": wanted}}):
         answers = healthy.salt("db*", "state.apply", "roles.patroni", timeout=120)

@@ -16,7 +16,7 @@ def test_haproxy_without_a_valid_configuration_gets_the_trees(healthy, unit, pat
     assert "nonsense" not in healthy.exec(node, ["cat", f"/etc/haproxy/{path}"]).stdout
 
 
-def test_an_address_that_nobody_holds_is_taken_again(healthy):
+def test_a_virtual_ip_without_a_holder_is_taken_again(healthy):
     """Keepalived hangs on both balancers and the virtual IP is gone: each looks like a healthy standby."""
     balancers, news = labs.nodes(healthy, "haproxy"), labs.News(healthy)
     address = healthy.plan["virtual_ip"]["address"]

@@ -40,13 +40,13 @@ def test_a_killed_unit_is_systemds_business(healthy):
         wait_until(lambda unit=unit: faults.active(healthy, node, unit), 20, f"{unit} to run again")
 
 
-def test_a_unit_of_somebody_else_is_not_ours_to_start(healthy):
+def test_a_foreign_unit_is_not_started(healthy):
     done = healthy.salt_run("fanatico.heal", "etcd1", "cron.service", "roles=[etcd]", "--out=json")
     assert '"refused"' in done.stdout
 
 
 @pytest.mark.long
-def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
+def test_a_unit_that_does_not_stay_up_is_reported(healthy):
     """There is no cure, and systemd restarts it forever: the history has the unit's own log line."""
     dropin = "/run/systemd/system/fanatico-rpc.service.d/broken.conf"
     rpc = "rpc3"

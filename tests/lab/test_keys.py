@@ -44,7 +44,7 @@ def test_the_roster_is_the_plan(lab):
     }
 
 
-def test_a_host_that_nobody_vouched_for_is_not_talked_to(lab):
+def test_a_host_with_an_unknown_host_key_is_refused(lab):
     """Only its host key is missing. (salt-ssh sometimes loses ssh's message about that.)"""
     ssh.authorise(lab, NODE, ssh.public(lab))
     done = on_master(lab, "salt-ssh", NODE, "--raw", "--out=json", "hostname", check=False)

@@ -184,7 +184,7 @@ def test_the_old_password_opens_nothing(lab, rotated):
     assert "password authentication failed" in done.stderr
 
 
-def test_a_replica_that_has_to_connect_anew_is_let_in(lab, rotated):
+def test_a_replica_that_reconnects_is_authenticated(lab, rotated):
     count = "select count(*) from pg_stat_replication where state = 'streaming'"
     assert lab.sql(rotated["leader"], count).strip() == "2"
     cut = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_replication"

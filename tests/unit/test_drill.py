@@ -251,7 +251,7 @@ class FakeScene:
         raise NotInTest(name)
 
 
-def test_the_address_of_the_client_is_nobodys(plan):
+def test_the_address_of_the_client_is_free(plan):
     address = drill.free_address(plan)
     assert address.startswith("10.0.0.")
     assert address not in {node["address"] for node in plan["nodes"].values()} | {

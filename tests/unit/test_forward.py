@@ -75,7 +75,7 @@ def test_the_port_of_the_last_time_comes_first(near):
     assert chosen(near.own, last) == last
 
 
-def test_not_where_somebody_else_has_it_now(near, taken):
+def test_not_on_a_port_in_use(near, taken):
     assert chosen(near.own, taken()) == near.first
 
 
