@@ -52,13 +52,13 @@ def ports_in_conflict(content):
 # A mistake in the plan -> its path, and a word of the message. The unit tests of the validation have all of them; here
 # each costs a start of salt-run, so only `./fanatico test full` tries more than the first.
 PLAN = [
-    (unknown_key, "plan:virtual_ip:router", "router_id"),
+    (unknown_key, "plan:virtual_ip:router", "did you mean router_id?"),
     (duplicate_address, "plan:nodes:rpc2:address", "rpc1"),
-    (outside_every_network, "plan:nodes:db2:address", "networks"),
+    (outside_every_network, "plan:nodes:db2:address", "outside all networks"),
     (virtual_ip_of_a_node, "plan:virtual_ip:address", "haproxy2"),
     (even_etcd, "plan:nodes", "etcd"),
     (ttl_too_small, "plan:timing:patroni:ttl", "20"),
-    (loop_does_not_fit, "plan:timing:patroni:ttl", "retry_timeout"),
+    (loop_does_not_fit, "plan:timing:patroni:ttl", "loop_wait + 2 * retry_timeout"),
     (ports_in_conflict, "plan:ports:rpc_ws", "rpc_http"),
 ]
 
