@@ -124,8 +124,8 @@ def secret(lab, role, text):
 @pytest.mark.parametrize(
     ("value", "word"),
     [
-        pytest.param(None, "fanatico.secrets_init", id="missing"),
-        pytest.param("Zu7kQ", "16", id="short", marks=pytest.mark.long),
+        pytest.param(None, "salt-run fanatico.secrets_init", id="missing"),
+        pytest.param("Zu7kQ", "use at least 16", id="short", marks=pytest.mark.long),
         pytest.param("changeme" * 4, "placeholder", id="placeholder"),
     ],
 )
