@@ -34,7 +34,7 @@ def test_a_minion_that_hangs_is_restarted(healthy):
         wait_until(
             lambda: healthy.exec(node, shown).stdout.strip() == "10s",
             20,
-            "the minion to say how long it may hang",
+            "the new watchdog time of the minion",
         )
         faults.suspend(healthy, node, "salt-minion")
         labs.wait_answer(healthy, node, 150)
