@@ -311,7 +311,7 @@ def served(lab, door, target):
         ("haproxy2", "/etc/haproxy/pki/edge", ["statistics"]),
     ],
 )
-def test_one_that_ends_soon_is_replaced_and_taken_up(healthy, target, path, doors):
+def test_an_expiring_certificate_is_renewed_and_loaded(healthy, target, path, doors):
     old = [served(healthy, door, target)["key"] for door in doors]
     soon = let_end_soon(healthy, target, path)
     # HAProxy, too, runs with another certificate than the one on disk.
@@ -327,7 +327,7 @@ def test_one_that_ends_soon_is_replaced_and_taken_up(healthy, target, path, door
     assert labs.ailing(labs.health(healthy, target)) == {}
 
 
-def test_one_that_the_night_forgot_is_replaced_by_healing(healthy):
+def test_healing_renews_a_certificate_that_the_nightly_job_has_missed(healthy):
     target, news = "haproxy2", labs.News(healthy)
     soon = let_end_soon(healthy, target, "/etc/haproxy/pki/edge")
     for _ in range(2):  # the master's job of every two minutes

@@ -386,7 +386,7 @@ def test_single_calls_are_counted_and_the_other_balancer_knows(public, lab):
     assert answer.error == (429, 1, -32005), f"{spare} does not have the counter"
 
 
-def test_each_client_sends_so_many_large_requests_at_once(public):
+def test_large_requests_of_a_client_are_limited(public):
     """The limit is Lua's capacity, and each client gets a part of it."""
     others = [f"10.0.0.{n}" for n in range(200, 215)]
     for address in (*others, "10.0.0.249"):
@@ -416,7 +416,7 @@ def test_each_client_sends_so_many_large_requests_at_once(public):
     answered(200, others[0])
 
 
-def test_each_client_has_so_many_websockets(public):
+def test_websockets_of_a_client_are_limited(public):
     public.also("10.0.0.251")
 
     def open_all():
@@ -440,7 +440,7 @@ def test_each_client_has_so_many_websockets(public):
 # --- CloudFlare
 
 
-def test_who_is_not_cloudflare_does_not_say_whom_it_asks_for(public):
+def test_only_cloudflare_may_name_the_client(public):
     """Each request claims to be from another client: if that were trusted, no limit would apply."""
     public.also("10.0.0.252")
     statuses = [
@@ -567,7 +567,7 @@ HALF = (
 SMALL = HALF[:300].replace(b"110000", b"10000")
 
 
-def test_one_who_opens_many_connections_leaves_the_others_theirs(public, lab):
+def test_a_client_with_many_connections_does_not_affect_others(public, lab):
     public.also("10.0.0.239")
     with public.holding(b"POST / HTTP/1.1\r\n", ["10.0.0.239"], 400) as still:
         assert public.call("eth_chainId").status == 200
@@ -715,7 +715,7 @@ def test_a_reload_fails_no_request_and_cuts_no_websocket(crowd, lab):
 
 
 @pytest.mark.long
-def test_nodes_are_renewed_one_after_the_other_without_a_failed_read(crowd, lab):
+def test_nodes_are_upgraded_one_after_the_other_without_a_failed_read(crowd, lab):
     labs.wait_healthy(lab)
     pid = ["systemctl", "show", "-P", "MainPID", "fanatico-rpc"]
     before = {node: lab.exec(node, pid).stdout for node in labs.nodes(lab, "rpc")}

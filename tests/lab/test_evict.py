@@ -278,7 +278,7 @@ def test_etcd_lets_in_its_own_alone(lab, leader):
     ]
 
 
-def test_the_history_says_so_and_healing_leaves_it_alone(lab, leader):
+def test_the_history_has_it_and_healing_ignores_the_host(lab, leader):
     finished, entries = evictions(lab)[0], labs.history(lab)
     assert (finished["decision"], finished["host"]) == ("finished", "db3")
     since = [one for one in entries if one["time"] > finished["time"]]
@@ -339,7 +339,7 @@ def test_a_member_of_etcd_is_evicted(lab, member):
     wait_until(lambda: status(lab)["status"] == "ok", 60, "the rest to be well")
 
 
-def test_one_more_member_is_refused_since_etcd_would_lose_its_quorum(lab, member, gone):
+def test_evicting_another_member_is_refused_without_quorum(lab, member, gone):
     gone("etcd2")
     done = evict(lab, "etcd2")
     assert done.returncode == 1

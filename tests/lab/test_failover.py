@@ -44,7 +44,7 @@ def test_the_virtual_ip_leaves_a_stopped_balancer(healthy):
     )
 
 
-def test_it_does_not_come_back_when_that_one_is_well_again(healthy):
+def test_the_virtual_ip_does_not_move_back_after_recovery(healthy):
     """nopreempt: every move of the virtual IP cuts connections, so it moves only when necessary."""
     (holder,) = labs.virtual_ip_holders(healthy)
     assert labs.virtual_ip_holders(healthy) == [holder]

@@ -222,7 +222,7 @@ def test_native_websocket_is_reached_through_the_virtual_ip(fleet):
     assert seen["new heads on 8546"].startswith("block ")
 
 
-def test_the_leaders_do_not_stay_on_one_host(fleet):
+def test_the_leaders_are_separated(fleet):
     operator, _ = fleet
     host = faults.bring_leaders_together(operator.lab)
     wait_until(lambda: faults.etcd_leader(operator.lab) != host, 60, "the two leaders to part by themselves")

@@ -49,7 +49,7 @@ def test_a_missing_key_is_reported(lab):
     assert list(found["missing"]) == [NODE]
 
 
-def test_one_that_has_no_minion_vouches_for_none(lab):
+def test_a_host_without_a_minion_key_is_refused(lab):
     ssh.prepare(lab, NODE)
     assert on_master(lab, "salt-ssh", NODE, "--raw", "hostname").stdout.split()[-1] == NODE
     faults.send_key_as(lab, NODE, "rpc2")

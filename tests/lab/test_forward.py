@@ -206,7 +206,7 @@ def test_it_has_no_rights_of_root(lab, ports):
 # --- changes of the lab
 
 
-def test_a_killed_one_is_started_again_on_its_port(lab, ports):
+def test_a_killed_forward_is_restarted_on_its_port(lab, ports):
     (pid,) = forward.processes(lab.name, "rpc_http")
     others = {name: forward.processes(lab.name, name) for name in ports if name != "rpc_http"}
     os.kill(pid, signal.SIGKILL)
@@ -303,7 +303,7 @@ def build_network(lab):
         network.attach(lab.name, lab.plan, name, machine.address)
 
 
-def test_a_taken_port_is_left_to_whom_it_belongs(spare):
+def test_a_port_in_use_is_not_taken(spare):
     before = forward.start(spare)["rpc_http"]
     forward.stop(spare)
     with socket.create_server(("127.0.0.1", before)):

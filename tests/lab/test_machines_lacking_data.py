@@ -50,7 +50,7 @@ def test_a_wiped_node_is_not_mistaken_for_a_first_start(healthy):
 
 
 @pytest.mark.long
-def test_alone_and_without_data_it_waits_or_refuses(healthy):
+def test_a_node_alone_and_without_data_waits_or_refuses(healthy):
     """No peer answers: it is unknown whether there was a cluster, so none is bootstrapped."""
     frozen(healthy)
     others = ["etcd1", "etcd2"]

@@ -109,7 +109,7 @@ def test_the_page_has_every_command_of_the_runbook():
 
 
 @pytest.mark.parametrize(("host", "command"), LOOKING, ids=[f"{host}: {line}" for host, line in LOOKING])
-def test_a_line_that_looks(lab, host, command):
+def test_a_command_that_only_reads(lab, host, command):
     host, command = now(lab, host, command)
     asked = next((secret for part, secret in PASSWORDS.items() if part in command), None)
     code, out, err = typed(lab, host, command, labs.secret(lab, *asked) + "\n" if asked else "")

@@ -81,7 +81,7 @@ def values(pillars):
     }
 
 
-def test_no_file_of_any_machine_holds_one_that_need_not(lab, pillars):
+def test_no_other_file_of_a_machine_contains_a_secret(lab, pillars):
     found = {}
     for name in labs.some_nodes(lab):
         node = lab.plan["nodes"][name]
@@ -122,7 +122,7 @@ def test_no_log_shows_one(lab, pillars):
         ("haproxy", "/etc/keepalived/keepalived.conf"),
     ],
 )
-def test_files_that_hold_one_are_not_for_everybody(lab, role, path):
+def test_files_with_a_secret_are_not_world_readable(lab, role, path):
     for name in labs.nodes(lab, role):
         assert lab.exec(name, ["stat", "-c", "%a", path]).stdout.strip()[-1] == "0", name
 
@@ -162,7 +162,7 @@ def test_rotating_all_cuts_no_session_and_moves_no_leader(lab, rotated):
     labs.wait_healthy(lab)
 
 
-def test_every_value_is_another_one_and_the_old_are_gone(lab, rotated):
+def test_every_value_has_changed_and_the_old_ones_are_gone(lab, rotated):
     now = values(rotated["pillars"])
     assert set(now) == set(rotated["values"])
     assert not set(now.values()) & set(rotated["values"].values())
@@ -221,7 +221,7 @@ def test_no_log_shows_the_new_ones_either(lab, rotated):
 @pytest.mark.parametrize(
     ("name", "also"), [("HAPROXY_STATS_PASSWORD", []), ("ETCD_ROOT_PASSWORD", ["ETCD_TOKEN_KEY"])]
 )
-def test_one_alone_can_be_rotated(lab, rotated, name, also):
+def test_a_single_secret_can_be_rotated(lab, rotated, name, also):
     before = values(lab.pillars())
     done = lab.salt_run(
         "state.orchestrate",

@@ -81,7 +81,7 @@ def test_nothing_of_it_was_copied(small):
     }
 
 
-def test_one_can_be_saved_over_another(small):
+def test_a_snapshot_can_be_saved_on_top_of_another(small):
     mark(small, "third")
     assert command("snapshot", "save", f"{SAVED}-2", "--name", NAME).returncode == 0
     assert command("snapshot", "restore", SAVED, "--name", NAME).returncode == 0
@@ -131,7 +131,7 @@ def test_disks_of_another_lab_are_not_thrown_away(small):
 
 
 @pytest.mark.parametrize("what", ["tree", "image"])
-def test_one_of_another_tree_or_image_is_refused(small, what):
+def test_a_snapshot_of_another_tree_or_image_is_refused(small, what):
     path = snapshot.Snapshot(SAVED).folder / "snapshot.json"
     before = path.read_text()
     path.write_text(json.dumps({**json.loads(before), what: "0123456789ab"}))
@@ -142,7 +142,7 @@ def test_one_of_another_tree_or_image_is_refused(small, what):
         path.write_text(before)
 
 
-def test_there_is_none_of_that_name(small):
+def test_an_unknown_snapshot_is_refused(small):
     assert "no snapshot" in refused("snapshot", "restore", "nothing", "--name", NAME)
     assert "no snapshot" in refused("snapshot", "drop", "nothing")
 

@@ -38,7 +38,7 @@ def test_it_is_well(three):
     assert set(labs.wait_healthy(three)) == set(three.plan["nodes"])
 
 
-def test_the_leaders_do_not_stay_on_one_host(three):
+def test_the_leaders_are_separated(three):
     faults.bring_leaders_together(three)
     wait_until(
         lambda: faults.etcd_leader(three) != leader(three), 60, "the two leaders to part by themselves"

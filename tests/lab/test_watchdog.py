@@ -26,7 +26,7 @@ AWAY = """
 
 
 @pytest.mark.long
-def test_it_is_refused_where_there_is_none_armed_on_the_primary_and_shown_in_health(healthy):
+def test_a_required_watchdog_is_refused_if_missing_armed_on_the_leader_and_in_health(healthy):
     leader = labs.leader(healthy)
 
     def check():
