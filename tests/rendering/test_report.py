@@ -1,4 +1,4 @@
-"""The page of a drill's report in a browser: no error and no clipped text, at any width."""
+"""The page of a drill's report as a browser shows it: nothing to complain of, nothing cut off, at any width."""
 
 import pytest
 
@@ -13,7 +13,7 @@ PAGES = {
     "failed": {"haproxy-kill": ([0.1, 0.9, NEVER], {"virtual_ip": 1.0}), "balancer-power": ([0.8], None)},
     "no gap": {"patroni-kill": ([0.0] * 3, None)},
 }
-# The texts of visible charts that end outside of their chart.
+# Of all texts in the pictures that are shown, those that end outside of their picture.
 CUT_OFF = """
 [...document.querySelectorAll("svg")].filter(svg => svg.getClientRects().length).flatMap(svg => {
   const frame = svg.getBoundingClientRect();
@@ -69,7 +69,7 @@ def test_light_and_dark_differ(chromium, page):
 
 @pytest.mark.parametrize("page", ["one"], indirect=True)
 def test_what_a_page_complains_of_is_seen(chromium, page, tmp_path):
-    """The checks above find a failing script, an external image and a line that is too long."""
+    """The checks above would see it: a script that throws, a picture from elsewhere, a line that is too long."""
     wrong = (
         "<script>throw Error('x')</script><img src='missing.png'><p style='white-space: nowrap'>"
         + "wide " * 200
