@@ -1,3 +1,3 @@
-"""Measurements with published results."""
+"""Benchmarks with published results."""
 
-import lab  # noqa: F401  it puts _utils/ on the path
+import lab  # noqa: F401  adds _utils/ to the path

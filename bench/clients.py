@@ -1,4 +1,4 @@
-"""Hosts of a bench's own in a lab's network, from which its clients and its attackers ask."""
+"""Additional hosts in a lab's network, on which a benchmark runs its clients and attackers."""
 
 import contextlib
 import json
@@ -10,21 +10,21 @@ from lab import network
 from lab.drill.run import free_address
 
 REPO = Path(__file__).parent.parent
-SOURCES = [f"198.18.0.{number}" for number in range(1, 51)]  # for such measurements (RFC 2544), and nobody's
-BEHIND = ("nice", "-n", "5")  # waits for a processor until nobody else wants one
-AHEAD = ("chrt", "--rr", "1")  # waits for nobody: a host of its own would not wait for the lab's machines
+SOURCES = [f"198.18.0.{number}" for number in range(1, 51)]  # reserved for benchmarks (RFC 2544)
+BEHIND = ("nice", "-n", "5")  # lower priority than the lab's machines
+AHEAD = ("chrt", "--rr", "1")  # real-time priority: a separate host would not wait for the lab's machines
 
 
 class Client:
     """
-    A host of its own in the lab's network, with further addresses.
+    An additional host in the lab's network, as a context manager.
 
     name
-        Of its network namespace.
+        Name of its network namespace.
     before
-        Names of the clients that have an address already.
+        Names of the clients that already have an address.
     sources
-        Further addresses, which the lab's switch leads to it.
+        Additional addresses, which the lab's switch routes to it.
     """
 
     def __init__(self, lab, name, before=("client",), sources=()):
@@ -38,23 +38,23 @@ class Client:
     def __enter__(self):
         network.detach(self.lab.name, self.name)
         network.attach(self.lab.name, self.lab.plan, self.name, self.address)
-        network.batch(self.space, [f"addr add {one}/32 dev lo" for one in self.sources])
-        ways = [f"route replace {one}/32 via {self.address}" for one in self.sources]
-        network.batch(network.switch(self.lab.name), ways)
+        network.batch(self.space, [f"addr add {source}/32 dev lo" for source in self.sources])
+        routes = [f"route replace {source}/32 via {self.address}" for source in self.sources]
+        network.batch(network.switch(self.lab.name), routes)
         return self
 
     def __exit__(self, *exception):
-        network.batch(network.switch(self.lab.name), [f"route del {one}/32" for one in self.sources])
+        network.batch(network.switch(self.lab.name), [f"route del {source}/32" for source in self.sources])
         network.detach(self.lab.name, self.name)
 
     @contextlib.contextmanager
     def running(self, program, *words, seconds, ahead=BEHIND):
-        """Run a program of bench/ there; yields a dict that has, once the block is left, what it printed as JSON.
+        """Run a program of bench/ on the host; yields a dict that gets the program's JSON output when the block ends.
 
         seconds
-            How long the program takes.
+            Duration of the program.
         ahead
-            The command that starts it: ``BEHIND`` or ``AHEAD``.
+            Command that sets its priority: ``BEHIND`` or ``AHEAD``.
         """
         found: dict = {}
         argv = [*ahead, "ip", "netns", "exec", self.space, sys.executable, "-m", program, *words]

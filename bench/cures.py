@@ -1,8 +1,8 @@
-"""How long healing takes, from the fault to the proof: `./fanatico bench cures`.
+"""Measure the time to heal, from the fault to the proof: `./fanatico bench cures`.
 
-Each run breaks one thing in a lab that is up and well, and waits for what an engineer would wait for: a unit that runs and stands
-in the history as healed, a member of etcd that votes, a replica that streams. What is broken is nothing that serves at that
-moment, and an application writes all the while: a write that fails is the cure's fault. Raw numbers are kept in bench/results/.
+Each run injects one fault into a healthy lab and waits for the repaired state: a unit that runs and is healed according to the
+history, an etcd member that votes, a replica that streams. The broken service does not serve clients at that moment, and an
+application writes all the time, so a failed write is caused by the cure. Raw numbers are saved in bench/results/.
 """
 
 import argparse
@@ -38,10 +38,10 @@ TARGETS = {
 
 
 def main(arguments=None):
-    """Break and wait, so many times each; print a table and keep the raw numbers. Returns 1 where a target is missed."""
+    """Run every fault, print a table and save the raw numbers. Return 1 if a target is missed."""
     options = argparse.ArgumentParser(prog="./fanatico bench cures", description=__doc__)
-    options.add_argument("--runs", type=int, default=10, help="of each fault (default: 10)")
-    options.add_argument("--name", default="default", help="which lab (default: default)")
+    options.add_argument("--runs", type=int, default=10, help="runs of each fault (default: 10)")
+    options.add_argument("--name", default="default", help="name of the lab (default: default)")
     chosen = options.parse_args(arguments)
     preflight.check_root()
     lab = Lab(chosen.name)
@@ -54,7 +54,7 @@ def main(arguments=None):
             for number in range(chosen.runs):
                 for name, cure in CURES.items():
                     health.wait(lab)
-                    # What was healed before is not what this run is about, nor is its budget.
+                    # Earlier cures must not use up the attempts and the budget of this run.
                     lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])
                     begun.append((time.monotonic(), f"{name} {number + 1}/{chosen.runs}"))
                     raw[name].append(cure(lab, number))
@@ -67,7 +67,7 @@ def main(arguments=None):
     print("\n".join(report.table(rows, ["fault", "runs", "p50 s", "worst s", "target"])))
     failed = len(writes) - seen["ok"]
     print(
-        f"writes meanwhile: {seen['ok']} acknowledged, {failed} not (target 0{': missed' if failed else ''})"
+        f"writes during the runs: {seen['ok']} acknowledged, {failed} not (target 0{': missed' if failed else ''})"
     )
     for fault, found in missing.items():
         print(
@@ -78,11 +78,13 @@ def main(arguments=None):
 
 
 def lacking(writes, begun):
-    """Return ``{fault and run: {"writes", "from", "to" (seconds after the fault)}}`` of the writes that were not acknowledged."""
+    """Return the writes that were not acknowledged, ``{fault and run: {"writes", "from", "to" (seconds after the fault)}}``."""
     found: dict[str, list[float]] = {}
     for line in writes:
         if line["outcome"] != "ok":
-            when, fault = max((one for one in begun if one[0] <= line["due"]), default=(0.0, "the beginning"))
+            when, fault = max(
+                (start for start in begun if start[0] <= line["due"]), default=(0.0, "the beginning")
+            )
             found.setdefault(fault, []).append(round(line["due"] - when, 2))
     return {
         fault: {"writes": len(moments), "from": min(moments), "to": max(moments)}
@@ -106,14 +108,14 @@ def table(raw):
 
 
 def stopped(lab, number):
-    """A unit stopped by hand, another one each time: until the history says that it runs again and has proven itself."""
+    """Stop a unit, another one in each run; return the seconds until the history reports it as healed."""
     role, unit = UNITS[number % len(UNITS)]
     nodes = [node for node in lab.nodes(role) if node not in (leader(lab), *lab.virtual_ip_holders())]
     return stop(lab, nodes[number % len(nodes)], unit)
 
 
 def stop(lab, node, unit):
-    """Stop a unit; return the seconds until the history says that it is healed. Raises LabError where that takes too long."""
+    """Stop a unit; return the seconds until the history reports it as healed. Raises LabError after LONGEST seconds."""
     path = history(lab)
     seen = path.stat().st_size
     begun = time.monotonic()
@@ -122,15 +124,15 @@ def stop(lab, node, unit):
     def healed():
         entries = map(json.loads, path.read_bytes()[seen:].splitlines())
         return any(
-            one.get("what") == f"{unit}.service" and one["decision"] == "healed" and one["host"] == node
-            for one in entries
+            entry.get("what") == f"{unit}.service" and entry["decision"] == "healed" and entry["host"] == node
+            for entry in entries
         )
 
     return wait(healed, begun, f"{unit} on {node} to be healed")
 
 
 def etcd_data_deleted(lab, number):
-    """A member's data directory deleted under it: until it serves, votes and holds data again."""
+    """Delete an etcd member's data; return the seconds until it serves, votes and has data again."""
     node = lab.nodes("etcd")[number % len(lab.nodes("etcd"))]
     begun = time.monotonic()
     lab.exec(node, ["sh", "-c", "rm -rf /var/lib/etcd/member"])
@@ -146,7 +148,7 @@ def etcd_data_deleted(lab, number):
 
 
 def replica_data_deleted(lab, number):
-    """A replica's data directory deleted under it: until it streams again, by its primary's account."""
+    """Delete a replica's data; return the seconds until it streams again, according to the leader."""
     node, streams = a_replica(lab, number)
     begun = time.monotonic()
     lab.exec(node, ["sh", "-c", "rm -rf /var/lib/postgresql/*/main/*"])
@@ -154,7 +156,7 @@ def replica_data_deleted(lab, number):
 
 
 def host_reinstalled(lab, number):
-    """A replica's host replaced by one with nothing but its minion, and that one's key: until it streams, from its power on."""
+    """Replace a replica's host by a reinstalled one with the minion and its key; return the seconds until it streams."""
     node, streams = a_replica(lab, number)
     begun = time.monotonic()
     reimage(lab, node, keep=["etc/salt/pki/minion"])
@@ -162,7 +164,7 @@ def host_reinstalled(lab, number):
 
 
 def a_replica(lab, number):
-    """Return (node, whether another walsender than now streams to it, as a function)."""
+    """Return (node, function that returns whether a new walsender streams to it)."""
     leading = leader(lab)
     replicas = [node for node in lab.nodes("patroni") if node != leading]
     node = replicas[number % len(replicas)]
@@ -179,10 +181,12 @@ CURES = {
 }
 
 
-def wait(so, begun, awaited):
-    """Wait until it is so and return the seconds since the fault; raises LabError where it takes too long."""
-    while not so():
+def wait(condition, begun, awaited):
+    """Wait for a condition and return the seconds since the fault. Raises LabError after LONGEST seconds."""
+    while not condition():
         if time.monotonic() - begun > LONGEST:
-            raise LabError(f"Waited {LONGEST} s for {awaited}: look with `salt-run fanatico.history`.")
+            raise LabError(
+                f"Waited {LONGEST} s for {awaited}. Check on the master: salt-run fanatico.history"
+            )
         time.sleep(0.1)
     return time.monotonic() - begun

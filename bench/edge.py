@@ -1,7 +1,7 @@
-"""What HAProxy's rules for JSON-RPC cost, and what a client sees of a node that dies or lags: `./fanatico bench edge`.
+"""Measure the cost of HAProxy's JSON-RPC rules, and the effect of dead or lagging nodes: `./fanatico bench edge`.
 
-The client asks from the balancer that holds the virtual IP, so that what is added is HAProxy's own work and no hop of the
-network. Raw numbers are kept in bench/results/.
+The client runs on the balancer that holds the virtual IP, so the figures contain HAProxy's work and no network hop. Raw numbers
+are saved in bench/results/.
 """
 
 import argparse
@@ -31,32 +31,35 @@ wrk.headers["Content-Type"] = "application/json"
 wrk.body = '{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
 """
 RULES = ("http-request", "http-after-response", "tcp-request", "acl")
-# What asking elsewhere takes: HAProxy keeps a copy of each request until it is answered.
+# Retries have a cost: HAProxy keeps a copy of each request until it is answered.
 RETRIES = ("retry-on",)
-# Nobody is to be refused for asking so often; the counting goes on.
+# Rate limits that no client reaches; HAProxy still counts.
 LIMITS = {"rpc": {"edge": {"limits": {"read": 10**8, "heavy": 10**8, "write": 10**8}}}}
 
 
 class Edge:
-    """A lab's balancer that holds the virtual IP, and clients on it."""
+    """The balancer of a lab that holds the virtual IP, and clients on it."""
 
     def __init__(self, lab):
         self.lab, self.holder = lab, lab.virtual_ip_holders()[0]
         self.address, self.port = lab.plan["virtual_ip"]["address"], lab.plan["ports"]["rpc_http"]
 
     def argv(self, *argv):
-        """Return a command as run in the balancer's network."""
+        """Return the command line that runs a command in the balancer's network namespace."""
         return ["ip", "netns", "exec", network.namespace(self.lab.name, self.holder), *map(str, argv)]
 
     def steady(self, rate, seconds, address=None):
-        """Begin to ask so many times a second; see bench/steady.py."""
+        """Start a client with ``rate`` requests per second; see bench/steady.py."""
         argv = [sys.executable, "-m", "bench.steady", address or self.address, self.port, rate, seconds]
-        # It stands for hosts of their own, which do not wait for a core while the lab's machines have them all.
+        # It represents separate hosts, which do not wait for a core while the lab's machines use all of them.
         argv = ["chrt", "--rr", "1", *self.argv(*argv)]
         return subprocess.Popen(argv, cwd=REPO, stdout=subprocess.PIPE, text=True)
 
     def saturated(self, seconds, connections=32):
-        """Return how many answers a second come when nobody waits between two requests."""
+        """Return the answers per second to clients that do not pause between requests.
+
+        :raises LabError: when a request failed.
+        """
         with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
             script.write(LOAD)
             script.flush()
@@ -64,15 +67,15 @@ class Edge:
             wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script.name, url]
             said = subprocess.run(self.argv(*wrk), capture_output=True, text=True, check=True).stdout
         if "Non-2xx" in said or "Socket errors" in said:
-            raise LabError(f"{self.holder}: the load was not answered as it must be: {said}")
+            raise LabError(f"{self.holder}: requests of the load failed: {said}")
         rate = re.search(r"Requests/sec:\s+([0-9.]+)", said)
         if not rate:
-            raise LabError(f"{self.holder}: wrk said no rate: {said}")
+            raise LabError(f"{self.holder}: wrk printed no rate: {said}")
         return float(rate[1])
 
     @contextlib.contextmanager
     def plain(self, retries=False):
-        """HAProxy without a rule of ours for as long as the block lasts."""
+        """Run HAProxy without our rules for the duration of the block."""
         whole = self.lab.exec(self.holder, ["cat", CONFIG]).stdout
         self.load(without_rules(whole, retries))
         try:
@@ -81,15 +84,15 @@ class Edge:
             self.load(whole)
 
     def load(self, text):
-        """Have HAProxy take a configuration, and give its first checks a moment."""
+        """Load a configuration into HAProxy and wait for its first health checks."""
         self.lab.machine(self.holder).exec(["tee", CONFIG], text_input=text)
         self.lab.exec(self.holder, ["systemctl", "reload", UNIT])
         time.sleep(3)
 
     def states(self):
-        """Return {node: HAProxy's word for it}."""
-        told = self.lab.exec(self.holder, ["sh", "-c", ASK_STATS]).stdout.splitlines()
-        rows = [line.split(",") for line in told if line.startswith("rpc_http,rpc")]
+        """Return {node: its status in HAProxy}."""
+        lines = self.lab.exec(self.holder, ["sh", "-c", ASK_STATS]).stdout.splitlines()
+        rows = [line.split(",") for line in lines if line.startswith("rpc_http,rpc")]
         return {row[1]: row[17] for row in rows}
 
 
@@ -101,8 +104,10 @@ while piece := s.recv(65536): print(piece.decode(), end="")
 
 
 def without_rules(text, retries=False):
-    """Return edge.cfg with the chain's HTTP port as a plain pass-through: no rule, no guard; unless ``retries`` also
-    nothing asked a second time."""
+    """Return edge.cfg with the chain's HTTP port as a plain pass-through, without our rules.
+
+    :param retries: keep retries of unanswered requests.
+    """
     found, section, dropping = [], "", False
     rules = RULES if retries else RULES + RETRIES
     for line in text.splitlines():
@@ -111,7 +116,7 @@ def without_rules(text, retries=False):
             section = line.strip()
         ours = section.startswith(("global", "frontend rpc_http", "backend rpc_http"))
         drop = dropping or (ours and word in (*rules, "lua-load-per-thread"))
-        if drop and line.count("'") % 2:  # a text that goes on in the next line
+        if drop and line.count("'") % 2:  # a quoted text that continues on the next line
             dropping = not dropping
         if not drop:
             found.append(line)
@@ -119,10 +124,10 @@ def without_rules(text, retries=False):
 
 
 def main(arguments=None):
-    """Measure; print a table and keep the raw numbers. Returns 1 where a target is missed."""
+    """Measure, print a table and save the raw numbers. Return 1 if a target is missed."""
     options = argparse.ArgumentParser(prog="./fanatico bench edge", description=__doc__)
-    options.add_argument("--runs", type=int, default=5, help="of each measurement (default: 5)")
-    options.add_argument("--name", default="default", help="which lab (default: default)")
+    options.add_argument("--runs", type=int, default=5, help="runs of each measurement (default: 5)")
+    options.add_argument("--name", default="default", help="name of the lab (default: default)")
     chosen = options.parse_args(arguments)
     preflight.check_root()
     lint.install("wrk")
@@ -143,10 +148,12 @@ def main(arguments=None):
 
 @contextlib.contextmanager
 def before_all_others(lab, services):
-    """The services of {machine: service} get a processor whenever they want one, for as long as the block lasts.
+    """Give the services of {machine: service} real-time priority for the duration of the block.
 
-    They stand for hosts of their own, whose processors the lab's other machines do not share. Each machine has a cgroup, in
-    which an ordinary priority counts only among its own; so it is the lowest real-time one.
+    They represent hosts that do not share their processors with the lab's other machines. A nice value counts only inside a
+    machine's cgroup, so this uses the lowest real-time priority.
+
+    :raises LabError: when a service does not run.
     """
     threads = []
     for machine, service in services.items():
@@ -156,7 +163,9 @@ def before_all_others(lab, services):
             for pid in listed.read_text().split()
         ]
         if not pids:
-            raise LabError(f"{machine}: {service} does not run; see `systemctl status {service}` there.")
+            raise LabError(
+                f"{machine}: {service} does not run. Check on {machine}: systemctl status {service}"
+            )
         threads += [int(task.name) for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
     try:
         for thread in threads:
@@ -170,13 +179,13 @@ def before_all_others(lab, services):
 
 @contextlib.contextmanager
 def limits_lifted(lab):
-    """No client is refused for asking too often, for as long as the block lasts."""
+    """Lift the rate limits for the duration of the block."""
 
     def apply():
         lab.salt("haproxy*", "saltutil.refresh_pillar", "wait=True")
-        for node, told in lab.salt("haproxy*", "state.apply", "edge.running").items():
-            if not isinstance(told, dict) or not all(one["result"] for one in told.values()):
-                raise LabError(f"{node}: the states of the edge did not hold: {told}")
+        for node, states in lab.salt("haproxy*", "state.apply", "edge.running").items():
+            if not isinstance(states, dict) or not all(state["result"] for state in states.values()):
+                raise LabError(f"{node}: the states of edge.running failed: {states}")
 
     lab.site_write(LIMITS)
     try:
@@ -188,40 +197,44 @@ def limits_lifted(lab):
 
 
 def throughput(edge, runs, rounds=4, seconds=3):
-    """Return [{"whole", "plain", "retries": requests a second}] with all rules, without any, and without any but that
-    unanswered requests are asked again: so many rounds of each run, and in short turns, since two seconds of the same
-    machine differ by a third."""
+    """Return [{"whole", "plain", "retries": requests per second}]: with all rules, without any, and with retries only.
+
+    The three take turns of a few seconds, several rounds per run, because the machine's speed varies by a third.
+    """
     found = []
     for _ in range(runs * rounds):
-        one = {"whole": edge.saturated(seconds)}
+        rates = {"whole": edge.saturated(seconds)}
         for name, retries in (("plain", False), ("retries", True)):
             with edge.plain(retries):
-                one[name] = edge.saturated(seconds)
-        found.append(one)
-        print(f"saturated, requests/s: {one}", flush=True)
+                rates[name] = edge.saturated(seconds)
+        found.append(rates)
+        print(f"saturated, requests/s: {rates}", flush=True)
     return found
 
 
 def latency(edge, runs, rate=2000, seconds=8):
-    """Return [{"shared", "own": {"direct": {"p50", "p99"}, "through": ...}}] in milliseconds, by turns, from one and the same
-    place: HAProxy and the nodes among all other machines of the lab, and before them, as hosts of their own are."""
+    """Return [{"shared", "own": {"direct": {"p50", "p99"}, "through": ...}}] in milliseconds, measured by turns on one host.
+
+    ``shared``: HAProxy and the nodes share the processors with all machines of the lab. ``own``: they have priority, like
+    separate hosts.
+    """
     node = edge.lab.nodes("rpc")[0]
     ways = {"direct": edge.lab.plan["nodes"][node]["address"], "through": edge.address}
     services = {**dict.fromkeys(edge.lab.nodes("rpc"), "fanatico-rpc"), edge.holder: UNIT}
     found = []
     for _ in range(runs):
-        one = {"shared": asked(edge, ways, rate, seconds)}
+        run = {"shared": asked(edge, ways, rate, seconds)}
         with before_all_others(edge.lab, services):
-            one["own"] = asked(edge, ways, rate, seconds)
-        found.append(one)
-        print(f"at {rate} requests/s, ms: {one}", flush=True)
+            run["own"] = asked(edge, ways, rate, seconds)
+        found.append(run)
+        print(f"at {rate} requests/s, ms: {run}", flush=True)
     return found
 
 
 def asked(edge, ways, rate, seconds):
     """Return {way: {"p50", "p99"}} in milliseconds.
 
-    :raises LabError: a request failed.
+    :raises LabError: when a request failed.
     """
     took = {}
     for way, address in ways.items():
@@ -235,8 +248,10 @@ def asked(edge, ways, rate, seconds):
 
 
 def killed(edge, rate=500, seconds=10):
-    """Return {"asked", "failed": [why], "longest": seconds} while each node is killed once: one after the other, since a node
-    of the lab comes back without its chain, and is out until it has it again."""
+    """Return {"asked", "failed": [reason], "longest": seconds} of reads while each node is killed once.
+
+    One node after the other: a node of the lab restarts without its chain and is out of rotation until it has synced.
+    """
     found: dict[str, Any] = {"asked": 0, "failed": [], "longest": 0}
     for node in edge.lab.nodes("rpc"):
         client = edge.steady(rate, seconds)
@@ -252,8 +267,8 @@ def killed(edge, rate=500, seconds=10):
 
 
 def lag(edge, number):
-    """Return {"out", "back": seconds, "backwards": blocks}: a node's head frozen, and let go on, under load."""
-    # Whoever is first in the list makes the blocks: frozen, it would halt the chain.
+    """Freeze and release a node's head under load; return {"node", "out", "back": seconds, "backwards": blocks, "failed"}."""
+    # The first node makes the blocks: frozen, it would halt the chain.
     nodes = edge.lab.nodes("rpc")[1:]
     node = nodes[number % len(nodes)]
     signal = ["systemctl", "kill", "fanatico-rpc-follow", "--signal"]
@@ -292,13 +307,13 @@ def until(condition, begun, timeout=30):
     """
     while not condition():
         if time.monotonic() - begun > timeout:
-            raise LabError(f"HAProxy did not change its mind about the node within {timeout} s")
+            raise LabError(f"The node's status in HAProxy did not change within {timeout} s.")
         time.sleep(0.1)
     return time.monotonic() - begun
 
 
 def finished(client):
-    """Wait for a client to end and return what it printed."""
+    """Wait for a client to end and return its JSON output."""
     said, _ = client.communicate(timeout=120)
     return json.loads(said)
 
@@ -306,23 +321,23 @@ def finished(client):
 def table(raw, block_time):
     """Return (rows of the table, whether a target is missed)."""
     share, alike = (
-        measure.percentile([one["whole"] / one[other] for one in raw["requests a second"]], 0.5)
+        measure.percentile([rates["whole"] / rates[other] for rates in raw["requests a second"]], 0.5)
         for other in ("plain", "retries")
     )
     added = {
         whose: {
             mark: measure.percentile(
-                [one[whose]["through"][mark] - one[whose]["direct"][mark] for one in raw["latency"]], 0.5
+                [run[whose]["through"][mark] - run[whose]["direct"][mark] for run in raw["latency"]], 0.5
             )
             for mark in ("p50", "p99")
         }
         for whose in ("own", "shared")
     }
     beside = " and ".join(f"{added['shared'][mark]:.2f}" for mark in ("p50", "p99"))
-    failed = sum(len(one["failed"]) for one in raw["killed"])
-    asked = sum(one["asked"] for one in raw["killed"])
-    out, most = max(one["out"] for one in raw["lag"]), 2 * block_time + 2
-    backwards = max(one["backwards"] for one in raw["lag"])
+    failed = sum(len(run["failed"]) for run in raw["killed"])
+    asked = sum(run["asked"] for run in raw["killed"])
+    out, most = max(run["out"] for run in raw["lag"]), 2 * block_time + 2
+    backwards = max(run["backwards"] for run in raw["lag"])
     rows = [
         ("requests/s, of a plain pass-through", f"{share:.2f}", ">= 0.85", share >= 0.85),
         ("requests/s, of one with the same retries", f"{alike:.2f}", ">= 0.85", alike >= 0.85),

@@ -1,8 +1,8 @@
-"""What the databases' clients notice of a flood at the edge: `./fanatico bench edge-flood`.
+"""Measure the effect of a flood at the edge on database clients: `./fanatico bench edge-flood`.
 
-An application writes through the virtual IP all the while, two hundred times a second, each write at its time. First nothing
-else happens; then fifty addresses send the edge what costs it most; then its memory limit is lowered until the flood reaches it,
-and the kernel ends its processes; then all of its processes are killed, several times. Raw numbers are kept in bench/results/.
+An application writes through the virtual IP two hundred times a second, on a fixed schedule. First without any attack; then
+fifty addresses send the most expensive requests; then the edge's memory limit is lowered until the flood reaches it and the
+kernel kills its processes; then all of its processes are killed, several times. Raw numbers are saved in bench/results/.
 """
 
 import argparse
@@ -19,19 +19,19 @@ from lab.drill.run import Scene, free_address, loading, password
 from lab.errors import LabError
 
 UNIT = "haproxy-edge"
-LOW = 16  # MiB that the edge may take beyond what it has: the flood takes more
-SHARES = 256  # of 1024, as CPUWeight=25 is of 100
-V1 = Path("/sys/fs/cgroup")  # where the controllers are that this machine does not have in cgroup v2
-KILLS, EVERY = 5, 3  # so often all of its processes are killed, and seconds from one to the next
+LOW = 16  # MiB above the edge's present memory; the flood needs more
+SHARES = 256  # of 1024, like CPUWeight=25 of 100
+V1 = Path("/sys/fs/cgroup")  # controllers of cgroup v1, where this machine lacks them in v2
+KILLS, EVERY = 5, 3  # how often all processes are killed, and seconds between two kills
 KILL = f'kill -KILL $(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup {UNIT})/cgroup.procs")'
-MOST = 2  # times the p99 of before
+MOST = 2  # limit of p99, as a multiple of p99 without the flood
 
 
 def main(arguments=None):
-    """Measure; print a table and keep the raw numbers. Returns 1 where a target is missed."""
+    """Measure, print a table and save the raw numbers. Return 1 if a target is missed."""
     options = argparse.ArgumentParser(prog="./fanatico bench edge-flood", description=__doc__)
-    options.add_argument("--seconds", type=int, default=20, help="of each part (default: 20)")
-    options.add_argument("--name", default="default", help="which lab (default: default)")
+    options.add_argument("--seconds", type=int, default=20, help="duration of each part (default: 20)")
+    options.add_argument("--name", default="default", help="name of the lab (default: default)")
     chosen = options.parse_args(arguments)
     with outcome.deployed(chosen.name) as lab, tempfile.TemporaryDirectory() as folder:
         raw = measured(lab, Path(folder), chosen.seconds)
@@ -82,14 +82,14 @@ def measured(lab, folder, seconds):
 
 
 def lasting(seconds):
-    """Wait so many seconds; return (from, until) of the monotonic clock."""
+    """Wait for ``seconds``; return (begin, end) of the monotonic clock."""
     began = time.monotonic()
     time.sleep(seconds)
     return began, time.monotonic()
 
 
 def figures(writes, began, ended):
-    """Return ``{"writes", "not acknowledged", "p50", "p99", "worst"}`` of what was due then; in milliseconds."""
+    """Return ``{"writes", "not acknowledged", "p50", "p99", "worst"}`` of the writes due in a period; times in milliseconds."""
     due = [line for line in writes if began <= line["due"] < ended]
     took = [1000 * (line["done"] - line["due"]) for line in due if line["outcome"] == "ok"]
     return {
@@ -101,47 +101,47 @@ def figures(writes, began, ended):
 
 
 def sessions(lab, holder):
-    """Return the application's sessions through the balancer, by the clients' addresses and ports."""
-    told = lab.salt(holder, "fanatico_haproxy.sessions")[holder]
-    if not isinstance(told, list):
-        raise LabError(f"{holder}: HAProxy's sessions could not be read: {told}")
+    """Return the application's sessions through the balancer, as a sorted list of client addresses and ports."""
+    found = lab.salt(holder, "fanatico_haproxy.sessions")[holder]
+    if not isinstance(found, list):
+        raise LabError(f"{holder}: HAProxy's sessions could not be read: {found}")
     client = free_address(lab.plan)
-    return sorted(one["client"] for one in told if one["client"].startswith(f"{client}:"))
+    return sorted(session["client"] for session in found if session["client"].startswith(f"{client}:"))
 
 
 def number(lab, holder, name):
-    """Return a figure that systemd has of the edge's unit; 0 where it has none."""
-    said = lab.exec(holder, ["systemctl", "show", "-P", name, UNIT]).stdout.strip()
-    return int(said) if said.isdecimal() else 0
+    """Return a numeric property of the edge's unit; 0 if it has no value."""
+    value = lab.exec(holder, ["systemctl", "show", "-P", name, UNIT]).stdout.strip()
+    return int(value) if value.isdecimal() else 0
 
 
 def group(lab, holder):
-    """Return the cgroup of the edge's unit, as this machine sees it."""
+    """Return the path of the cgroup of the edge's unit on this machine."""
     return next(cgroup.path(lab.name, holder).glob(f"**/{UNIT}.service"))
 
 
 def pids(lab, holder):
-    """Return the edge's processes, by the numbers that they have on this machine."""
+    """Return the pids of the edge's processes on this machine."""
     return [int(pid) for pid in (group(lab, holder) / "cgroup.procs").read_text().split()]
 
 
 def cpu(lab, holder):
-    """Return how many seconds of processor time the edge has used since its cgroup was made."""
+    """Return the CPU time of the edge since its cgroup was created, in seconds."""
     words = (group(lab, holder) / "cpu.stat").read_text().split()
     return int(words[words.index("usage_usec") + 1]) / 1e6
 
 
 def memory(lab, holder):
-    """Return how many MiB the edge's processes hold."""
+    """Return the resident memory of the edge's processes, in MiB."""
     sizes = (Path(f"/proc/{pid}/status").read_text() for pid in pids(lab, holder))
     return sum(int(text.split("VmRSS:")[1].split()[0]) for text in sizes) / 1024
 
 
 @contextlib.contextmanager
 def confined(lab, holder, controller, settings):
-    """The edge's processes in a group of cgroup v1's, for as long as the block lasts; yields its folder.
+    """Move the edge's processes into a group of cgroup v1 for the duration of the block; yields its folder.
 
-    In a lab whose machine has a controller there, systemd's own limits have no effect. What is started meanwhile is not in it.
+    Where a controller is in cgroup v1, systemd's limits have no effect in the lab. Processes that start later are not moved.
     """
     folder = V1 / controller / "fanatico-bench-edge"
     folder.mkdir(exist_ok=True)
@@ -159,14 +159,14 @@ def confined(lab, holder, controller, settings):
 
 
 def flooding(lab, flooder, seconds):
-    """Flood the edge for so many seconds; see ``Client.running``."""
+    """Flood the edge for ``seconds``; see ``Client.running``."""
     words = [lab.plan["virtual_ip"]["address"], lab.plan["ports"]["rpc_http"], seconds, *flooder.sources]
     return flooder.running("bench.flood", *words, seconds=seconds)
 
 
 @contextlib.contextmanager
 def weighed(lab, holder):
-    """The edge's share of the processors as its unit has it."""
+    """Give the edge the CPU weight of its unit, for the duration of the block."""
     with contextlib.ExitStack() as stack:
         if not (group(lab, holder) / "cpu.weight").exists():
             stack.enter_context(confined(lab, holder, "cpu", {"cpu.shares": SHARES}))
@@ -175,8 +175,10 @@ def weighed(lab, holder):
 
 @contextlib.contextmanager
 def limited(lab, holder):
-    """Less memory for the edge than the flood takes, for as long as the block lasts; yields a function that returns how
-    many of its processes the kernel has ended for that."""
+    """Limit the edge to less memory than the flood needs, for the duration of the block.
+
+    Yields a function that returns the number of processes that the kernel has killed for lack of memory.
+    """
     own = group(lab, holder)
     if not (own / "memory.max").exists():
         with confined(lab, holder, "memory", {"memory.limit_in_bytes": LOW * 2**20}) as folder:
@@ -192,7 +194,7 @@ def limited(lab, holder):
 
 
 def counted(path):
-    """Return how many processes the kernel has ended in a group."""
+    """Return the number of processes that the kernel has killed in a cgroup for lack of memory."""
     words = path.read_text().split()
     return int(words[words.index("oom_kill") + 1])
 
@@ -200,19 +202,19 @@ def counted(path):
 def judged(raw):
     """Return [(what, measured, target, whether it holds)]."""
     quiet, rows = raw["parts"]["quiet"], []
-    for name, one in raw["parts"].items():
-        times, lost = one["p99"] / quiet["p99"], one["not acknowledged"]
-        said = f"{one['p50']:.1f}, {one['p99']:.1f}, {one['worst']:.1f} ms"
-        rows.append((f"{name}: p50, p99, worst of {one['writes']} writes", said, "", True))
-        if one is not quiet:
+    for name, part in raw["parts"].items():
+        times, lost = part["p99"] / quiet["p99"], part["not acknowledged"]
+        times_ms = f"{part['p50']:.1f}, {part['p99']:.1f}, {part['worst']:.1f} ms"
+        rows.append((f"{name}: p50, p99, worst of {part['writes']} writes", times_ms, "", True))
+        if part is not quiet:
             rows.append((f"{name}: p99, times that of quiet", f"{times:.2f}", f"< {MOST}", times < MOST))
         rows.append((f"{name}: not acknowledged", str(lost), "0", lost == 0))
     stayed = raw["sessions"]["before"] == raw["sessions"]["after"] and raw["sessions"]["address stayed"]
     rows.append(
         (
             "the application's sessions",
-            f"{len(raw['sessions']['after'])} as before" if stayed else "others",
-            "the same",
+            f"{len(raw['sessions']['after'])} unchanged" if stayed else "changed",
+            "unchanged",
             stayed,
         )
     )
@@ -226,5 +228,5 @@ def judged(raw):
         )
     )
     reached = edge["ended for memory"] + edge["restarts by the limit"] > 0
-    rows.append(("processes ended at the memory limit", str(edge["ended for memory"]), "> 0", reached))
+    rows.append(("processes killed at the memory limit", str(edge["ended for memory"]), "> 0", reached))
     return rows

@@ -1,9 +1,9 @@
-"""What good clients notice of an hour of hostile traffic at the edge: `./fanatico bench edge-hostile`.
+"""Measure the effect of an hour of hostile traffic at the edge on well-behaved clients: `./fanatico bench edge-hostile`.
 
-An application writes through the virtual IP two hundred times a second and a chain client asks forty times a second, each at its
-time. First nothing else happens; then fifty addresses, and others that come through CloudFlare from ever new IPv6 networks, send
-what bench/harm.py thinks of: fuzzed JSON, lies about lengths, slow heads and bodies, floods, broken WebSockets. Raw numbers are
-kept in bench/results/.
+An application writes through the virtual IP two hundred times a second and a chain client sends forty requests a second, both on
+a fixed schedule. First without any attack; then fifty addresses, and clients of changing IPv6 networks behind CloudFlare, run the
+attacks of bench/harm.py: fuzzed JSON, wrong lengths, slow heads and bodies, floods, broken WebSockets. Raw numbers are saved in
+bench/results/.
 """
 
 import argparse
@@ -20,20 +20,20 @@ from bench.clients import AHEAD, SOURCES, Client
 from lab.drill.run import Scene, loading, password
 
 TRUSTED = [f"173.245.48.{number}" for number in range(1, 11)]  # of cloudflare:ranges
-RATE, QUIET = 40, 60  # questions a second of the good client; seconds without an attack
-MINUTES, EVERY = 60, 5  # seconds between two looks at the edge's memory
-ANSWERED = 0.95  # of the good client's questions
-GROWS = 1.25  # the most memory in the second half, times that in the first
+RATE, QUIET = 40, 60  # requests per second of the well-behaved client; seconds without an attack
+MINUTES, EVERY = 60, 5  # default duration; seconds between two samples of the edge's memory
+ANSWERED = 0.95  # target: share of the client's requests that are answered
+GROWS = 1.25  # limit: maximum memory in the second half, as a multiple of that in the first half
 
 
 def main(arguments=None):
-    """Measure; print a table and keep the raw numbers. Returns 1 where a target is missed."""
+    """Measure, print a table and save the raw numbers. Return 1 if a target is missed."""
     options = argparse.ArgumentParser(prog="./fanatico bench edge-hostile", description=__doc__)
     options.add_argument(
-        "--minutes", type=float, default=MINUTES, help=f"of hostile traffic (default: {MINUTES})"
+        "--minutes", type=float, default=MINUTES, help=f"duration of the hostile traffic (default: {MINUTES})"
     )
-    options.add_argument("--seed", type=int, default=1, help="of what is sent (default: 1)")
-    options.add_argument("--name", default="default", help="which lab (default: default)")
+    options.add_argument("--seed", type=int, default=1, help="random seed of the attacks (default: 1)")
+    options.add_argument("--name", default="default", help="name of the lab (default: default)")
     chosen = options.parse_args(arguments)
     with outcome.deployed(chosen.name) as lab, tempfile.TemporaryDirectory() as folder:
         raw = measured(lab, Path(folder), round(chosen.minutes * 60), chosen.seed)
@@ -58,7 +58,7 @@ def measured(lab, folder, seconds, seed):
         words = [*target, ports["rpc_ws"], seconds, seed, ",".join(SOURCES), ",".join(TRUSTED)]
         with (
             flood.weighed(lab, holder),
-            looking(lab, holder) as memory,
+            sampling(lab, holder) as memory,
             bad.running("bench.harm", *words, seconds=seconds) as harm,
             good.running("bench.steady", *target, RATE, seconds, seconds=seconds, ahead=AHEAD) as reads,
         ):
@@ -82,18 +82,18 @@ def measured(lab, folder, seconds, seed):
 
 
 @contextlib.contextmanager
-def looking(lab, holder):
-    """Look at the edge's memory for as long as the block lasts; yields a list that gets MiB."""
+def sampling(lab, holder):
+    """Sample the edge's memory for the duration of the block; yields a list that gets the samples in MiB."""
     sizes: list[float] = []
     over = threading.Event()
 
-    def look():
+    def sample():
         while not over.wait(EVERY):
-            # A process that ends between two reads has no memory to count.
+            # A process may end between two reads.
             with contextlib.suppress(OSError, IndexError):
                 sizes.append(round(flood.memory(lab, holder), 1))
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=sample)
     thread.start()
     try:
         yield sizes
@@ -103,8 +103,8 @@ def looking(lab, holder):
 
 
 def answered(said, seconds):
-    """Return ``{"due", "answered", "p50", "p99", "failed"}`` of what bench/steady.py says; in milliseconds."""
-    took = [1000 * one for one in said["seconds"]]
+    """Return ``{"due", "answered", "p50", "p99", "failed"}`` from the output of bench/steady.py; times in milliseconds."""
+    took = [1000 * seconds for seconds in said["seconds"]]
     return {
         "due": round(RATE * seconds),
         "answered": len(took),
@@ -132,9 +132,9 @@ def judged(raw):
     ]
     return [
         *shown,
-        ("good client's questions answered", f"{100 * share:.2f} %", f"{100 * ANSWERED:.0f} %", share >= ANSWERED),
+        ("client's requests answered", f"{100 * share:.2f} %", f"{100 * ANSWERED:.0f} %", share >= ANSWERED),
         ("writes not acknowledged", str(writes["not acknowledged"]), "0", not writes["not acknowledged"]),
-        ("the application's sessions", f"{len(raw['sessions']['after'])} as before" if stayed else "others", "the same", stayed),
+        ("application's sessions", f"{len(raw['sessions']['after'])} unchanged" if stayed else "changed", "unchanged", stayed),
         ("edge's memory MiB", f"at most {max(memory):.0f}", str(raw["limit"]), max(memory) < raw["limit"]),
         ("second half, times the first", f"{grown:.2f}", f"{GROWS}", grown <= GROWS),
         ("edge restarted", str(raw["restarts"]), "0", not raw["restarts"]),

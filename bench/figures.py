@@ -1,7 +1,7 @@
-"""The figures the lab must reach, measured on this machine: `./fanatico bench`.
+"""Measure the published figures of the lab on this machine: `./fanatico bench`.
 
-Everything is measured from outside, as a person would with a watch: a fresh copy of the tree, its own lab folder, its own
-image. The raw numbers of every run are kept in bench/results/.
+All figures are measured from outside, on a new copy of the tree with its own lab folder and image. The raw numbers of every run
+are saved in bench/results/.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from bench import outcome
 
 REPO = Path(__file__).resolve().parent.parent
 NAME = "bench"
-TARGETS = {  # seconds, from the issue
+TARGETS = {  # seconds
     "up, nothing prepared": 360,
     "up, image at hand": 180,
     "up, snapshot at hand": 60,
@@ -35,11 +35,11 @@ TARGETS = {  # seconds, from the issue
 
 
 def main(arguments=None):
-    """Measure, print a table and keep the raw numbers; exit code 1 when a target is missed."""
+    """Measure, print a table and save the raw numbers. Return 1 if a target is missed."""
     options = argparse.ArgumentParser(prog="./fanatico bench", description=__doc__)
-    options.add_argument("--runs", type=int, default=10, help="runs of the quick figures (default: 10)")
+    options.add_argument("--runs", type=int, default=10, help="runs of the short measurements (default: 10)")
     options.add_argument(
-        "--warm", action="store_true", help="use the image at hand; leaves out `up, nothing prepared`"
+        "--warm", action="store_true", help="use the existing image; skips `up, nothing prepared`"
     )
     chosen = options.parse_args(arguments)
     raw: dict[str, list] = {name: [] for name in TARGETS}
@@ -58,7 +58,7 @@ def main(arguments=None):
 
 
 def measure(tree, environment, raw, facts, chosen):
-    """Fill `raw` with seconds, in the order an operator would live through them."""
+    """Fill `raw` with seconds, in the order of an operator's work."""
     if not chosen.warm:
         raw["up, nothing prepared"].append(timed(lambda: fanatico(tree, environment, "up")))
         facts["phases, nothing prepared"] = phases(tree, environment)
@@ -84,7 +84,7 @@ def measure(tree, environment, raw, facts, chosen):
         for _ in range(max(3, chosen.runs // 3)):
             answered, ended = health_times(tree, environment, 11)
             raw["health, a database cable pulled"].append(answered)
-            # Salt asks twice after the one that is silent before it gives it up.
+            # Salt polls a silent minion twice before it gives up.
             facts.setdefault(
                 "health, a database cable pulled, until salt gives up the silent one", []
             ).append(ended)
@@ -95,7 +95,7 @@ def measure(tree, environment, raw, facts, chosen):
 
 
 def cold_boot(tree, environment):
-    """Cut the power of every machine, restore it, and return the seconds until health says ok everywhere."""
+    """Cut the power of every machine, restore it, and return the seconds until all machines are healthy."""
     nodes = json.loads((state(environment) / "labs" / NAME / "lab.json").read_text())["plan"]["nodes"]
     for state_ in ("off", "on"):
         began = time.monotonic()
@@ -106,9 +106,10 @@ def cold_boot(tree, environment):
 
 
 def wait_ok(tree, environment, timeout):
-    """Wait until every machine's health is ok.
+    """Wait until every machine is healthy.
 
-    :param timeout: seconds; then RuntimeError with what was seen.
+    :param timeout: seconds.
+    :raises RuntimeError: with the last result, after the timeout.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -121,10 +122,11 @@ def wait_ok(tree, environment, timeout):
 
 
 def health_times(tree, environment, answers):
-    """Time `salt '*' fanatico.health` where a person types it, on the master.
+    """Time `salt '*' fanatico.health` on the master.
 
-    :param answers: how many machines must answer; RuntimeError when it is another number.
+    :param answers: the expected number of machines that answer.
     :returns: (seconds to the last answer, seconds to the end of the command)
+    :raises RuntimeError: when another number of machines answers.
     """
     program = """
         began=$EPOCHREALTIME
@@ -136,12 +138,12 @@ def health_times(tree, environment, answers):
     ended, began = map(float, said[-1].split())
     answered = [float(line.split()[0]) for line in said if "took_ms" in line]
     if len(answered) != answers:
-        raise RuntimeError(f"{len(answered)} machines answered, not {answers}: {said}")
+        raise RuntimeError(f"{len(answered)} machines answered, expected {answers}: {said}")
     return max(answered) - began, ended - began
 
 
 def health(tree, environment):
-    """Ask every machine for its health once; RuntimeError when not all are ok."""
+    """Ask every machine for its health once and return the answers; raise RuntimeError when not all are ok."""
     said = master(tree, environment, "salt", "--out=json", "--static", "*", "fanatico.health", check=False)
     try:
         answers = json.loads(said.stdout[said.stdout.index("{") :])
@@ -158,7 +160,7 @@ def health(tree, environment):
 
 
 def changed(said):
-    """Return how many states of an orchestration's JSON output report changes on a minion."""
+    """Return the number of states on minions with changes, from an orchestration's JSON output."""
 
     def count(data):
         if isinstance(data, list):
@@ -176,14 +178,14 @@ def changed(said):
 
 
 def timed(action):
-    """Return the seconds an action takes."""
+    """Return the duration of an action in seconds."""
     began = time.monotonic()
     action()
     return time.monotonic() - began
 
 
 def fanatico(tree, environment, command, *arguments):
-    """Run ./fanatico of the tree under test for the bench's own lab."""
+    """Run ./fanatico of the copied tree for the benchmark's lab. Raises RuntimeError when it fails."""
     argv = [str(tree / "fanatico"), command, "--name", NAME, *arguments]
     said = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     if said.returncode != 0:
@@ -192,7 +194,7 @@ def fanatico(tree, environment, command, *arguments):
 
 
 def master(tree, environment, *argv, check=True):
-    """Run a command on the bench lab's master."""
+    """Run a command on the master of the benchmark's lab. Raises RuntimeError when it fails and ``check`` is set."""
     full = [str(tree / "fanatico"), "exec", "--name", NAME, "salt", "--", *argv]
     said = subprocess.run(full, env=environment, capture_output=True, text=True, timeout=600, check=False)
     if check and said.returncode != 0:
@@ -211,7 +213,7 @@ def phases(tree, environment):
 
 
 def copy_tree(target):
-    """Copy what git tracks, as it is now, to a folder where nothing is prepared."""
+    """Copy the files that git tracks, in their present state, to a new folder and return it."""
     files = subprocess.run(
         ["git", "-C", REPO, "ls-files", "-z"], capture_output=True, text=True, check=True
     ).stdout
@@ -223,7 +225,7 @@ def copy_tree(target):
 
 
 def keep(raw, facts):
-    """Write the raw numbers with what they were measured on."""
+    """Save the raw numbers with the machine and the revision."""
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     revision = subprocess.run(
         ["git", "-C", REPO, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
@@ -250,7 +252,7 @@ def keep(raw, facts):
 
 
 def report(raw):
-    """Print median, worst, runs and target of every figure; return 1 when a worst run misses its target."""
+    """Print median, worst, runs and target of every figure; return 1 if the worst run misses the target."""
     missed = 0
     print(f"{'figure':<34}{'median s':>9}{'worst s':>9}{'runs':>6}{'target s':>10}")
     for name, target in TARGETS.items():

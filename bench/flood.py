@@ -1,8 +1,8 @@
-"""Somebody who means harm to the edge for a time: `python -m bench.flood ADDRESS PORT SECONDS SOURCE ...`, run in its network.
+"""An attacker that floods the edge: `python -m bench.flood ADDRESS PORT SECONDS SOURCE ...`, run in its network namespace.
 
-Each source has connections that send bodies which cost the edge much and the sender little (large batches of many elements, as
-fast as they are answered), and others that stop in the middle of a body. Bounded: so many connections, so many seconds. Prints
-``{"answered": requests, "broken": connections that were ended, "held": connections that sent half a body}``.
+Each source has connections that send requests which are expensive for the edge and cheap for the sender (large batches, as fast
+as they are answered), and others that stop in the middle of a body. The number of connections and the duration are limited.
+Prints ``{"answered": requests, "broken": closed connections, "held": connections that sent half a body}``.
 """
 
 import json
@@ -20,7 +20,7 @@ HALF = HEAD.format(110_000).encode() + b" " * 100_000
 
 
 def busy(place, source, until, seen):
-    """Send the dear body again and again."""
+    """Send the expensive request repeatedly."""
     while time.monotonic() < until:
         try:
             with socket.create_connection(place, 5, source_address=(source, 0)) as connection:
@@ -36,26 +36,26 @@ def busy(place, source, until, seen):
 
 
 def held(place, source, until, seen):
-    """Keep connections open with half a body each, and open others where those were ended."""
-    open_ones: list[socket.socket] = []
+    """Keep HELD connections open with half a body each; replace those that were closed."""
+    connections: list[socket.socket] = []
     while time.monotonic() < until:
-        while len(open_ones) < HELD and time.monotonic() < until:
+        while len(connections) < HELD and time.monotonic() < until:
             try:
                 connection = socket.create_connection(place, 2, source_address=(source, 0))
                 connection.settimeout(1)
                 connection.sendall(HALF)
             except OSError:
                 break
-            open_ones.append(connection)
+            connections.append(connection)
             seen["held"] += 1
         time.sleep(0.5)
-        open_ones = [one for one in open_ones if _open(one)]
-    for one in open_ones:
-        one.close()
+        connections = [connection for connection in connections if _open(connection)]
+    for connection in connections:
+        connection.close()
 
 
 def _open(connection):
-    """Tell whether the other side has neither answered nor ended a connection; close it where it has."""
+    """Return whether the server has neither answered nor closed a connection; close it otherwise."""
     connection.setblocking(False)
     try:
         connection.recv(1)
@@ -68,7 +68,7 @@ def _open(connection):
 
 
 def main():
-    """Take the arguments, do harm, and say what came of it."""
+    """Run all connections and print the counts."""
     address, port, seconds, *sources = sys.argv[1:]
     place, until = (address, int(port)), time.monotonic() + float(seconds)
     seen = {"answered": 0, "broken": 0, "held": 0}

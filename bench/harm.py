@@ -1,8 +1,9 @@
-"""Somebody who means harm to the edge in many ways at once: `python -m bench.harm ADDRESS HTTP WS SECONDS SEED SOURCES TRUSTED`.
+"""An attacker with several attacks at once: `python -m bench.harm ADDRESS HTTP WS SECONDS SEED SOURCES TRUSTED`.
 
-Run in its network. SOURCES are its own addresses, separated by commas; TRUSTED are addresses of CloudFlare's, from which it names
-clients of other IPv6 networks. Bounded: so many threads, a pause after each attack, so many seconds. Prints
-``{way: {what came of it: how often}}``: an HTTP status, ``held`` (no answer and no end), or ``ended`` (without an answer).
+Run it in its network namespace. SOURCES are its own addresses, separated by commas; TRUSTED are addresses of CloudFlare, from
+which it names clients of other IPv6 networks. The number of threads and the duration are limited, with a pause after each
+attack. Prints ``{attack: {result: count}}``; a result is an HTTP status, ``held`` (no answer, connection open) or ``ended``
+(closed without an answer).
 """
 
 import collections
@@ -34,7 +35,7 @@ def post(body, *headers, length=None):
 
 
 def fuzzed(draw):
-    """Return a request near to a good one: another method, nested values, broken bytes, a broken head."""
+    """Return a mutated request: other methods, nested values, corrupt bytes, a corrupt head."""
     call = {
         **CALL,
         "method": draw.choice(METHODS),
@@ -58,7 +59,7 @@ def fuzzed(draw):
 
 
 def chunked(draw):
-    """Return a body in pieces, whose lengths may be lies."""
+    """Return a request with a chunked body, whose chunk sizes may be wrong."""
     pieces = []
     for _ in range(draw.randrange(1, 40)):
         piece = draw.randbytes(draw.randrange(1, 4000)) if draw.random() < 0.3 else json.dumps(CALL).encode()
@@ -71,7 +72,7 @@ def chunked(draw):
 
 
 class Harm:
-    """Attacks on one place, and what came of them."""
+    """Attacks on one address, and their results."""
 
     def __init__(self, address, http, ws, seconds, seed, sources, trusted):
         self.http, self.ws, self.until = (
@@ -84,12 +85,12 @@ class Harm:
         self._lock = threading.Lock()
 
     def note(self, way, what):
-        """Count what came of an attack."""
+        """Count a result of an attack."""
         with self._lock:
             self.seen[way][what] += 1
 
     def sent(self, way, place, source, *pieces, pause=0.0, wait=3.0):
-        """Send pieces on a connection of its own, and note what came of it."""
+        """Send pieces on a new connection and count the result."""
         try:
             with socket.create_connection(place, 3, source_address=(source, 0)) as connection:
                 connection.settimeout(wait)
@@ -104,15 +105,15 @@ class Harm:
             self.note(way, "ended")
 
     def fuzz(self, draw):
-        """Send one request that is near to a good one."""
+        """Send one mutated request."""
         self.sent("fuzzed", self.http, draw.choice(self.sources), fuzzed(draw))
 
     def chunks(self, draw):
-        """Send one body in pieces."""
+        """Send one chunked body."""
         self.sent("chunked", self.http, draw.choice(self.sources), chunked(draw))
 
     def slow_head(self, draw):
-        """Send a head four bytes a second."""
+        """Send a head at four bytes per second."""
         head = post(json.dumps(CALL).encode())
         self.sent(
             "slow head",
@@ -123,7 +124,7 @@ class Harm:
         )
 
     def slow_body(self, draw):
-        """Send a body in forty pieces, and not its end."""
+        """Send a body in forty pieces, without its end."""
         whole = post(b" " * draw.choice([50, 20_000, 100_000]))
         pieces = [
             whole[n : n + len(whole) // 40 + 1] for n in range(0, len(whole) - 10, len(whole) // 40 + 1)
@@ -131,7 +132,7 @@ class Harm:
         self.sent("slow body", self.http, draw.choice(self.sources), *pieces, pause=draw.choice([0.5, 1, 2]))
 
     def burst(self, draw):
-        """Dear batches from one address, as fast as they are answered, for a second."""
+        """Send expensive batches from one address, as fast as they are answered, for one second."""
         seen: dict[str, int] = collections.Counter()
         flood.busy(self.http, draw.choice(self.sources), min(time.monotonic() + 1, self.until), seen)
         for what, times in seen.items():
@@ -140,7 +141,7 @@ class Harm:
         time.sleep(1)
 
     def sixes(self, draw):
-        """Through CloudFlare, each time from another IPv6 network."""
+        """Send a request through CloudFlare from a random IPv6 network."""
         client = ":".join(
             f"{part:x}" for part in (0x2001, 0xDB8, draw.randrange(2**16), draw.randrange(2**16), 0, 0, 0, 1)
         )
@@ -149,7 +150,7 @@ class Harm:
         self.sent("IPv6 networks", self.http, draw.choice(self.trusted), request)
 
     def sockets(self, draw):
-        """WebSockets that are asked for and left, frames that are none, handshakes that are not whole."""
+        """Open WebSockets and leave them; send invalid frames and incomplete handshakes."""
         key = draw.choice(["\r\n", "X: y\r\n\r\n", "Content-Length: 5\r\n\r\nhello"])
         frame = draw.randbytes(draw.randrange(1, 2000))
         self.sent(
@@ -157,13 +158,13 @@ class Harm:
         )
 
     def keep(self, way, draw, pause):
-        """Attack in one way again and again."""
+        """Repeat one attack."""
         while time.monotonic() < self.until:
             way(draw)
             time.sleep(pause)
 
     def all(self):
-        """Attack in every way until the time is over; return what came of it."""
+        """Run all attacks until the time is over; return the results."""
         ways = [
             (self.fuzz, 6, 0.02), (self.chunks, 3, 0.05), (self.slow_head, 40, 0.1), (self.slow_body, 60, 0.1),
             (self.burst, 6, 0.1), (self.sixes, 4, 0.01), (self.sockets, 10, 0.1),

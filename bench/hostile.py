@@ -1,8 +1,8 @@
-"""What a lost host can do to the Salt master with events, answers and requests for pillar: `./fanatico bench hostile`.
+"""Measure what a compromised host can do to the Salt master with events, returns and pillar requests: `./fanatico bench hostile`.
 
-One host of a lab that is up and well sends thousands of hostile messages, each another, as Salt's own client would send them.
-Meanwhile true faults happen on other hosts, one after the other, and each has to be healed as quickly as ever. Raw numbers are
-kept in bench/results/.
+One host of a healthy lab sends thousands of different hostile messages through Salt's client. At the same time real faults happen
+on other hosts, one after the other, and each must be healed as fast as without the attack. Raw numbers are saved in
+bench/results/.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from lab.machine import ENVIRONMENT
 from lab.machines import Lab
 
 SENDER = (Path(__file__).parent / "files" / "send_loads.py").read_text()
-LOST = "rpc1"  # the host that somebody has taken over
-OWNED = "/root/owned"  # what the master would have if it had carried out anything
+LOST = "rpc1"  # the compromised host
+OWNED = "/root/owned"  # a file that exists on the master if it has executed an injected command
 UNIT = "fanatico-rpc-ws"  # stopped on other hosts
-WITHIN, EVERY = 8, 15  # seconds for a cure, and from one true fault to the next
-GROWS = 1.5  # times the master's memory of before
-# What the tree itself has the master and the minions do while nobody deploys.
+WITHIN, EVERY = 8, 15  # limit of a cure in seconds; seconds between two real faults
+GROWS = 1.5  # limit of the master's memory, as a multiple of that before the attack
+# Jobs that the tree itself starts outside of a deploy.
 OURS = re.compile(
     r"fanatico[a-z_]*\.[a-z_]+|saltutil\.(find_job|running|refresh_\w+|is_running)|test\.ping|runner\.(fanatico|jobs)\.\w+|mine\.\w+"
 )
@@ -49,7 +49,7 @@ INJECTIONS = (
 
 
 def text(draw):
-    """Return a hostile text: an injection, noise, or a great deal of either."""
+    """Return a hostile text: an injection, random characters, or a very long text."""
     kind = draw.random()
     if kind < 0.5:
         return draw.choice(INJECTIONS).format(owned=OWNED)
@@ -59,7 +59,7 @@ def text(draw):
 
 
 def value(draw, names, depth=0):
-    """Return anything that can be sent, near to what is expected or far from it."""
+    """Return a random value: an expected name, a hostile text, or a nested structure."""
     kind = draw.random()
     if kind < 0.45:
         return draw.choice(names)
@@ -78,7 +78,7 @@ def value(draw, names, depth=0):
 
 
 def load(draw, names, hosts):
-    """Return one message as a minion's client sends it, without its token."""
+    """Return one message of a minion's client, without the token."""
     kind = draw.random()
     host = draw.choice(hosts) if draw.random() < 0.6 else text(draw)[:100]
     if kind < 0.75:
@@ -114,7 +114,7 @@ def load(draw, names, hosts):
 
 
 def loads(count, seed, plan):
-    """Return that many messages, the same for the same seed."""
+    """Return ``count`` messages; the same seed gives the same messages."""
     draw = random.Random(seed)
     hosts = list(plan["nodes"])
     names = [
@@ -125,7 +125,7 @@ def loads(count, seed, plan):
 
 
 class Master:
-    """What the Salt master does meanwhile."""
+    """Watches the Salt master's memory and jobs during the attack."""
 
     def __init__(self, lab):
         self.lab, self.memory, self._over = lab, [], threading.Event()
@@ -147,7 +147,7 @@ class Master:
         return sum(int(line.split()[1]) for line in shown.splitlines()) / 1024
 
     def end(self):
-        """Stop watching; return ``{"tracebacks": lines, "foreign": jobs that are not ours, "owned": bool}``."""
+        """Stop watching; return ``{"tracebacks": lines, "foreign": unexpected jobs, "owned": bool}``."""
         self._over.set()
         self._thread.join()
         argv = ["journalctl", "-q", "-u", "salt-master", "--since", self.since, "-o", "cat"]
@@ -172,8 +172,10 @@ class Master:
 
 
 def heal_one(lab, node):
-    """Stop a unit; return the seconds until it is healed, None where that takes too long."""
-    lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])  # its budget is not what this is about
+    """Stop a unit; return the seconds until it is healed, or None after the limit of bench/cures.py."""
+    lab.exec(
+        lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"]
+    )  # earlier cures must not use up the budget
     try:
         return cures.stop(lab, node, UNIT)
     except LabError:
@@ -181,26 +183,26 @@ def heal_one(lab, node):
 
 
 def judged(counted, took, memory, before, seen):
-    """Return ``[(what, measured, must be, well), ...]``."""
-    healed = [one for one in took if one is not None]
+    """Return ``[(what, measured, target, whether it holds), ...]``."""
+    healed = [seconds for seconds in took if seconds is not None]
     worst = max(healed, default=0.0)
     return [
         ("messages taken / refused", f"{counted['taken']} / {counted['refused']}", "", True),
-        ("true faults healed", f"{len(healed)} of {len(took)}", "all", len(healed) == len(took)),
+        ("real faults healed", f"{len(healed)} of {len(took)}", "all", len(healed) == len(took)),
         ("p50, worst s", f"{measure.percentile(healed or [0.0], 0.5):.1f}, {worst:.1f}", f"worst {WITHIN}", worst <= WITHIN),
         ("master's memory MiB", f"{before:.0f} -> {max(memory):.0f}", f"x {GROWS}", max(memory) <= GROWS * before),
         ("tracebacks", str(len(seen["tracebacks"])), "0", not seen["tracebacks"]),
-        ("jobs that are not ours", str(len(seen["foreign"])), "0", not seen["foreign"]),
-        ("carried out on the master", "yes" if seen["owned"] else "nothing", "nothing", not seen["owned"]),
+        ("unexpected jobs", str(len(seen["foreign"])), "0", not seen["foreign"]),
+        ("injected commands executed on the master", "yes" if seen["owned"] else "none", "none", not seen["owned"]),
     ]  # fmt: skip
 
 
 def main(arguments=None):
-    """Send, break, watch; print a table and keep the raw numbers. Returns 1 where something is not as it must be."""
+    """Run attack and faults, print a table and save the raw numbers. Return 1 if a target is missed."""
     options = argparse.ArgumentParser(prog="./fanatico bench hostile", description=__doc__)
-    options.add_argument("--messages", type=int, default=10_000, help="how many (default: 10000)")
-    options.add_argument("--seed", type=int, default=1, help="of what they are (default: 1)")
-    options.add_argument("--name", default="default", help="which lab (default: default)")
+    options.add_argument("--messages", type=int, default=10_000, help="number of messages (default: 10000)")
+    options.add_argument("--seed", type=int, default=1, help="random seed of the messages (default: 1)")
+    options.add_argument("--name", default="default", help="name of the lab (default: default)")
     chosen = options.parse_args(arguments)
     preflight.check_root()
     lab = Lab(chosen.name)

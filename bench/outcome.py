@@ -1,4 +1,4 @@
-"""What the benches have in common: a lab that is deployed and well, raw numbers that are kept, a table with its targets."""
+"""Shared by the benchmarks: a deployed and healthy lab, raw numbers in bench/results/, a table with targets."""
 
 import contextlib
 import datetime
@@ -13,7 +13,10 @@ REPO = Path(__file__).parent.parent
 
 @contextlib.contextmanager
 def deployed(name):
-    """A lab that is deployed and healthy, for this bench alone; yields it, and waits until it is healthy again."""
+    """Lock a deployed and healthy lab; yields it, and waits at the end until it is healthy again.
+
+    :raises LabError: when it is not deployed, in use or not healthy.
+    """
     preflight.check_root()
     lab = Lab(name)
     with lab.locked():
@@ -24,7 +27,7 @@ def deployed(name):
 
 
 def keep(name, raw):
-    """Write raw numbers to bench/results/ under a bench's name and the time, and say where they are."""
+    """Write raw numbers to bench/results/NAME-TIME.json and print the path."""
     path = REPO / f"bench/results/{name}-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(raw, indent=1) + "\n")
@@ -33,7 +36,7 @@ def keep(name, raw):
 
 def show(checks):
     """
-    Print a table of what was measured, and return the exit code: 1 where a target is missed.
+    Print a table of results and return the exit code: 1 if a target is missed.
 
     checks
         ``[(what, measured, target, whether it holds)]``.

@@ -1,7 +1,7 @@
-"""The same drills in the same lab with the timing of other tools: `./fanatico bench peers`.
+"""Run the same drills in the same lab with the timing of other tools: `./fanatico bench peers`.
 
-Only their timing is theirs; everything else is this tree's: how HAProxy reads Patroni's answers, VRRPv3, quorum commit. So the
-figures are what their settings cost, and kinder to them than their own installations would be.
+Only the timing is theirs; everything else is from this tree: HAProxy's checks of Patroni, VRRPv3, quorum commit. So the figures
+show the effect of their settings, and are better than those of their own installations would be.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from lab.machines import Lab
 
 DRILLS = ("postgres-crash", "switchover", "primary-power", "balancer-power")
 
-# As their own templates and defaults have it (autobase 2.6: vars/main.yml; Pigsty 4.5: roles/pgsql/defaults/main.yml and
-# service.cfg, roles/node/templates/keepalived.conf.j2). VRRP in whole seconds, since both use version 2.
+# From their templates and defaults (autobase 2.6: vars/main.yml; Pigsty 4.5: roles/pgsql/defaults/main.yml and service.cfg,
+# roles/node/templates/keepalived.conf.j2). VRRP in whole seconds, because both use version 2.
 PEERS = {
     "this tree, swift": {"preset": "swift"},
     "autobase": {
@@ -52,36 +52,40 @@ PEERS = {
 
 
 def main(arguments=None):
-    """Run the drills with everybody's timing, print a table and keep the raw numbers. Returns 1 where a write was lost."""
+    """Run the drills with every timing, print a table and save the raw numbers. Return 1 if a write was lost."""
     options = argparse.ArgumentParser(prog="./fanatico bench peers", description=__doc__)
-    options.add_argument("--runs", type=int, default=3, help="of each drill with each timing (default: 3)")
-    options.add_argument("--drills", default=",".join(DRILLS), help=f"default: {','.join(DRILLS)}")
-    options.add_argument("--name", default="default", help="which lab (default: default)")
+    options.add_argument(
+        "--runs", type=int, default=3, help="runs of each drill with each timing (default: 3)"
+    )
+    options.add_argument(
+        "--drills", default=",".join(DRILLS), help=f"drills, with commas (default: {','.join(DRILLS)})"
+    )
+    options.add_argument("--name", default="default", help="name of the lab (default: default)")
     chosen = options.parse_args(arguments)
     preflight.check_root()
     lab, now = Lab(chosen.name), datetime.datetime.now(datetime.UTC)
-    folder, told = Path(f"drills/peers-{now:%Y%m%d-%H%M%S}"), {}
+    folder, results = Path(f"drills/peers-{now:%Y%m%d-%H%M%S}"), {}
     with lab.locked(), timing_put_back(lab):
         for name, timing in PEERS.items():
             command.say(f"== {name}")
             deploy(lab, timing)
             place = folder / name.replace(" ", "-").replace(",", "")
             place.mkdir(parents=True)
-            # Their gaps are beyond what ours may be; what must hold for anybody is that nothing is lost.
+            # Their write gaps exceed our limits; the benchmark fails only for lost writes.
             drills = {drill: FAULTS[drill] for drill in chosen.drills.split(",")}
             command.carry_out(lab, drills, chosen.runs, place)
-            told[name] = json.loads((place / "report.json").read_text())
-    print("\n".join(table(told)))
-    outcome.keep("peers", {name: reports.kept(one) for name, one in told.items()})
+            results[name] = json.loads((place / "report.json").read_text())
+    print("\n".join(table(results)))
+    outcome.keep("peers", {name: reports.kept(result) for name, result in results.items()})
     return (
         1
-        if any(one["counts"]["lost"] for report_ in told.values() for one in report_["faults"].values())
+        if any(fault["counts"]["lost"] for result in results.values() for fault in result["faults"].values())
         else 0
     )
 
 
 def deploy(lab, timing):
-    """Give the lab another timing, and wait until all is well with it."""
+    """Deploy the lab with another timing and wait until it is healthy."""
     path = lab.folder / "plan.sls"
     content = yaml.safe_load(path.read_text())
     content["plan"]["timing"] = timing
@@ -92,7 +96,7 @@ def deploy(lab, timing):
 
 @contextmanager
 def timing_put_back(lab):
-    """Let the lab have its own plan again afterwards."""
+    """Restore the lab's plan at the end of the block."""
     lab.require_deployed()
     path = lab.folder / "plan.sls"
     before = path.read_text()
@@ -103,18 +107,18 @@ def timing_put_back(lab):
         lab.salt_run("state.orchestrate", "orch.deploy", timeout=600)
 
 
-def table(told):
-    """Return the lines of a table: the write gap's median and worst of each drill with each timing."""
-    drills = next(iter(told.values()))["faults"]
+def table(results):
+    """Return the lines of a table: median and worst write gap of each drill with each timing."""
+    drills = next(iter(results.values()))["faults"]
     rows = [
         (
             name,
             *(
-                f"{one['faults'][drill]['figures']['write_gap']['p50']:.1f} / "
-                f"{one['faults'][drill]['figures']['write_gap']['max']:.1f}"
+                f"{result['faults'][drill]['figures']['write_gap']['p50']:.1f} / "
+                f"{result['faults'][drill]['figures']['write_gap']['max']:.1f}"
                 for drill in drills
             ),
         )
-        for name, one in told.items()
+        for name, result in results.items()
     ]
     return report.table(rows, ["timing of", *drills])

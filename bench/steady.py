@@ -1,8 +1,8 @@
-"""A client of JSON-RPC that asks on schedule: `python -m bench.steady ADDRESS PORT RATE SECONDS`, run where its network is.
+"""A JSON-RPC client with a fixed schedule: `python -m bench.steady ADDRESS PORT RATE SECONDS`, run in its network namespace.
 
-Prints ``{"seconds": [how long each answer took], "heads": [[the heads, in order, for each connection]], "failed": [why]}``.
-Each of its processes has one connection, and measures from the moment at which it sends. It speaks as little HTTP as will do:
-what is measured is not to be the client.
+Prints ``{"seconds": [duration of each answer], "heads": [[heads in order, for each connection]], "failed": [reason]}``.
+Each process has one connection and measures from the moment of sending. The client's HTTP is minimal, so that its own cost does
+not distort the figures.
 """
 
 import json
@@ -21,14 +21,14 @@ LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 
 
 class Connection:
-    """One connection, which is made again after it failed."""
+    """One connection, which is reopened after a failure."""
 
     def __init__(self, address: str, port: int) -> None:
         self.place = (address, port)
         self.socket: socket.socket | None = None
 
     def ask(self) -> bytes:
-        """Return the answer's body; raises OSError or ValueError where it is none."""
+        """Send a request and return the answer's body. Raises OSError or ValueError without a valid answer."""
         try:
             if self.socket is None:
                 self.socket = socket.create_connection(self.place, 10)
@@ -53,12 +53,12 @@ class Connection:
                     return body
             piece = connection.recv(65536)
             if not piece:
-                raise ConnectionError("ended without an answer")
+                raise ConnectionError("closed without an answer")
             found += piece
 
 
 def ask(address: str, port: int, every: float, begin: float, end: float) -> dict[str, list]:
-    """Ask every so many seconds, from one moment to another; return what came of it."""
+    """Send a request every ``every`` seconds from ``begin`` to ``end``; return ``{"seconds", "heads", "failed"}``."""
     connection, due = Connection(address, port), begin
     result: dict[str, list] = {"seconds": [], "heads": [], "failed": []}
     while due < end:
@@ -75,7 +75,7 @@ def ask(address: str, port: int, every: float, begin: float, end: float) -> dict
 
 
 def main(address: str, port: str, rate: str, seconds: str) -> None:
-    """Ask, and print what came of it."""
+    """Run all connections and print the results."""
     every, begin = CONNECTIONS / float(rate), time.monotonic() + 1
     starts = [begin + number * every / CONNECTIONS for number in range(CONNECTIONS)]
     with multiprocessing.get_context("fork").Pool(CONNECTIONS) as pool:
@@ -84,7 +84,7 @@ def main(address: str, port: str, rate: str, seconds: str) -> None:
             [(address, int(port), every, start, start + float(seconds)) for start in starts],
             chunksize=1,
         )
-    whole = {key: [one for result in results for one in result[key]] for key in ("seconds", "failed")}
+    whole = {key: [value for result in results for value in result[key]] for key in ("seconds", "failed")}
     print(json.dumps({**whole, "heads": [result["heads"] for result in results]}))
 
 

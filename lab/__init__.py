@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-# As Salt has it for what it loads: `import fanatico_plan` is the same module here, in the benchmarks and in the tree.
+# Salt puts these folders on the path of what it loads; so `import fanatico_plan` means the same module here.
 sys.path.extend(str(Path(__file__).parent.parent / folder) for folder in ("_utils", "_runners/_utils"))

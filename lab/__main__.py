@@ -1,4 +1,4 @@
-"""`python -m lab`: what ./fanatico runs once its prerequisites stand."""
+"""`python -m lab`: what ./fanatico runs after it has installed the prerequisites."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""One cgroup per machine: it keeps machines apart and makes a power cut certain."""
+"""One cgroup per machine: it separates the machines, and a power cut ends every process in it."""
 
 import contextlib
 import time
@@ -13,9 +13,7 @@ def mount_point() -> Path:
         before, _, after = line.partition(" - ")
         if after.split()[0] == "cgroup2":
             return Path(before.split()[4])
-    raise LabError(
-        "This kernel has no cgroup v2 mounted; mount it (mount -t cgroup2 none /sys/fs/cgroup) and try again."
-    )
+    raise LabError("cgroup v2 is not mounted on this machine. Mount it: mount -t cgroup2 none /sys/fs/cgroup")
 
 
 def path(lab: str, machine: str | None = None) -> Path:
@@ -33,33 +31,35 @@ def kill(folder: Path, timeout: float = 10) -> None:
     while folder.exists():
         (folder / "cgroup.kill").write_text("1")
         if "populated 0" in (folder / "cgroup.events").read_text():
-            # A process that is just being started may enter in between; it is ended in the next round.
+            # A process that starts in between may still join the cgroup; the next iteration kills it.
             with contextlib.suppress(OSError):
                 remove(folder)
                 return
         if time.monotonic() > deadline:
             raise LabError(
-                f"Processes in {folder} did not die within {timeout} s; see {folder}/cgroup.procs."
+                f"Processes in {folder} did not end within {timeout} s. List them: cat {folder}/cgroup.procs"
             )
         time.sleep(0.02)
 
 
 def freeze(folder: Path, frozen: bool, timeout: float = 10) -> None:
-    """Stop every process below a cgroup where it is, or let them go on; nothing is ended.
+    """Freeze every process below a cgroup, or thaw it; no process is ended.
 
-    :param timeout: seconds until the kernel has stopped the last of them.
-    :raises LabError: when it has not.
+    :param timeout: seconds to wait for the kernel.
+    :raises LabError: when the kernel has not frozen or thawed all of them by then.
     """
     deadline = time.monotonic() + timeout
     (folder / "cgroup.freeze").write_text("1" if frozen else "0")
     while is_frozen(folder) != frozen:
         if time.monotonic() > deadline:
-            raise LabError(f"Processes in {folder} were not {'' if frozen else 'un'}frozen in {timeout} s.")
+            raise LabError(
+                f"Processes in {folder} were not {'frozen' if frozen else 'thawed'} within {timeout} s."
+            )
         time.sleep(0.02)
 
 
 def is_frozen(folder: Path) -> bool:
-    """Return whether every process below a cgroup is stopped; False without such a cgroup."""
+    """Return whether every process below a cgroup is frozen; False without such a cgroup."""
     try:
         return "frozen 1" in (folder / "cgroup.events").read_text()
     except FileNotFoundError:

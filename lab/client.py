@@ -1,4 +1,4 @@
-"""What a client on this machine needs to be let in and to be sure of the server: files in the lab's folder, for root."""
+"""Credentials and CA certificates with which a client on this machine connects: files in the lab's folder, for root."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ STATISTICS_USER = "admin"  # of HAProxy's statistics
 
 
 class Files(NamedTuple):
-    """Paths: the authorities of PostgreSQL and of HAProxy's statistics, and passwords as libpq and curl read them."""
+    """Paths: the CA certificates of PostgreSQL and of HAProxy's statistics, and the password files of libpq and curl."""
 
     authority: Path
     edge: Path
@@ -18,16 +18,16 @@ class Files(NamedTuple):
 
 
 def files(lab):
-    """Return the paths of a lab's client files, whether they are there or not."""
+    """Return the paths of a lab's client files, whether or not they exist."""
     folder = lab.folder / "client"
     return Files(folder / "service-ca.crt", folder / "edge-ca.crt", folder / "pgpass", folder / "netrc")
 
 
 def psql(lab, replica=False):
-    """Return (command line, environment) of a psql on a database machine of the lab, as the application.
+    """Return (command line, environment) of psql on a database machine of the lab, as the application user.
 
-    :param replica: ask a replica, not the primary.
-    :raises LabError: when the master, which knows the password, is off.
+    :param replica: connect to a replica, not to the leader.
+    :raises LabError: when the master, which has the password, is off.
     """
     node = lab.nodes("patroni")[0]
     pillar = lab.pillars(node)[node]
@@ -40,13 +40,13 @@ def psql(lab, replica=False):
         "sslmode": "verify-full",
         "sslrootcert": "/etc/patroni/pki/service-ca.crt",
     }
-    # In an environment, unlike in arguments, only root and the process itself can read it.
+    # Every user can read the arguments of a process; only root and its owner can read its environment.
     password = pillar["secrets"]["POSTGRES_FANATICO_PASSWORD"]
     return ["psql", " ".join(f"{key}={value}" for key, value in words.items())], {"PGPASSWORD": password}
 
 
 def write_files(lab):
-    """Write a lab's client files as the master's pillar is now; return the name of the application's database.
+    """Write a lab's client files from the master's present pillar; return the name of the application's database.
 
     :raises LabError: when the master is off.
     """
@@ -66,7 +66,7 @@ def write_files(lab):
 
 
 def escaped(text):
-    """Return a field of libpq's password file, which gives the colon and the backslash a meaning."""
+    """Escape a field of libpq's password file, where colon and backslash are special."""
     return text.replace("\\", "\\\\").replace(":", "\\:")
 
 

@@ -1,4 +1,4 @@
-"""What each command of ./fanatico does."""
+"""The commands of ./fanatico."""
 
 import importlib
 import os
@@ -12,12 +12,12 @@ from lab.paths import STATE
 from lab.progress import Progress
 
 BENCHES = {
-    "peers": "drills with others' timing",
-    "cures": "healing",
-    "edge": "JSON-RPC",
-    "edge-flood": "a flood there, and the databases",
-    "edge-hostile": "an hour of hostile traffic there",
-    "hostile": "a lost host floods the Salt master",
+    "peers": "drills with the timing of other tools",
+    "cures": "time to heal",
+    "edge": "JSON-RPC through HAProxy",
+    "edge-flood": "database clients during a flood of the edge",
+    "edge-hostile": "an hour of hostile traffic at the edge",
+    "hostile": "a compromised host floods the Salt master",
 }
 DEPLOY = "Next, on the master: salt-run state.orchestrate orch.deploy"
 
@@ -28,12 +28,12 @@ def up(options):
     lab = Lab(options.name)
     with lab.locked():
         running, state = lab.running(), lab.state
-        if lab.paused:  # by a test run that was killed
+        if lab.paused:  # a killed test run has left it so
             lab.pause(False)
         elif state.get("deployed") and len(running) == len(lab.machines):
             raise LabError(
                 f"The lab {lab.name!r} is already up with {len(running)} machines; nothing was changed. "
-                "`./fanatico status` shows it, `./fanatico machine add NAME` adds a machine."
+                "Show it: ./fanatico status. Add a machine: ./fanatico machine add NAME."
             )
         preflight.check(STATE)
         STATE.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def up(options):
 
 
 def bring_up(lab, progress, options):
-    """Go from whatever is there to machines that answer, and deploy unless told otherwise."""
+    """Create, restore or boot the machines, and deploy unless the options exclude it."""
     plan, deploys = options.plan, not options.no_deploy
     built = machines.obtain_image(progress)
     origin = origin_of(lab, options)
@@ -83,7 +83,7 @@ def origin_of(lab, options):
     if options.origin:
         if lab.state.get("created"):
             raise LabError(
-                f"The lab {lab.name!r} exists already; `./fanatico snapshot restore {options.origin}` puts it back."
+                f"The lab {lab.name!r} already exists. Restore it: ./fanatico snapshot restore {options.origin}{lab.option()}"
             )
         return snapshot.find(options.origin)
     if options.fresh or options.no_deploy or lab.state.get("created"):
@@ -93,13 +93,13 @@ def origin_of(lab, options):
 
 
 def bring_back(lab, progress, origin):
-    """Make a lab what it was when a snapshot was saved, and boot it."""
+    """Restore a lab from a snapshot and boot it."""
     with progress.phase(f"snapshot {origin.name}"):
         deploy.restore(lab, origin, progress.awaiting)
 
 
 def keep_deployed(lab, progress):
-    """Keep what was just deployed as the snapshot that the next `up` of this tree starts from, unless there is one."""
+    """Save the deployed lab as the snapshot from which the next `up` of this tree starts, unless there is one."""
     kept = snapshot.automatic(lab.folder / "plan.sls")
     if kept.facts or lab.site_changed():
         return
@@ -118,7 +118,7 @@ def snapshots(options):
             print(line)
         return
     if not options.snapshot:
-        raise LabError(f"`snapshot {options.verb}` needs a name: `./fanatico snapshot {options.verb} NAME`.")
+        raise LabError(f"`snapshot {options.verb}` needs a name: ./fanatico snapshot {options.verb} NAME")
     if options.verb == "drop":
         snapshot.drop(options.snapshot)
         return
@@ -138,7 +138,7 @@ def snapshots(options):
 
 
 def create(lab, progress, built, plan=None):
-    """Make a lab's machines, boot them and connect their minions to the master."""
+    """Create a lab's machines, boot them and connect their minions to the master."""
     with progress.phase("machines"):
         progress.awaiting("disks, network and keys")
         lab.create(built, *([plan] if plan else []))
@@ -155,7 +155,7 @@ def create(lab, progress, built, plan=None):
 
 
 def summary(lab, progress, deployed):
-    """Print what a person wants to see after `up`."""
+    """Print the result of `up`: machines, health, addresses, phases and next commands."""
     progress.say()
     for line in report.machines(lab):
         progress.say(line)
@@ -183,7 +183,7 @@ def summary(lab, progress, deployed):
 
 
 def down(options):
-    """Remove a lab, and with --purge everything the lab ever kept."""
+    """Remove a lab, and with --purge the image, the snapshots and the packages."""
     preflight.check_root()
     lab = Lab(options.name)
     gone = f"The lab {lab.name!r} is gone" if lab.state else f"There was no lab {lab.name!r}"
@@ -193,15 +193,15 @@ def down(options):
             others = machines.names()
             if others:
                 raise LabError(
-                    f"{gone}; the image stays, since the lab {others[0]!r} uses it. "
-                    f"Next: `./fanatico down --purge --name {others[0]}`"
+                    f"{gone}; the image stays, because the lab {others[0]!r} uses it. "
+                    f"Next: ./fanatico down --purge --name {others[0]}"
                 )
             machines.purge_cache()
         lab.forget()
     print(
         gone
         + (
-            ", its snapshots, the image and the packages too."
+            ", and so are its snapshots, the image and the packages."
             if options.purge
             else "; the image and the snapshots stay for the next `up`."
         )
@@ -209,7 +209,7 @@ def down(options):
 
 
 def status(options):
-    """Print machines and cluster state; exit code 1 when the cluster is critical or there is no lab."""
+    """Print the machines and the state of the cluster; exit code 1 if the cluster is critical or there is no lab."""
     preflight.check_root()
     lab = Lab(options.name)
     for line in report.machines(lab):
@@ -224,15 +224,15 @@ def status(options):
 
 
 def execute(options):
-    """Run a command on a machine with this terminal as its own."""
+    """Run a command on a machine, in this terminal."""
     preflight.check_root()
     argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
     if not argv:
-        raise LabError("exec needs a command: `./fanatico exec MACHINE -- CMD...`.")
-    if argv[0].startswith("--"):  # of another lab's machine, perhaps: nothing is run
+        raise LabError("exec needs a command: ./fanatico exec MACHINE -- CMD...")
+    if argv[0].startswith("--"):  # perhaps a machine of another lab was meant: run nothing
         raise LabError(
-            f"{argv[0]} comes after the machine, so it is taken for the command; put it before: "
-            f"`./fanatico exec {argv[0]} ... {options.machine} -- CMD...`."
+            f"The option {argv[0]} must come before the machine: "
+            f"./fanatico exec {argv[0]} ... {options.machine} -- CMD..."
         )
     enter(Lab(options.name).machine(options.machine), argv)
 
@@ -246,7 +246,7 @@ def shell(options):
 def enter(machine, argv, environment=None):
     """Replace this process by a command on a machine.
 
-    :param environment: variables beside the usual ones.
+    :param environment: additional environment variables.
     """
     command = machine.exec_argv(argv)
     terminal = {"TERM": os.environ.get("TERM", "dumb")}
@@ -254,32 +254,36 @@ def enter(machine, argv, environment=None):
 
 
 def reach(options):
-    """Forward the lab's services to 127.0.0.1 and show how to use them; with --stop, end that."""
+    """Forward the lab's services to 127.0.0.1 and show how to use them; with --stop, stop forwarding."""
     preflight.check_root()
     lab = Lab(options.name)
-    forward.targets(lab.name, lab.plan)  # a lab that does not exist is to have no lock either
+    forward.targets(
+        lab.name, lab.plan
+    )  # raises for a lab that does not exist, before its lock file is created
     with lab.locked():
         if options.stop:
             forward.stop(lab)
-            print(f"Nothing of the lab {lab.name!r} is forwarded any more.")
+            print(f"Forwarding from the lab {lab.name!r} has stopped.")
             return
         for line in reached(lab):
             print(line)
 
 
 def reached(lab):
-    """Start what forwards a lab's services and return lines that say how to use them."""
+    """Start forwarding a lab's services and return lines that show how to use them."""
     ports = forward.start(lab)
     return report.reach(lab, ports, client.files(lab), client.write_files(lab))
 
 
 def psql(options):
-    """Replace this process by a psql on a database machine that is on, as the application, through the virtual IP."""
+    """Replace this process by psql on a running database machine, as the application user, through the virtual IP."""
     preflight.check_root()
     lab = Lab(options.name)
     on = [name for name in lab.nodes("patroni") if lab.machine(name).leader()]
     if not on:
-        raise LabError(f"No database machine of the lab {lab.name!r} is on; `./fanatico status` shows it.")
+        raise LabError(
+            f"All database machines of the lab {lab.name!r} are off. Show them: ./fanatico status{lab.option()}"
+        )
     argv, environment = client.psql(lab, options.replica)
     enter(lab.machine(on[0]), [*argv, *options.rest], environment)
 
@@ -305,32 +309,35 @@ def machine(options):
     lab = Lab(options.name)
     with lab.locked():
         if lab.master not in lab.running():
-            raise LabError(f"The lab {lab.name!r} is off; start it with `./fanatico up`.")
+            raise LabError(f"The lab {lab.name!r} is off. Start it: sudo ./fanatico up{lab.option()}")
         print(add_machine(lab, options) if options.verb == "add" else remove_machine(lab, options.machine))
 
 
 def remove_machine(lab, name):
-    """Remove a machine, and return what there is to say."""
+    """Remove a machine and return the message to print."""
     lab.remove(name)
-    return f"{name} is gone. {DEPLOY}"
+    return f"{name} is removed. {DEPLOY}"
 
 
 def add_machine(lab, options):
-    """Boot one more machine as the options, the tree's plan or the plan's free addresses say; return what there is to say."""
+    """Boot one more machine and return the message to print.
+
+    Its roles and address come from the options, from pillar/plan.sls or from the plan's free addresses.
+    """
     line = plans.load()["nodes"].get(options.machine, {})
     roles = options.roles or line.get("roles") or []
     address = options.address or line.get("address")
     if not address and not roles:
         raise LabError(
-            f"Nothing says what {options.machine} is: write its line into pillar/plan.sls, or give --role or --address."
+            f"The roles and address of {options.machine} are unknown. Add it to pillar/plan.sls, or pass --role or --address."
         )
     taken = [machine.address for machine in lab.machines.values()]
     address = address or plans.free_address(lab.plan, roles[0], taken)
     if options.bare:
         lab.add_bare(options.machine, address)
         return (
-            f"{options.machine} has booted at {address}, with sshd only. Next: its line into {lab.folder / 'plan.sls'}, then "
-            "docs/fleet.md, 'Add a node'."
+            f"{options.machine} has booted at {address}, with sshd only. Next: add its line to {lab.folder / 'plan.sls'}, then "
+            "follow docs/fleet.md, 'Add a node'."
         )
     deploy.add(lab, options.machine, address, roles)
     return f"{options.machine} has booted at {address} and its minion answers. {DEPLOY}"
@@ -344,14 +351,14 @@ def test(options):
 
 
 def drill(options):
-    """Break something under load; see the parser's help."""
-    from lab.drill import command  # its packages are installed for this command alone
+    """Inject faults under load; see the parser's help."""
+    from lab.drill import command  # only this command has its packages installed
 
     return command.main(options)
 
 
 def bench(options):
-    """Measure with the module of bench/ that the first word names, else with bench/figures.py."""
+    """Run the benchmark that the first argument names, else bench/figures.py."""
     name, *rest = options.rest or [""]
     if name in BENCHES:
         return importlib.import_module(f"bench.{name.replace('-', '_')}").main(rest)

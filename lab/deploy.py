@@ -1,4 +1,4 @@
-"""From booted machines to a deployed infrastructure: what an operator does by hand on a real fleet, in the same order."""
+"""Deploy booted machines: the steps that an operator takes on real hosts, in the same order."""
 
 import json
 import shutil
@@ -20,11 +20,16 @@ MASTERLESS = [
     "--retcode-passthrough",
 ]
 
-BOOT_HIGHSTATE = "fanatico-boot.timer"  # would find, half a minute after the boot of all machines, what the deploy has left
+BOOT_HIGHSTATE = (
+    "fanatico-boot.timer"  # masked: after a deploy its highstate would change nothing and load all machines
+)
 
 
 def prepare_master(lab):
-    """Make the master's machine a Salt master by the tree's own states, run masterless, and generate the secrets."""
+    """Apply the states `master` and `minion` masterless on the master's machine, and generate the secrets.
+
+    :raises LabError: with the states that failed.
+    """
     machine = lab.machine(lab.master)
     arguments = [f"--id={lab.master}", "--out=json", "--log-level=warning", "state.apply", "master,minion"]
     said = machine.exec([*MASTERLESS, *arguments], timeout=180, check=False)
@@ -36,14 +41,17 @@ def prepare_master(lab):
 
 
 def connect_minions(lab):
-    """Give every other machine the minion's configuration and start it."""
+    """Configure and start the minion on every other machine."""
     with ThreadPoolExecutor() as pool:
         others = [machine for name, machine in lab.machines.items() if name != lab.master]
         list(pool.map(lambda machine: _connect(lab, machine), others))
 
 
 def add(lab, name, address, roles):
-    """Add a machine to a running lab as `up` makes the others: with a line in the plan, and a minion that the master knows."""
+    """Add a machine to a running lab, with a line in the plan and a minion whose key the master has accepted.
+
+    :raises LabError: when a step fails; the machine is removed again.
+    """
     machine = lab.add(name, address, roles)
     try:
         lab.salt_run("fanatico.validate")
@@ -56,9 +64,9 @@ def add(lab, name, address, roles):
 
 
 def reimage(lab, name, keep):
-    """Replace a machine by a new one as a provisioner makes them: with a minion that knows its name and its master.
+    """Replace a machine by a reinstalled one, with a configured minion.
 
-    :param keep: paths below / that the provisioner puts back: etc/salt/pki/minion, or etc/ssh for whom SSH is to vouch.
+    :param keep: paths below / that are restored: etc/salt/pki/minion, or etc/ssh where the host key proves the identity.
     """
     _connect(lab, lab.renew(name, keep=keep))
 
@@ -73,10 +81,10 @@ def _connect(lab, machine):
 
 
 def restore(lab, origin, awaiting=lambda what: None):
-    """Make a lab what it was when a snapshot was saved, boot it and, where it was deployed, wait until it is healthy.
+    """Restore a lab from a snapshot, boot it and, where it was deployed, wait until it is healthy.
 
     :param origin: a Snapshot.
-    :param awaiting: called with words about what is awaited.
+    :param awaiting: called with a text that names what is awaited.
     """
     awaiting("disks and network")
     snapshot.lay(lab, origin)
@@ -84,7 +92,7 @@ def restore(lab, origin, awaiting=lambda what: None):
 
 
 def boot(lab, awaiting=lambda what: None):
-    """Boot the machines of a lab whose disks hold what a deploy left, and wait until they are healthy."""
+    """Boot all machines of a lab and, where it was deployed, wait until they are healthy."""
     lab.power_on_all(without=[BOOT_HIGHSTATE])
     lab.wait_booted(awaiting)
     if lab.state["deployed"]:
@@ -92,9 +100,10 @@ def boot(lab, awaiting=lambda what: None):
 
 
 def orchestrate(lab, progress, timeout=600):
-    """Run orch.deploy and show what it waits for.
+    """Run orch.deploy and show its progress.
 
-    :raises LabError: with the steps that failed, and where the whole story is.
+    :param timeout: seconds.
+    :raises LabError: with the steps that failed and the path of the log.
     """
     log = lab.folder / "deploy.log"
     stop = threading.Event()
@@ -108,12 +117,12 @@ def orchestrate(lab, progress, timeout=600):
     log.write_text(said.stdout + said.stderr)
     if said.returncode != 0:
         raise LabError(
-            f"orch.deploy failed.\n{failures(said.stdout) or said.stderr[-3000:]}\nAll of it is in {log}."
+            f"orch.deploy failed.\n{failures(said.stdout) or said.stderr[-3000:]}\nFull log: {log}"
         )
 
 
 def failures(text):
-    """Return what failed in a highstate's or orchestration's JSON output, in the words of `salt-run state.orchestrate`."""
+    """Return the failed steps of a highstate's or orchestration's JSON output, formatted as `salt-run` prints them."""
     try:
         data = json.loads(text[text.index("{") :])
     except ValueError:

@@ -1,5 +1,5 @@
-"""The one exception a person sees."""
+"""The exception whose text the command line prints."""
 
 
 class LabError(Exception):
-    """A fault told in one clear sentence: what failed, why, and what to do next."""
+    """An expected error. Its text names what failed, the cause and the next command."""

@@ -1,7 +1,7 @@
-"""From this machine into a lab: its services on 127.0.0.1, each by a process of its own.
+"""Forward a lab's services to 127.0.0.1 on this machine, with one process for each service.
 
-A socket that listens on this machine's loopback is handed to a systemd-socket-proxyd inside a network namespace of the lab.
-Nothing else is in both, so the lab still has no route out. The processes are in the lab's cgroup and end with it.
+A socket that listens on this machine's loopback is passed to a systemd-socket-proxyd inside a network namespace of the lab.
+The socket is all that the two share, so the lab still has no route out. The processes are in the lab's cgroup and end with it.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from lab import plan as plans
 from lab.errors import LabError
 
 LOOPBACK = "127.0.0.1"
-# (key of plan:ports on the virtual IP, whose network it is asked from). "switch" is where a client in the plan's networks is;
-# the balancers' firewall takes the statistics' port from the master alone.
+# (key of plan:ports on the virtual IP, namespace that connects to it). A client in the plan's networks is in "switch";
+# the balancers' firewall accepts connections to the statistics port from the master only.
 SERVICES = (
     ("rpc_http", "switch"),
     ("rpc_ws", "switch"),
@@ -33,17 +33,17 @@ STEPS = (
     20000,
     30000,
     40000,
-)  # 8545 is looked for as 18545 first, then 28545, ...: labs beside each other
-GROUP = ".forward"  # no machine's name begins with a dot
+)  # 8545 is tried as 18545 first, then as 28545, ...: several labs can run side by side
+GROUP = ".forward"  # cgroup beside those of the machines, whose names cannot begin with a dot
 START_TIMEOUT = 10  # seconds
-# The socket is passed as a service manager does it: number 3, named for this very process.
+# Socket activation as a service manager does it: descriptor 3, with LISTEN_PID of this process.
 _HAND_OVER = (
     'echo $$ > "$1/cgroup.procs"; exec 3<&"$2"; shift 2; ulimit -n 8192; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
 )
 
 
 class Target(NamedTuple):
-    """Where one forwarded port leads: a key of plan:ports, an address and a port in the lab, and the namespace that asks."""
+    """Destination of a forwarded port: a key of plan:ports, address and port in the lab, and the namespace that connects."""
 
     name: str
     address: str
@@ -52,7 +52,7 @@ class Target(NamedTuple):
 
 
 def targets(lab_name, plan):
-    """Return the targets of a lab, those of SERVICES that its plan has."""
+    """Return the targets of a lab: the entries of SERVICES whose port its plan has."""
     spaces = {
         "switch": network.switch(lab_name),
         "master": network.namespace(lab_name, plans.master(plan)),
@@ -62,9 +62,9 @@ def targets(lab_name, plan):
 
 
 def start(lab):
-    """Start what does not run, and return {name: port on 127.0.0.1} of all.
+    """Start forwarding every service that is not forwarded yet; return {name: port on 127.0.0.1} of all.
 
-    A port stays what it was, as long as it is free: it is remembered in the lab's folder.
+    The lab's folder records the ports; a recorded port is used again while it is free.
 
     :raises LabError: when the lab has no network now, or a process does not start.
     """
@@ -75,12 +75,12 @@ def start(lab):
 
 
 def stop(lab):
-    """End every forwarding process of a lab; the ports stay remembered. Harmless when there is none."""
+    """End every forwarding process of a lab; the record of the ports stays. Harmless when there is none."""
     cgroup.kill(_group(lab.name))
 
 
 def running(lab):
-    """Return {name: port on 127.0.0.1} of what runs, and leads into the lab's network as it is now."""
+    """Return {name: port on 127.0.0.1} of the services whose process runs in the lab's present network."""
     ports = _remembered(lab)
     return {
         target.name: ports[target.name]
@@ -90,7 +90,7 @@ def running(lab):
 
 
 def processes(lab_name, name):
-    """Return the pids of the processes that forward one service: one, or none."""
+    """Return a list with the pid of the process that forwards a service; empty without one."""
     try:
         return [int(pid) for pid in (_group(lab_name) / name / "cgroup.procs").read_text().split()]
     except OSError:
@@ -102,20 +102,20 @@ def _group(lab_name):
 
 
 def _serves(lab_name, target):
-    # A lab that was restored or booted again has another network; the old one is kept by whoever is left in it.
+    # A lab that was restored or rebooted has new namespaces; a leftover process keeps an old one alive.
     try:
         wanted = os.stat(f"/run/netns/{target.namespace}")
         held = [os.stat(f"/proc/{pid}/ns/net") for pid in processes(lab_name, target.name)]
     except OSError:
         return False
-    return [one.st_ino for one in held] == [wanted.st_ino]
+    return [space.st_ino for space in held] == [wanted.st_ino]
 
 
 def _start(lab, target):
     if not Path(f"/run/netns/{target.namespace}").exists():
         raise LabError(
-            f"The lab {lab.name!r} has no network now, so {target.name} cannot be forwarded; "
-            f"start the lab with `sudo ./fanatico up{lab.option()}`."
+            f"The lab {lab.name!r} has no network now, so {target.name} cannot be forwarded. "
+            f"Start the lab: sudo ./fanatico up{lab.option()}"
         )
     folder = _group(lab.name) / target.name
     cgroup.kill(folder)
@@ -146,7 +146,10 @@ def _spawn(lab, target, folder, listener):
 
 
 def _wait(lab, target, process):
-    """Wait until the process is in its namespace, where it can no longer fail for what we did."""
+    """Wait until the process runs the proxy inside its namespace.
+
+    :raises LabError: with the last line of its log, when it ends first or START_TIMEOUT is over.
+    """
     deadline = time.monotonic() + START_TIMEOUT
     while not (_serves(lab.name, target) and _program(process.pid) == Path(preflight.PROXY).name):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -154,7 +157,7 @@ def _wait(lab, target, process):
             log = lab.folder / "forward.log"
             last = (log.read_text(errors="replace").splitlines() or ["nothing"])[-1]
             raise LabError(
-                f"{target.name} of the lab {lab.name!r} could not be forwarded; {log} ends with: {last}"
+                f"{target.name} of the lab {lab.name!r} could not be forwarded. Last line of {log}: {last}"
             )
         time.sleep(0.02)
 
@@ -169,8 +172,9 @@ def _program(pid):
 def listen(wanted, remembered=None):
     """Return a socket that listens on a free port of 127.0.0.1.
 
-    :param wanted: the service's own port, which decides the ports that are tried.
-    :param remembered: the port of the last time, tried first.
+    :param wanted: the service's port, from which the ports to try are computed (STEPS).
+    :param remembered: the port used last, tried first.
+    :raises LabError: when no port is free.
     """
     tries = [remembered] if remembered else []
     tries += [wanted + step for step in STEPS if wanted + step < 2**16]
@@ -184,7 +188,7 @@ def listen(wanted, remembered=None):
             listener.close()
             continue
         return listener
-    raise LabError(f"No port is free on {LOOPBACK}; end what takes them all.")
+    raise LabError(f"No port is free on {LOOPBACK}. List the listening sockets: ss -ltnp")
 
 
 def _remembered(lab):

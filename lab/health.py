@@ -1,21 +1,21 @@
-"""Whether a lab is healthy: what its machines answer to `fanatico.health`, and who holds the virtual IP."""
+"""Check whether a lab is healthy: `fanatico.health` of its machines, and the holder of the virtual IP."""
 
 import json
 import time
 
 from lab.errors import LabError
 
-WITHIN = 180  # seconds, after whatever was done to a lab
+WITHIN = 180  # seconds to wait for a healthy lab, after any change or fault
 
 
 def ask(lab, *names):
-    """Return {machine: answer of fanatico.health} of those that answered, of all or of those that are named."""
+    """Return {machine: answer of fanatico.health} of the named machines, or of all; silent ones are missing."""
     answers = lab.salt(list(names) or "*", "fanatico.health")
     return {name: answer for name, answer in answers.items() if isinstance(answer, dict)}
 
 
 def ailing(answers):
-    """Return {machine: {check: what it says}} of everything that is not ok."""
+    """Return {machine: {check: status and detail}} of every check that is not ok."""
     return {
         name: {
             check: f"{found['status']}: {found['detail'] or found['value']}"
@@ -29,13 +29,13 @@ def ailing(answers):
 
 
 def wait(lab, timeout=WITHIN, awaiting=lambda what: None):
-    """Wait until every machine of the plan answers and is ok and one balancer holds the virtual IP; return the answers.
+    """Wait until every machine of the plan is ok and exactly one balancer holds the virtual IP; return the answers.
 
-    Until all were, a machine that was ok is not asked again: on two cores, twelve that are asked every second are what the others
-    wait for.
+    A machine that was ok is not asked again until all were: on two cores, asking twelve machines every second would slow down
+    the recovery that is awaited. At the end all are asked at the same time.
 
     :param timeout: seconds.
-    :param awaiting: called with words about what is awaited.
+    :param awaiting: called with a text that names what is awaited.
     :raises LabError: with the machines that do not answer and the checks that are not ok.
     """
     deadline = time.monotonic() + timeout
@@ -45,7 +45,7 @@ def wait(lab, timeout=WITHIN, awaiting=lambda what: None):
         try:
             answers = ask(lab, *asked)
         except LabError as error:  # the master may not have started yet
-            answers, fault = {}, f" The last question failed: {error}"
+            answers, fault = {}, f" The last request failed: {error}"
         bad = ailing(answers)
         well.update({name: answer for name, answer in answers.items() if name not in bad})
         silent = sorted(set(asked) - set(answers))
@@ -53,12 +53,13 @@ def wait(lab, timeout=WITHIN, awaiting=lambda what: None):
             holders = lab.virtual_ip_holders()
             if len(asked) == len(every) and len(holders) == 1:
                 return well
-            well = {}  # were they all at the same time?
-            bad = bad or {"virtual IP": f"held by {', '.join(holders) or 'nobody'}"}
+            well = {}  # all were ok, but perhaps not at the same time
+            bad = bad or {"virtual IP": f"held by {', '.join(holders) or 'no balancer'}"}
         if time.monotonic() > deadline:
             raise LabError(
-                f"The lab {lab.name!r} is not healthy within {timeout} s: silent: {', '.join(silent) or 'nobody'}; "
-                f"not ok: {json.dumps(bad)}.{fault} Look with `./fanatico exec {lab.master} -- salt-run fanatico.status`."
+                f"The lab {lab.name!r} is not healthy after {timeout} s. Silent: {', '.join(silent) or 'none'}. "
+                f"Not ok: {json.dumps(bad)}.{fault} "
+                f"Check: sudo ./fanatico exec{lab.option()} {lab.master} -- salt-run fanatico.status"
             )
-        awaiting(f"{', '.join([*silent, *bad]) or 'all at the same time'} to be healthy")
+        awaiting(f"{', '.join([*silent, *bad]) or 'all machines at the same time'} to be healthy")
         time.sleep(0.5)

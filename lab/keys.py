@@ -1,4 +1,4 @@
-"""Key pairs for the lab's Salt master and minions, handed out before the first boot, so that nobody trusts on first use."""
+"""Key pairs for the lab's Salt master and minions, distributed before the first boot: no key is trusted on first use."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ PKI = "etc/salt/pki"
 
 
 def distribute(machines: Mapping[str, Machine], master: str, minions: Iterable[str]) -> None:
-    """Write every key to where Salt looks for it.
+    """Generate all key pairs and write them to the paths where Salt reads them.
 
     :param machines: {id: Machine} with mounted disks.
     :param master: id of the master's machine.
@@ -30,7 +30,7 @@ def distribute(machines: Mapping[str, Machine], master: str, minions: Iterable[s
 
 
 def introduce(machine: Machine, master: Machine) -> None:
-    """Give one more machine and a master that is there already each other's keys.
+    """Exchange keys between a new machine and the existing master.
 
     :param machine: the new Machine, with a mounted disk.
     :param master: the master's Machine.
@@ -50,7 +50,7 @@ def _introduce(machine: Machine, home: Path, minions_pair: tuple[str, str], mast
 
 
 def pair() -> tuple[str, str]:
-    """Return (private, public) RSA key in PEM."""
+    """Generate an RSA key pair and return (private, public) in PEM."""
     private = run(["openssl", "genrsa", "2048"]).stdout
     return private, run(["openssl", "rsa", "-pubout"], text_input=private).stdout
 

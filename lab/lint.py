@@ -1,4 +1,4 @@
-"""What the lint layer runs, over every file that git knows or would take."""
+"""The commands of the lint layer, for every file that git tracks or would add."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ def commands():
     Raises LabError when shellcheck, the only one that is not in the venv, is missing and cannot be installed.
     """
     states = _files("*.sls")
-    # A template is no shell script before it is rendered: tests/rendering runs those.
+    # A template is not a shell script until it is rendered; tests/rendering checks those.
     scripts = [path for path in _files() if path.is_file() and path.suffix != ".jinja" and _is_shell(path)]
     if not shutil.which("shellcheck"):
         install("shellcheck")
@@ -43,14 +43,12 @@ def _is_shell(path):
 
 
 def install(package):
-    """Install a Debian package on this machine whose program has the same name.
+    """Install a Debian package on this machine. Its program must have the package's name.
 
-    :raises LabError: when we are not root, or it cannot be had.
+    :raises LabError: when the caller is not root, or the package cannot be installed.
     """
     if os.geteuid() != 0:
-        raise LabError(
-            f"{package} is not installed: run `sudo ./fanatico test`, or `apt-get install {package}`."
-        )
+        raise LabError(f"{package} is not installed. Install it: sudo apt-get install {package}")
     for argv in (
         ["apt-get", "update", "-qq"],
         ["apt-get", "install", "-qq", "-y", "--no-install-recommends", package],
@@ -62,4 +60,4 @@ def install(package):
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         )
     if not shutil.which(package):
-        raise LabError(f"{package} could not be installed: `apt-get install {package}` says why.")
+        raise LabError(f"{package} could not be installed. See the reason: apt-get install {package}")

@@ -12,7 +12,7 @@ from lab import cgroup, network
 from lab.errors import LabError
 from lab.shell import delete, run
 
-# What a container lacks by default and the components need: VRRP, nftables, process priorities, locked memory.
+# Capabilities that nspawn does not grant and the components need: VRRP, nftables, process priorities, locked memory.
 CAPABILITIES = "CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_NICE,CAP_IPC_LOCK"
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -24,7 +24,7 @@ ENVIRONMENT = {
 
 
 class Machine:
-    """A machine of a lab. It owns no policy: what runs inside is Salt's business."""
+    """A machine of a lab. Salt decides what runs inside."""
 
     def __init__(
         self, lab: str, name: str, folder: Path | str, address: str, binds: Iterable[str] = ()
@@ -50,7 +50,7 @@ class Machine:
         self.mount()
 
     def layers(self) -> list[Path]:
-        """Return the read-only folders that the machine stands on, the uppermost first."""
+        """Return the read-only folders below the machine's writable layer, the uppermost first."""
         return [Path(line) for line in (self.folder / "layers").read_text().splitlines()]
 
     def mount(self) -> None:
@@ -61,7 +61,7 @@ class Machine:
             run(["mount", "-t", "overlay", "overlay", "-o", options, self.root])
 
     def release(self, target: Path) -> None:
-        """Hand the writable layer of a machine that is off over to somebody else, who may not write to it from then on.
+        """Move the writable layer of a machine that is off to another place, where it must stay unchanged.
 
         :param target: a path on the same file system that does not exist.
         """
@@ -70,7 +70,7 @@ class Machine:
         delete(self.folder / "work")
 
     def take_back(self, source: Path) -> None:
-        """Undo `release`, whether or not it was carried out."""
+        """Undo `release`; harmless where it has not been called."""
         if Path(source).exists() and not (self.folder / "upper").exists():
             Path(source).rename(self.folder / "upper")
         (self.folder / "work").mkdir(exist_ok=True)
@@ -108,8 +108,8 @@ class Machine:
             f"--capability={CAPABILITIES}", "--kill-signal=SIGRTMIN+3", *self.binds,
             *(f"systemd.mask={unit}" for unit in without),
         ]  # fmt: skip
-        # A mount namespace of its own with only cgroup v2 in it: beside a mounted v1 the machines would otherwise
-        # share one cgroup root, and their units fail at random.
+        # A mount namespace with only cgroup v2 in it: where v1 is mounted too, the machines would share one cgroup root
+        # and their units would fail at random.
         prepare = (
             'echo $$ > "$1/nspawn/cgroup.procs"; umount -l /sys/fs/cgroup; '
             'mount -t cgroup2 cgroup2 /sys/fs/cgroup; shift; exec "$@"'
@@ -134,15 +134,15 @@ class Machine:
                 start_new_session=True,
                 env={**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
             )
-        # Every step up to nspawn is an exec, so this pid is nspawn's.
+        # Every program up to nspawn is started by exec, so this pid is nspawn's.
         (self.folder / "nspawn.pid").write_text(str(process.pid))
 
     def power_off(self) -> None:
-        """Cut the power: every process ends at once, nothing is written back by any of them."""
+        """Cut the power: kill every process at once, without a chance to write anything."""
         cgroup.kill(self.cgroup)
 
     def shut_down(self, timeout: float = 60) -> None:
-        """Ask the machine to shut down in order and wait for it.
+        """Shut the machine down cleanly and wait until it is off.
 
         :raises LabError: when it still runs after `timeout` seconds.
         """
@@ -153,7 +153,7 @@ class Machine:
         self.power_off()
 
     def freeze(self, frozen: bool = True) -> None:
-        """Stop (or let go on) every process of the machine where it stands, as a paused virtual machine."""
+        """Freeze or thaw every process of the machine, like a paused virtual machine."""
         (self.cgroup / "cgroup.freeze").write_text("1" if frozen else "0")
 
     def leader(self) -> int | None:
@@ -164,22 +164,26 @@ class Machine:
         try:
             children = Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split()
             return next((int(child) for child in children if _is_init(child)), None)
-        except OSError:  # one of them has just ended
+        except OSError:  # a process has just ended
             return None
 
     def _nspawn(self) -> int | None:
-        """Return the pid of the machine's systemd-nspawn, or None. A pid that was given to another process does not count."""
+        """Return the pid of the machine's systemd-nspawn, or None. A pid that another process has now does not count."""
         try:
             pid = int((self.folder / "nspawn.pid").read_text())
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)  # our own child, ended, would look alive until somebody asks
+                os.waitpid(pid, os.WNOHANG)  # reap our own child: a zombie would count as running
             ours = f"/fanatico-lab/{self.lab}/{self.name}/" in Path(f"/proc/{pid}/cgroup").read_text()
         except (OSError, ValueError):
             return None
         return pid if ours else None
 
     def wait_booted(self, timeout: float = 60) -> None:
-        """Wait until systemd inside has started everything it wants to start."""
+        """Wait until systemd inside has finished booting.
+
+        :param timeout: seconds.
+        :raises LabError: with the last lines of the console, when it has not by then.
+        """
 
         def booted() -> bool:
             if not self.leader():
@@ -198,13 +202,11 @@ class Machine:
         """
         leader = self.leader()
         if not leader:
-            raise LabError(
-                f"The machine {self.name} is off; switch it on with `./fanatico power on {self.name}`."
-            )
+            raise LabError(f"The machine {self.name} is off. Switch it on: ./fanatico power on {self.name}")
         if cgroup.is_frozen(self.cgroup.parent):
             raise LabError(
-                f"The lab of {self.name} is paused while `./fanatico test` runs; "
-                "wait for that to end, or wake it by `./fanatico up` where that was killed."
+                f"The lab of {self.name} is paused while `./fanatico test` runs. "
+                "Wait until the tests have ended; if they were killed, resume the lab: sudo ./fanatico up"
             )
         enter = [
             "nsenter",
@@ -218,7 +220,7 @@ class Machine:
             "--wd",
             "--",
         ]
-        # The command joins the machine's cgroup, so that a power cut ends it too.
+        # The command joins the machine's cgroup, so a power cut ends it too.
         join = 'echo $$ > "$1/exec/cgroup.procs"; shift; exec "$@"'
         return ["bash", "-c", join, "exec", str(self.cgroup), *enter, *[str(word) for word in argv]]
 
@@ -228,7 +230,8 @@ class Machine:
         """Run a command inside the machine as root and return its CompletedProcess.
 
         :param timeout: seconds.
-        :raises LabError: machine off, time out or, with `check`, an exit code that is not 0.
+        :param check: raise when the exit code is not 0.
+        :raises LabError: when the machine is off, at a timeout or, with `check`, for an exit code other than 0.
         """
         try:
             result = run(
@@ -248,13 +251,14 @@ class Machine:
             if time.monotonic() > deadline:
                 tail = (self.folder / "console.log").read_text(errors="replace").splitlines()[-6:]
                 raise LabError(
-                    f"{self.name} did not {what} within {timeout} s; its console said: " + " / ".join(tail)
+                    f"{self.name} did not {what} within {timeout} s. Last lines of its console: "
+                    + " / ".join(tail)
                 )
             time.sleep(0.1)
 
 
 def _is_init(pid: str) -> bool:
-    """Whether a process is the first of a namespace: while it starts a machine, nspawn has another child for a moment."""
+    """Whether a process is pid 1 of a namespace: while nspawn starts a machine, it has another child for a moment."""
     status = Path(f"/proc/{pid}/status").read_text()
     numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[1:]
     return len(numbers) > 1 and numbers[-1] == "1"

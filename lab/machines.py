@@ -1,4 +1,4 @@
-"""A lab: the plan's machines, their network and what a test or a drill wants to do to them."""
+"""A lab: the plan's machines, their network, and the operations that tests and drills need."""
 
 import fcntl
 import json
@@ -20,19 +20,19 @@ from lab.paths import CACHE, LABS, REPO
 from lab.shell import delete, run
 
 TREE = "/srv/fanatico"
-NAME = "[a-z][a-z0-9-]{0,14}"  # of a machine: its cable has that name, too
+NAME = "[a-z][a-z0-9-]{0,14}"  # of a machine; also the name of its network interface, at most 15 characters
 INOTIFY_INSTANCES = 2048  # for several labs at once
 
 
 class Lab:
-    """One lab by its name. Everything it makes carries that name, so that two labs never meet."""
+    """One lab by its name. All its resources have that name, so labs do not interfere with each other."""
 
     def __init__(self, name="default"):
         if not (
             name.isascii() and name.replace("-", "").isalnum() and name == name.lower() and len(name) <= 20
         ):
             raise LabError(
-                f"A lab's name has at most 20 small letters, digits and hyphens; {name!r} does not fit."
+                f"The lab name {name!r} is not valid: use at most 20 lowercase letters, digits and hyphens."
             )
         self.name = name
         self.folder = LABS / name
@@ -42,34 +42,32 @@ class Lab:
 
     @property
     def state(self):
-        """What `up` noted: repo, plan, image, deployed, phases; {} when there is no lab."""
+        """The recorded state: repo, plan, image, deployed, phases, ...; {} without a lab."""
         try:
             return json.loads(self.state_file.read_text())
         except (OSError, ValueError):
             return {}
 
     def require_deployed(self):
-        """Do nothing where the lab is deployed.
+        """Check that the lab is deployed.
 
-        :raises LabError: where it is not.
+        :raises LabError: when it is not.
         """
         if not self.state.get("deployed"):
             raise LabError(
-                f"There is no deployed lab {self.name!r}; make it with `sudo ./fanatico up{self.option()}`."
+                f"The lab {self.name!r} is not deployed. Deploy it: sudo ./fanatico up{self.option()}"
             )
 
     def require_created(self):
-        """Do nothing where the lab's machines exist.
+        """Check that the lab's machines exist.
 
-        :raises LabError: where they do not.
+        :raises LabError: when they do not.
         """
         if not self.state.get("created"):
-            raise LabError(
-                f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self.option()}`."
-            )
+            raise LabError(f"There is no lab {self.name!r}. Create it: sudo ./fanatico up{self.option()}")
 
     def note(self, **facts):
-        """Add facts to the lab's state."""
+        """Record facts in the lab's state."""
         content = json.dumps({**self.state, **facts}, indent=2)
         part = self.state_file.with_suffix(".part")
         part.write_text(content)
@@ -79,9 +77,7 @@ class Lab:
     def plan(self):
         """The plan this lab was built from."""
         if "plan" not in self.state:
-            raise LabError(
-                f"There is no lab {self.name!r}; make it with `sudo ./fanatico up{self.option()}`."
-            )
+            raise LabError(f"There is no lab {self.name!r}. Create it: sudo ./fanatico up{self.option()}")
         return self.state["plan"]
 
     @property
@@ -126,28 +122,32 @@ class Lab:
         return [name for name, machine in self.machines.items() if machine.leader()] if self.state else []
 
     def option(self):
-        """What names this lab on the command line: nothing, or ` --name NAME`."""
+        """Return the command-line option that selects this lab: empty for `default`, else ` --name NAME`."""
         return "" if self.name == "default" else f" --name {self.name}"
 
     # --- life ---------------------------------------------------------------------------------------------------
 
     @contextmanager
     def locked(self):
-        """Keep a second `up` or `down` of the same lab away while one runs."""
+        """Hold the lab's lock: one command at a time may change it.
+
+        :raises LabError: when another command holds the lock.
+        """
         LABS.mkdir(parents=True, exist_ok=True)
         with open(LABS / f".{self.name}.lock", "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise LabError(
-                    f"Another command is just working on the lab {self.name!r}; wait for it to end."
+                    f"Another command is working on the lab {self.name!r}. Wait until it has ended, then retry."
                 ) from error
             yield
 
     def create(self, built, plan_path=plans.PLAN, nodes=True):
-        """Make folders, network and machines' disks; nothing runs yet.
+        """Create folders, network and the machines' disks; nothing is started.
 
-        :param nodes: False leaves the plan's machines out; boot_extra brings those that are wanted.
+        :param built: the Image.
+        :param nodes: False leaves out the plan's machines; boot_extra adds machines later.
         """
         plan = plans.load(plan_path)
         if not nodes:
@@ -166,7 +166,7 @@ class Lab:
             self._prepare(machine)
 
     def lay_machines(self, layers):
-        """Make the network, and the disks of the machines over what they were; nothing runs yet.
+        """Create the network and the machines' disks on top of saved layers; nothing is started.
 
         :param layers: a function that returns the read-only layers of a machine by its name.
         """
@@ -176,17 +176,17 @@ class Lab:
             machine.create(layers(name))
 
     def _prepare(self, machine):
-        """Lay a machine's disk over the image and give it its name."""
+        """Create a machine's disk on top of the image and set its host name."""
         machine.create([self._image().root])
         (machine.root / "etc/hostname").write_text(f"{machine.name}\n")
         (machine.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{machine.address} {machine.name}\n")
 
     def give_keys(self):
-        """Hand out key pairs as a careful operator would: the master knows every minion, every minion knows the master."""
+        """Distribute key pairs: the master accepts every minion, every minion has the master's key."""
         keys.distribute(self.machines, self.master, list(self.plan["nodes"]))
 
     def revive(self):
-        """Start a lab whose machines are all off, after the real machine restarted for instance; disks are kept."""
+        """Start a lab whose machines are all off, for example after a restart of the real machine; disks are kept."""
         network.destroy(self.name)
         network.create_switch(self.name, self.plan)
         for name, machine in self.machines.items():
@@ -197,7 +197,7 @@ class Lab:
     def power_on_all(self, without=()):
         """Start every machine.
 
-        :param without: units that do not start in this boot.
+        :param without: units that are masked in this boot.
         """
         _raise_limits()
         for machine in self.machines.values():
@@ -206,8 +206,8 @@ class Lab:
     def wait_booted(self, awaiting=lambda what: None, timeout=90):
         """Wait until every machine has booted.
 
-        :param awaiting: called with words about what is awaited.
-        :param timeout: seconds for all of them together.
+        :param awaiting: called with a text that names what is awaited.
+        :param timeout: seconds for all machines together.
         """
         deadline = time.monotonic() + timeout
         for name, machine in self.machines.items():
@@ -215,7 +215,7 @@ class Lab:
             machine.wait_booted(max(1, deadline - time.monotonic()))
 
     def pause(self, paused=True):
-        """Stop every process of the lab where it is, or let them go on; a pause of minutes is like a power cut to the daemons."""
+        """Freeze or thaw every process of the lab. To the daemons, a pause of minutes is like a power cut."""
         cgroup.freeze(cgroup.path(self.name), paused)
 
     @property
@@ -228,7 +228,7 @@ class Lab:
         (LABS / f".{self.name}.lock").unlink(missing_ok=True)
 
     def destroy(self):
-        """Remove everything of this lab: processes, mounts, namespaces, cgroups, files. Copes with what a killed run left."""
+        """Remove everything of this lab: processes, mounts, namespaces, cgroups, files; also what a killed run has left."""
         group = cgroup.path(self.name)
         if group.exists():
             cgroup.kill(group)
@@ -241,7 +241,7 @@ class Lab:
         network.destroy(self.name)
         delete(self.folder)
 
-    # --- what tests and drills do to it ---------------------------------------------------------------------------
+    # --- operations for tests and drills --------------------------------------------------------------------------
 
     def exec(self, machine, argv, timeout=60, check=True):
         """Run a command on a machine; see Machine.exec."""
@@ -255,10 +255,10 @@ class Lab:
         """Call a function on minions and return {minion: result}. Minions that do not answer are missing or False.
 
         :param target: a glob, or a list of minions.
-        :param arguments: as `salt` takes them on its command line.
-        :param patience: seconds after which Salt asks the minions whether they still work on it.
+        :param arguments: as on the command line of `salt`.
+        :param patience: seconds after which Salt asks the minions whether the job still runs.
         :param timeout: seconds for the whole call.
-        :raises LabError: where the master does not answer.
+        :raises LabError: when the master does not answer.
         """
         kind = "glob" if isinstance(target, str) else "list"
         return salt_client.call(
@@ -266,25 +266,25 @@ class Lab:
         )
 
     def nodes(self, role=None):
-        """Return the ids of the plan's nodes, of those with a role if one is named."""
+        """Return the ids of the plan's nodes; with `role`, only of the nodes that have it."""
         return fanatico_plan.nodes(self.plan, role)
 
     def virtual_ip_holders(self):
-        """Return which balancers hold the virtual IP, asked of the machines themselves."""
+        """Return the balancers that have the virtual IP on an interface; machines that are off are skipped."""
         shown, on = f" {self.plan['virtual_ip']['address']}/", set(self.running())
-        look = ["ip", "-4", "-o", "address", "show"]
+        show = ["ip", "-4", "-o", "address", "show"]
         return [
-            name for name in self.nodes("haproxy") if name in on and shown in self.exec(name, look).stdout
+            name for name in self.nodes("haproxy") if name in on and shown in self.exec(name, show).stdout
         ]
 
     def sql(self, node, statement, database="postgres"):
-        """Run a statement as PostgreSQL's own user, beside all passwords; return what psql printed."""
+        """Run a statement as the operating system's user postgres, without a password; return psql's output."""
         return self.exec(
             node, ["runuser", "-u", "postgres", "--", "psql", "-XAtqc", statement, database]
         ).stdout
 
     def pillars(self, *names):
-        """Return {minion: pillar} of the named nodes, or all, unmasked, as the master compiles it for each."""
+        """Return {minion: pillar} of the named nodes, or of all, as the master compiles it, secrets unmasked."""
         return salt_client.pillars(self.machine(self.master), names or list(self.plan["nodes"]))
 
     def power_off(self, machine):
@@ -292,11 +292,14 @@ class Lab:
         self.machine(machine).power_off()
 
     def power_on(self, machine):
-        """Switch a machine on; returns at once."""
+        """Switch a machine on; return at once."""
         self.machine(machine).power_on()
 
     def reboot(self, machine, timeout=60):
-        """Shut a machine down in order, start it again and wait for it."""
+        """Shut a machine down cleanly, start it and wait until it has booted.
+
+        :param timeout: seconds for the shutdown.
+        """
         self.machine(machine).shut_down(timeout)
         self.machine(machine).power_on()
         self.machine(machine).wait_booted(timeout)
@@ -306,18 +309,21 @@ class Lab:
         network.set_cable(self.name, machine, plugged=False)
 
     def plug(self, machine):
-        """Plug a machine's network cable in again."""
+        """Plug a machine's network cable back in."""
         network.set_cable(self.name, machine, plugged=True)
 
     def boot_extra(self, name, address, bare=False):
         """Boot a machine that is not in the plan and return it.
 
         :param address: a free address in one of the plan's networks.
-        :param bare: what a fresh real host is: no Salt, a running sshd.
-        :raises LabError: where a machine of that name exists, or it does not boot; then nothing of it is left.
+        :param bare: like a new real host: without Salt, with sshd.
+        :raises LabError: when a machine of that name exists, or the new one does not boot; it is removed again.
         """
         if name in self.machines:
-            raise LabError(f"The lab {self.name!r} already has a machine {name!r}; remove it first.")
+            raise LabError(
+                f"The lab {self.name!r} already has a machine {name!r}. "
+                f"Remove it: ./fanatico machine remove {name}{self.option()}"
+            )
         self.note(extra={**self.state["extra"], name: address})
         try:
             return self._boot_new(self.machine(name), bare)
@@ -326,10 +332,10 @@ class Lab:
             raise
 
     def renew(self, name, bare=False, keep=()):
-        """Replace a machine by a new one of the same name and address, boot that and return it.
+        """Replace a machine by a reinstalled one of the same name and address, boot it and return it.
 
-        :param bare: what a fresh real host is: no Salt, a running sshd.
-        :param keep: paths below / that whoever reinstalls hosts puts back: etc/salt/pki/minion; etc/ssh, with an sshd that runs.
+        :param bare: like a new real host: without Salt, with sshd.
+        :param keep: paths below / that the reinstallation restores, for example etc/salt/pki/minion; with etc/ssh, sshd runs.
         """
         machine = self.machine(name)
         with tempfile.TemporaryDirectory(dir=self.folder) as kept:
@@ -344,7 +350,7 @@ class Lab:
         self._prepare(machine)
         if bare:
             _strip(machine.root)
-        for path in keep:  # not the folder itself: its mode would become that of /
+        for path in keep:  # not `kept` itself: / would get its mode
             run(["cp", "-a", "--parents", path, machine.root], cwd=kept)
         if bare or "etc/ssh" in keep:
             (machine.root / "etc/systemd/system/ssh.service").unlink()
@@ -354,13 +360,13 @@ class Lab:
         return machine
 
     def write_plan(self, plan):
-        """Make a plan that of the lab: for the master's pillar, and for us."""
+        """Set the lab's plan, in the master's pillar and in the recorded state."""
         text = "#!yaml\n" + yaml.safe_dump({"plan": plan}, sort_keys=False)
         (self.folder / "plan.sls").write_text(text)  # in place: the file is bound into the master
         self.note(plan=plan)
 
     def add(self, name, address, roles):
-        """Boot a machine that was not in the plan, with a line in the plan and keys, and return it; nothing is deployed."""
+        """Add a machine to the plan, boot it with its keys and return it; nothing is deployed."""
         self._check_new(name, address)
         plan = plans.with_node(plans.load(self.folder / "plan.sls"), name, address, roles)
         self.write_plan(plan)
@@ -381,24 +387,26 @@ class Lab:
     def _check_new(self, name, address):
         if not re.fullmatch(NAME, name):
             raise LabError(
-                f"A machine's name has at most 15 small letters, digits and hyphens, a letter first; {name!r} does not fit."
+                f"The machine name {name!r} is not valid: use at most 15 lowercase letters, digits and hyphens, a letter first."
             )
         for other, machine in self.machines.items():
             if name == other or address == machine.address:
                 raise LabError(
-                    f"The lab {self.name!r} has a machine {other} at {machine.address}; choose another one."
+                    f"The lab {self.name!r} has a machine {other} at {machine.address}. Choose another name and address."
                 )
 
     def remove(self, name):
-        """Remove a machine with its disk, its line in the plan and its key on the master; nothing is deployed."""
+        """Remove a machine with its disk, its entry in the plan and its key on the master; nothing is deployed."""
         machine, plan = self.machine(name), plans.load(self.folder / "plan.sls")
         if name in plan["nodes"]:
             plan = plans.without_node(plan, name)
         machine.delete()
         self.write_plan(plan)
-        self.note(extra={other: one for other, one in self.state["extra"].items() if other != name})
+        self.note(extra={other: address for other, address in self.state["extra"].items() if other != name})
         if self.machine(self.master).leader():
-            self.exec(self.master, ["salt-key", "--yes", "--delete", name], check=False)  # it may have none
+            self.exec(
+                self.master, ["salt-key", "--yes", "--delete", name], check=False
+            )  # there may be no key
 
     def remove_extra(self, name):
         """Remove a machine that boot_extra made. Harmless when it is gone."""
@@ -409,11 +417,11 @@ class Lab:
             self.note(extra=extra)
 
     def site_write(self, settings):
-        """Write this lab's pillar overrides: the lab's own ones with `settings` merged over them."""
+        """Write this lab's pillar overrides: lab/site.sls with `settings` merged over it."""
         self._site.write_text(_site_text(settings))
 
     def site_changed(self):
-        """Whether there are other overrides than the lab's own ones."""
+        """Whether the overrides differ from lab/site.sls."""
         return self._site.read_text() != _site_text({})
 
     @property
@@ -421,12 +429,12 @@ class Lab:
         return self.folder / "site" / "init.sls"
 
     def root(self, machine):
-        """Return the path of a machine's file system on the real machine. Only for reading while it runs."""
+        """Return the path of a machine's file system on the real machine. Do not write there while it runs."""
         return self.machine(machine).root
 
 
 def _raise_limits():
-    """Lift the real machine's limit of inotify instances, until its next start: each systemd takes several of the usual 128."""
+    """Raise the real machine's limit of inotify instances, until its next boot: each systemd takes several of the usual 128."""
     limit = Path("/proc/sys/fs/inotify/max_user_instances")
     if int(limit.read_text()) < INOTIFY_INSTANCES:
         limit.write_text(str(INOTIFY_INSTANCES))
@@ -438,7 +446,7 @@ def names():
 
 
 def obtain_image(progress):
-    """Return the image of the present recipe, built first if need be; earlier ones that nobody needs go then."""
+    """Return the image of the present recipe, building it if necessary; a build deletes unused images."""
     built = image.cached()
     if built is None:
         with progress.phase("image"):
@@ -448,9 +456,9 @@ def obtain_image(progress):
 
 
 def prune_cache(keep):
-    """Delete the images of earlier recipes that no lab and no snapshot stands on.
+    """Delete images that no lab and no snapshot uses.
 
-    :param keep: the image that stays in any case.
+    :param keep: the image to keep in any case.
     """
     used = {str(keep.folder), *snapshot.images(), *(Lab(name).state.get("image") for name in names())}
     for folder in CACHE.iterdir():
@@ -459,7 +467,7 @@ def prune_cache(keep):
 
 
 def purge_cache():
-    """Delete every snapshot, every image and the downloads behind it."""
+    """Delete every snapshot, every image and all downloads."""
     snapshot.purge()
     if CACHE.exists():
         for folder in CACHE.iterdir():
@@ -468,7 +476,7 @@ def purge_cache():
 
 
 def _strip(root):
-    """Make a system what a fresh real host is: no Salt, an sshd with host keys of its own."""
+    """Make a system like a new real host: without Salt, with sshd and new host keys."""
     delete(root / "opt/salt")
     for command in (root / "usr/local/bin").glob("salt*"):
         command.unlink()
@@ -478,10 +486,10 @@ def _strip(root):
 
 
 def _site_text(settings):
-    """Return the file with what only a lab wants, its own RPC node for instance, and `settings` merged over that."""
+    """Return the text of the site file: the lab's settings (lab/site.sls) with `settings` merged over them."""
     merged = _merge(yaml.safe_load((Path(__file__).parent / "site.sls").read_text()), settings)
     text = yaml.safe_dump(merged, sort_keys=False)
-    return f"# This lab's own settings, merged over the committed pillar.\n{text}"
+    return f"# This lab's settings, merged over the committed pillar.\n{text}"
 
 
 def _merge(base, over):

@@ -1,7 +1,7 @@
-"""The machines' network: a bridge per network of the plan, all in one namespace that has no way out.
+"""The machines' network: one bridge for each network of the plan, all in one isolated namespace.
 
 The switch namespace routes between the plan's networks and holds the gateways' addresses. It has no link to the real
-machine, so no packet for a plan address can leave it, whatever a machine sends.
+machine, so no packet can leave it.
 """
 
 from lab import plan as plans
@@ -25,14 +25,14 @@ def namespaces(lab):
 
 
 def create_switch(lab, plan):
-    """Build the switch: bridges, gateway addresses, forwarding between them and nothing else."""
+    """Create the switch: bridges, gateway addresses, and forwarding between them."""
     name = switch(lab)
     run(["ip", "netns", "add", name])
     lines = ["link set lo up"]
     for number, (network, settings) in enumerate(plan["networks"].items()):
         _, gateway = plans.network_for(plan, settings["gateway"])
         lines += [
-            # Without an address of its own a bridge takes that of one port, and changes it as cables come and go.
+            # Without a fixed MAC address a bridge takes that of a port and changes it when cables are added or removed.
             f"link add br-{network} address 02:fa:00:00:00:{number:02x} type bridge forward_delay 0 stp_state 0",
             f"addr add {gateway} dev br-{network}",
             f"link set br-{network} up",
@@ -42,9 +42,9 @@ def create_switch(lab, plan):
 
 
 def attach(lab, plan, machine, address):
-    """Give a machine its namespace and a cable into the switch, in place of what an earlier machine left.
+    """Create a machine's namespace and its cable to the switch; what an earlier machine left is removed.
 
-    :param address: the machine's address; decides its network, mask and gateway.
+    :param address: the machine's address; it determines network, mask and gateway.
     """
     network, interface = plans.network_for(plan, address)
     gateway = plan["networks"][network]["gateway"]
@@ -81,23 +81,23 @@ def attach(lab, plan, machine, address):
 
 
 def detach(lab, machine):
-    """Take a machine's namespace and cable away. Harmless when they are gone."""
-    # Open sockets of ended processes keep a namespace without a name alive for up to a minute, with its end of the cable.
+    """Remove a machine's namespace and cable. Harmless when they do not exist."""
+    # Open sockets of ended processes keep a deleted namespace and its end of the cable alive for up to a minute.
     run(["ip", "-netns", switch(lab), "link", "del", machine], check=False)
     run(["ip", "netns", "del", namespace(lab, machine)], check=False)
 
 
 def set_cable(lab, machine, plugged):
-    """Pull or plug a machine's cable, on the switch's side; the machine sees its carrier go, as with a real one."""
+    """Pull or plug a machine's cable at the switch; the machine loses its carrier, as with a real cable."""
     batch(switch(lab), [f"link set {machine} {'up' if plugged else 'down'}"])
 
 
 def destroy(lab):
-    """Remove every namespace of a lab; their interfaces go with them."""
+    """Remove every namespace of a lab, with all interfaces."""
     for name in namespaces(lab):
         run(["ip", "netns", "del", name])
 
 
 def batch(name, lines):
-    """Run `ip` commands inside a namespace, in one process."""
+    """Run a list of `ip` commands inside a namespace, in one process."""
     run(["ip", "-netns", name, "-batch", "-"], text_input="\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""Where the lab keeps things on the real machine. One folder holds it all, so that `down --purge` can prove it left nothing."""
+"""Paths of the lab on the real machine. All files are in one folder, so `down --purge` can remove everything."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What must be true of the real machine before anything is touched; each fault in one sentence."""
+"""Requirements of the real machine, checked before anything is changed."""
 
 import os
 import platform
@@ -26,7 +26,10 @@ COMMANDS = {
 
 
 def check(state: Path = STATE, os_release: str | Path = "/etc/os-release") -> None:
-    """Raise LabError with one sentence for the first thing that is missing; change nothing."""
+    """Check all requirements and change nothing.
+
+    :raises LabError: for the first requirement that is not met.
+    """
     check_root()
     check_distribution(os_release)
     check_architecture()
@@ -36,64 +39,60 @@ def check(state: Path = STATE, os_release: str | Path = "/etc/os-release") -> No
 
 
 def check_root() -> None:
-    """The lab needs root: mounts, namespaces and cgroups."""
+    """Check for root, which mounts, namespaces and cgroups need."""
     if os.geteuid() != 0:
         raise LabError(
-            "The lab needs root for its machines' namespaces and mounts; run `sudo ./fanatico up`."
+            "The lab needs root for its machines' namespaces and mounts. Run the command with sudo."
         )
 
 
 def check_distribution(os_release: str | Path = "/etc/os-release") -> None:
-    """Only Debian 12 and 13 are tried, so only they are accepted."""
+    """Check for Debian 12 or 13, the tested distributions."""
     text = Path(os_release).read_text() if Path(os_release).exists() else ""
     facts = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     name, version = facts.get("ID", "unknown").strip('"'), facts.get("VERSION_ID", "?").strip('"')
     if name != "debian" or version not in ("12", "13"):
         raise LabError(
-            f"The lab runs on Debian 12 or 13 and this machine is {name} {version}; use such a machine or a virtual one."
+            f"The lab needs Debian 12 or 13; this machine runs {name} {version}. Use another machine or a virtual machine."
         )
 
 
 def check_architecture() -> None:
-    """The lab's RPC node is a binary for x86-64."""
+    """Check for x86-64: the lab's RPC node is a binary for it."""
     machine = platform.machine()
     if machine != "x86_64":
-        raise LabError(
-            f"The lab's RPC node exists for x86_64 and this machine is {machine}; use an x86_64 machine."
-        )
+        raise LabError(f"The lab's RPC node needs x86_64; this machine is {machine}. Use an x86_64 machine.")
 
 
 def check_commands() -> None:
-    """The entry script installs these; run by hand, the module says what is missing."""
+    """Check for the programs in COMMANDS, which the script ./fanatico installs."""
     missing = sorted({package for command, package in COMMANDS.items() if not shutil.which(command)})
     if missing:
-        raise LabError(
-            f"These packages are missing: {', '.join(missing)}; run `sudo ./fanatico up`, which installs them."
-        )
+        raise LabError(f"These packages are missing: {', '.join(missing)}. Install them: sudo ./fanatico up")
 
 
 def check_space(state: Path = STATE, needed_gib: float = NEEDED_GIB) -> None:
-    """The image, the packages and twelve writable layers need room."""
+    """Check the free space for the image, the packages and the machines' writable layers."""
     folder = _nearest(state)
     free = shutil.disk_usage(folder).free / 2**30
     if free < needed_gib:
         raise LabError(
-            f"{folder} has {free:.1f} GiB free and the lab needs {needed_gib}; "
-            "free some space or point FANATICO_LAB_DIR at a larger disk."
+            f"{folder} has {free:.1f} GiB free; the lab needs {needed_gib}. "
+            "Free some space or set FANATICO_LAB_DIR to a folder on a larger disk."
         )
 
 
 def check_kernel(state: Path = STATE) -> None:
-    """Try the kernel's features instead of reading version numbers: overlay, network namespace, bridge, veth, cgroup v2."""
+    """Try the kernel features that the lab needs: overlay, network namespace, bridge, veth, cgroup v2."""
     probe = f"fanatico-probe-{os.getpid()}"
     folder = cgroup.mount_point() / probe
     try:
         folder.mkdir()
         if not (folder / "cgroup.kill").exists():
-            raise LabError("This kernel's cgroup v2 has no cgroup.kill; the lab needs Linux 5.14 or newer.")
+            raise LabError("This kernel's cgroup v2 has no cgroup.kill. The lab needs Linux 5.14 or newer.")
     except OSError as error:
         raise LabError(
-            f"No cgroup can be made in {folder.parent} ({error}); the lab needs a writable cgroup v2 tree."
+            f"A cgroup cannot be created in {folder.parent}: {error}. The lab needs a writable cgroup v2 tree."
         ) from error
     finally:
         if folder.exists():
@@ -104,7 +103,7 @@ def check_kernel(state: Path = STATE) -> None:
         run(["ip", "-netns", probe, "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"])
     except LabError as error:
         raise LabError(
-            f"This kernel cannot make the lab's network (namespace, bridge, veth): {error}"
+            f"The lab's network (namespace, bridge, veth) cannot be created on this kernel: {error}"
         ) from error
     finally:
         run(["ip", "netns", "del", probe], check=False)
@@ -114,7 +113,7 @@ def check_kernel(state: Path = STATE) -> None:
         layers = f"lowerdir={temporary}/lower,upperdir={temporary}/upper,workdir={temporary}/work"
         mounted = run(["mount", "-t", "overlay", "overlay", "-o", layers, f"{temporary}/root"], check=False)
         if mounted.returncode != 0:
-            raise LabError(f"This kernel cannot mount an overlay in {temporary}: {mounted.stderr.strip()}")
+            raise LabError(f"An overlay cannot be mounted in {temporary}: {mounted.stderr.strip()}")
         run(["umount", f"{temporary}/root"])
 
 

@@ -1,4 +1,4 @@
-"""Progress a person can follow: phase, elapsed time, what is awaited. On a terminal one live line, in the log plain lines."""
+"""Progress display: phase, elapsed time, what is awaited. One live line on a terminal, plain lines in the log."""
 
 import sys
 import threading
@@ -10,7 +10,7 @@ from typing import TextIO
 
 
 class Progress:
-    """Prints phases as they run and remembers how long each took."""
+    """Print phases while they run and record the duration of each."""
 
     def __init__(self, log_path: Path | str | None = None, stream: TextIO = sys.stdout) -> None:
         self.started = time.monotonic()
@@ -46,17 +46,17 @@ class Progress:
             self._line(f"{outcome:<6} {name} ({took:.1f} s)")
 
     def awaiting(self, what: str) -> None:
-        """Say what the running phase waits for; shown on the live line and, when it changes, in the log."""
+        """Show what the running phase waits for: on the live line and, when it changes, in the log."""
         if what != self._awaited:
             self._awaited = what
             self._line(f"    {what}", terminal=not self._live)
 
     def say(self, text: str = "") -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self._line(text)
 
     def close(self) -> None:
-        """End the log."""
+        """Close the log."""
         if self._log:
             self._log.close()
 

@@ -1,4 +1,4 @@
-"""What `up` and `status` print for a person."""
+"""The output of `up` and `status`."""
 
 import shutil
 import textwrap
@@ -19,7 +19,7 @@ def table(rows, header):
 
 
 def machines(lab):
-    """Return lines with each machine's address, roles and whether it is on."""
+    """Return lines with each machine's address, roles and power state."""
     on = set(lab.running())
     rows = []
     for name, machine in lab.machines.items():
@@ -29,7 +29,7 @@ def machines(lab):
 
 
 def health(answers, expected):
-    """Return lines with each machine's verdict and, where it is not ok, the checks that say why.
+    """Return lines with each machine's health and, where it is not ok, the failed checks.
 
     :param answers: {minion: result of fanatico.health}.
     :param expected: ids that should have answered.
@@ -56,17 +56,17 @@ def snapshots(found):
     """
     rows = [
         [
-            one.name,
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.facts["created"])),
-            *(one.facts[what] for what in ("lab", "tree", "image")),
+            saved.name,
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(saved.facts["created"])),
+            *(saved.facts[what] for what in ("lab", "tree", "image")),
         ]
-        for one in found
+        for saved in found
     ]
     return table(rows, ["snapshot", "saved", "lab", "tree", "image"])
 
 
 def phases(progress):
-    """Return lines with the time of each phase."""
+    """Return lines with the duration of each phase."""
     return table([[name, f"{seconds:.1f} s"] for name, seconds in progress.phases], ["phase", "time"])
 
 
@@ -75,7 +75,7 @@ NEW_BLOCKS = '{"jsonrpc":"2.0","id":1,"method":"eth_subscribe","params":["newHea
 
 
 def services(plan):
-    """Return lines with the addresses an application inside the lab uses."""
+    """Return lines with the addresses for applications inside the lab."""
     vip, ports = plan["virtual_ip"]["address"], plan["ports"]
     return [
         f"JSON-RPC           http://{vip}:{ports['rpc_http']}      (/health answers too)",
@@ -86,14 +86,14 @@ def services(plan):
 
 
 def reach(lab, ports, files, database):
-    """Return lines that a person can paste to reach a lab's services from this machine.
+    """Return lines with commands that reach a lab's services from this machine.
 
     :param ports: {key of plan:ports: port on 127.0.0.1}, of lab.forward.
     :param files: the lab's client files, of lab.client.
     :param database: name of the application's database.
     """
     option, vip = lab.option(), lab.plan["virtual_ip"]["address"]
-    lines = [f"From this machine, by 127.0.0.1 alone (`sudo ./fanatico forward{option}` shows this again):"]
+    lines = [f"From this machine, on 127.0.0.1 only (show again: sudo ./fanatico forward{option}):"]
     if "rpc_http" in ports:
         url = f"http://{LOOPBACK}:{ports['rpc_http']}"
         lines += [
@@ -140,20 +140,19 @@ def reach(lab, ports, files, database):
 
 
 def forwarded(lab, ports):
-    """Return the line that says which of a lab's services are on 127.0.0.1 now.
+    """Return a line with the services of a lab that are forwarded to 127.0.0.1 now.
 
-    :param ports: {key of plan:ports: port on 127.0.0.1} of what runs.
+    :param ports: {key of plan:ports: port on 127.0.0.1} of the running processes.
     """
     missing = [target.name for target in targets(lab.name, lab.plan) if target.name not in ports]
     on = ", ".join(f"{name} on {LOOPBACK}:{port}" for name, port in ports.items())
     if not missing:
         return f"forwarded: {on}"
-    start = f"`sudo ./fanatico forward{lab.option()}` starts it"
-    return f"forwarded: {on or 'nothing'}; not {', '.join(missing)}: {start}"
+    return f"forwarded: {on or 'none'}; not forwarded: {', '.join(missing)}. Start: sudo ./fanatico forward{lab.option()}"
 
 
 def wrap(text):
-    """Fold a message for a person's terminal, keeping its own line breaks."""
+    """Wrap a message to the terminal's width, keeping its line breaks."""
     width = min(shutil.get_terminal_size((110, 24)).columns, 130)
     return "\n".join(
         textwrap.fill(line, width, subsequent_indent="  ") if len(line) > width else line

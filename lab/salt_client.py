@@ -1,6 +1,6 @@
-"""Salt's own client, kept running on the master's machine.
+"""A Salt client process that keeps running on the master's machine.
 
-A call need not start the program `salt`, whose imports alone take most of a second of processor time.
+It saves starting the program `salt` for each call, whose imports alone take most of a second of CPU time.
 """
 
 import json
@@ -12,7 +12,7 @@ import time
 from lab.errors import LabError
 from lab.machine import ENVIRONMENT
 
-# Reads a request a line, writes an answer a line, until its standard input ends.
+# Reads requests and writes answers, one JSON line each, until its standard input ends.
 PROGRAM = """
 import json, sys
 import salt.client, salt.config, salt.pillar
@@ -50,9 +50,9 @@ def call(machine, target, function, arguments=(), target_type="glob", patience=1
     """Call a function on minions and return {minion: result}. Minions that do not answer are missing or False.
 
     :param machine: the Salt master's Machine.
-    :param patience: seconds after which Salt asks the minions whether they still work on it.
+    :param patience: seconds after which Salt asks the minions whether the job still runs.
     :param timeout: seconds for the whole call.
-    :raises LabError: where the master does not answer.
+    :raises LabError: when the master does not answer.
     """
     request = {
         "what": "call",
@@ -66,10 +66,10 @@ def call(machine, target, function, arguments=(), target_type="glob", patience=1
 
 
 def pillars(machine, nodes, timeout=120):
-    """Return {node: pillar}, unmasked, as the master compiles it for each.
+    """Return {node: pillar} as the master compiles it for each node, secrets unmasked.
 
     :param machine: the Salt master's Machine.
-    :param timeout: seconds for all of them.
+    :param timeout: seconds for all nodes together.
     """
     request = {"what": "pillars", "nodes": list(nodes)}
     return _client(machine).ask(request, timeout, f"the pillar of {', '.join(nodes)}")
@@ -84,7 +84,7 @@ def _client(machine):
 
 
 class Client:
-    """One such process."""
+    """One client process."""
 
     def __init__(self, machine):
         self._leader = machine.leader()
@@ -103,15 +103,15 @@ class Client:
         self._turn = threading.Lock()
 
     def serves(self, machine):
-        """Whether the process runs, on this boot of the machine."""
+        """Whether the process runs, in the machine's present boot."""
         return self._process.poll() is None and self._leader == machine.leader()
 
     def ask(self, request, timeout, what):
         """Send one request and return its answers.
 
         :param timeout: seconds.
-        :param what: what is asked for, in words.
-        :raises LabError: where there is no answer in time, or an exception was the answer.
+        :param what: description of the request, for messages.
+        :raises LabError: when there is no answer in time, or the request failed.
         """
         with self._turn:
             try:
@@ -120,15 +120,15 @@ class Client:
             except OSError as error:
                 raise LabError(f"The Salt client on the master ended: {error}") from error
         if not line.endswith(b"\n"):
-            self._process.kill()  # its answer may still come, and would be taken for that to the next question
-            raise LabError(f"{what}: the Salt client on the master gave no answer within {timeout} s.")
+            self._process.kill()  # a late answer would be read as that to the next request
+            raise LabError(f"{what}: no answer from the Salt client on the master within {timeout} s.")
         found = json.loads(line)
         if "error" in found:
             raise LabError(f"{what}: {found['error']}")
         return found["answers"]
 
     def _line(self, deadline):
-        """Return a line of the process, or what there is of it when the time is over."""
+        """Return the next line of the process, or a part of it at the deadline."""
         said = b""
         with selectors.DefaultSelector() as selector:
             selector.register(self._answers, selectors.EVENT_READ)

@@ -1,4 +1,4 @@
-"""Running commands on the real machine."""
+"""Run commands on the real machine."""
 
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -21,8 +21,8 @@ def run(
     :param argv: list of words; no shell is involved.
     :param timeout: seconds.
     :param check: raise when the exit code is not 0.
-    :param text_input: what the command reads on its standard input.
-    :raises LabError: with the last lines of what the command said.
+    :param text_input: the command's standard input.
+    :raises LabError: with the last lines of the command's output.
     """
     words = [str(word) for word in argv]
     try:
@@ -37,9 +37,7 @@ def run(
             cwd=cwd,
         )
     except FileNotFoundError as error:
-        raise LabError(
-            f"The command {words[0]} is not installed; run ./fanatico, which installs it."
-        ) from error
+        raise LabError(f"The command {words[0]} is not installed. Install it: sudo ./fanatico up") from error
     except subprocess.TimeoutExpired as error:
         raise LabError(f"`{' '.join(words)[:200]}` did not end within {timeout} s.") from error
     if check and result.returncode != 0:
@@ -51,8 +49,8 @@ def run(
 
 
 def delete(folder: Path) -> None:
-    """Delete a folder without ever crossing into another file system: a forgotten mount below it keeps its content.
+    """Delete a folder on its own file system only: the content of a mount below it stays.
 
-    :raises LabError: when something could not be deleted, a mount for instance.
+    :raises LabError: when something could not be deleted, for example a mount.
     """
     run(["rm", "-rf", "--one-file-system", "--", folder], timeout=600)

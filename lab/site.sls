@@ -1,9 +1,9 @@
-# What only a lab wants; merged over the committed pillar as pillar/site.
+# Settings of a lab only; merged over the committed pillar as pillar/site.
 minion:
   install: {wheels: /srv/packages/wheels}
 
-# Foundry's anvil stands in for the operator's node. It knows no other nodes, so a small program makes three of them one
-# chain, and it serves WebSocket on its HTTP port, so a proxy gives that a port of its own.
+# Foundry's anvil replaces the operator's chain node. It has no peers, so a small program makes three of them one chain. It
+# serves WebSocket on its HTTP port, so a proxy serves it on a separate port.
 rpc:
   chain: {id: 1337, block_time: 2}
   artifact:
@@ -13,11 +13,11 @@ rpc:
     strip: 1
     bin: bin/anvil
   exec:
-    # All nodes need the same genesis and the same order of transactions, or they are not one chain.
+    # All nodes need the same genesis and the same order of transactions to be one chain.
     args: [--host, "{address}", --port, "{http_port}", --chain-id, "{chain_id}", --timestamp, 1760000000,
            --no-mining, --order, fifo, --prune-history, 64, --quiet]
     limits: {MemoryMax: 1G}
   ws: proxy
   follow: true
-  # What anvil has beside a real node's methods: nobody is to wind the clock of the chain forward.
+  # The defaults and anvil's own methods, which could for example set the clock of the chain.
   edge: {forbidden: [admin_, debug_, personal_, miner_, txpool_, engine_, eth_sendTransaction, eth_sign, anvil_, evm_, hardhat_]}

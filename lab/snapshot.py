@@ -1,7 +1,7 @@
-"""Snapshots of a lab: the machines' disks as read-only overlay layers, and what the lab itself keeps.
+"""Snapshots of a lab: the machines' disks as read-only overlay layers, and the lab's secrets, site and plan.
 
-Nothing is copied: the writable layer of a machine becomes read-only, and the machine gets a new, empty layer over it.
-A lab that is restored from a snapshot boots to what was deployed, without a deploy.
+No disk is copied: the writable layer of a machine becomes read-only, and the machine gets a new, empty layer on top of it.
+A lab that is restored from a snapshot boots in the deployed state, without a deploy.
 """
 
 import fcntl
@@ -20,10 +20,10 @@ from lab.plan import PLAN
 from lab.shell import delete
 
 SNAPSHOTS = STATE / "snapshots"
-DEPLOYED = "deployed"  # what `up` keeps by itself; its folder carries the key of tree and image
-KEPT = 2  # automatic snapshots that no lab stands on: two, for those who work on two branches
-PARTS = ("secrets", "site", "plan.sls")  # what a lab keeps beside its machines
-# What decides how a deployed lab looks. Secrets, site and plan are the lab's own and part of the snapshot.
+DEPLOYED = "deployed"  # the automatic snapshot of `up`; its folder's name has the keys of image and tree
+KEPT = 2  # unused automatic snapshots to keep: two, for work on two branches
+PARTS = ("secrets", "site", "plan.sls")  # of a lab, besides its machines
+# Everything that a deploy depends on. Secrets, site and plan are the lab's and part of the snapshot.
 TREE = (
     *("salt", "orch", "pillar", "requirements/salt.txt"),
     *("_beacons", "_cache", "_grains", "_modules", "_output", "_pillar", "_runners", "_states", "_utils"),
@@ -36,7 +36,7 @@ NOT_TREE = ("__pycache__", "secrets", "site", "artifacts", "plan.sls")
 
 
 class Snapshot:
-    """One snapshot by the name of its folder."""
+    """A snapshot by the name of its folder."""
 
     def __init__(self, name):
         self.name = name
@@ -44,7 +44,7 @@ class Snapshot:
 
     @property
     def facts(self):
-        """Return what was noted at `save`: lab, created, image, tree, state; {} where there is no such snapshot."""
+        """Return what `save` recorded: lab, created, image, tree, layers, state; {} if the snapshot does not exist."""
         try:
             return json.loads((self.folder / "snapshot.json").read_text())
         except (OSError, ValueError):
@@ -60,25 +60,25 @@ class Snapshot:
         return [self.folder / "machines" / machine, *map(Path, self.facts["layers"][machine])]
 
     def require_usable(self):
-        """Do nothing where a lab of the present tree and image can start from it.
+        """Check that a lab of the present tree and image can start from this snapshot.
 
-        :raises LabError: with the reason, where it cannot.
+        :raises LabError: with the reason, when it cannot.
         """
         facts = self.facts
         if not facts:
             raise LabError(
-                f"There is no snapshot {self.name!r}; `./fanatico snapshot list` shows those that exist."
+                f"There is no snapshot {self.name!r}. List the snapshots: ./fanatico snapshot list"
             )
         for what, present in (("image", image.key()), ("tree", tree_key(self.plan_path))):
             if facts[what] != present:
                 raise LabError(
-                    f"The snapshot {self.name!r} was made with another {what} ({facts[what]}, now {present}); "
-                    f"drop it with `./fanatico snapshot drop {self.name}`, or go back to the {what} it was made with."
+                    f"The snapshot {self.name!r} was made with another {what} ({facts[what]}, now {present}). "
+                    f"Drop it: ./fanatico snapshot drop {self.name}. Or return to that {what}."
                 )
 
 
 def tree_key(plan_path=PLAN, repo=REPO):
-    """Return a short hash of everything in the tree that decides how a deployed lab looks.
+    """Return a short hash of everything in the tree that a deploy depends on.
 
     :param plan_path: the plan of that lab.
     """
@@ -94,18 +94,18 @@ def tree_key(plan_path=PLAN, repo=REPO):
 
 
 def automatic(plan_path=PLAN):
-    """Return the snapshot that `up` keeps of the present tree, image and this plan; it may not exist yet."""
+    """Return the automatic snapshot of the present tree and image and this plan; it may not exist yet."""
     return Snapshot(f"{DEPLOYED}-{image.key()}-{tree_key(plan_path)}")
 
 
 def find(name):
-    """Return a snapshot by the name a person types: `deployed` is the automatic one of the present tree and image.
+    """Return a snapshot by name: `deployed` is the automatic one of the present tree and image.
 
-    :raises LabError: where it does not exist, or was made with another tree or image.
+    :raises LabError: when it does not exist, or was made with another tree or image.
     """
     found = automatic() if name == DEPLOYED else Snapshot(_checked(name))
     if name == DEPLOYED and not found.facts:
-        raise LabError("No lab of this tree and image has been deployed yet: run `sudo ./fanatico up` once.")
+        raise LabError("No lab of this tree and image has been deployed yet. Deploy one: sudo ./fanatico up")
     found.require_usable()
     return found
 
@@ -114,32 +114,30 @@ def everything():
     """Return all snapshots, the oldest first."""
     folders = SNAPSHOTS.iterdir() if SNAPSHOTS.exists() else ()
     found = [Snapshot(folder.name) for folder in folders if (folder / "snapshot.json").exists()]
-    return sorted(found, key=lambda one: one.facts["created"])
+    return sorted(found, key=lambda saved: saved.facts["created"])
 
 
 def save(lab, name):
     """Turn the present disks of a lab into a snapshot. Its machines are off afterwards, on new empty layers.
 
-    :param lab: a Lab whose machines `up` has made.
+    :param lab: a Lab whose machines exist.
     :param name: of the snapshot's folder.
-    :raises LabError: where the name is taken or does not do.
+    :raises LabError: when the name is in use or not valid.
     """
     snapshot = Snapshot(_checked(name))
     with _locked():
         if snapshot.facts:
-            raise LabError(
-                f"There is a snapshot {name!r} already; `./fanatico snapshot drop {name}` removes it."
-            )
+            raise LabError(f"The snapshot {name!r} already exists. Drop it: ./fanatico snapshot drop {name}")
         _put_back(lab)
         part = SNAPSHOTS / f"{name}.part"
         if part.exists():
             raise LabError(
-                f"{part} holds disks of the lab {_owner(part)!r}, whose `snapshot save` was broken off. "
-                f"Next: `./fanatico snapshot save {name} --name {_owner(part)}`, or choose another name."
+                f"{part} holds disks of the lab {_owner(part)!r}, whose `snapshot save` was interrupted. "
+                f"Finish it: ./fanatico snapshot save {name} --name {_owner(part)}. Or choose another name."
             )
         _settle(lab)
         part.mkdir(parents=True)
-        (part / "lab").write_text(lab.name)  # before anything is taken from it
+        (part / "lab").write_text(lab.name)  # before any disk is moved
         (part / "machines").mkdir()
         machines = lab.machines
         facts = {
@@ -148,28 +146,30 @@ def save(lab, name):
             "created": time.time(),
             "image": image.key(),
             "tree": tree_key(lab.folder / "plan.sls"),
-            "layers": {one: [str(layer) for layer in machine.layers()] for one, machine in machines.items()},
+            "layers": {
+                node: [str(layer) for layer in machine.layers()] for node, machine in machines.items()
+            },
             "state": {what: lab.state[what] for what in ("plan", "image", "deployed", "extra")},
         }
         for what in PARTS:
             _copy(lab.folder / what, part / what)
         try:
-            for one, machine in machines.items():
-                machine.release(part / "machines" / one)
+            for node, machine in machines.items():
+                machine.release(part / "machines" / node)
             (part / "snapshot.json").write_text(json.dumps(facts, indent=2))
             part.rename(snapshot.folder)
         except BaseException:
             _put_back(lab)
             raise
-        for one, machine in machines.items():
-            machine.create(snapshot.layers(one))
+        for node, machine in machines.items():
+            machine.create(snapshot.layers(node))
     return snapshot
 
 
 def _put_back(lab):
-    """Give a lab's machines the disks that a `save` has taken from them and not kept, because it failed or was killed.
+    """Return the disks that an interrupted `save` has moved to the lab's machines.
 
-    What is left of a lab that does not exist any more goes.
+    Unfinished snapshots of labs that no longer exist are deleted.
     """
     for part in SNAPSHOTS.glob("*.part"):
         if _owner(part) == lab.name:
@@ -180,15 +180,15 @@ def _put_back(lab):
 
 
 def _owner(part):
-    """Return the name of the lab whose disks lie in what a `save` has begun; empty where it has taken none yet."""
+    """Return the name of the lab whose disks are in an unfinished snapshot; empty if it has no disk yet."""
     note = part / "lab"
     return note.read_text() if note.exists() else ""
 
 
 def lay(lab, snapshot):
-    """Make a lab, whatever it is now, what it was when the snapshot was saved. Its machines are off afterwards.
+    """Replace a lab by the state that a snapshot has saved. Its machines are off afterwards.
 
-    :raises LabError: where the snapshot cannot be used with the present tree and image.
+    :raises LabError: when the snapshot cannot be used with the present tree and image.
     """
     snapshot.require_usable()
     ports = lab.folder / "forward.json"
@@ -196,7 +196,7 @@ def lay(lab, snapshot):
     lab.destroy()
     lab.folder.mkdir(parents=True)
     if known:
-        ports.write_text(known)  # what is forwarded stays where a person has found it
+        ports.write_text(known)  # forwarded services keep their ports
     for what in PARTS:
         _copy(snapshot.folder / what, lab.folder / what)
     lab.note(repo=str(REPO), since=time.time(), **snapshot.facts["state"])
@@ -205,55 +205,53 @@ def lay(lab, snapshot):
 
 
 def drop(name):
-    """Remove a snapshot.
+    """Delete a snapshot.
 
-    :raises LabError: where there is none of this name, or something stands on it.
+    :raises LabError: when it does not exist, or a lab or another snapshot uses it.
     """
     with _locked():
         snapshot = automatic() if name == DEPLOYED else Snapshot(_checked(name))
         if not snapshot.facts:
-            raise LabError(
-                f"There is no snapshot {name!r}; `./fanatico snapshot list` shows those that exist."
-            )
+            raise LabError(f"There is no snapshot {name!r}. List the snapshots: ./fanatico snapshot list")
         users = _users(snapshot)
         if users:
-            raise LabError(f"The snapshot {name!r} stays because {users[0]} stands on it; remove that first.")
+            raise LabError(f"The snapshot {name!r} is in use by {users[0]}. Remove that first.")
         delete(snapshot.folder)
 
 
 def prune(keep):
-    """Delete automatic snapshots that nothing stands on, but for the newest ones.
+    """Delete unused automatic snapshots, except for the newest (KEPT).
 
-    :param keep: the snapshot that stays in any case.
+    :param keep: the snapshot to keep in any case.
     """
     with _locked():
         unused = [
-            one
-            for one in everything()
-            if one.name.startswith(f"{DEPLOYED}-") and one.name != keep.name and not _users(one)
+            saved
+            for saved in everything()
+            if saved.name.startswith(f"{DEPLOYED}-") and saved.name != keep.name and not _users(saved)
         ]
-        for one in unused[: max(0, len(unused) - (KEPT - 1))]:
-            delete(one.folder)
+        for saved in unused[: max(0, len(unused) - (KEPT - 1))]:
+            delete(saved.folder)
 
 
 def images():
-    """Return the folders of the images that snapshots stand on."""
-    return {one.facts["state"]["image"] for one in everything()}
+    """Return the folders of the images that snapshots use."""
+    return {saved.facts["state"]["image"] for saved in everything()}
 
 
 def purge():
-    """Delete every snapshot; no lab may be left."""
+    """Delete every snapshot; no lab may exist."""
     if SNAPSHOTS.exists():
         delete(SNAPSHOTS)
     (STATE / "snapshots.lock").unlink(missing_ok=True)
 
 
 def _settle(lab):
-    """End a lab's machines so that they start quickly and clean from these disks."""
+    """Switch a lab's machines off so that they start quickly from these disks."""
     for name in lab.machines:
         if not {"patroni", "etcd"} & set(lab.plan["nodes"].get(name, {}).get("roles", [])):
             lab.power_off(name)
-    # A database that ends in order, while etcd runs, gives its lease back: nobody waits for the lease's end at the next start.
+    # A database that is stopped while etcd runs releases its lease, so the next start need not wait for the lease to expire.
     on = set(lab.running())
     with ThreadPoolExecutor() as pool:
         for role in ("patroni", "etcd"):
@@ -268,7 +266,7 @@ def _settle(lab):
 
 
 def _users(snapshot):
-    """Return what stands on a snapshot, in words."""
+    """Return the labs and snapshots that use a snapshot, as texts."""
     above = f"{snapshot.folder}/"
     labs = [
         f"the lab {layers.parts[-4]!r}"
@@ -276,9 +274,9 @@ def _users(snapshot):
         if above in layers.read_text()
     ]
     snapshots = [
-        f"the snapshot {one.name!r}"
-        for one in everything()
-        if any(layer.startswith(above) for layers in one.facts["layers"].values() for layer in layers)
+        f"the snapshot {saved.name!r}"
+        for saved in everything()
+        if any(layer.startswith(above) for layers in saved.facts["layers"].values() for layer in layers)
     ]
     return [*labs, *snapshots]
 
@@ -286,7 +284,7 @@ def _users(snapshot):
 def _checked(name):
     if not (name.isascii() and name.replace("-", "").isalnum() and len(name) <= 60):
         raise LabError(
-            f"A snapshot's name has letters, digits and hyphens, at most 60; {name!r} does not fit."
+            f"The snapshot name {name!r} is not valid: use at most 60 letters, digits and hyphens."
         )
     return name
 
@@ -297,9 +295,10 @@ def _copy(source, target):
 
 @contextmanager
 def _locked(timeout=60):
-    """Let one process at a time change the set of snapshots.
+    """Hold the lock of all snapshots: one process at a time may change them.
 
-    :param timeout: seconds to wait for another.
+    :param timeout: seconds to wait for another process.
+    :raises LabError: when another process still holds the lock by then.
     """
     STATE.mkdir(parents=True, exist_ok=True)
     with open(STATE / "snapshots.lock", "w") as lock:
@@ -311,7 +310,7 @@ def _locked(timeout=60):
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise LabError(
-                        f"Another command works on the snapshots since {timeout} s; wait for it."
+                        f"Another command has held the lock of the snapshots for {timeout} s. Wait for it, then retry."
                     ) from error
                 time.sleep(0.1)
         yield

@@ -1,4 +1,4 @@
-"""`./fanatico test`: every layer of tests, one after the other, and one table at the end."""
+"""`./fanatico test`: run the test layers and print one table at the end."""
 
 import contextlib
 import os
@@ -18,19 +18,19 @@ from lab.machines import Lab
 from lab.paths import REPO
 
 BIN = Path(sys.executable).parent
-NAME = os.environ.get("FANATICO_TEST_LAB", "test")  # how the labs that the tests make for themselves begin
+NAME = os.environ.get("FANATICO_TEST_LAB", "test")  # prefix of the names of the labs that tests create
 LABS_AT_ONCE = 2
 SPENT = (
     "booting",
     "deploying",
     "waiting",
     "cpu",
-)  # what lab tests say of their time (tests/support/spent.py)
+)  # properties that lab tests record (tests/support/spent.py)
 
 
 @dataclass
 class Result:
-    """What one layer came to: how many tests, and how long it took in seconds."""
+    """The result of one layer: counts of tests, and its duration in seconds."""
 
     layer: str
     passed: int = 0
@@ -42,7 +42,7 @@ class Result:
 
 
 def lint_layer(extra_args, lab_name):
-    """Run the linters and formatters over every file git knows or would take; each counts as one test."""
+    """Run the linters and formatters over every file that git tracks or would add; each counts as one test."""
     result = Result("lint")
     for argv in lint.commands():
         print(f"$ {' '.join(map(str, argv))[:110]}", flush=True)
@@ -54,7 +54,7 @@ def lint_layer(extra_args, lab_name):
 
 
 def types(extra_args, lab_name):
-    """Run the type checker over what pyproject.toml names for it; it keeps what it has read in .venv/mypy."""
+    """Run the type checker over the files that pyproject.toml names; its cache is .venv/mypy."""
     result = Result("types")
     ended = subprocess.run([BIN / "mypy"], cwd=REPO, check=False)
     result.passed, result.failed = (1, 0) if ended.returncode == 0 else (0, 1)
@@ -72,12 +72,12 @@ def pytest_layer(name, *options):
 
 
 def lab_layer(extra_args, lab_name):
-    """Run the tests of the lab: on the lab of that name, or side by side on labs of their own that start from a snapshot."""
+    """Run the lab tests: on the named lab, or in parallel on new labs that start from a snapshot."""
     if lab_name:
         options = ["--lab", lab_name]
     else:
         deploy_first(worker_lab(0))
-        # In the order of tests/lab/conftest.py.
+        # Files run in the order of tests/lab/conftest.py.
         options = [
             "-n",
             str(LABS_AT_ONCE),
@@ -91,43 +91,43 @@ def lab_layer(extra_args, lab_name):
 
 
 def shuffled(extra_args):
-    """Return the option for a random order of files, which `full` takes by itself; it prints the seed to repeat it with."""
+    """Return the option for a random order of files, the default in `full`; print the seed that repeats it."""
     if os.environ.get("FANATICO_TEST") != "full" or "--shuffle" in extra_args:
         return []
     seed = str(random.randrange(1_000_000))
-    print(f"lab: files in a random order; `-- --shuffle {seed}` repeats it", flush=True)
+    print(f"lab: files in a random order; repeat it with: -- --shuffle {seed}", flush=True)
     return ["--shuffle", seed]
 
 
 def deploy_first(name):
-    """Deploy a lab where the tree has not been deployed yet: the others start from the snapshot that this leaves.
+    """Deploy a lab unless there is a snapshot of this tree; the other labs start from its snapshot.
 
-    :raises LabError: when it does not come up.
+    :raises LabError: when the deploy fails.
     """
     if snapshot.automatic().facts:
         return
     began = time.monotonic()
     if command("down", name) or command("up", name):
-        raise LabError(f"the lab {name!r} did not come up; its own words are above")
+        raise LabError(f"the lab {name!r} did not start; see its output above")
     Lab(name).note(untouched=True)
     print(f"deployed the lab {name} in {time.monotonic() - began:.0f} s", flush=True)
 
 
 def worker_lab(number):
-    """Return the name of the lab of one of the processes that run lab tests side by side."""
+    """Return the name of the lab of a pytest-xdist worker, by the worker's number."""
     return f"{NAME}-gw{number}"
 
 
 def command(verb, name):
-    """Run one of our own commands on a lab and return its exit code."""
+    """Run a command of ./fanatico on a lab and return its exit code."""
     argv = [sys.executable, "-m", "lab", verb, "--name", name]
     return subprocess.run(argv, cwd=REPO, check=False, stdin=subprocess.DEVNULL).returncode
 
 
 def run_pytest(names, options, output=None):
-    """Run several layers as one pytest, which starts once and balances better; return a Result for each.
+    """Run several layers in one pytest, which starts once and balances better; return a Result for each.
 
-    :param output: a file for what pytest prints, instead of the terminal.
+    :param output: a file for pytest's output, instead of the terminal.
     """
     with tempfile.TemporaryDirectory(prefix="fanatico-test-") as scratch:
         report = Path(scratch) / "report.xml"
@@ -139,24 +139,24 @@ def run_pytest(names, options, output=None):
 
 
 def _environment():
-    """Keep what Python and pytest compile, seconds for each process, but out of the tree that minions are served."""
+    """Return an environment with a bytecode cache outside the tree, which minions are served; it saves seconds per process."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPYCACHEPREFIX": str(BIN.parent / "pycache")}
 
 
 def counted_by_layer(names, report, code):
-    """Return a Result for each layer out of one report; its seconds are those of its tests, added up over all workers.
+    """Return a Result for each layer from one report; its seconds are the sum over its tests, on all workers.
 
     names
         The layers, as folders below tests/.
     report
-        Where pytest's report in JUnit's format lies, if it got that far.
+        Path of pytest's JUnit report; it may not exist.
     code
-        pytest's exit code: what no test accounts for is a failure of the first layer.
+        pytest's exit code: a failure without a failed test counts as a failure of the first layer.
     """
     results = {name: Result(name) for name in names}
     for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
-        # A file that could not be read has no class: its name is what counts.
+        # A file that could not be collected has no class name, only a name.
         result = results[(case.get("classname") or case.get("name", "")).split(".")[1]]
         outcomes = {child.tag for child in case}
         result.failed += bool(outcomes & {"failure", "error"})
@@ -173,8 +173,8 @@ def counted_by_layer(names, report, code):
 
 
 def _test(case):
-    """Return (seconds, name, {what the time went to: seconds}) of a test in a JUnit report."""
-    spent = {one.get("name"): float(one.get("value")) for one in case.iter("property")}
+    """Return (seconds, name, {activity: seconds}) of a test in a JUnit report."""
+    spent = {item.get("name"): float(item.get("value")) for item in case.iter("property")}
     name = f"{case.get('classname', '').removeprefix('tests.')}.{case.get('name')}"
     return float(case.get("time", 0)), name, spent
 
@@ -183,47 +183,47 @@ LAYERS = {
     "lint": lint_layer,
     "types": types,
     "unit": pytest_layer("unit", "-n", "2"),
-    # Tests of one node go to one worker, which keeps what Salt has gathered for it.
+    # All tests of a node run on one worker, which reuses Salt's loaders and pillar.
     "rendering": pytest_layer("rendering", "-n", "2", "--dist", "loadgroup"),
     "functional": pytest_layer("functional"),
-    # Four at once: most of it is waiting for HAProxy's timers.
+    # Four workers: the tests mostly wait for HAProxy's timers.
     "traffic": pytest_layer("traffic", "-n", "4", "--dist", "worksteal"),
-    # A worker has its own master and minion.
+    # Each worker has its own master and minion.
     "integration": pytest_layer("integration", "-n", "2", "--dist", "loadfile"),
-    # A worker boots its suites' machines in a network of its own, see tests/kitchen/conftest.py.
+    # Each worker boots its suites' machines in a separate network, see tests/kitchen/conftest.py.
     "kitchen": pytest_layer("kitchen", "-n", "2", "--dist", "loadfile"),
     "lab": lab_layer,
 }
 FAST = ("lint", "types", "unit", "rendering", "functional")
 GROUPS = {"fast": FAST, "full": tuple(LAYERS)}
-TOGETHER = ("unit", "rendering", "functional")  # run as one pytest where all of them are wanted
-BESIDE = ("traffic", "integration", "kitchen")  # mostly wait, so they run beside each other
+TOGETHER = ("unit", "rendering", "functional")  # run in one pytest when all three are requested
+BESIDE = ("traffic", "integration", "kitchen")  # mostly wait, so they run in parallel
 
 
 def run(layers=None, extra_args=(), lab_name=None, slowest=0):
     """Run layers in order and return an exit code.
 
     layers
-        Names out of LAYERS and GROUPS; all layers without names. `full` also runs the tests that are marked `long`.
+        Names from LAYERS and GROUPS; all layers without names. `full` also runs the tests that are marked `long`.
     extra_args
-        Handed to pytest as they are.
+        Arguments for pytest.
     lab_name
-        A lab that is up already, for quick work; its tests then take it as it is. Without it the tests that need a
-        lab make labs named `test-…` and destroy them afterwards, unless FANATICO_KEEP=1.
+        A running lab, which the lab tests use as it is. Without it they create labs named `test-…` and destroy them
+        afterwards, unless FANATICO_KEEP=1.
     slowest
-        How many of the slowest tests to list, with what their time went to.
+        How many of the slowest tests to list, with the activities that their time was spent on.
 
-    A layer that cannot run has failed: nothing is left out without a word.
+    A layer that cannot run counts as failed.
     """
     asked = list(layers or LAYERS)
     names = list(dict.fromkeys(layer for name in asked for layer in GROUPS.get(name, (name,))))
     unknown = [name for name in names if name not in LAYERS]
     if unknown:
         known = ", ".join([*LAYERS, *GROUPS])
-        raise LabError(f"There is no layer {unknown[0]!r}; the layers and groups are: {known}.")
+        raise LabError(f"There is no layer {unknown[0]!r}. Known layers and groups: {known}")
     for mode in GROUPS:
         if mode in asked:
-            os.environ["FANATICO_TEST"] = mode  # how many cases of each kind are tried, see tests/conftest.py
+            os.environ["FANATICO_TEST"] = mode  # sets the number of examples, see tests/conftest.py
     options = [*([] if "full" in asked else ["-m", "not long"]), *extra_args]
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -231,7 +231,7 @@ def run(layers=None, extra_args=(), lab_name=None, slowest=0):
             pause_others(stack, lab_name)
         results = [result for group in groups(names) for result in _run_group(group, options, lab_name)]
         if "lab" in names and os.environ.get("FANATICO_KEEP") != "1":
-            command("down", worker_lab(0))  # deployed, and its tests may not have come to run
+            command("down", worker_lab(0))  # deploy_first has started it, and perhaps no test has used it
     _show_slowest(results, slowest)
     return _summary(results, time.monotonic() - began)
 
@@ -247,7 +247,7 @@ def _run_group(group, options, lab_name):
 
 
 def pause_others(stack, lab_name=None):
-    """Pause the labs that are up until the stack ends: on two cores a third one makes tests wait in vain.
+    """Pause all other running labs until the stack ends: on two cores a third lab makes tests time out.
 
     :param lab_name: the lab that the tests use.
     """
@@ -257,15 +257,15 @@ def pause_others(stack, lab_name=None):
         try:
             stack.enter_context(lab.locked())
         except LabError as error:
-            print(f"The lab {lab.name} goes on beside the tests and slows them down: {error}", flush=True)
+            print(f"The lab {lab.name} keeps running and slows the tests down: {error}", flush=True)
             continue
-        print(f"The lab {lab.name} is paused until the tests have ended.", flush=True)
+        print(f"The lab {lab.name} is paused until the tests end.", flush=True)
         stack.callback(lab.pause, False)
         lab.pause()
 
 
 def groups(names):
-    """Return the layers in their order, as tuples of those that are run at the same time."""
+    """Return the layers in their order, as tuples of layers that run together."""
     together = TOGETHER if set(TOGETHER) <= set(names) else ()
     beside = tuple(name for name in names if name in BESIDE)
     found = [next((group for group in (together, beside) if name in group), (name,)) for name in names]
@@ -273,8 +273,8 @@ def groups(names):
 
 
 def _beside(names, options):
-    """Run layers at the same time and print what each said once it has ended."""
-    print(f"\n== {', '.join(names)}, at the same time ==", flush=True)
+    """Run layers in parallel and print the output of each when it has ended."""
+    print(f"\n== {', '.join(names)}, in parallel ==", flush=True)
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fanatico-test-")))
         pool = stack.enter_context(ThreadPoolExecutor())
@@ -283,11 +283,11 @@ def _beside(names, options):
             pool.submit(_timed, name, options, None, output=output)
             for name, output in zip(names, outputs, strict=True)
         ]
-        for name, output, one in zip(names, outputs, runs, strict=True):
-            one.result()
+        for name, output, running in zip(names, outputs, runs, strict=True):
+            running.result()
             output.seek(0)
             print(f"\n== {name} ==\n{output.read()}", flush=True)
-        return [one.result() for one in runs]
+        return [running.result() for running in runs]
 
 
 def _timed(name, *arguments, **options):
@@ -302,7 +302,7 @@ def _timed(name, *arguments, **options):
 
 
 def _show_slowest(results, count):
-    """Print the slowest tests of all layers, and what each layer's time went to."""
+    """Print the slowest tests of all layers, and how the time of each layer was spent."""
     tests = sorted((test for result in results for test in result.tests), reverse=True)
     if not count or not tests:
         return
@@ -313,17 +313,17 @@ def _show_slowest(results, count):
         sums = [sum(spent.get(kind, 0) for _, _, spent in result.tests) for kind in SPENT]
         if any(sums):
             whole = sum(seconds for seconds, _, _ in result.tests)
-            print(f"{whole:>8.1f}{''.join(f'{one:>11.1f}' for one in sums)}  all of {result.layer}")
+            print(f"{whole:>8.1f}{''.join(f'{total:>11.1f}' for total in sums)}  all of {result.layer}")
 
 
 class SharedLab:
-    """The lab that the tests of one process share, made by `up` when the first of them asks for it."""
+    """The lab that the tests of one process share, created by `up` for the first test that needs it."""
 
     def __init__(self, name=None, worker=""):
-        """Take the lab of that name, or make one.
+        """Use the named lab, or create one when it is needed.
 
-        :param name: of a lab that is up, which stays as it is.
-        :param worker: of pytest-xdist; each has a lab of its own.
+        :param name: of a running lab, which is not destroyed afterwards.
+        :param worker: of pytest-xdist; each worker has its own lab.
         """
         self.ours = not name
         self._name = name or "-".join(filter(None, [NAME, worker]))
@@ -331,7 +331,7 @@ class SharedLab:
         self._fault = ""
 
     def name(self):
-        """Return the lab's name, bringing the lab up if need be. Raises LabError when it does not come up."""
+        """Return the lab's name, starting the lab if necessary. Raises LabError when it does not start."""
         if self.ours and not self._made:
             self._make()
         if self._fault:
@@ -344,16 +344,16 @@ class SharedLab:
             Lab(self._name).note(untouched=False)
             return
         if command("down", self._name) or command("up", self._name):
-            self._fault = f"the lab {self._name!r} did not come up; its own words are above"
+            self._fault = f"the lab {self._name!r} did not start; see its output above"
 
     def destroy(self):
-        """Take the lab down again, if it was made here."""
+        """Destroy the lab, if this object has created it."""
         if self._made and os.environ.get("FANATICO_KEEP") != "1":
             command("down", self._name)
 
 
 def restore(name):
-    """Put a lab back to what the tree deployed."""
+    """Restore a lab from the automatic snapshot."""
     lab = Lab(name)
     with lab.locked():
         deploy.restore(lab, snapshot.find(snapshot.DEPLOYED))

@@ -1,4 +1,4 @@
-"""The daemons' own checkers, in the versions that the machines will run, with nothing installed here."""
+"""The daemons' own configuration checkers, in the versions of the lab's machines; nothing is installed on this machine."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ import pytest
 from tests.support import pki
 
 ACCOUNTS = {"haproxy": 901, "keepalived_script": 902, "fanatico": 903, "haproxy-edge": 904}
-# Of a machine: its packages unpacked over its system, seen by this process alone, with one interface and no network.
+# A system with the unpacked packages over the image, in a private mount and network namespace with one interface.
 ENTER = """
 mount -t tmpfs tmpfs "$4"
 mkdir "$4/upper" "$4/work" "$4/root"
@@ -25,7 +25,7 @@ exec chroot "$4/root" "${@:6}"
 
 
 def unpacked(image, directory):
-    """Return where the balancers' packages are unpacked: below *directory*, by the first of the workers that asks."""
+    """Unpack the balancers' packages below *directory*, once for all workers, and return the folder."""
     packages = directory / "packages"
     with open(directory / "packages.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -46,7 +46,7 @@ class Machine:
     image
         A finished `lab.image.Image`.
     packages
-        What `unpacked` made.
+        The result of `unpacked`.
     scratch
         An empty directory.
     """
@@ -70,7 +70,7 @@ class Machine:
         self.put("/etc/haproxy/pki/service-ca.crt", authority.certificate)
 
     def put(self, path, text, mode=0o644):
-        """Make a file on the machine."""
+        """Create a file on the machine."""
         target = self.extra / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
@@ -86,14 +86,14 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,  # against one that hangs; how long a busy machine takes is not the question
+            timeout=300,  # only against a hang; a busy machine may be slow
             check=False,
         )
 
 
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory):
-    """A `Machine`. The image is built if there is none yet: the lab of the later layers stands on the same one."""
+    """A `Machine`. The image is built if necessary; the lab tests use the same image."""
     from lab.machines import obtain_image
     from lab.progress import Progress
 

@@ -1,4 +1,4 @@
-"""What every layer needs."""
+"""Fixtures and settings for all layers."""
 
 import functools
 import os
@@ -6,10 +6,10 @@ import os
 import hypothesis
 import pytest
 
-# As the units of the daemons have it: python-etcd3 0.12.0 does not import with today's protobuf otherwise.
+# As in the daemons' units: python-etcd3 0.12.0 cannot be imported with protobuf's C backend.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
-# So many examples of each property; no deadline, since how long one takes is the machine's business. FANATICO_TEST chooses.
+# Number of examples for each property, chosen by FANATICO_TEST. No deadline: the machine may be busy.
 EXAMPLES = {"fast": 25, "default": 100, "full": 1000}
 for _name, _examples in EXAMPLES.items():
     hypothesis.settings.register_profile(f"fanatico-{_name}", max_examples=_examples, deadline=None)
@@ -25,13 +25,13 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     import salt._logging
 
-    # Salt keeps early log records for a standard error that pytest has closed by the time they are shown.
+    # Salt buffers early log records for standard error, which pytest has closed when they are written.
     salt._logging.shutdown_temp_handler()
     _remember_entry_points()
 
 
 def _remember_entry_points():
-    """Have Salt look once for extensions: it keeps what it found for half a second, and reads all installed packages again."""
+    """Cache Salt's search for extensions: its own cache lasts half a second, and a search reads all installed packages."""
     import salt.utils.entrypoints as entrypoints
 
     entrypoints.iter_entry_points = functools.cache(entrypoints.iter_entry_points)
@@ -39,7 +39,7 @@ def _remember_entry_points():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session):
-    # pytest-salt-factories collects the daemons' logs on all interfaces unless told otherwise.
+    # pytest-salt-factories would listen for the daemons' logs on all interfaces.
     server = session.config.pluginmanager.get_plugin("saltfactories-log-server")
     if server:
         server.log_host = "127.0.0.1"

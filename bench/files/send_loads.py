@@ -1,6 +1,6 @@
-"""Run on a lab machine: send the Salt master what standard input says, as its minion. Prints {"taken": n, "refused": n}.
+"""Run on a lab machine: send messages to the Salt master, as its minion. Prints {"taken": n, "refused": n}.
 
-Input: a list of messages without `id` and token. One that the master refuses to answer counts as refused.
+Standard input: a JSON list of messages without `id` and token. A message without a valid answer counts as refused.
 """
 
 import json
@@ -27,7 +27,7 @@ for load in json.load(sys.stdin):
         ValueError,
         LookupError,
         TypeError,
-    ):  # answers that its client cannot read
+    ):  # the client also fails on answers that it cannot read
         counted["refused"] += 1
         channel.close()
         channel = salt.channel.client.ReqChannel.factory(opts)

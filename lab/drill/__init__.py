@@ -1,1 +1,1 @@
-"""Drills: break one thing on purpose, under load, and measure what a client at the virtual IP saw of it."""
+"""Drills: inject one fault under load and measure its effect on a client at the virtual IP."""

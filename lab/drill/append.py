@@ -1,14 +1,14 @@
-"""Append to lists, and read them, through the virtual IP: what a check of consistency is made of.
+"""Append to lists and read them through the virtual IP: the load of the consistency check (history.py).
 
     (cat password; sleep 60) | python append.py ADDRESS PRIMARY_PORT REPLICA_PORT CA SECONDS RUN OUT
 
-Every append puts a number that occurs once into one of many lists. OUT gets one JSON line an attempt:
+Every append adds a unique number to one of many lists. OUT gets one JSON line for each attempt:
 
     {"kind": "append", "key", "id", "sent", "done", "outcome", "why"}
     {"kind": "read", "key", "length", "crc", "sent", "done"}
 
-``sent`` and ``done`` are seconds of the monotonic clock. Ends with its standard input, or after so many SECONDS. Runs by
-itself, with _utils/ on its path.
+``sent`` and ``done`` are seconds of the monotonic clock. Ends when its standard input ends, or after SECONDS. A standalone
+program; needs _utils/ on its path.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from history import crc
 import fanatico_client as client
 
 KEYS = 64
-WORKERS, A_SECOND = 8, 8  # each: 64 a second together, one in four a read
-PER_WORKER = 10**7  # numbers that a worker may use
+WORKERS, A_SECOND = 8, 8  # attempts per second of each worker: 64 together, one in four is a read
+PER_WORKER = 10**7  # size of a worker's range of numbers
 
 TABLE = "CREATE TABLE IF NOT EXISTS drill_append (run text, key int, list bigint[], PRIMARY KEY (run, key))"
 APPEND = (
@@ -33,7 +33,7 @@ READ = "SELECT coalesce((SELECT list FROM drill_append WHERE run = %s AND key = 
 
 
 async def work(worker, start, until, session, run, out):
-    """Append and read at a fixed pace until the end."""
+    """Append and read at a fixed rate until the end."""
     rng, seq = random.Random(f"{run}-{worker}"), 0
     while (due := start + seq / A_SECOND) < until():
         await asyncio.sleep(max(0.0, due - time.monotonic()))
@@ -52,7 +52,7 @@ async def work(worker, start, until, session, run, out):
 
 
 async def main(connect, ports, seconds, run, out, stdin):
-    """Make the table, say when it begins, and do it."""
+    """Create the table, print the start time and run the workers."""
     connect = connect | {"port": ports[0]}
     async with client.ending(connect, TABLE, seconds, stdin) as (start, until):
         sessions = [client.Session(connect) for _ in range(WORKERS)]

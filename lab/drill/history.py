@@ -1,11 +1,11 @@
-"""Is a history of appends and reads one that a single, reliable database could have given? No I/O."""
+"""Check the consistency of a history of appends and reads: could a single, reliable database have produced it? No I/O."""
 
 import collections
 import json
 import zlib
 from typing import Any
 
-Appends = dict[int, dict[str, Any]]  # by number: the attempts to append it
+Appends = dict[int, dict[str, Any]]  # {number: the attempt to append it}
 
 
 def crc(numbers: list[int]) -> int:
@@ -15,17 +15,19 @@ def crc(numbers: list[int]) -> int:
 
 def check(lines: list[dict[str, Any]], final: dict[int, list[int]]) -> dict[str, int]:
     """
-    Return ``{"appended", "unknown", "lost", "nowhere", "duplicate", "disorder", "torn", "stale", "read"}``, counts.
+    Count what a history of appends and reads shows, and return the counts.
+
+    Returns ``{"appended", "unknown", "read", "lost", "nowhere", "duplicate", "disorder", "torn", "stale"}``.
 
     lines
         The attempts, as ``append.py`` writes them.
     final
-        ``{key: [number, ...]}``: the lists as they are afterwards.
+        ``{key: [number, ...]}``: the lists at the end.
 
-    ``lost``: acknowledged and not there. ``nowhere``: there and never sent, or refused. ``duplicate``: there twice.
-    ``disorder``: one that was acknowledged before another was sent stands behind it. ``torn``: reads of what never was the
-    beginning of the list. ``stale``: reads without what had been acknowledged before they were sent. All but the first two
-    must be 0.
+    ``lost``: acknowledged, but missing. ``nowhere``: present, but never sent, or refused. ``duplicate``: present twice.
+    ``disorder``: acknowledged before another number was sent, but behind it in the list. ``torn``: reads whose result never
+    was a prefix of the list. ``stale``: reads that miss a number which was acknowledged before the read was sent. All but
+    the first three must be 0.
     """
     appends = {line["id"]: line for line in lines if line["kind"] == "append"}
     reads = [line for line in lines if line["kind"] == "read" and line["outcome"] == "ok"]
@@ -47,7 +49,7 @@ def check(lines: list[dict[str, Any]], final: dict[int, list[int]]) -> dict[str,
 
 
 def _disorder(numbers: list[int], appends: Appends) -> int:
-    """Count the elements that were acknowledged before one that stands in front of them was sent."""
+    """Count the elements that were acknowledged before an element in front of them was sent."""
     found, latest = 0, 0.0
     for number in numbers:
         line = appends.get(number)
@@ -64,4 +66,4 @@ def _is_beginning(line: dict[str, Any], numbers: list[int]) -> bool:
 
 def _is_stale(line: dict[str, Any], numbers: list[int], appends: Appends) -> bool:
     missed = (appends.get(number) for number in numbers[line["length"] :])
-    return any(one and one["outcome"] == "ok" and one["done"] < line["sent"] for one in missed)
+    return any(append and append["outcome"] == "ok" and append["done"] < line["sent"] for append in missed)

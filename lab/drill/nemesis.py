@@ -1,4 +1,4 @@
-"""`./fanatico drill nemesis`: faults at random, one after the other, while lists are appended to; then every list is compared."""
+"""`./fanatico drill nemesis`: inject random faults, one after the other, under appends to lists; then check every list."""
 
 import json
 import random
@@ -11,7 +11,7 @@ from lab.drill.faults import FAULTS, halves
 from lab.drill.run import HERE, Scene, leader, loading
 from lab.errors import LabError
 
-# What can lose, repeat or reorder a write: whatever moves the lead, cuts the primary off, or ends it in mid-commit.
+# Faults that could lose, repeat or reorder a write: they move leadership, isolate the leader, or end it during a commit.
 NAMES = (
     *("postgres-crash", "backend-kill", "postgres-pause", "replica-crash", "patroni-kill", "patroni-pause"),
     *("patroni-stop", "switchover", "rest-blackholed", "primary-power", "primary-pause", "primary-isolated"),
@@ -20,17 +20,17 @@ NAMES = (
     *("etcd-leader-isolated", "etcd-quorum-power", "haproxy-kill", "balancer-power", "vrrp-blocked"),
 )
 HALVES = "random-halves"  # of all databases and etcd nodes
-HOLD, REST = (3, 30), (2, 15)  # seconds, any time between: long enough for a lease to end, and too short
+HOLD, REST = (3, 30), (2, 15)  # ranges of seconds: both shorter and longer than a lease
 
 
 def nemesis(lab, secret, minutes, folder, progress, seed):
     """
-    Break things at random for so many minutes, and return what became of the lists.
+    Inject random faults for ``minutes`` and return the record.
 
-    Returns ``{"seed", "seconds", "faults": [{"fault", "struck", "healed"}], "leaders", "timeline", "nodes": {node: counts}}``,
-    the counts as ``history.check`` makes them; the node that leads at the end, and its replicas, are each compared.
+    Returns ``{"seed", "seconds", "faults": [{"fault", "struck", "healed", "why"}], "leaders", "timeline", "nodes": {node:
+    counts}}``, the counts of ``history.check`` for the final leader and each replica.
 
-    Raises LabError where the cluster does not come back.
+    Raises LabError when the cluster does not recover.
     """
     folder.mkdir(parents=True)
     rng, name, faults = random.Random(seed), f"nemesis-{secrets.token_hex(3)}", []
@@ -38,12 +38,12 @@ def nemesis(lab, secret, minutes, folder, progress, seed):
     begun, leaders = time.monotonic(), [scene.leader]
     with loading(scene, name, folder, HERE / "append.py") as load:
         while time.monotonic() - begun < minutes * 60:
-            faults.append(one(scene, rng, progress, begun))
+            faults.append(inject(scene, rng, progress, begun))
             time.sleep(rng.uniform(*REST))
             scene = again(lab, secret)
             leaders += [scene.leader] if scene.leader != leaders[-1] else []
         health.wait(lab)
-        time.sleep(5)  # appends and reads on a cluster that is well again
+        time.sleep(5)  # appends and reads on the healthy cluster
         load.stop()
     lines = load.lines()
     now_leading = leader(lab)
@@ -61,8 +61,8 @@ def nemesis(lab, secret, minutes, folder, progress, seed):
     }
 
 
-def one(scene, rng, progress, begun):
-    """Strike, hold and heal one fault at random; return ``{"fault", "struck", "healed", "why"}``, seconds from the beginning."""
+def inject(scene, rng, progress, begun):
+    """Inject a random fault, hold it and revert it; return ``{"fault", "struck", "healed", "why"}``, seconds from ``begun``."""
     name = rng.choice((*NAMES, HALVES, HALVES))
     hold = rng.uniform(*HOLD)
     fault = FAULTS.get(name) or halves(rng)
@@ -71,7 +71,7 @@ def one(scene, rng, progress, begun):
     try:
         fault.strike(scene)
         time.sleep(hold)
-    except LabError as exc:  # what is broken already cannot always be broken again
+    except LabError as exc:  # a fault may need something that an earlier one has broken
         record["why"] = str(exc)[:300]
     finally:
         if fault.heal:
@@ -80,37 +80,39 @@ def one(scene, rng, progress, begun):
 
 
 def again(lab, secret):
-    """Return a new Scene, as soon as somebody leads. Raises LabError where that takes too long."""
+    """Return a new Scene as soon as there is a leader. Raises LabError after ``health.WITHIN`` seconds."""
     deadline = time.monotonic() + health.WITHIN
     while True:
         try:
             return Scene(lab, secret)
-        except (LabError, ValueError, AttributeError):  # nobody leads yet, or etcd cannot tell
+        except (LabError, ValueError, AttributeError):  # no leader yet, or etcd does not answer
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
 
 
 def wait_replayed(lab, leading):
-    """Wait until every replica has all that the leader has. Raises LabError where that takes too long."""
+    """Wait until every replica has replayed the leader's log. Raises LabError after ``health.WITHIN`` seconds."""
     end = lab.sql(leading, "SELECT pg_current_wal_lsn()").strip()
     asked = f"SELECT pg_last_wal_replay_lsn() >= '{end}'::pg_lsn"
     deadline = time.monotonic() + health.WITHIN
     for node in lab.nodes("patroni"):
         while node != leading and lab.sql(node, asked).strip() != "t":
             if time.monotonic() > deadline:
-                raise LabError(f"{node} has not replayed {end} of {leading}.")
+                raise LabError(
+                    f"{node} has not replayed {end} of the leader {leading} within {health.WITHIN} s."
+                )
             time.sleep(0.5)
 
 
 def lists(lab, node, name):
-    """Return ``{key: [number, ...]}`` as a node has them."""
+    """Return ``{key: [number, ...]}``: the lists on a node."""
     asked = f"SELECT coalesce(json_object_agg(key, list), '{{}}') FROM drill_append WHERE run = '{name}'"
     return {int(key): numbers for key, numbers in json.loads(lab.sql(node, asked, "fanatico")).items()}
 
 
 def complaints(record):
-    """Return what must not be, one sentence each."""
+    """Return the violations in a record, one text each."""
     found = [
         f"{node}: {counts[key]} {key}"
         for node, counts in record["nodes"].items()
@@ -119,5 +121,5 @@ def complaints(record):
     ]
     first = next(iter(record["nodes"].values()))
     if not first["appended"] or not first["read"]:
-        found.append("nothing was appended, or nothing read: there is nothing to judge by")
+        found.append("no append or no read has succeeded: the check proves nothing")
     return found

@@ -1,8 +1,8 @@
-"""What happened when, out of the machines' journals: which part of an outage was whose. No I/O."""
+"""The phases of an outage, from the machines' journals: when each component reacted. No I/O."""
 
 import re
 
-# In the order in which a failover goes through them. What is said, by which unit.
+# {phase: (unit, log line)}, in the order of a failover.
 MARKS = {
     "stopped": ("patroni", r"database system is shut down|received (fast|immediate) shutdown request"),
     "released": ("patroni", r"[Dd]emot(ed|ing) self|released leader key|Releasing leader"),
@@ -14,7 +14,7 @@ MARKS = {
     "virtual_ip": ("keepalived", r"Entering MASTER STATE"),
 }
 
-# What a report calls them.
+# Their names in a report.
 NAMES = {
     "stopped": "database stopped",
     "released": "lock released",
@@ -29,34 +29,34 @@ NAMES = {
 
 def marks(entries, struck, until):
     """
-    Return ``{mark: {"after": seconds from the fault, "node": where}}``, of each the first after the fault.
+    Return ``{mark: {"after": seconds from the fault, "node": where}}``, the first of each after the fault.
 
     entries
         ``[(node, unit, monotonic seconds, message), ...]``.
     struck, until
-        Seconds of the monotonic clock: when the fault was injected, and when it no longer matters what is said.
+        Seconds of the monotonic clock: the injection of the fault, and the last entry to consider.
     """
     found = {}
     for node, unit, when, message in sorted(entries, key=lambda entry: entry[2]):
         if not struck <= when <= until:
             continue
-        for mark, (of, said) in MARKS.items():
-            if mark not in found and unit == of and re.search(said, message):
+        for mark, (source, pattern) in MARKS.items():
+            if mark not in found and unit == source and re.search(pattern, message):
                 found[mark] = {"after": when - struck, "node": node}
     return found
 
 
 def entry(node, line):
     """
-    Return (node, unit, monotonic seconds, message) of one entry of a journal.
+    Return (node, unit, monotonic seconds, message) of a journal entry.
 
     line
-        ``{"MESSAGE", "_SYSTEMD_UNIT", "__MONOTONIC_TIMESTAMP"}``, as ``journalctl -o json`` has it.
+        ``{"MESSAGE", "_SYSTEMD_UNIT", "__MONOTONIC_TIMESTAMP"}``, from ``journalctl -o json``.
     """
     message = line.get("MESSAGE")
     return (
         node,
         line.get("_SYSTEMD_UNIT", "").removesuffix(".service"),
         int(line["__MONOTONIC_TIMESTAMP"]) / 1e6,
-        message if isinstance(message, str) else "",  # what is no text comes as a list of bytes
+        message if isinstance(message, str) else "",  # journalctl prints binary data as a list of bytes
     )

@@ -1,6 +1,6 @@
-"""The pictures of a report: what is drawn, as Vega-Lite specifications, and the SVG that becomes of them.
+"""The charts of a report: Vega-Lite specifications, and their SVG.
 
-Colours are CSS variables of the page (``report.html.jinja``), so that one SVG serves a light and a dark screen.
+Colors are CSS variables of the page (``report.html.jinja``), so one SVG works for light and dark screens.
 """
 
 import itertools
@@ -12,9 +12,9 @@ import vl_convert
 
 from lab.drill import phases
 
-BEFORE = 3.0  # seconds before the fault that are shown at most
-NEAR_LIMIT, NEAR_HEALING = 4, 1.5  # times as long as everything else: up to there they are shown
-LEAST = 1.5  # seconds after the fault that are shown at least
+BEFORE = 3.0  # seconds shown before the fault, at most
+NEAR_LIMIT, NEAR_HEALING = 4, 1.5  # the limit and the healing are shown up to this multiple of the rest
+LEAST = 1.5  # seconds shown after the fault, at least
 WIDE, NARROW = 620, 250  # pixels of the plotting area, without the axis
 LABELS = 100  # pixels for the names of phases and for the numbers of the axis above them
 ONE_RUN, MEDIAN = "one run", "median"
@@ -37,7 +37,7 @@ CONFIG = {
     "line": {"strokeCap": "butt"},
 }  # fmt: skip
 
-# How each kind of line looks: (colour, dash, width in pixels). No two differ by colour alone.
+# Style of each kind of line: (color, dash, width in pixels). No two differ by color only.
 LINES = {
     "run": ("var(--run)", [1, 0], 1),
     "median": ("var(--median)", [1, 0], 3),
@@ -51,7 +51,7 @@ LOOKS = {FAULT: "fault", HEALED: "healed", PHASE: "phase"}
 
 def coarser(line, step):
     """
-    Return a timeline with one point for every ``step`` seconds, the mean of what there is.
+    Return a timeline with one point for every ``step`` seconds: the mean of the points in it.
 
     line
         ``[(second from the fault, writes per second), ...]``, as ``report.timeline`` returns it.
@@ -63,7 +63,7 @@ def coarser(line, step):
 
 
 def step_for(span, points):
-    """Return the shortest step, in seconds, that shows ``span`` seconds with at most so many points."""
+    """Return the shortest step, in seconds, that shows ``span`` seconds with at most ``points`` points."""
     return next((step for step in STEPS if span / step <= points), STEPS[-1])
 
 
@@ -80,88 +80,88 @@ def median(lines):
 
 def sparse(line, step, end):
     """
-    Return the points that a line of steps needs.
+    Return the points that a step line needs.
 
-    That is none that has the rate of the one before, and a last one that carries the line to where its last step ends, or
-    to ``end``.
+    Points with the rate of the point before are left out; a last point extends the line to the end of its last step, or to
+    ``end``.
     """
     kept = [next(same) for _, same in itertools.groupby(line, key=lambda point: point[1])]
     return [*kept, (min(line[-1][0] + step, end), line[-1][1])]
 
 
 def distribution(values):
-    """Return ``[(value, % of all that are not larger)]`` of the finite ones, with a first point at (0, 0)."""
+    """Return ``[(value, percentage of all values up to it)]`` of the finite values, with a first point at (0, 0)."""
     ended = sorted(value for value in values if math.isfinite(value))
     return [(0.0, 0.0), *((value, 100 * count / len(values)) for count, value in enumerate(ended, 1))]
 
 
 def limit_words(limit, room):
-    """Return what a legend says of the limit where so many seconds of a picture are left for it."""
+    """Return the legend's text for the limit, where ``room`` seconds of the chart are left for it."""
     return f"longest gap allowed: {limit:g} s" + ("" if limit <= room else " (outside)")
 
 
-def healed_after(one):
-    """Return the median seconds from the fault to its end, or None where the drill does not end it."""
-    if not one["heals"]:
+def healed_after(fault):
+    """Return the median seconds from the fault until it was reverted, or None where the drill does not revert it."""
+    if not fault["heals"]:
         return None
-    return statistics.median(run["at"]["healed"] - run["at"]["struck"] for run in one["runs"])
+    return statistics.median(run["at"]["healed"] - run["at"]["struck"] for run in fault["runs"])
 
 
 def disturbed(line):
-    """Return the seconds after the fault at which a timeline is below half of its median before the fault; [0] without."""
+    """Return the seconds after the fault at which a timeline is below half of its median before the fault; [0] if never."""
     normal = statistics.median([rate for second, rate in line if second < 0] or [0])
     return [second for second, rate in line if second >= 0 and rate < normal / 2] or [0]
 
 
 def outage_begin(lines):
-    """Return the first second after the fault at which the median of timelines is disturbed, 0 where it never is."""
+    """Return the first second after the fault at which the median of the timelines is disturbed; 0 if never."""
     return disturbed(median(lines))[0]
 
 
-def window(one, lines):
+def window(fault, lines):
     """
-    Return (first, last): the seconds from the fault that are worth a picture.
+    Return (first, last): the range of a chart, in seconds from the fault.
 
-    That is until the last time a run had less than half of its normal rate, the last phase, and the healing and the limit
-    where they are near; with some room on both sides.
+    It ends after the last time at which a run had less than half of its normal rate, after the last phase, and after the
+    healing and the limit if these are near; with a margin on both sides.
     """
-    seen = [phase["after"] for run in one["runs"] for phase in run["phases"].values()]
+    seen = [phase["after"] for run in fault["runs"] for phase in run["phases"].values()]
     last = max([LEAST, *seen, *(disturbed(coarser(line, 0.1))[-1] for line in lines)])
-    healed = healed_after(one)
-    ends = [outage_begin(lines) + one["write_gap"]] if one["write_gap"] <= NEAR_LIMIT * last else []
+    healed = healed_after(fault)
+    ends = [outage_begin(lines) + fault["write_gap"]] if fault["write_gap"] <= NEAR_LIMIT * last else []
     ends += [healed] if healed is not None and healed <= NEAR_HEALING * last else []
     last = max([last, *ends])
     return -min(BEFORE, max(0.5, 0.2 * last)), min(last * 1.2, max(line[-1][0] for line in lines))
 
 
-def events(one, end):
-    """Return ``[{"second", "what"}, ...]``: the fault, and its healing where that is before the end."""
-    healed = healed_after(one)
+def events(fault, end):
+    """Return ``[{"second", "what"}, ...]``: the fault, and its healing if that is before ``end``."""
+    healed = healed_after(fault)
     found = [{"second": 0, "what": FAULT}]
     return found if healed is None or healed > end else [*found, {"second": healed, "what": HEALED}]
 
 
-def around_fault(one, timelines, width):
+def around_fault(fault, timelines, width):
     """
-    Return the specification of "what clients saw": writes per second of every run, and below it the phases.
+    Return the specification of "what clients saw": writes per second of every run, and the phases below it.
 
-    one
+    fault
         A fault of ``report.content``.
     timelines
         ``{run: what report.timeline returns}``.
     width
         Pixels of the plotting area.
     """
-    lines = [timelines[run["run"]] for run in one["runs"]]
-    start, end = window(one, lines)
+    lines = [timelines[run["run"]] for run in fault["runs"]]
+    start, end = window(fault, lines)
     step = step_for(end - start, width / 6)
     lines = [[point for point in coarser(line, step) if start <= point[0] < end] for line in lines]
     one_alone = len(lines) == 1
     middle = "the run" if one_alone else f"median of {len(lines)} runs"
     begun, top = outage_begin(lines), 1.25 * max(rate for line in lines for _, rate in line) or 1
-    rate, limit = _rate(top), limit_words(one["write_gap"], end - begun)
-    drawn, rules = [sparse(line, step, end) for line in lines], events(one, end)
-    seen = [row for row in phase_rows(one) if row["second"] <= end]
+    rate, limit = _rate(top), limit_words(fault["write_gap"], end - begun)
+    drawn, rules = [sparse(line, step, end) for line in lines], events(fault, end)
+    seen = [row for row in phase_rows(fault) if row["second"] <= end]
     marked = [{"second": row["second"], "what": PHASE} for row in seen if row["what"] == MEDIAN]
     looks = {} if one_alone else {ONE_RUN: "run"}
     looks |= {middle: "median", **{row["what"]: LOOKS[row["what"]] for row in rules + marked}, limit: "limit"}
@@ -175,7 +175,7 @@ def around_fault(one, timelines, width):
             *([] if one_alone else [_steps(drawn, ONE_RUN, rate)]),
             _rules(rules + marked),
             _steps([sparse(median(lines), step, end)], middle, rate),
-            _span(begun, min(begun + one["write_gap"], end), 0.93 * top, limit, rate),
+            _span(begun, min(begun + fault["write_gap"], end), 0.93 * top, limit, rate),
         ],
         "encoding": {
             "x": second | (bare if seen else time),
@@ -193,7 +193,7 @@ def around_fault(one, timelines, width):
 
 
 def _steps(lines, what, rate):
-    """Return lines of steps; ``rate`` is the axis."""
+    """Return step lines; ``rate`` is the axis."""
     rows = [
         {"second": second, "rate": round(rate, 1), "run": number, "what": what}
         for number, line in enumerate(lines)
@@ -209,32 +209,32 @@ def _rate(top):
         "type": "quantitative",
         "title": "acknowledged writes (per second)",
         "axis": {"minExtent": LABELS, "tickCount": 5},
-        "scale": {"domain": [-0.03 * top, top], "nice": False},  # an outage is seen above the axis
+        "scale": {"domain": [-0.03 * top, top], "nice": False},  # an outage is visible above the axis
     }
 
 
 def _span(first, last, height, what, rate):
-    """Return a level line between two times."""
+    """Return a horizontal line between two times."""
     row = {"second": first, "until": last, "rate": height, "what": what}
     return _rules([row]) | {"encoding": {"y": rate, "x2": {"field": "until"}}}
 
 
 def _rules(rows):
-    """Return lines from edge to edge, unless the rows say more."""
+    """Return rules across the chart; rows with more fields limit them."""
     return {"data": {"values": rows}, "mark": {"type": "rule"}}
 
 
-def phase_rows(one):
-    """Return ``[{"phase", "second", "what"}, ...]``: every phase of every run, and the median of each."""
+def phase_rows(fault):
+    """Return ``[{"phase", "second", "what"}, ...]``: every phase of every run, and the median of each phase."""
     rows = [
-        *((mark, seen["after"], ONE_RUN) for run in one["runs"] for mark, seen in run["phases"].items()),
-        *((mark, seen["p50"], MEDIAN) for mark, seen in one["phases"].items()),
+        *((mark, seen["after"], ONE_RUN) for run in fault["runs"] for mark, seen in run["phases"].items()),
+        *((mark, seen["p50"], MEDIAN) for mark, seen in fault["phases"].items()),
     ]
     return [{"phase": phases.NAMES[mark], "second": second, "what": what} for mark, second, what in rows]
 
 
 def _phases(rows):
-    """Return a row for each phase, a circle for each run and a diamond for their median."""
+    """Return a row for each phase, with a circle for each run and a diamond for the median."""
     legend = _legend_of_points()
     row = {
         "field": "phase",
@@ -255,14 +255,14 @@ def _phases(rows):
     }
 
 
-def gaps(one):
-    """Return the specification of "how long no write was acknowledged": the write gaps of all runs, median and limit."""
-    values, allowed = [run["write_gap"] for run in one["runs"]], one["write_gap"]
+def gaps(fault):
+    """Return the specification of "write outage": the distribution of the write gaps of all runs, median and limit."""
+    values, allowed = [run["write_gap"] for run in fault["runs"]], fault["write_gap"]
     worst = max([0.0, *filter(math.isfinite, values)])
     edge = 1.05 * max(0.1, worst, allowed if allowed <= max(1, NEAR_LIMIT * worst) else 0)
     limit = limit_words(allowed, edge)
-    middle = one["figures"]["write_gap"]["p50"]
-    median_words = f"median: {middle:.2f} s" if math.isfinite(middle) else "median: no write again (outside)"
+    middle = fault["figures"]["write_gap"]["p50"]
+    median_words = f"median: {middle:.2f} s" if math.isfinite(middle) else "median: never recovered (outside)"
     rules = [{"gap": middle, "what": median_words}] if math.isfinite(middle) else []
     rules += [{"gap": allowed, "what": limit}] if allowed <= edge else []
     points = distribution(values)
@@ -309,7 +309,7 @@ def gaps(one):
 
 
 def _look(looks, legend):
-    """Return colour, dash and width of lines by ``what``: three scales with one legend."""
+    """Return color, dash and width of lines by ``what``: three scales with one legend."""
     return {
         channel: _category({what: LINES[look][part] for what, look in looks.items()}, legend)
         for part, channel in enumerate(("color", "strokeDash", "strokeWidth"))
@@ -331,19 +331,19 @@ def _legend_of_points(direction="horizontal"):
 
 
 def svg(specification):
-    """Return a Vega-Lite specification as SVG text that scales with its place in the page."""
+    """Return a Vega-Lite specification as SVG text that scales with the page."""
     text = vl_convert.vegalite_to_svg({**specification, "config": CONFIG, "background": "transparent"})
-    # A tenth of a pixel is enough for a path, and keeps thirty runs small.
+    # Round paths to a tenth of a pixel, to keep the file small with thirty runs.
     text = re.sub(
         r' d="[^"]+"', lambda path: re.sub(r"\d+\.\d+", lambda at: f"{float(at[0]):.1f}", path[0]), text
     )
     return re.sub(r' (width|height)="\d+"', "", text, count=2)
 
 
-def draw(one, timelines):
-    """Return ``{"wide", "narrow", "gaps"}``: a fault's pictures as SVG, for ``report.write``."""
+def draw(fault, timelines):
+    """Return ``{"wide", "narrow", "gaps"}``: a fault's charts as SVG, for ``report.write``."""
     return {
-        "wide": svg(around_fault(one, timelines, WIDE)),
-        "narrow": svg(around_fault(one, timelines, NARROW)),
-        "gaps": svg(gaps(one)),
+        "wide": svg(around_fault(fault, timelines, WIDE)),
+        "narrow": svg(around_fault(fault, timelines, NARROW)),
+        "gaps": svg(gaps(fault)),
     }

@@ -1,9 +1,9 @@
-"""Run on a database machine: ask PostgreSQL there, by its socket, ten times a second whether it takes writes.
+"""Run on a database machine: check ten times a second, over the local socket, whether PostgreSQL accepts writes.
 
-    python probe.py NODE          prints one JSON line an answer: {"node", "sent", "done", "writable"}
+    python probe.py NODE          prints one JSON line per check: {"node", "sent", "done", "writable"}
 
-Ends with its standard input. A write counts once it is acknowledged: a former primary that waits for replicas it has lost
-takes none. Runs by itself.
+Ends when its standard input ends. A write counts when it is acknowledged: a former leader that waits for lost replicas
+accepts none. A standalone program.
 """
 
 import json
@@ -26,7 +26,7 @@ STANDBY = "25006"
 
 
 def ask(connection: psycopg.Connection) -> bool:
-    """Return whether the server took a write."""
+    """Return whether the server acknowledged a write."""
     try:
         connection.execute("SELECT pg_logical_emit_message(true, 'drill', '')")
     except psycopg.Error as exc:
@@ -37,7 +37,7 @@ def ask(connection: psycopg.Connection) -> bool:
 
 
 def main(node: str) -> None:
-    """Ask until told to end."""
+    """Check until standard input ends."""
     os.setgid(pwd.getpwnam("postgres").pw_gid)
     os.setuid(pwd.getpwnam("postgres").pw_uid)
     connection, due = None, time.monotonic()

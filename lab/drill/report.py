@@ -1,4 +1,4 @@
-"""What drills measured, for programs (JSON) and for people (one HTML file that needs nothing else)."""
+"""The report of drills: JSON for programs, and one self-contained HTML file."""
 
 import json
 import math
@@ -17,29 +17,29 @@ EXPLAINED = {
     "acknowledged": "acknowledged",
     "failed": "failed: never sent, or refused",
     "unknown": "unknown: sent, no answer",
-    "lost": "lost: acknowledged and not there",
-    "recovered": "unknown and there",
-    "duplicate": "there twice",
-    "nowhere": "there and never sent",
+    "lost": "lost: acknowledged, but missing",
+    "recovered": "unknown, but stored",
+    "duplicate": "stored twice",
+    "nowhere": "stored, but never sent",
 }
 COUNTS = tuple(EXPLAINED)
 
 
 def content(records, timing, versions):
     """
-    Return all that a report says.
+    Return the content of a report.
 
     records
-        ``{fault: {"what", "number", "write_gap", "heals", "runs": [record, ...]}}``, as ``drill`` and ``complaints`` make
-        them. ``write_gap`` is the longest one allowed, in seconds; ``heals`` is whether the drill itself ends the fault.
+        ``{fault: {"what", "number", "write_gap", "heals", "runs": [record, ...]}}``, as ``drill`` and ``complaints`` return
+        them. ``write_gap`` is the limit in seconds; ``heals`` is whether the drill itself reverts the fault.
     timing, versions
         The plan's timing and ``{package: version}``.
     """
     faults = {}
-    for name, one in records.items():
-        runs = one["runs"]
+    for name, fault in records.items():
+        runs = fault["runs"]
         faults[name] = {
-            **one,
+            **fault,
             "figures": {key: measure.summary(runs, key) for key in FIGURES},
             "counts": {key: sum(run[key] for run in runs) for key in COUNTS},
             "two_writable": max(run["two_writable"] for run in runs),
@@ -59,11 +59,11 @@ def content(records, timing, versions):
 
 
 def _phases(runs):
-    """Return ``{mark: {"n", "p50", "max"}}``: seconds from the fault until something was said, in how many runs."""
+    """Return ``{phase: {"n", "p50", "max"}}``: the number of runs with the phase, and its seconds from the fault."""
     found = {}
     for run in runs:
-        for mark, one in run["phases"].items():
-            found.setdefault(mark, []).append(one["after"])
+        for mark, seen in run["phases"].items():
+            found.setdefault(mark, []).append(seen["after"])
     return {
         mark: {"n": len(found[mark]), "p50": measure.percentile(found[mark], 0.5), "max": max(found[mark])}
         for mark in phases.MARKS
@@ -85,44 +85,45 @@ KEPT = (
 )
 
 
-def kept(told):
-    """Return what is worth keeping of a report for good: timing, versions, machine, and the figures of each run."""
+def kept(data):
+    """Return the part of a report that bench/results/ keeps: timing, versions, machine, and the figures of each run."""
     runs = {
-        name: [{key: run[key] for key in KEPT} for run in one["runs"]] for name, one in told["faults"].items()
+        name: [{key: run[key] for key in KEPT} for run in fault["runs"]]
+        for name, fault in data["faults"].items()
     }
-    return {**{key: told[key] for key in ("timing", "versions", "machine")}, "runs": runs}
+    return {**{key: data[key] for key in ("timing", "versions", "machine")}, "runs": runs}
 
 
-def write(folder, told, drawn):
+def write(folder, data, drawn):
     """
     Write ``report.json`` and ``report.html``.
 
-    told
-        What ``content`` returned.
+    data
+        The result of ``content``.
     drawn
-        ``{fault: what plots.draw returned}``.
+        ``{fault: result of plots.draw}``.
     """
-    (folder / "report.json").write_text(json.dumps(told, indent=2, default=str) + "\n")
+    (folder / "report.json").write_text(json.dumps(data, indent=2, default=str) + "\n")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["seconds"] = lambda value: f"{value:.2f}" if math.isfinite(value) else "never"
     template = environment.from_string((Path(__file__).parent / "report.html.jinja").read_text())
-    faults = told["faults"].values()
+    faults = data["faults"].values()
     page = template.render(
-        **told,
+        **data,
         drawn=drawn,
         keys=FIGURES,
         explained=EXPLAINED,
         names=phases.NAMES,
-        all_runs=sum(len(one["runs"]) for one in faults),
-        failed_runs=sum(one["failed_runs"] for one in faults),
-        lost=sum(one["counts"]["lost"] for one in faults),
+        all_runs=sum(len(fault["runs"]) for fault in faults),
+        failed_runs=sum(fault["failed_runs"] for fault in faults),
+        lost=sum(fault["counts"]["lost"] for fault in faults),
     )
     (folder / "report.html").write_text(page)
 
 
 def timeline(lines, struck):
     """
-    Return ``[(second from the fault, acknowledged writes per second), ...]`` of a run, a point for every BIN seconds.
+    Return ``[(second from the fault, acknowledged writes per second), ...]`` of a run, one point for every BIN seconds.
 
     lines
         The client's attempts, as ``fanatico_client`` writes them.
@@ -137,6 +138,6 @@ def timeline(lines, struck):
             if line["outcome"] == "ok":
                 bin = math.floor((line["done"] - struck) / BIN)
                 counts[bin] = counts.get(bin, 0) + 1
-    # The first bin is not whole, nor are those at the end, when workers stop one after the other.
+    # Leave out the first bin, which is incomplete, and those at the end, when workers stop one after the other.
     end = math.floor((last - struck) / BIN)
     return [(round(bin * BIN, 2), counts.get(bin, 0) / BIN) for bin in range(min(counts) + 1, end)]

@@ -1,4 +1,4 @@
-"""One drill: look who does what, put load on, break it, heal it, and compare what was promised with what is there."""
+"""One run of a drill: find the roles, start the load, inject the fault, revert it, and check what clients and databases saw."""
 
 import contextlib
 import ipaddress
@@ -28,32 +28,32 @@ CLIENT = REPO / "_utils" / "fanatico_client.py"
 BEFORE, AFTER = (
     3.0,
     3.0,
-)  # seconds of load before the fault, and after it was healed and a write was acknowledged
-LONGEST = 7200  # seconds, should nobody tell the client to end
+)  # seconds of load before the fault, and after it was reverted and a write was acknowledged
+LONGEST = 7200  # seconds after which the client ends by itself
 RATE = client.rate()
-# What stands for a host of its own is not to wait for a core while the lab's machines have them all.
+# The client represents a separate host: it must not wait for a core while the lab's machines use all of them.
 AHEAD = ("nice", "-n", "-15")
 
 
 class Scene:
-    """Who had which part in the lab when a run began, and the hands that faults work with."""
+    """The hosts' parts at the start of a run (leader, holder, ...), and the operations that steps use."""
 
     def __init__(self, lab, password):
         self.lab, self.password = lab, password
         self.switch = network.switch(lab.name)
         self.databases = lab.nodes("patroni")
-        self.noted = {}  # what steps found out on the way
-        self.patient = None  # the client that waits, where there is one
+        self.noted = {}  # what steps have measured
+        self.patient = None  # the process of step ``patient``
         self.look()
 
     def look(self):
-        """Find out who has which part now."""
+        """Find the present parts of the hosts."""
         lab, etcd = self.lab, self.lab.nodes("etcd")
         self.leader = leader(lab)
         members = lab.salt(etcd[0], "fanatico_etcd.status")[etcd[0]]
-        leading = {one.get("leader_id") for one in members.values()}
-        (etcd_leader,) = (node for node, one in members.items() if one.get("member_id") in leading)
-        # Whom a fault strikes; afterwards others may have these parts.
+        leading = {member.get("leader_id") for member in members.values()}
+        (etcd_leader,) = (node for node, member in members.items() if member.get("member_id") in leading)
+        # The hosts that a fault strikes; afterwards other hosts may have these parts.
         self.struck = parts(lab.plan["nodes"], lab.master, self.leader, etcd_leader, lab.virtual_ip_holders())
 
     def address(self, node):
@@ -61,27 +61,27 @@ class Scene:
         return self.lab.plan["nodes"][node]["address"]
 
     def each(self, part, *argv):
-        """Run a command on all that have a part."""
+        """Run a command on every host that has a part."""
         for node in self.struck[part]:
             self.lab.exec(node, list(argv))
 
     def rules(self, text):
-        """Load nftables rules on the switch, with the program that the machines have."""
+        """Load nftables rules on the switch, with the nft program of a machine."""
         root = self.lab.root(self.lab.master)
         run(["ip", "netns", "exec", self.switch, "chroot", root, "/usr/sbin/nft", "-f", "-"], text_input=text)
 
     def qdisc(self, node, verb, *words):
-        """Change how fast a node's cable carries what goes to it, on the switch's side."""
+        """Change the queueing discipline of a node's cable at the switch, for packets to the node."""
         run(["ip", "netns", "exec", self.switch, "tc", "qdisc", verb, "dev", node, *words])
 
 
 def parts(nodes, master, leader, etcd_leader, holders):
-    """Return ``{part: [node, ...]}``: all that faults know hosts by.
+    """Return ``{part: [node, ...]}`` for every part that a fault can name.
 
     nodes
-        Those of the plan.
+        ``nodes`` of the plan.
     master, leader, etcd_leader, holders
-        Who is Salt's master, leads Patroni, leads etcd, and holds the virtual IP.
+        The Salt master, Patroni's leader, the etcd leader, and the holders of the virtual IP.
     """
     databases, etcd, balancers = (
         fanatico_plan.nodes({"nodes": nodes}, role) for role in ("patroni", "etcd", "haproxy")
@@ -90,7 +90,7 @@ def parts(nodes, master, leader, etcd_leader, holders):
     followers = [node for node in etcd if node != etcd_leader]
     return {
         "leader": [leader],
-        "leaders": list(dict.fromkeys([leader, etcd_leader])),  # of both; one host may have both parts
+        "leaders": list(dict.fromkeys([leader, etcd_leader])),  # one host may be both
         "replica": replicas[:1],
         "replicas": replicas,
         "databases": databases,
@@ -109,33 +109,36 @@ def parts(nodes, master, leader, etcd_leader, holders):
 
 
 def password(lab):
-    """Return what the client logs in with."""
+    """Return the password of the application's database role."""
     node = lab.nodes("patroni")[0]
     return lab.pillars(node)[node]["secrets"]["POSTGRES_FANATICO_PASSWORD"]
 
 
 def leader(lab):
-    """Return the database node that takes writes; raises LabError where none does, or two."""
+    """Return the database node that is not in recovery. Raises LabError when there is none, or more than one."""
     asked = "SELECT NOT pg_is_in_recovery()"
     leading = [node for node in lab.nodes("patroni") if lab.sql(node, asked).strip() == "t"]
     if len(leading) != 1:
-        raise LabError(f"{' and '.join(leading) or 'No database'} leads: look with `patronictl list`.")
+        found = f"several leaders: {', '.join(leading)}" if leading else "no leader"
+        raise LabError(
+            f"The databases have {found}. Check: sudo ./fanatico exec{lab.option()} {lab.master} -- salt-run fanatico.status"
+        )
     return leading[0]
 
 
 def drill(scene, fault, folder, progress, loop_wait, rng=random):
     """
-    Run one fault once on a healthy lab and return its record; raw lines are kept under ``folder``.
+    Run one fault once on a healthy lab and return its record; the raw data is written to ``folder``.
 
     loop_wait
-        Patroni's, in seconds.
+        Patroni's setting, in seconds.
 
-    Raises LabError where the lab is not healthy again afterwards.
+    Raises LabError when the lab is not healthy afterwards.
     """
     lab = scene.lab
     folder.mkdir(parents=True)
     progress(f"{scene.leader} leads, {' and '.join(scene.struck['holder'])} holds the virtual IP")
-    name = f"{folder.name}-{secrets.token_hex(3)}"  # one that was broken off may have left rows behind
+    name = f"{folder.name}-{secrets.token_hex(3)}"  # unique: an interrupted run may have left rows
     written = history(lab).stat().st_size if history(lab).exists() else 0
     with contextlib.ExitStack() as stack:
         if fault.restore:
@@ -147,17 +150,17 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
             if fault.prepare:
                 fault.prepare(scene)
             load = stack.enter_context(loading(scene, name, folder))
-            # A lease has any age when a fault strikes.
+            # The age of the lease is random when the fault strikes.
             sleep_until(load.start + BEFORE + rng.uniform(0, loop_wait * 2))
             struck = time.monotonic()
             fault.strike(scene)
-            progress("struck")
+            progress("fault injected")
             time.sleep(fault.hold)
-        finally:  # whatever else fails, nothing stays broken
+        finally:  # revert the fault, whatever has failed
             begun = time.monotonic()
             if fault.heal:
                 fault.heal(scene)
-                progress("healed")
+                progress("fault reverted")
             healed = time.monotonic()
         for probe in probes:
             probe.revive()
@@ -184,14 +187,14 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
 
 
 def measured(scene, load, probes, struck, name):
-    """Return what the client and the probes saw, and what the databases hold of it, as ``fanatico_measure.run`` judges it."""
+    """Return the figures of ``fanatico_measure.run``, from the client, the probes and the rows in the databases."""
     answers = [answer for probe in probes for answer in probe.answers()]
     held = [ledger(scene.lab, node, name) for node in scene.databases]
     return measure.run(load.lines(), answers, struck, min(held, key=len), RATE)
 
 
 def journals(lab, since):
-    """Return what the machines' units have said since a time of the monotonic clock, as ``phases.entry`` does."""
+    """Return the journal entries of the machines' units since a time of the monotonic clock, as ``phases.entry`` does."""
     seconds = round(time.monotonic() - since) + 1
     units = [word for unit in ("patroni", "etcd", "haproxy", "keepalived") for word in ("-u", unit)]
     fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,__MONOTONIC_TIMESTAMP"
@@ -205,60 +208,71 @@ def journals(lab, since):
 
 
 def history(lab):
-    """Return the file that the master writes its decisions to."""
+    """Return the path of the master's history."""
     return lab.root(lab.master) / "var/log/fanatico/history.jsonl"
 
 
 def cures(lab, written):
-    """Return what the master has healed, or tried to, since its history was so many bytes long."""
+    """Return the cures in the master's history after byte ``written``, one text each; refusals are left out."""
     path = history(lab)
     lines = path.read_bytes()[written:].splitlines() if path.exists() else []
     entries = [
-        one for one in map(json.loads, lines) if one["kind"] == "heal" and one["decision"] != "refused"
+        entry
+        for entry in map(json.loads, lines)
+        if entry["kind"] == "heal" and entry["decision"] != "refused"
     ]
-    return [f"{one['decision']}: {one['what']} on {one['host']}, {one['reason']}" for one in entries]
+    return [
+        f"{entry['decision']}: {entry['what']} on {entry['host']}, {entry['reason']}" for entry in entries
+    ]
 
 
 def ledger(lab, node, name):
-    """Return the [(worker, seq)] that a node holds of a run."""
+    """Return the rows of a run on a node, ``[(worker, seq), ...]``."""
     rows = lab.sql(
         node, f"SELECT worker, seq FROM drill_ledger WHERE run = '{name}'", "fanatico"
     ).splitlines()
     return [tuple(int(part) for part in row.split("|")) for row in rows]
 
 
-def complaints(fault, record):
-    """Return what of a run was not as it must be, one sentence each."""
+def violations(fault, record):
+    """Return the reasons why a run has failed, ``[(code, text), ...]``; empty for a good run.
+
+    Codes: ``no_write`` (none after the fault), ``write_gap`` (too long), ``lost``, ``duplicate``, ``nowhere``, ``split_brain``,
+    ``waited``, ``cure``, ``failover``.
+    """
     found = []
     if math.isinf(record["write_gap"]):
-        found.append("no write was acknowledged again")
+        found.append(("no_write", "no write was acknowledged after the fault"))
     elif record["write_gap"] > fault.write_gap:
-        found.append(f"no write for {record['write_gap']:.2f} s, at most {fault.write_gap} s were allowed")
-    for key in ("lost", "duplicate", "nowhere"):
-        if record[key]:
-            found.append(f"{record[key]} writes {key}")
+        text = f"no write for {record['write_gap']:.2f} s, limit {fault.write_gap} s"
+        found.append(("write_gap", text))
+    found += [(key, f"{record[key]} writes {key}") for key in ("lost", "duplicate", "nowhere") if record[key]]
     if record["two_writable"] > 0:
-        found.append(f"two nodes took writes for {record['two_writable']:.2f} s")
+        text = f"SPLIT-BRAIN: two nodes accepted writes for {record['two_writable']:.2f} s"
+        found.append(("split_brain", text))
     if fault.waited is not None and record["noted"].get("waited", math.inf) > fault.waited:
-        seconds = record["noted"].get("waited", "nobody knows how many")
-        found.append(f"a session waited {seconds} s, at most {fault.waited} s were allowed")
+        seconds = record["noted"].get("waited", "an unknown number of")
+        found.append(("waited", f"a session waited {seconds} s, limit {fault.waited} s"))
     if fault.untouched:
-        found += [f"nothing was to be healed, and was: {one}" for one in record["cures"]]
+        found += [("cure", f"healing acted, although nothing was broken: {cure}") for cure in record["cures"]]
     if fault.failover is not None and record["failover"] != fault.failover:
-        found.append(
-            f"{record['leader_after']} leads now, "
-            + ("as before" if fault.failover else "which was not to change")
-        )
+        outcome = "no failover, expected one" if fault.failover else "failover, expected none"
+        found.append(("failover", f"{record['leader_after']} leads: {outcome}"))
     return found
 
 
+def complaints(fault, record):
+    """Return the texts of ``violations``."""
+    return [text for _, text in violations(fault, record)]
+
+
 def sleep_until(when):
-    """Wait for a time of the monotonic clock."""
+    """Sleep until a time of the monotonic clock."""
     time.sleep(max(0.0, when - time.monotonic()))
 
 
 class Probe:
-    """Asks a database node all the while whether it takes writes, from within."""
+    """Runs probe.py on a database machine: does it accept writes?"""
 
     def __init__(self, machine, folder):
         self.machine = machine
@@ -266,7 +280,7 @@ class Probe:
         self.start()
 
     def start(self):
-        """Begin, or begin again where the machine lost its power."""
+        """Start the program; its output is appended to the file."""
         program = (HERE / "probe.py").read_text()
         with self.path.open("a") as out:
             self.process = subprocess.Popen(
@@ -275,45 +289,45 @@ class Probe:
             )  # fmt: skip
 
     def revive(self):
-        """Begin again where it has ended."""
+        """Start the program again if it has ended, for example with its machine's power."""
         if self.process.poll() is not None:
             self.start()
 
     def stop(self):
-        """End it."""
+        """Stop the program."""
         self.process.stdin.close()
         self.process.terminate()
         self.process.wait(10)
 
     def answers(self):
-        """Return what it was told; a line that a power cut broke off does not count."""
+        """Return the program's answers, without a line that a power cut has truncated."""
         return [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
 
 
 class Load:
-    """The client, on a host of its own."""
+    """The client process, on a separate host."""
 
     def __init__(self, process, path):
         self.process, self.path = process, path
-        said = process.stdout.readline()
-        if not said:
+        first = process.stdout.readline()
+        if not first:
             raise LabError(f"The client did not start: {process.stderr.read()[-1000:]}")
-        self.start = json.loads(said)["start"]
+        self.start = json.loads(first)["start"]
 
     def lines(self):
-        """Return all that it was told."""
+        """Return all attempts of the client."""
         whole = self.path.read_text().rpartition("\n")[0]
         return [json.loads(line) for line in whole.splitlines()]
 
     def newest(self, size=2**18):
-        """Return what it was told last, as far as that fits into so many bytes."""
+        """Return the client's last attempts, from the last ``size`` bytes of its output."""
         with self.path.open("rb") as file:
             file.seek(max(0, self.path.stat().st_size - size))
             whole = file.read().rpartition(b"\n")[0]
         return [json.loads(line) for line in whole.splitlines()[1:]]
 
     def wait_written(self, after):
-        """Wait until a write was acknowledged after a time of the monotonic clock, or for as long as that may take."""
+        """Wait until a write was acknowledged after a time of the monotonic clock, at most ``health.WITHIN`` seconds."""
         deadline = time.monotonic() + health.WITHIN
         while time.monotonic() < deadline:
             for line in reversed(self.newest()):
@@ -322,30 +336,30 @@ class Load:
             time.sleep(1)
 
     def stop(self):
-        """Let it end its attempts, and wait for it."""
+        """Stop the client and wait until its last attempts have ended. Raises LabError when it has failed or is late."""
         self.process.stdin.close()
         try:
             code = self.process.wait(60)
         except subprocess.TimeoutExpired as exc:
             raise LabError(
-                "The client is a minute behind its schedule: this machine is too busy for a drill."
+                "The client did not end within 60 s: this machine is too busy for a drill. Stop other work and retry."
             ) from exc
         if code:
-            raise LabError(f"The client failed: {self.process.stderr.read()[-1000:]}")
+            raise LabError(f"The client failed with exit code {code}: {self.process.stderr.read()[-1000:]}")
 
 
 @contextlib.contextmanager
 def loading(scene, name, folder, program=CLIENT):
-    """Run the client, or another one, on a host of its own and yield a Load."""
+    """Run the client, or another program with the same arguments, on a separate host; yields a Load."""
     lab = scene.lab
-    authority, told = folder / "ca.crt", folder / "client.jsonl"
+    authority, out = folder / "ca.crt", folder / "client.jsonl"
     authority.write_text(lab.exec(scene.databases[0], ["cat", "/etc/patroni/pki/service-ca.crt"]).stdout)
     address = free_address(lab.plan)
     network.detach(lab.name, "client")
     network.attach(lab.name, lab.plan, "client", address)
     space = network.namespace(lab.name, "client")
     ports = [lab.plan["ports"][port] for port in ("postgres_primary", "postgres_replica")]
-    words = [lab.plan["virtual_ip"]["address"], *ports, authority, LONGEST, name, told]
+    words = [lab.plan["virtual_ip"]["address"], *ports, authority, LONGEST, name, out]
     process = subprocess.Popen(
         [*AHEAD, "ip", "netns", "exec", space, sys.executable, program, *map(str, words)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -354,7 +368,7 @@ def loading(scene, name, folder, program=CLIENT):
     try:
         process.stdin.write(scene.password + "\n")
         process.stdin.flush()
-        yield Load(process, told)
+        yield Load(process, out)
     finally:
         process.kill()
         process.wait()
@@ -362,7 +376,7 @@ def loading(scene, name, folder, program=CLIENT):
 
 
 def free_address(plan):
-    """Return the last address of the virtual IP's network that nobody has."""
+    """Return the last free address of the virtual IP's network."""
     taken = {node["address"] for node in plan["nodes"].values()} | {plan["virtual_ip"]["address"]}
     _, interface = plans.network_for(plan, plan["virtual_ip"]["address"])
     hosts = reversed(list(ipaddress.ip_interface(interface).network.hosts()))

@@ -1,4 +1,4 @@
-"""Steps with sessions that stay open: so many that PostgreSQL takes no more, or some whose clients wait."""
+"""Steps with sessions that stay open: all connection slots of PostgreSQL, or some clients that wait for answers."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from lab.errors import LabError
 
 
 def crowd(seconds):
-    """Open sessions from a balancer until PostgreSQL takes no more, and keep them for a while."""
+    """Open sessions from a balancer until PostgreSQL refuses more, and keep them open for ``seconds``."""
 
     def step(scene):
         (holder,) = scene.struck["holder"]
@@ -33,7 +33,7 @@ def crowd(seconds):
     return step
 
 
-# Asks twice a second in each session until that ends, however long an answer takes; tells the longest one in seconds.
+# Sends a query twice a second in each session until the session ends, without a timeout; prints the longest wait in seconds.
 PATIENT = """
 import json, sys, threading, time
 import psycopg
@@ -68,7 +68,7 @@ print(json.dumps(max(longest)))
 
 
 def patient(count):
-    """Open sessions through the virtual IP whose clients wait for an answer as long as it takes."""
+    """Open sessions through the virtual IP whose clients wait for answers without a timeout."""
 
     def step(scene):
         settings = {
@@ -87,14 +87,14 @@ def patient(count):
         scene.patient.stdin.write(scene.password + "\n")
         scene.patient.stdin.flush()
         if scene.patient.stdout.readline() != "open\n":
-            raise LabError(f"The {count} sessions of the drill could not be opened.")
+            raise LabError(f"The drill could not open {count} sessions through the virtual IP.")
 
     return step
 
 
 def waited(scene):
-    """End those sessions and note the longest time that one waited for an answer, or for its end."""
+    """End those sessions and record the longest time that a session waited for an answer or for its end."""
     if scene.patient:
-        told, _ = scene.patient.communicate(timeout=60)
-        scene.noted["waited"] = round(float(told), 2)
+        longest, _ = scene.patient.communicate(timeout=60)
+        scene.noted["waited"] = round(float(longest), 2)
         scene.patient = None

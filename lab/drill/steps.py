@@ -1,13 +1,13 @@
-"""What faults are made of: steps. Each strikes, or heals, those that had a part when the run began.
+"""The steps of faults. A step acts on the hosts that had a part at the start of the run.
 
 A step is a function of the Scene (run.py). Parts are ``leader``, ``replicas``, ``etcd_leader``, ``holder`` (of the virtual
-address) and more: ``parts`` in run.py has them all.
+IP) and more, see ``parts`` in run.py.
 """
 
 import json
 import time
 
-# A replica is back within a blink and takes its slot again, so that it may need several tries.
+# A replica reconnects within milliseconds and uses its slot again, so several attempts may be necessary.
 DROP_SLOT = """
     DO $$
     DECLARE slot record;
@@ -29,12 +29,12 @@ TABLE, BUSY = "fanatico_drill", "fanatico-drill-busy"
 
 
 def sequence(*steps):
-    """Do one thing after the other."""
+    """Run steps one after the other."""
     return lambda scene: [step(scene) for step in steps]
 
 
 def wait(seconds):
-    """Let some time go by."""
+    """Wait for ``seconds``."""
     return lambda _: time.sleep(seconds)
 
 
@@ -45,7 +45,7 @@ def shell(part, script):
 
 def signal(part, unit, name, whom="main"):
     """Send a signal to a unit's main process, or to all of its processes."""
-    # Not by `systemctl kill`: that ends what systemd runs after the unit's end as well.
+    # Not with `systemctl kill`: it would also kill the programs that systemd runs after the unit has ended.
     processes = {
         "main": f"systemctl show -P MainPID {unit}",
         "all": f'cat "/sys/fs/cgroup$(systemctl show -P ControlGroup {unit})/cgroup.procs"',
@@ -54,22 +54,22 @@ def signal(part, unit, name, whom="main"):
 
 
 def unit(part, verb, name):
-    """Have systemd do something with a unit."""
+    """Run `systemctl VERB` for a unit on hosts."""
     return shell(part, f"systemctl {verb} {name}")
 
 
 def postgres(part, name, process="$(head -1 /var/lib/postgresql/*/main/postmaster.pid)"):
-    """Send a signal to PostgreSQL's first process, which is Patroni's child and no unit's main process; or to another."""
+    """Send a signal to the postmaster (a child of Patroni, not the main process of a unit), or to another process."""
     return shell(part, f"kill -{name} {process}")
 
 
 def statement(part, sql, database="postgres"):
-    """Run a statement as PostgreSQL's own user."""
+    """Run a statement as the operating system's user postgres."""
     return lambda scene: [scene.lab.sql(node, sql, database) for node in scene.struck[part]]
 
 
 def power(part, on):
-    """Cut the power of hosts, or give it back and wait until they have booted."""
+    """Cut the power of hosts, or restore it and wait until they have booted."""
 
     def step(scene):
         for node in scene.struck[part]:
@@ -81,24 +81,24 @@ def power(part, on):
 
 
 def shut_down(part):
-    """Shut hosts down in order."""
+    """Shut hosts down cleanly."""
     return lambda scene: [scene.lab.machine(node).shut_down() for node in scene.struck[part]]
 
 
 def cable(part, plugged):
-    """Pull the cable of hosts, or plug it in again."""
+    """Pull the cable of hosts, or plug it back in."""
     return lambda scene: [
         (scene.lab.plug if plugged else scene.lab.unplug)(node) for node in scene.struck[part]
     ]
 
 
 def pause(part, paused):
-    """Let every process of hosts stand still, as a paused virtual machine does, or go on."""
+    """Freeze or thaw every process of hosts, like a paused virtual machine."""
     return lambda scene: [scene.lab.machine(node).freeze(paused) for node in scene.struck[part]]
 
 
 def filtered(*rules):
-    """Load nftables rules on the switch, where no machine can undo them: for what is bridged and for what is routed."""
+    """Load nftables rules on the switch, for bridged and for routed packets; no machine can undo them there."""
 
     def step(scene):
         known = {part: ", ".join(map(scene.address, nodes)) for part, nodes in scene.struck.items()}
@@ -114,7 +114,7 @@ def filtered(*rules):
 
 
 def between(part, others, what="drop"):
-    """Return the rules that let nothing through between hosts, either way."""
+    """Return rules that drop packets between hosts, in both directions."""
     return (
         f"ip saddr {{ %({part})s }} ip daddr {{ %({others})s }} {what}",
         f"ip saddr {{ %({others})s }} ip daddr {{ %({part})s }} {what}",
@@ -122,25 +122,25 @@ def between(part, others, what="drop"):
 
 
 def cut(part, others):
-    """Let nothing through between hosts."""
+    """Drop all packets between hosts."""
     return filtered(*between(part, others))
 
 
 def lossy(part, percent):
-    """Lose so many of a hundred packets from and to hosts, at random."""
+    """Drop a random share of the packets from and to hosts, in percent."""
     dice = f"numgen random mod 100 < {percent} drop"
     return filtered(f"ip saddr {{ %({part})s }} {dice}", f"ip daddr {{ %({part})s }} {dice}")
 
 
 def mend(scene):
-    """Let everything through again."""
+    """Remove the rules that drop packets."""
     scene.rules(
         "".join(f"table {family} {TABLE}\ndelete table {family} {TABLE}\n" for family in ("ip", "bridge"))
     )
 
 
 def slow(part, rate):
-    """Let hosts' cables carry so much and no more; what waits longer than 400 ms is lost (tc-tbf)."""
+    """Limit the bandwidth of hosts' cables; packets that wait longer than 400 ms are dropped (tc-tbf)."""
 
     def step(scene):
         for node in scene.struck[part]:
@@ -150,18 +150,18 @@ def slow(part, rate):
 
 
 def fast(part):
-    """Let cables carry what they can again."""
+    """Remove the limit of bandwidth."""
     return lambda scene: [scene.qdisc(node, "del", "root") for node in scene.struck[part]]
 
 
 def busy(part, processes=2, longest=7200):
-    """Let so many processes of hosts compute, as a neighbour's do, for so many seconds at most."""
+    """Start busy loops on hosts, like a noisy neighbor, for at most ``longest`` seconds."""
     unit = f"systemd-run -q -p RuntimeMaxSec={longest} --unit {BUSY}"
     return shell(part, "; ".join(f"{unit}-{n} sh -c 'while :; do :; done'" for n in range(processes)))
 
 
 def idle(part):
-    """Let them rest again."""
+    """Stop the busy loops."""
     return shell(part, f"systemctl stop '{BUSY}-*'")
 
 
@@ -171,7 +171,7 @@ def switchover(scene):
 
 
 def led_by_prepared(script):
-    """Prepare a replica while its PostgreSQL is down, and hand the lead to it: what it leads with is what was prepared."""
+    """Run a script on a replica while its PostgreSQL is down, then switch over to it: the leader is the prepared host."""
 
     def step(scene):
         lab, (node,) = scene.lab, scene.struck["replica"]
@@ -185,7 +185,11 @@ def led_by_prepared(script):
 
 
 def put_back(script):
-    """Undo on every database host what was prepared there; the script ends with 1 where nothing was."""
+    """Undo the preparation on every prepared database host.
+
+    script
+        Its first line is a command that fails on hosts that were not prepared; the rest undoes the preparation.
+    """
 
     def step(scene):
         for node in scene.struck["databases"]:
@@ -196,7 +200,7 @@ def put_back(script):
 
 
 def undisturbed(scene, node, script):
-    """Run a script while Patroni and its PostgreSQL are down and Salt does not start them."""
+    """Run a script on a node while Patroni and PostgreSQL are stopped there and healing is frozen."""
     scene.lab.salt_run("fanatico.freeze", "a drill", "5m")
     try:
         for argv in (
@@ -209,7 +213,7 @@ def undisturbed(scene, node, script):
         scene.lab.salt_run("fanatico.unfreeze")
 
 
-# A disk for the write-ahead log alone, small enough to be filled. (In memory: the lab's machines share one disk.)
+# A separate, small disk for the write-ahead log. In memory, because the lab's machines share one disk.
 SMALL_DISK = """
     wal=$(echo /var/lib/postgresql/*/main/pg_wal)
     cp -a "$wal" /root/wal
@@ -219,7 +223,7 @@ SMALL_DISK = """
 FULL = """
     wal=$(echo /var/lib/postgresql/*/main/pg_wal)
     head -c 1G /dev/zero >"$wal/filler" 2>/dev/null || true
-    # What is left are segments made beforehand; then there is no room for another.
+    # Use up the preallocated segments; then there is no space for another.
     runuser -u postgres -- psql -Xqc "SELECT count(pg_logical_emit_message(false, 'drill', repeat('x', 1000000)))
         FROM generate_series(1, 900)" >/dev/null 2>&1 || true
 """
@@ -234,8 +238,8 @@ BIG_DISK = """mountpoint -q /var/lib/postgresql/*/main/pg_wal
     rm -rf /root/wal
 """
 
-# A clock that can be set for Patroni and PostgreSQL alone: the lab's machines share one kernel, and that has one clock. A
-# stand-in, by a library between them and the C library; the monotonic clock goes on, as it does where a real one is set.
+# A separate clock for Patroni and PostgreSQL, by libfaketime: the lab's machines share one kernel with one clock. The
+# monotonic clock is not changed, as with a real clock that is set.
 OWN_CLOCK = """
     apt-get -qq update
     apt-get -qq install -y --no-install-recommends libfaketime >/dev/null
@@ -254,12 +258,12 @@ SHARED_CLOCK = """test -e /run/systemd/system/patroni.service.d/zz-drill.conf
 
 
 def clock(part, offset):
-    """Set the clock that Patroni and PostgreSQL see, in seconds from the real one: ``+3600``."""
+    """Set the clock of Patroni and PostgreSQL to an offset from the real one, in seconds: ``+3600``."""
     return shell(part, f"echo {offset} >/run/fanatico-clock")
 
 
 def alarm(action):
-    """Raise etcd's alarm that it is out of space, or take it back."""
+    """Raise etcd's alarm NOSPACE (``ACTIVATE``), or clear it (``DEACTIVATE``)."""
 
     def step(scene):
         (node,) = scene.struck["etcd_leader"]
@@ -272,7 +276,7 @@ def alarm(action):
 
 
 def highstate(part, sls):
-    """Have Salt put hosts in order."""
+    """Apply an SLS on hosts."""
 
     def step(scene):
         for node in scene.struck[part]:
@@ -281,7 +285,7 @@ def highstate(part, sls):
     return step
 
 
-# Tells what it did, and the MiB that the master's processes had before, every second meanwhile, and five seconds after.
+# Fires events; prints their number, and the memory of the master's processes in MiB: before, each second, and 5 s after.
 FORGE = """
 import glob, json, subprocess, sys, time
 import salt.config, salt.utils.event
@@ -313,12 +317,12 @@ print(json.dumps({"fired": fired, "seconds": round(took, 1), "master_mib": [*mem
 
 
 def forged(a_second, seconds):
-    """Tell the master so many times a second, for so many seconds, that the primary's Patroni is down where it is not."""
+    """Fire forged events on the master, ``a_second`` per second for ``seconds``: Patroni on the leader is down."""
 
     def step(scene):
         order = json.dumps([a_second, seconds, scene.leader])
         argv = ["/opt/salt/bin/python", "-c", FORGE, order]
-        told = scene.lab.exec(scene.lab.master, argv, timeout=seconds * 5 + 60).stdout
-        scene.noted["storm"] = json.loads(told.splitlines()[-1])
+        printed = scene.lab.exec(scene.lab.master, argv, timeout=seconds * 5 + 60).stdout
+        scene.noted["storm"] = json.loads(printed.splitlines()[-1])
 
     return step

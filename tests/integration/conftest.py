@@ -7,10 +7,10 @@
         assert call("fanatico.roles") == ["etcd"]
         assert run("fanatico.locked") is None
 
-`salt_run` and `salt_cli` are the commands, `.run("fun", *args)` gives `.data` and `.returncode`. They take seconds: for what
-is not about exit codes or printed text `call` (a function of the minion) and `run` (a runner) do the same within this process.
+`salt_run` and `salt_cli` are the commands, `.run("fun", *args)` gives `.data` and `.returncode`. They take seconds: for tests
+without exit codes or printed text, `call` (a function of the minion) and `run` (a runner) do the same in this process.
 The bus: `event_listener.get_events([(master.id, "salt/beacon/*")], after_time=start)`.
-Neither daemon has systemd or root's files to itself: what touches the system is made up (`systemd`).
+Neither daemon uses this machine's systemd or root's files: fakes replace them (`systemd`).
 """
 
 import os
@@ -28,19 +28,19 @@ import yaml
 
 from tests.support import MODULES, REPO, pillar, wait_until
 
-# What a master and a minion load again and again, while their processes live on: a grain is imported by the minion's own.
+# Loaded repeatedly by long-lived processes of a master and a minion; the minion's main process imports grains.
 CHANGING = {
     "_grains": "import told_number\n\ndef told():\n    return {'told': told_number.NUMBER}\n",
     "_modules": "import told_number\n\ndef number():\n    return told_number.NUMBER\n",
     "_pillar": (
         "import told_number\n\n"
         "def ext_pillar(minion_id, pillar):\n"
-        "    return {'told': {told_number.NUMBER: ''}} if 'ask' in pillar else {}\n"  # no key that validation knows
+        "    return {'told': {told_number.NUMBER: ''}} if 'ask' in pillar else {}\n"  # a key unknown to validation
     ),
 }
 MASTER = "salt"
 MINION = "etcd1"
-PATIENCE = 120  # seconds for whatever is awaited: a busy machine is slow, and nothing here is about speed
+PATIENCE = 120  # timeout in seconds, generous for a busy machine
 SYSTEMCTL = """\
 #!/bin/sh
 # The state of etcd's unit is the content of a file; all others are well.
@@ -61,7 +61,7 @@ esac
 
 
 class Systemd:
-    """What systemctl answers on the minion."""
+    """The fake systemctl of the minion."""
 
     def __init__(self, home):
         self.home = home
@@ -76,7 +76,7 @@ class Systemd:
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
     def set(self, state):
-        """Put the unit into a state."""
+        """Set the unit's state."""
         new = self.home / "active.new"
         new.write_text(f"{state}\n")
         new.replace(self.home / "active")
@@ -87,13 +87,13 @@ class Systemd:
         return (self.home / "active").read_text().strip()
 
     def wait_judged(self):
-        """Wait until the beacon has judged the unit's present state: it looks again only after that. No cure may be running."""
+        """Wait until the beacon has judged the unit's present state. No cure may be running."""
         looks = self.home / "looks"
         looks.write_text("")
         wait_until(lambda: looks.stat().st_size >= 2, PATIENCE, "the beacon to look at the unit twice")
 
     def break_it(self, broken=True):
-        """Have the unit fail to start, or not any more."""
+        """Set whether the unit fails to start."""
         if broken:
             (self.home / "broken").touch()
         else:
@@ -102,7 +102,7 @@ class Systemd:
 
 @pytest.fixture(scope="session")
 def salt_factories_default_root_dir():
-    """A short path: Unix sockets are made under it."""
+    """A short path, because it contains Unix sockets."""
     root = Path(tempfile.mkdtemp(prefix="sf-", dir="/tmp"))
     yield root
     shutil.rmtree(root, ignore_errors=True)
@@ -115,9 +115,9 @@ def salt_factories_config():
 
 @pytest.fixture(scope="session")
 def pillar_root(tmp_path_factory):
-    """The committed pillar with made-up secrets; site/init.sls in it may be rewritten by a test.
+    """The committed pillar with fake secrets; a test may rewrite its site/init.sls.
 
-    Its nodes stand on the loopback: what these real daemons say to a plan's address must not leave the machine.
+    Its nodes are on the loopback: packets of these real daemons must not leave the machine.
     """
     directory = tmp_path_factory.mktemp("pillar")
     plan = directory / "plan.sls"
@@ -132,13 +132,13 @@ def systemd(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
-    """What the master keeps in /var/lib/fanatico and /var/log/fanatico."""
+    """The master's files of /var/lib/fanatico and /var/log/fanatico."""
     return tmp_path_factory.mktemp("fanatico")
 
 
 @pytest.fixture(scope="session")
 def changing(tmp_path_factory):
-    """Files beside the tree's which a test may change: `changing.say(n)` has all that import it say that number."""
+    """Additional files that a test may change: `changing.say(n)` makes all importers return that number."""
     root = tmp_path_factory.mktemp("changing")
     for folder, text in CHANGING.items():
         (root / folder).mkdir()
@@ -156,7 +156,7 @@ def changing(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def master(salt_factories, pillar_root, home, changing):
-    """A master over the tree as design.md §2 wires it, with the reactor that salt/master gives it, started as ours are."""
+    """A master with the tree, its reactor configuration, and the start script of salt/master."""
     config = (REPO / "salt/master/files/master.conf.jinja").read_text()
     (reactor,) = re.findall(r"^reactor:(?:\n  .*)+", config, re.MULTILINE)
     overrides = {
@@ -180,11 +180,11 @@ def master(salt_factories, pillar_root, home, changing):
 
 @pytest.fixture(scope="session")
 def minion(master, systemd):
-    """A minion of role etcd that watches the made-up unit four times a second."""
+    """A minion of role etcd whose beacon checks the fake unit four times a second."""
     overrides = {
         "loop_interval": 0.25,
         "module_dirs": [str(REPO / "tests" / "integration" / "files")],
-        # The gate (_runners/_utils/fanatico_gate.py) lets the same fault in every four seconds.
+        # The gate (_runners/_utils/fanatico_gate.py) accepts the same fault every four seconds.
         "beacons": {"fanatico": [{"repeat": 4.5}, {"gap": 0.1}, {"resync": 0.1}]},
     }
     factory = master.salt_minion_daemon(MINION, overrides=overrides)
@@ -192,8 +192,8 @@ def minion(master, systemd):
     with factory.started():
         ret = factory.salt_call_cli().run("saltutil.sync_all", _timeout=120)
         assert ret.returncode == 0, ret
-        # The refresh that follows loads the beacon again at some time, and what it has seen is forgotten: a unit that is down
-        # just then is none that was up. Started with our files, it loads them once.
+        # The following refresh reloads the beacon at some time, which loses its memory: a unit that is down
+        # at that moment was never up. Started with our files, the minion loads them once.
         with factory.stopped():
             pass
         yield factory
@@ -211,7 +211,7 @@ def salt_run(master):
 
 @pytest.fixture(scope="session")
 def call(master, minion):
-    """Return a function that has the minion run one of its own, and returns what came back."""
+    """Return a function that calls a function on the minion and returns its result."""
     client = salt.client.LocalClient(mopts=dict(master.config))
 
     def ask(function, *args, **kwargs):
@@ -225,7 +225,7 @@ def call(master, minion):
 
 @pytest.fixture(scope="session")
 def run(master):
-    """Return a function that runs a runner, as `salt-run` does, and returns what it returned."""
+    """Return a function that calls a runner as `salt-run` does and returns its result."""
     client = salt.runner.RunnerClient(dict(master.config))
 
     def ask(function, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""Programs and people read exit codes: they are right where a real master and a real minion meet."""
+"""Exit codes of commands on a real master and a real minion."""
 
 import json
 
@@ -8,7 +8,7 @@ import yaml
 
 @pytest.fixture
 def site(pillar_root):
-    """Write other overrides of this installation, for one test."""
+    """Write site overrides for one test."""
     path = pillar_root / "site" / "init.sls"
     before = path.read_text()
     yield lambda settings: path.write_text(yaml.safe_dump({**yaml.safe_load(before), **settings}))
@@ -23,7 +23,7 @@ def test_a_sound_pillar(salt_run):
 
 
 def test_an_override_that_every_node_is_given(salt_run, site):
-    """The file of these settings is given to database nodes alone: the others have the override and nothing else of it."""
+    """Only database nodes get these settings; the other nodes have only the override."""
     site({"postgresql": {"parameters": {"shared_buffers": "64MB"}}, "etcd": {"quota_backend_bytes": 2**30}})
     ret = salt_run.run("fanatico.validate")
     assert ret.returncode == 0, ret
@@ -57,7 +57,7 @@ def test_an_orchestration_over_an_unsound_pillar(salt_run, minion, site, home):
 
 
 def test_a_minion_that_does_not_do_its_part(salt_cli, minion):
-    """There is no etcd here, and this minion has the role."""
+    """This minion has the role etcd, but etcd does not run."""
     ret = salt_cli.run("fanatico.health", minion_tgt=minion.id)
     assert ret.returncode != 0
     assert ret.data["status"] == "critical"

@@ -1,4 +1,4 @@
-"""The first cure on real daemons: beacon, reactor, orch.heal, guard, start, history. Only systemd is made up."""
+"""A cure with real daemons: beacon, reactor, orch.heal, guard, start, history. Only systemd is a fake."""
 
 import json
 import os
@@ -15,7 +15,7 @@ HOST, UNIT = "etcd1", "etcd.service"
 
 @pytest.fixture(autouse=True)
 def well(systemd, home, master, minion, event_listener):
-    """Each test begins with a running unit, an empty memory, and nothing left that thinks about the last one's."""
+    """Start each test with a running unit, an empty guard, and without running jobs of the last test."""
     systemd.break_it(False)
     systemd.set("active")
     systemd.wait_judged()
@@ -33,7 +33,7 @@ def well(systemd, home, master, minion, event_listener):
 
 @pytest.fixture
 def history(home):
-    """Return the decisions on record, oldest first; without what the last test's faults came to, which are over."""
+    """Return the recorded decisions, oldest first, without those about the last test's faults."""
     path = home / "history.jsonl"
 
     def entries():
@@ -45,7 +45,7 @@ def history(home):
 
 @pytest.fixture
 def thoughts(master, event_listener):
-    """Return what `fanatico.heal` has returned since the test began, also what is no news and so not on record."""
+    """Return the results of `fanatico.heal` since the start of the test, including those not recorded in the history."""
     begun = time.time()
 
     def found():
@@ -70,7 +70,7 @@ def test_a_stopped_unit_is_started_and_it_is_written_down(systemd, history, mast
         PATIENCE,
         "the event fanatico/heal/healed",
     )
-    # A repeated report that finds it healed may have come meanwhile.
+    # A repeated event may have come after the cure.
     assert entry in salt_run.run("fanatico.history").data
 
 

@@ -1,11 +1,11 @@
-"""Python imports a file once, and daemons live long: what they load imports the files of `_utils` as they are now."""
+"""Long-lived daemons import the present files of `_utils`, although Python imports a file only once."""
 
 from tests.integration.conftest import PATIENCE
 from tests.support import wait_until
 
 
 def test_jobs_of_a_minion_that_was_handed_out_others(call, changing):
-    """They are forks of a process that has imported what it was handed out before."""
+    """Jobs are forks of a process that has imported the former files."""
     assert call("grains.get", "told") == call("told.number") == 1
     changing.say(2)
     call("saltutil.sync_all")
@@ -22,6 +22,6 @@ def test_pillars_of_a_master_whose_tree_has_changed(call, changing):
 
 
 def told(call):
-    """Return what a pillar says that the master compiles now. It is a key: values are masked."""
+    """Return the number in a pillar that the master compiles now. It is a key, because values are masked."""
     (number,) = call("pillar.items", pillar={"ask": True})["told"]
     return int(number)

@@ -1,10 +1,10 @@
-"""Salt 3008 masks pillar in modules of a minion that has a master: ours must see real values all the same."""
+"""Salt 3008 masks pillar values in modules of a minion that has a master; ours must see the real values."""
 
 SECRET = "secrets:ETCD_CLUSTER_TOKEN"
 
 
 def test_salt_does_mask_here(call):
-    """Or the tests below would prove nothing."""
+    """Without masking the tests below would prove nothing."""
     assert call("probe.core", SECRET)["masked"]
 
 

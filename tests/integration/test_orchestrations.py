@@ -1,4 +1,4 @@
-"""What the history says of an orchestration, however it ends, and that its lock is free afterwards."""
+"""An orchestration's entries in the history, however it ends, and its lock, which is free afterwards."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from tests.support import wait_until
 
 @pytest.fixture
 def orchestrate(salt_run, minion, home, run):
-    """Return a function that runs one as a person does: ``(exit code, what is printed, [what the history says of it])``."""
+    """Return a function that runs an orchestration as an operator does: ``(exit code, output, [its history entries])``."""
 
     def call(name, function="test.true", hosts=(MINION,), **wanted):
         path = home / "history.jsonl"
@@ -38,7 +38,7 @@ def test_one_that_ends_well(orchestrate, name):
 
 
 def test_one_with_a_step_that_fails(orchestrate):
-    """Within another one: it is the outer one that has failed, once."""
+    """Inside another orchestration: only the outer one fails, once."""
     code, printed, entries = orchestrate("outer", function="test.false")
     assert code != 0, printed
     assert decisions(entries) == [("outer", "started"), ("outer", "failed")]

@@ -1,4 +1,4 @@
-"""What every suite holds; imported by each of them, so that test-kitchen's own verifier runs it too."""
+"""Tests of every suite; each suite imports them, so that test-kitchen's verifier runs them too."""
 
 import json
 
@@ -20,14 +20,14 @@ print(urllib.request.urlopen(url, timeout=5, context=trust).read().decode())
 
 
 def get(host, url, folder="", authority=""):
-    """Return what a GET on the machine answers; over TLS with the certificate of *authority* in *folder*."""
+    """Return the answer to a GET request on the machine; over TLS with the certificate of *authority* in *folder*."""
     stem = f"{folder}/{authority}"
     files = (f"{stem}-ca.crt", f"{stem}.crt", f"{stem}.key") if folder else ("", "", "")
     return host.check_output("python3 -c %s %s %s %s %s", GET, url, *files)
 
 
 def converge(host, suite_id):
-    """Run the highstate; return {state: result} and raise AssertionError with what failed and the machine's last warnings."""
+    """Run the highstate and return {state: result}; AssertionError with the failed states and the machine's last warnings."""
     done = host.run(f"{HIGHSTATE} --out=json --log-level=error --id={suite_id}")
     start = done.stdout.find("{")
     assert start >= 0, done.stdout[-2000:] + done.stderr[-2000:]

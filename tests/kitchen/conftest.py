@@ -21,7 +21,7 @@ def suite_of(module):
 
 @pytest.fixture(scope="session")
 def lab(worker_id):
-    """A network without machines, apart from those of the other processes of this run."""
+    """A network without machines, separate from those of the other workers."""
     number = worker_id.removeprefix("gw") if worker_id.startswith("gw") else ""
     with labs.network_only(f"{testing.NAME}-kitchen{number}", REPO / "tests/kitchen/plan.sls") as made:
         yield made

@@ -18,7 +18,7 @@ from tests.support import REPO
 
 
 class ExecBackend(BaseBackend):
-    """testinfra's way onto a lab machine."""
+    """testinfra's backend for a lab machine."""
 
     NAME = "lab"
 
@@ -39,13 +39,13 @@ def settings(suite):
 
 
 def node(provisioner):
-    """Return what a suite's plan says of its machine: address and roles."""
+    """Return address and roles of a suite's machine, from its plan."""
     plan = yaml.safe_load((REPO / provisioner["pillars_from_files"]["plan.sls"]).read_text())["plan"]
     return plan["nodes"][provisioner["salt_minion_id"]]
 
 
 def boot(lab, suite):
-    """Boot a fresh machine for a suite, put the tree on it and return testinfra's host."""
+    """Boot a new machine for a suite, upload the tree and return testinfra's host."""
     provisioner = settings(suite)
     name, itself = provisioner["salt_minion_id"], node(provisioner)
     lab.boot_extra(name, itself["address"])
@@ -53,7 +53,7 @@ def boot(lab, suite):
         sandbox = Path(scratch) / "kitchen"
         upload.lay_out(provisioner, sandbox)
         if "rpc" in itself["roles"]:
-            # docs/kitchen.md has it put into salt/artifacts/; a lab keeps it beside its image.
+            # By docs/kitchen.md it is in salt/artifacts/; a lab keeps it beside its image.
             archives = Path(lab.state["image"]) / "artifacts"
             shutil.copytree(archives, sandbox / "srv/salt/artifacts", dirs_exist_ok=True)
         _send(lab.machine(name), sandbox)
@@ -61,7 +61,7 @@ def boot(lab, suite):
 
 
 def _send(machine, sandbox):
-    """Put a sandbox to `upload.ROOT` on a machine, links followed as scp does."""
+    """Copy a sandbox to `upload.ROOT` on a machine, following links as scp does."""
     archive = sandbox.with_suffix(".tar")
     with tarfile.open(archive, "w", dereference=True) as tar:
         tar.add(sandbox, Path(upload.ROOT).name)

@@ -1,6 +1,6 @@
-"""What kitchen-salt 0.7.2 uploads for a suite of kitchen.yml, by its own rules, so that a mistake there fails here too.
+"""The upload of kitchen-salt 0.7.2 for a suite of kitchen.yml, by the same rules, so that a mistake there fails here too.
 
-Three differences: ERB is not run (`ERB` names the expressions that kitchen.yml may hold), a setting that is not
+Three differences: ERB is not run (`ERB` lists the expressions that kitchen.yml may contain), a setting that is not
 among `SETTINGS` is refused, and the scripts that kitchen-salt adds for formulas of other repositories are left out.
 """
 
@@ -25,7 +25,7 @@ MINION = {
     "file_roots": {"base": [f"{ROOT}/srv/salt", f"{ROOT}/srv/spm/salt"]},
     "pillar_roots": {"base": [f"{ROOT}/srv/pillar", f"{ROOT}/srv/spm/pillar"]},
 }
-# Settings of the provisioner that are followed here, and those that decide nothing about the upload.
+# Settings of the provisioner that are implemented here, and those that do not affect the upload.
 SETTINGS = {
     *("local_salt_root", "salt_copy_filter", "state_top_from_file", "cache_commands"),
     *("pillars_from_directories", "pillars_from_files", "pillars"),
@@ -41,7 +41,7 @@ ERB = {
 
 
 def made_up(name, repo=REPO):
-    """Return the secret that kitchen.yml makes up for *name*."""
+    """Return the secret that kitchen.yml generates for *name*."""
     return hashlib.sha256(f"{repo}{name}".encode()).hexdigest()[:32]
 
 
@@ -75,7 +75,7 @@ def _expression(code, repo):
 
 
 def _merge(common, own):
-    """Merge a suite's settings over the common ones as test-kitchen does: dictionaries deeply, all else replaced."""
+    """Merge a suite's settings over the common ones as test-kitchen does: dictionaries recursively, other values replaced."""
     merged = dict(common)
     for key, value in own.items():
         deeper = isinstance(merged.get(key), dict)
@@ -84,11 +84,11 @@ def _merge(common, own):
 
 
 def lay_out(settings, sandbox, repo=REPO):
-    """Fill a folder with what goes to `ROOT` on the machine of a suite.
+    """Fill a folder with the upload for `ROOT` on a suite's machine.
 
     :param settings: the provisioner's settings of the suite, see `suites`.
     :param sandbox: an empty folder.
-    :raises LabError: where the real tools would fail, with the reason.
+    :raises LabError: with the reason, where the real tools would fail.
     """
     unknown = sorted(set(settings) - SETTINGS)
     if unknown:
@@ -113,7 +113,7 @@ def lay_out(settings, sandbox, repo=REPO):
 def copy_filtered(source, target, ignored):
     """Copy a folder as kitchen-salt's cp_r_with_filter does.
 
-    A link to a folder is followed, what lies in it is copied without the filter, and every other link stays a link.
+    A link to a folder is followed and its content copied without the filter; every other link stays a link.
 
     :param ignored: names that are left out.
     """
@@ -135,7 +135,7 @@ def copy_filtered(source, target, ignored):
 
 
 def _pillars(settings, sandbox, repo, ignored):
-    """Directories first, then `pillars`, then files; without the latter two `local_salt_root`'s pillar."""
+    """Build the pillar: directories first, then `pillars`, then files; without the latter two `local_salt_root`'s pillar."""
     for folder in settings.get("pillars_from_directories", []):
         place = folder if isinstance(folder, dict) else {"source": folder, "dest": "srv/pillar"}
         copy_filtered(repo / place["source"], sandbox / place["dest"].lstrip("/"), ignored)
@@ -179,7 +179,7 @@ def _cache(command, sandbox, repo):
 
 
 def _refuse_dangling_links(sandbox):
-    """The upload follows links, so each must lead to something."""
+    """Check every link: the upload follows links, so each needs a target."""
     for folder, folders, files in os.walk(sandbox):
         for path in (Path(folder) / name for name in [*folders, *files]):
             if not path.exists():

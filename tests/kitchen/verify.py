@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""test-kitchen's verifier: run the tests of a suite over ssh. Test-kitchen names suite, user and host in the environment."""
+"""test-kitchen's verifier: run the tests of a suite over ssh. Suite, user and host come from the environment."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 PYTHON = REPO / ".venv/bin/python"
-# As test-kitchen's own transport: machines of one address come and go, each with host keys of its own.
+# As test-kitchen's transport: machines at one address are replaced, each with its own host keys.
 SSH = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 MISSING = """\
 kitchen: {python} has no pytest with testinfra, so nothing can be verified. Next, in {repo}:
@@ -16,7 +16,7 @@ kitchen: {python} has no pytest with testinfra, so nothing can be verified. Next
 
 
 def command(environment):
-    """Return pytest's command line for what test-kitchen says in the environment."""
+    """Return pytest's command line from test-kitchen's environment variables."""
     host = f"ssh://{environment['KITCHEN_USERNAME']}@{environment['KITCHEN_HOSTNAME']}"
     tests = f"tests/kitchen/{environment['KITCHEN_SUITE']}"
     argv = [str(PYTHON), "-m", "pytest", tests, f"--hosts={host}", f"--ssh-extra-args={SSH}"]
@@ -25,7 +25,7 @@ def command(environment):
 
 
 def ready(python=PYTHON):
-    """Return whether an interpreter has what the tests import."""
+    """Return whether an interpreter has the packages that the tests import."""
     if not python.exists():
         return False
     return (
@@ -37,7 +37,7 @@ def ready(python=PYTHON):
 
 
 def main():
-    """Run pytest in this process's place; 1 with a sentence where it is not installed."""
+    """Replace this process by pytest; return 1 with a message if it is not installed."""
     if not ready():
         print(MISSING.format(python=PYTHON, repo=REPO), file=sys.stderr)
         return 1

@@ -1,11 +1,11 @@
-"""The real thing. Every file starts from the snapshot `deployed`, so files pass alone and in any order.
+"""Tests on a whole lab. Every file starts from the snapshot `deployed`, so files pass alone and in any order.
 
-Tests of one file run in their order and share what the ones before left. A restore costs as much as a deploy, so two marks
-save it (not in `./fanatico test full`):
+Tests of one file run in their order and share the lab's state. A restore costs as much as a deploy, so these marks
+avoid it (not in `./fanatico test full`):
 
-- `reads_only`: the file, or the test, leaves the lab as it found it.
-- `healthy_is_enough`: the file needs a healthy lab and leaves one behind. It may have moved leaders and the virtual IP, and
-  written to the history. A file with a test that failed leaves a lab that is restored.
+- `reads_only`: the file, or the test, does not change the lab.
+- `healthy_is_enough`: the file needs a healthy lab and leaves a healthy one. It may move leaders and the virtual IP, and
+  write to the history. After a failed test the lab is restored.
 - `ends_healthy`: the file needs an untouched lab, and leaves a healthy one.
 """
 
@@ -21,7 +21,7 @@ from lab.testing import SharedLab, restore
 from tests.support import labs, spent
 
 UNTOUCHED, HEALTHY, USED = range(3)
-_left = {"state": USED}  # how the files before left the lab of this process
+_left = {"state": USED}  # state in which earlier files have left this process's lab
 
 for _name in ("wait_booted", "renew", "reboot"):
     setattr(Lab, _name, spent.counted("booting")(getattr(Lab, _name)))
@@ -33,27 +33,27 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Order the files, in a random order where that is asked for; a file's tests stay together and in their order."""
+    """Sort the files, or shuffle them with --shuffle; a file's tests stay together and in their order."""
     seed, files = config.getoption("--shuffle"), sorted({item.path for item in items})
     if seed is not None:
         random.Random(seed).shuffle(files)
         items.sort(key=lambda item: files.index(item.path))
     elif config.getoption("--lab") is None:
-        # See FromBothEnds: first what wants the lab that has just been deployed, then what mostly waits, last what computes.
+        # See FromBothEnds: first files that need the newly deployed lab, then those that mostly wait, last those that compute.
         wants = {path: _wants([item for item in items if item.path == path]) for path in files}
         items.sort(key=lambda item: (wants[item.path], files.index(item.path)))
 
 
 def _wants(items):
-    """0 for a file that wants an untouched lab, 1 for one that takes a healthy one, 2 for one with a lab of its own."""
+    """0 for a file that needs an untouched lab, 1 for one that needs a healthy lab, 2 for one with its own lab."""
     shares = [item for item in items if {"lab", "healthy"} & set(item.fixturenames)]
     return 2 if not shares else 1 if _worst_taken(shares[0]) >= HEALTHY else 0
 
 
 class FromBothEnds(LoadFileScheduling):
-    """Files go to two processes from both ends of their order.
+    """Distribute files to two processes from both ends of their order.
 
-    Two that compute at the same time take more than twice as long as one, two of which one waits hardly longer.
+    Two computing files in parallel take more than twice as long as one; a computing and a waiting file hardly longer.
     """
 
     def _assign_work_unit(self, node):
@@ -67,7 +67,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def _worst_taken(node):
-    """The worst state in which a test, or a file of tests, takes the lab."""
+    """Return the worst state of the lab that a test, or a file of tests, accepts."""
     if os.environ.get("FANATICO_TEST") == "full":
         return UNTOUCHED
     marks = ("reads_only", "healthy_is_enough")
@@ -76,7 +76,7 @@ def _worst_taken(node):
 
 @pytest.fixture(scope="session")
 def shared_lab(request):
-    """The lab of this process: one that is up already (`--lab`), or one that is made here and goes at the end."""
+    """The lab of this process: a running one (`--lab`), or a new one that is destroyed at the end."""
     worker = getattr(request.config, "workerinput", {}).get("workerid", "")
     shared = SharedLab(request.config.getoption("--lab"), worker)
     try:
@@ -90,13 +90,13 @@ def shared_lab(request):
 
 @pytest.fixture(scope="module")
 def lab(request, shared_lab):
-    """The lab, as it was deployed. Somebody's own lab (`--lab`) is taken as it is."""
+    """The lab in its deployed state. With `--lab` it is used as it is."""
     if shared_lab.ours and _left["state"] > _worst_taken(request.node):
         with spent.on("booting"):
             restore(shared_lab.name())
         _left["state"] = UNTOUCHED
     before, failed = _left["state"], request.session.testsfailed
-    _left["state"] = USED  # until the file has ended well
+    _left["state"] = USED  # until the file has passed
     yield Lab(shared_lab.name())
     if request.session.testsfailed == failed:
         if request.node.get_closest_marker("reads_only"):
@@ -107,7 +107,7 @@ def lab(request, shared_lab):
 
 @pytest.fixture
 def healthy(lab):
-    """The lab, once everything in it is healthy."""
+    """The lab, after waiting until it is healthy."""
     if not labs.known_healthy(lab):
         labs.wait_healthy(lab)
     return lab
@@ -115,14 +115,14 @@ def healthy(lab):
 
 @pytest.fixture
 def untouched_budget(lab):
-    """Let the test begin with an untouched budget of healing."""
-    with labs.reading():  # it makes nobody less healthy
+    """Reset the guard before the test: full budget, no attempts."""
+    with labs.reading():  # it does not affect health
         lab.exec(lab.master, ["rm", "-f", "/var/lib/fanatico/guard.json"])
 
 
 @pytest.fixture(autouse=True)
 def what_it_takes(request):
-    """Note what the test's time went to, for the table that `./fanatico test` prints."""
+    """Record how the test's time was spent, for the table of `./fanatico test`."""
     shared = request.getfixturevalue("shared_lab") if "lab" in request.fixturenames else None
     before = spent.cpu(shared.name()) if shared else 0.0
     reads_only = request.node.get_closest_marker("reads_only") is not None
@@ -131,5 +131,7 @@ def what_it_takes(request):
     figures = spent.take()
     if shared:
         after = spent.cpu(shared.name())
-        figures["cpu"] = after - before if after >= before else after  # restored meanwhile: counted from zero
+        figures["cpu"] = (
+            after - before if after >= before else after
+        )  # the lab was restored: the counter starts at zero
     request.node.user_properties.extend(figures.items())

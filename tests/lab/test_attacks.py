@@ -1,6 +1,6 @@
-"""Attacks of somebody who is root on one host, as a review of the tree found them: each succeeded on 0a8827a.
+"""Attacks by root on one compromised host; each succeeded on 0a8827a.
 
-What must not happen is looked for after something that must: a true fault that is reported later and healed.
+The absence of an effect is checked after a later real fault has been reported and healed.
 """
 
 import json
@@ -12,14 +12,14 @@ from tests.support import REPO, faults, labs, wait_until
 
 pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_budget")]
 
-LOST = "rpc1"  # the host that somebody has taken over
-MADE_UP = "20261129000000000000"  # a job that nobody started
+LOST = "rpc1"  # the compromised host
+MADE_UP = "20261129000000000000"  # the id of a job that was never started
 SEND = (REPO / "bench" / "files" / "send_loads.py").read_text()
 INJECTED = "x:\n  cmd.run:\n    - name: touch /root/owned\nCure y"
 
 
 def send(lab, loads, source=LOST):
-    """Send the master messages as the minion of a lost host; return how many it took."""
+    """Send messages to the master as the minion of a compromised host; return how many it accepted."""
     machine = lab.machine(source)
     machine.exec(["sh", "-c", "cat > /run/send_loads.py"], text_input=SEND)
     argv = ["/opt/salt/bin/python", "/run/send_loads.py"]
@@ -27,7 +27,7 @@ def send(lab, loads, source=LOST):
 
 
 def fire(lab, *events, source=LOST):
-    """Fire events, each ``times`` times with its NUMBER, as a list: then the sender chooses the id in `data`. Return how many."""
+    """Fire events as a list, each ``times`` times with its NUMBER: so the sender chooses the id in `data`. Return the count."""
     loads = [
         {
             "cmd": "_minion_event",
@@ -52,7 +52,7 @@ def event(host, what, why="x", **more):
 
 
 def heal_a_true_fault(lab, node="rpc2"):
-    """Stop a unit, and wait until it is healed: what was fired before has been thought about by then."""
+    """Stop a unit and wait until it is healed: by then all earlier events have been handled."""
     news = labs.News(lab)
     lab.exec(node, ["systemctl", "stop", "fanatico-rpc-ws"])
     return news.wait("healed", node, "fanatico-rpc-ws.service")
@@ -85,7 +85,7 @@ def test_an_event_writes_nothing_on_the_master(healthy, ways):
 
 
 def test_nor_does_an_answer(healthy):
-    """The second way: what a minion says when it is asked what is wrong with it."""
+    """The second way: a minion's answer when the master asks for its faults."""
     path = "/var/cache/salt/minion/extmods/modules/fanatico_cure.py"
     lie = f"\n\ndef found():\n    return {{{INJECTED!r}: 'why', 'etcd-full': 'x', 'fanatico-rpc.service': 'a\\n\\x1b[2Jb'}}\n"
     lie += "\n\nreported = found\n"
@@ -95,7 +95,7 @@ def test_nor_does_an_answer(healthy):
         wait_until(
             lambda: INJECTED in healthy.salt(LOST, "fanatico_cure.found").get(LOST, ()),
             30,
-            "the lie to be told",
+            "the forged answer to be read",
         )
         for command in ("fanatico.reconcile", "fanatico.reconcile", f"fanatico.look {LOST}"):
             healthy.salt_run(*command.split(), check=False)
@@ -105,9 +105,7 @@ def test_nor_does_an_answer(healthy):
     finally:
         healthy.exec(LOST, ["sh", "-c", f"cat /run/kept > {path}"])
         healthy.salt(LOST, "saltutil.refresh_modules")
-        wait_until(
-            lambda: healthy.salt(LOST, "fanatico_cure.found") == {LOST: {}}, 30, "the truth to be told"
-        )
+        wait_until(lambda: healthy.salt(LOST, "fanatico_cure.found") == {LOST: {}}, 30, "the correct answer")
 
 
 def test_a_forged_fault_of_another_host_moves_no_address(healthy):
@@ -127,7 +125,7 @@ def test_a_forged_fault_of_another_host_moves_no_address(healthy):
 def test_a_host_that_calls_itself_bare_and_is_silent_holds_no_lock(healthy):
     healthy.exec(LOST, ["systemctl", "stop", "salt-minion"])
     try:
-        # From another host that is lost as well: the first one cannot fire any more.
+        # From another compromised host: the first one is not able to fire events now.
         fire(
             healthy,
             event(LOST, "unprovisioned"),
@@ -141,7 +139,7 @@ def test_a_host_that_calls_itself_bare_and_is_silent_holds_no_lock(healthy):
 
 
 def test_in_a_flood_of_events_a_true_fault_is_healed(healthy):
-    """In its own name, in everybody's, in names that nobody has."""
+    """In its own name, in all other names, in unknown names."""
     names = [event(node, "patroni.service", times=40) for node in healthy.plan["nodes"]]
     before = memory(healthy)
     flood = [event("hostNUMBER", "x", times=300), *names, event(LOST, INJECTED, "y" * 100_000, times=20)]
@@ -155,13 +153,13 @@ def test_in_a_flood_of_events_a_true_fault_is_healed(healthy):
     )
 
 
-def test_nobody_answers_for_another(healthy):
+def test_a_minion_cannot_answer_for_another(healthy):
     """
-    Each of three ways was believed: the job's result was what the lost host had said. And in its own name an answer was kept
-    that nobody had asked it for, to a job that nobody had started, and of any length.
+    Each of three ways was accepted: the job's result was the forged one. And in its own name the host could store an answer
+    of any length, without a request, for a job that was never started.
     """
     since = healthy.exec(healthy.master, ["date", "+@%s"]).stdout.strip()
-    # Long enough that the forged answers come first on a slow machine too.
+    # Long enough that the forged answers come first on a slow machine, too.
     said = healthy.exec(healthy.master, ["salt", "--async", "db1", "test.sleep", "15"]).stdout
     jid = re.search(r"[0-9]{20}", said)[0]
     answer = {
@@ -196,7 +194,7 @@ def test_nobody_answers_for_another(healthy):
 
 
 def memory(lab):
-    """Bytes that the processes of the Salt master hold."""
+    """Memory of the Salt master's processes, in bytes."""
     script = "cat /sys/fs/cgroup$(systemctl show -P ControlGroup salt-master)/cgroup.procs"
     pids = lab.exec(lab.master, ["sh", "-c", script]).stdout.split()
     shown = lab.exec(
@@ -205,11 +203,11 @@ def memory(lab):
     return sum(int(line.split()[1]) * 1024 for line in shown.stdout.splitlines())
 
 
-# --- orders to others
+# --- jobs for other minions
 
 
-def test_a_minion_obeys_nobody_but_the_master(healthy):
-    """A job that is encrypted with the key that all minions share, and not signed by the master."""
+def test_a_minion_executes_only_the_masters_jobs(healthy):
+    """A job encrypted with the key that all minions share, but not signed by the master."""
     program = (
         "import types, salt.config, salt.channel.client as client, salt.exceptions\n"
         "opts = salt.config.minion_config('/etc/salt/minion')\n"
@@ -244,7 +242,7 @@ def test_of_the_master_it_is(healthy):
     assert list(json.loads(said[said.index("{") :])["local"]) == [healthy.master]
 
 
-# --- a database host that was lost
+# --- a compromised database host
 
 
 def test_what_one_leaves_in_patronis_store_runs_nowhere_and_is_taken_away(healthy):
@@ -262,7 +260,7 @@ def test_what_one_leaves_in_patronis_store_runs_nowhere_and_is_taken_away(health
         answers = healthy.salt(leader, "state.apply", "patroni.settings", "test=True")
         seen = [key for state in labs.changes(answers)[leader].values() for key in state]
         assert {"postgresql.callbacks", "postgresql.pre_promote", "postgresql.before_stop"} <= set(seen)
-        # Something that comes after the reload, on every host.
+        # A marker after the reload, on every host.
         shown = healthy.exec("db2", [*config, "show-config"]).stdout
         assert "on_reload" in shown, "the attack is there"
         wait_until(lambda: labs.ailing(labs.health(healthy)) == {}, 60, "health")
@@ -292,8 +290,8 @@ def test_a_damaged_memory_switches_healing_off_and_says_so(healthy):
     wait_until(lambda: labs.ailing(labs.health(healthy, "rpc2")) == {}, 60, "rpc2 to be well")
 
 
-def test_whoever_is_the_chains_program_rules_neither_agent_nor_proxy(healthy):
-    """Code of somebody else's in the program: it ends neither, cannot take the agent's port, and puts no drained node back."""
+def test_the_chain_program_controls_neither_agent_nor_proxy(healthy):
+    """Foreign code in the chain program cannot stop the agent, take its port, or put a drained node back into rotation."""
     node = labs.nodes(healthy, "rpc")[0]
     pids = {}
     for unit in ("fanatico-rpc-agent", "fanatico-rpc-ws"):

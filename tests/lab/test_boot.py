@@ -1,4 +1,4 @@
-"""Power: every node finds its way back by itself, with and without a master, and changes nothing on the way."""
+"""Power cuts: every node recovers by itself, with and without a master, and changes nothing."""
 
 import re
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.healthy_is_enough
 
 
 def boot_highstate(lab, node):
-    """What the boot unit of this boot said, None while it has not ended well."""
+    """The output of this boot's boot unit; None until it has succeeded."""
     if lab.exec(node, ["test", "-e", "/run/fanatico-boot.done"], check=False).returncode != 0:
         return None
     return lab.exec(node, ["journalctl", "-b", "-u", "fanatico-boot", "-o", "cat", "--no-pager"]).stdout

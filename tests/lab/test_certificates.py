@@ -1,4 +1,4 @@
-"""Who gets in with which certificate, tried from every machine at every port that speaks TLS."""
+"""Which certificate opens which port: tried from every machine at every TLS port."""
 
 import json
 import shlex
@@ -11,32 +11,32 @@ from tests.support import labs, pki, wait_until
 
 pytestmark = pytest.mark.healthy_is_enough
 
-# What is tried runs on the machines themselves. It says in one word how far somebody came.
+# The attempts run on the machines. Each returns in one word how far it got.
 PROBE = Path(__file__).parent / "files" / "knock.py"
 FOLDER = "/run/fanatico-test-pki"
 PYTHON = "/opt/salt/bin/python"
 
-SHUT = "unreachable"  # the firewall's: no certificate was ever asked for
-REFUSED = "refused"  # by TLS itself
+SHUT = "unreachable"  # stopped by the firewall, before TLS
+REFUSED = "refused"  # refused in the TLS handshake
 
-# door -> {source role -> {who one claims to be -> how far one comes}}. Who is not named as a source does not reach the port.
-#   nobody: no certificate · foreign: right names, another authority · other: a real one of another role · right
-#   ended: of the right authority, and its time is over
-INSIDE = {"nobody": REFUSED, "foreign": REFUSED, "other": REFUSED, "ended": REFUSED, "right": "in"}
+# door -> {source role -> {claim -> how far the attempt gets}}. A role that is not listed does not reach the port.
+#   anonymous: no certificate · foreign: right names, another authority · other: a valid one of another role · right
+#   ended: of the right authority, but expired
+INSIDE = {"anonymous": REFUSED, "foreign": REFUSED, "other": REFUSED, "ended": REFUSED, "right": "in"}
 READING = {
     **INSIDE,
-    "nobody": "in",
-}  # everybody may ask Patroni who leads; a bad certificate is worse than none
-CHANGING = {**INSIDE, "nobody": "certificate required", "right": "password required"}
-CHANGING_ELSEWHERE = {**CHANGING, "nobody": "not from there", "right": "not from there"}
-REPLICATING = {**INSIDE, "nobody": "certificate required", "right": "password required"}
-BALANCED = {**REPLICATING, "nobody": "not from there", "right": "not from there"}
+    "anonymous": "in",
+}  # any client may ask Patroni for the leader; a bad certificate is worse than none
+CHANGING = {**INSIDE, "anonymous": "certificate required", "right": "password required"}
+CHANGING_ELSEWHERE = {**CHANGING, "anonymous": "not from there", "right": "not from there"}
+REPLICATING = {**INSIDE, "anonymous": "certificate required", "right": "password required"}
+BALANCED = {**REPLICATING, "anonymous": "not from there", "right": "not from there"}
 ASKED_FOR_NONE = dict.fromkeys(INSIDE, "password required")
 TABLE = {
     "etcd": {"etcd": INSIDE, "patroni": INSIDE},
     "etcd-peer": {"etcd": INSIDE},
     "patroni": {"haproxy": READING, "patroni": READING, "master": READING},
-    # The allow-list comes first: not even a certificate is looked at from anywhere else.
+    # The allow-list is checked first: from elsewhere no certificate is even checked.
     "patroni-change": {
         "patroni": CHANGING,
         "haproxy": CHANGING_ELSEWHERE,
@@ -57,7 +57,7 @@ DOORS = {
     "edge-statistics": ("haproxy", 8406),
     "metrics": ("rpc", 9100),  # as on every host
 }
-# door -> (whose real certificate is the right one, which of another role is the wrong one)
+# door -> (component with the right certificate, component of another role with a wrong one)
 CLAIMS = {
     "etcd": ("db1:/etc/patroni/pki/etcd", "haproxy1:/etc/haproxy/pki/edge"),
     "etcd-peer": ("etcd1:/etc/etcd/pki/etcd-peer", "db1:/etc/patroni/pki/etcd"),
@@ -81,7 +81,7 @@ AUTHORITY = {
 
 
 def put(lab, machine, path, text):
-    """Write a file on a machine, for root alone."""
+    """Write a file on a machine, readable by root only."""
     words = f"umask 077; mkdir -p {shlex.quote(str(Path(path).parent))}; cat > {shlex.quote(path)}"
     lab.machine(machine).exec(["sh", "-c", words], text_input=text)
 
@@ -91,7 +91,7 @@ def read(lab, machine, path):
 
 
 def authority(lab, name):
-    """The master's authority, as somebody had it who had stolen its key."""
+    """The master's authority, as with a stolen key."""
     stolen = pki.Authority()
     stolen.key = read(lab, lab.master, f"/etc/fanatico/ca/{name}.key")
     stolen.certificate = read(lab, lab.master, f"/etc/fanatico/ca/{name}.crt")
@@ -99,7 +99,7 @@ def authority(lab, name):
 
 
 def test_no_balancer_holds_what_a_client_of_postgresql_would_believe(lab):
-    """Each certificate on it, whatever its name, held against the authority that clients are given."""
+    """Verify every certificate on the machine against the authority that clients get."""
     trust = read(lab, lab.master, "/etc/fanatico/ca/service.crt")
     for machine in lab.nodes("haproxy"):
         held = lab.exec(machine, ["sh", "-c", "cat $(ls /etc/haproxy/pki/*.crt | grep -v -- -ca)"]).stdout
@@ -121,7 +121,7 @@ def claims(lab):
         }
         named = {"name": "db1", "addresses": ["10.0.2.10"]}
         found[door] = {
-            "nobody": None,
+            "anonymous": None,
             "foreign": pki.Authority("fanatico etcd").issue(**named),
             "ended": authority(lab, AUTHORITY.get(door, "service")).issue(**named, days=-1),
             **real,
@@ -131,14 +131,14 @@ def claims(lab):
 
 @pytest.fixture(scope="module")
 def knocking(lab, claims):
-    """Have every machine ready to try everything."""
+    """Prepare every machine for all attempts."""
     program = PROBE.read_text()
     for machine in lab.plan["nodes"]:
         files = {"knock.py": program}
         for door, of_door in claims.items():
             for claim, pair in of_door.items():
                 if claim == "right" and door == "etcd-peer" and machine.startswith("etcd"):
-                    # Its own: members look at the address in it too, another member's would be refused.
+                    # Its own certificate: members check the address in it too, so another member's would be refused.
                     pair = tuple(
                         read(lab, machine, f"/etc/etcd/pki/etcd-peer.{end}") for end in ("crt", "key")
                     )
@@ -154,7 +154,7 @@ def knocking(lab, claims):
 
 
 def put_all(lab, machine, files):
-    """Write files into FOLDER on a machine, for root alone, by one command: there are thirty on each of twelve machines."""
+    """Write files into FOLDER on a machine, readable by root only, with one command: there are thirty on each machine."""
     program = (
         "import json, os, pathlib, sys\n"
         "os.umask(0o077)\n"
@@ -166,7 +166,7 @@ def put_all(lab, machine, files):
 
 
 def tried(lab, source, doors=DOORS):
-    """{door: {target: {claim: how far}}} as a machine finds it."""
+    """Return {door: {target: {claim: how far}}} of a machine's attempts."""
     attempts = [
         [door, node["address"], port, claim]
         for door, (role, port) in doors.items()
@@ -212,7 +212,7 @@ def test_who_gets_in_is_what_the_table_says(lab, knocking, source):
 
 
 def test_a_member_takes_no_other_members_certificate(lab, knocking):
-    """Stolen from etcd1 and shown by etcd2, it is of the right authority and still refused."""
+    """A certificate stolen from etcd1 and used by etcd2 is of the right authority, but refused."""
     for end in ("crt", "key"):
         put(lab, "etcd2", f"{FOLDER}/stolen.{end}", read(lab, "etcd1", f"/etc/etcd/pki/etcd-peer.{end}"))
     words = f"cd {FOLDER}; cat stolen.crt stolen.key > etcd-peer.other.pem"
@@ -220,8 +220,8 @@ def test_a_member_takes_no_other_members_certificate(lab, knocking):
     assert tried(lab, "etcd2", {"etcd-peer": DOORS["etcd-peer"]})["etcd-peer"]["etcd3"]["other"] == REFUSED
 
 
-def test_a_server_with_a_foreign_certificate_is_believed_by_nobody(healthy):
-    """Somebody in the place of db2's Patroni: the balancers must not send a single session there."""
+def test_a_server_with_a_foreign_certificate_is_trusted_by_no_client(healthy):
+    """A fake server instead of db2's Patroni: the balancers must not send a session there."""
     node = next(name for name in labs.nodes(healthy, "patroni") if name != labs.leader(healthy))
     address = healthy.plan["nodes"][node]["address"]
     certificate, key = pki.Authority("fanatico service").issue(name=node, addresses=[address])
@@ -278,7 +278,7 @@ def test_old_protocols_and_weak_ciphers_are_refused(lab, knocking, door, role):
     assert weak == []
 
 
-# --- renewing
+# --- renewal
 
 
 SERVED = """
@@ -295,7 +295,7 @@ print(ssl.DER_cert_to_PEM_cert(tls.wrap_socket(raw).getpeercert(True)))
 
 
 def served(lab, door, target):
-    """The facts of the certificate that a door really shows."""
+    """Return the facts of the certificate that a port presents."""
     role, port = DOORS[door]
     source = {"etcd": "etcd3", "patroni": "db3", "haproxy": "salt"}[role]
     address = lab.plan["nodes"][target]["address"]
@@ -311,15 +311,15 @@ def served(lab, door, target):
         ("haproxy2", "/etc/haproxy/pki/edge", ["statistics"]),
     ],
 )
-def test_one_that_ends_soon_is_replaced_and_taken_up(healthy, target, path, doors):
+def test_an_expiring_certificate_is_renewed_and_loaded(healthy, target, path, doors):
     old = [served(healthy, door, target)["key"] for door in doors]
     soon = let_end_soon(healthy, target, path)
-    # HAProxy runs with another one than is on the disk now, too.
+    # HAProxy, too, runs with another certificate than the one on disk.
     running = (
         {"haproxy.certificates", "edge.certificates"} if target in labs.nodes(healthy, "haproxy") else set()
     )
     assert labs.ailing(labs.health(healthy, target))[target].keys() == {"node.certificates", *running}
-    # What the minion does every night.
+    # The minion's nightly job.
     answers = healthy.salt(target, "state.apply", "roles.certified")[target]
     assert all(one["result"] for one in answers.values()), answers
     for door, key in zip(doors, old, strict=True):
@@ -327,17 +327,17 @@ def test_one_that_ends_soon_is_replaced_and_taken_up(healthy, target, path, door
     assert labs.ailing(labs.health(healthy, target)) == {}
 
 
-def test_one_that_the_night_forgot_is_replaced_by_healing(healthy):
+def test_healing_renews_a_certificate_that_the_nightly_job_has_missed(healthy):
     target, news = "haproxy2", labs.News(healthy)
     soon = let_end_soon(healthy, target, "/etc/haproxy/pki/edge")
-    for _ in range(2):  # what the master does every two minutes
+    for _ in range(2):  # the master's job of every two minutes
         healthy.salt_run("fanatico.reconcile")
     assert "edge in 9 days" in news.wait("healed", target, "certificate-ending", 60)["reason"]
     wait_renewed(healthy, "statistics", target, (soon,))
 
 
 def let_end_soon(lab, target, path):
-    """Give a node a certificate that ends in ten days, which no daemon has taken up yet; return the facts of its key."""
+    """Write a certificate that expires in ten days, without loading it into a daemon; return the facts of its key."""
     name = path.rpartition("/")[2]
     addresses = [lab.plan["nodes"][target]["address"]]
     if name in ("service", "edge"):
@@ -352,7 +352,7 @@ def let_end_soon(lab, target, path):
 
 
 def wait_renewed(lab, door, target, keys):
-    """Wait until a door shows a certificate with none of these keys."""
+    """Wait until a port presents a certificate with none of these keys."""
     wait_until(
         lambda: served(lab, door, target)["key"] not in keys,
         20,
@@ -365,7 +365,7 @@ def test_that_happens_every_night(lab):
     assert {name for name, jobs in listed.items() if "certificates" in jobs} == set(lab.plan["nodes"])
 
 
-# --- replacing them all
+# --- rotation
 
 
 def orchestrate(lab, *words, timeout=400):
@@ -375,12 +375,12 @@ def orchestrate(lab, *words, timeout=400):
 
 @pytest.fixture(scope="module")
 def rotated(lab, knocking):
-    """Every certificate and authority replaced under a session that writes; how that session fared."""
+    """Rotate every certificate and authority under a session that writes; return that session's result."""
     labs.wait_healthy(lab)
     before = {"leader": labs.leader(lab), "id": read(lab, lab.master, "/etc/fanatico/ca/service.crt")}
-    with labs.writing(lab, "db2") as told:
+    with labs.writing(lab, "db2") as writer:
         orchestrate(lab, "orch.rotate_certs")
-    return {**before, "session": told}
+    return {**before, "session": writer}
 
 
 @pytest.mark.long
@@ -395,7 +395,7 @@ def test_rotating_everything_cuts_no_session_and_moves_no_leader(lab, rotated):
 @pytest.mark.long
 @pytest.mark.parametrize("source", ["salt", "haproxy1", "db1", "etcd1"])
 def test_what_was_right_before_is_refused_now(lab, rotated, source):
-    """That is how a certificate is revoked: its authority is replaced, and nobody trusts the former one any more."""
+    """Rotation revokes certificates: the authority is replaced, and the former one is no longer trusted."""
     found = tried(lab, source)
     reached = {
         (door, target, far["right"])

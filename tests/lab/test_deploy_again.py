@@ -1,4 +1,4 @@
-"""Convergence: what was deployed is not touched by deploying it again; that fits a screen, and one can watch it."""
+"""A second deploy changes nothing, its output fits a screen, and `fanatico.watch` shows it."""
 
 import subprocess
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SUMMARY = "Summary for orch.deploy"
 
 @dataclass
 class Deploy:
-    """One run of orch.deploy as a person sees it, and what `fanatico.watch` showed beside it."""
+    """One run of orch.deploy with its output, and the output of `fanatico.watch` beside it."""
 
     code: int
     said: str
@@ -29,7 +29,7 @@ class Deploy:
 
 
 def test_the_lab_was_deployed_once_and_is_healthy_without_another(lab):
-    """What every file of these tests starts from, whether or not it was restored since."""
+    """The facts of the snapshot that every file starts from."""
     assert lab.state["deployed"]
     assert sorted(labs.wait_healthy(lab)) == sorted(lab.plan["nodes"])
     decided = [entry["decision"] for entry in labs.history(lab) if entry["kind"] == "deploy"]
@@ -46,7 +46,7 @@ def again(lab):
     ) as watch:
         done = orchestrate(lab, "orch.deploy")
         try:
-            watched, _ = watch.communicate(timeout=30)  # it ends by itself when the deploy has
+            watched, _ = watch.communicate(timeout=30)  # it ends with the deploy
         except subprocess.TimeoutExpired:
             watch.kill()
             watched = "(it did not end)"

@@ -1,4 +1,4 @@
-"""What a deploy of a changed pillar, and of a changed unit, does to a running infrastructure."""
+"""The effect of a deploy with a changed pillar, and with a changed unit, on a running infrastructure."""
 
 import pytest
 
@@ -8,7 +8,9 @@ from tests.support import labs
 pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.long]
 
 UNIT = "/etc/systemd/system/keepalived.service.d/fanatico.conf"
-ELECTION = 1_000_000  # microseconds: three advertisements of 0.3 s, and nobody may hold the address
+ELECTION = (
+    1_000_000  # microseconds: three advertisements of 0.3 s, within which no balancer may hold the virtual IP
+)
 CHANGED = {"plan": {"timing": {"haproxy": {"inter_ms": 1500}}}}
 
 
@@ -20,7 +22,7 @@ def since(lab, node, moment):
 
 @pytest.fixture(scope="module")
 def before(lab):
-    """When Keepalived was last down on each balancer before a deploy that changes its unit on both, and the pillar."""
+    """Return when Keepalived was last down on each balancer, in a deploy that changes its unit on both, and the pillar."""
     labs.wait_healthy(lab)
     balancers = labs.nodes(lab, "haproxy")
     for node in balancers:
@@ -37,7 +39,7 @@ def before(lab):
 
 
 def test_every_minion_has_the_new_pillar(lab, before):
-    """Not its state runs, which compile their own: what a health check, a beacon or a cure goes by."""
+    """The pillar of health checks, beacons and cures, not that of state runs, which compile their own."""
     timing = lab.salt("*", "fanatico_plan.timing")
     assert {node: one["haproxy"]["inter_ms"] for node, one in timing.items()} == dict.fromkeys(
         labs.nodes(lab), 1500

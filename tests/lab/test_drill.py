@@ -1,4 +1,4 @@
-"""Faults under load: what is promised about writes holds. How fast it is, is the drills' own business, not a test's."""
+"""Faults under load: no write is lost or duplicated. The duration of the outage is not tested here."""
 
 import json
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.healthy_is_enough
 
 
 def run(lab, *arguments):
-    """Return (exit code, what `salt-run fanatico.drill` returned, or said where it failed)."""
+    """Return (exit code, result of `salt-run fanatico.drill`, or its output where it failed)."""
     done = lab.salt_run("--out=json", "fanatico.drill", *arguments, check=False)
     return done.returncode, done.stdout if done.returncode else json.loads(done.stdout)
 
@@ -20,14 +20,13 @@ def run(lab, *arguments):
 @pytest.mark.parametrize("word", ["postgres-crash", pytest.param("short", marks=pytest.mark.long)])
 def test_what_is_promised_about_writes(healthy, tmp_path, word):
     command.carry_out(healthy, faults.named(word), 1, tmp_path)
-    told = json.loads((tmp_path / "report.json").read_text())["faults"]
-    assert list(told) == list(faults.named(word))
-    for name, one in told.items():
-        (record,) = one["runs"]
-        wrong = [text for text in record["complaints"] if not text.startswith("no write for")]
-        assert wrong == [], name
+    drilled = json.loads((tmp_path / "report.json").read_text())["faults"]
+    assert list(drilled) == list(faults.named(word))
+    for name, fault in drilled.items():
+        (record,) = fault["runs"]
+        assert set(record["violations"]) <= {"write_gap"}, (name, record["complaints"])
         assert record["acknowledged"] > 1000, name
-    assert all(name in (tmp_path / "report.html").read_text() for name in told)
+    assert all(name in (tmp_path / "report.html").read_text() for name in drilled)
 
 
 @pytest.mark.long
@@ -41,13 +40,13 @@ def test_nothing_is_lost_or_out_of_order_whatever_happens(healthy, tmp_path, min
 @pytest.mark.long
 def test_a_drill_on_a_real_fleet(healthy):
     (holder,) = labs.virtual_ip_holders(healthy)
-    code, told = run(healthy, "stop", f"host={holder}", "unit=haproxy")
-    assert code == 0, told
-    assert (told["figures"]["lost"], told["figures"]["nowhere"]) == (0, 0)
-    assert told["figures"]["acknowledged"] > 500
+    code, result = run(healthy, "stop", f"host={holder}", "unit=haproxy")
+    assert code == 0, result
+    assert (result["figures"]["lost"], result["figures"]["nowhere"]) == (0, 0)
+    assert result["figures"]["acknowledged"] > 500
     assert labs.virtual_ip_holders(healthy) not in ([], [holder])
     newest = labs.history(healthy, 1)[0]
-    assert (newest["kind"], newest["host"], newest["reason"]) == ("drill", holder, told["said"])
+    assert (newest["kind"], newest["host"], newest["reason"]) == ("drill", holder, result["said"])
     labs.wait_healthy(healthy)
 
 

@@ -1,4 +1,4 @@
-"""What the public can and cannot do to the chain, through the real balancers and against the lab's own chain."""
+"""What public clients can and cannot do, through the real balancers, with the lab's chain."""
 
 import contextlib
 import itertools
@@ -22,7 +22,7 @@ from tests.support.edge import outsider
 
 pytestmark = pytest.mark.healthy_is_enough
 
-RECEIVER = "0x" + "00" * 19 + "77"  # nobody's; the lab's chain has no other use for it
+RECEIVER = "0x" + "00" * 19 + "77"  # an account that the lab's chain does not use otherwise
 
 FORBIDDEN = [
     "admin_addPeer", "debug_traceTransaction", "personal_listAccounts", "miner_start", "txpool_content",
@@ -37,7 +37,9 @@ def public(lab):
         yield made
 
 
-CLIENTS = [f"10.0.0.{n}" for n in range(240, 248)]  # nobody's in the plan; each may ask 200 times a second
+CLIENTS = [
+    f"10.0.0.{n}" for n in range(240, 248)
+]  # addresses outside the plan; each may send 200 requests a second
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +50,12 @@ def crowd(public):
 
 
 def wrong(found):
-    """What a client would call a failure."""
+    """Return the answers that a client counts as failures."""
     return [one for heads in found for one in heads if not isinstance(one, int)]
 
 
 def asked(found):
-    """How many times all of them asked."""
+    """Return the number of requests of all clients."""
     return sum(map(len, found))
 
 
@@ -65,7 +67,7 @@ def text(method, number="1"):
     return f'{{"jsonrpc":"2.0","id":{number},"method":"{method}","params":[]}}'
 
 
-# --- what gets through
+# --- accepted requests
 
 
 def test_calls_and_batches_are_answered(public):
@@ -88,7 +90,7 @@ def test_a_large_body_gets_through(public, size, chunked):
     assert sorted(one["id"] for one in batch.json) == list(range(20))
 
 
-def test_whoever_asks_for_health_is_told(public):
+def test_health_is_public(public):
     answer = public.run(_health, public)
     assert answer == (200, {"status": "ok", "ready": 3, "nodes": 3})
 
@@ -115,12 +117,12 @@ def test_heads_come_by_websocket(public):
 
 
 def test_a_transaction_is_sent_and_read_by_web3(public):
-    """A program that knows nothing of balancers: it signs, sends, waits, and finds what it sent."""
+    """A client library without knowledge of balancers signs, sends, waits, and finds its transaction."""
 
     def pay():
         web3 = Web3(HTTPProvider(public.url()))
         Account.enable_unaudited_hdwallet_features()
-        # The accounts of every anvil, and of nothing else.
+        # The accounts that every anvil has, and no real chain.
         payer = Account.from_mnemonic("test test test test test test test test test test test junk")
         before = web3.eth.get_balance(RECEIVER)
         signed = payer.sign_transaction(
@@ -142,7 +144,7 @@ def test_a_transaction_is_sent_and_read_by_web3(public):
     assert public.run(pay) == (1, 7)
 
 
-# --- what does not
+# --- refused requests
 
 
 @pytest.mark.parametrize("method", FORBIDDEN)
@@ -188,7 +190,7 @@ SNEAKY = [
 
 @pytest.mark.parametrize("body", SNEAKY)
 def test_no_spelling_gets_a_forbidden_method_through(public, body):
-    """A block that nobody owed would show: the lab's chain makes one every two seconds, and none else."""
+    """An additional block would be visible: the lab's chain makes one every two seconds."""
     for content_type in ("application/json", "application/json; charset=utf-16"):
         answer = public.post(body.encode(), Content_Type=content_type)
         assert answer.status in (400, 403, 415), f"a node's answer: {answer}"
@@ -199,7 +201,7 @@ def test_no_spelling_gets_a_forbidden_method_through(public, body):
 @pytest.mark.parametrize("header", [0, 11_000])
 @pytest.mark.parametrize("pad", [0, 3_000, 14_000, 16_000, 17_000, 40_000, 110_000])
 def test_nothing_hides_behind_what_fits_into_a_buffer(public, pad, header, chunked):
-    """A buffer has 16 KiB for the headers and what has come of the body: what comes later names a method, too."""
+    """A buffer has 16 KiB for the headers and the first part of the body; the method may be in a later part."""
     begun = text("eth_chainId")[:-1] + " " * pad
     for ending in (',"method":"evm_mine"}', "}" + text("evm_mine")):
         answer = public.post(begun + ending, chunked=chunked, X_Pad="x" * header)
@@ -264,14 +266,14 @@ KEY = {"Sec_WebSocket_Key": "ZmFuYXRpY28taGVhbHRoeQ=="}
 )
 @pytest.mark.parametrize("method", ["POST", "GET"])
 def test_half_a_handshake_is_no_way_to_a_node(public, method, headers, status):
-    """HAProxy would hand it on as an ordinary request, which some programs answer on that port too."""
+    """HAProxy would forward it as an ordinary request, which some nodes answer on that port too."""
     answer = public.post(text("evm_mine"), port="rpc_ws", method=method, **headers)
     assert answer.status == status
     assert b"jsonrpc" not in answer.body or answer.error == (426, None, -32600)
 
 
 def test_a_websocket_lets_nothing_through_that_http_does_not(public):
-    """HAProxy cannot look into it: it is the door before the node that refuses."""
+    """HAProxy cannot read WebSocket frames: the filter proxy in front of the node refuses."""
 
     def ask(*messages):
         with connect(public.url("rpc_ws", "ws"), proxy=None) as client:
@@ -292,7 +294,7 @@ def test_a_websocket_lets_nothing_through_that_http_does_not(public):
             )
 
 
-def test_nobody_reaches_a_node_past_the_balancers(public, lab):
+def test_nodes_are_reachable_only_through_the_balancers(public, lab):
     for node in labs.nodes(lab, "rpc"):
         for port in ("rpc_http", "rpc_ws"):
             with pytest.raises((TimeoutError, ConnectionRefusedError, ConnectionResetError)):
@@ -300,7 +302,7 @@ def test_nobody_reaches_a_node_past_the_balancers(public, lab):
 
 
 def test_two_lengths_are_refused(public):
-    """What one reader takes for a body and the next for another request."""
+    """Request smuggling: data that one parser takes for a body and the next for another request."""
     head = b"POST / HTTP/1.1\r\nHost: rpc\r\nContent-Type: application/json\r\n"
     for lengths in (
         b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
@@ -312,7 +314,7 @@ def test_two_lengths_are_refused(public):
         assert said.count(b"HTTP/1.1 ") == said.count(b"HTTP/1.1 400"), said
 
 
-def test_somebody_who_dawdles_is_shown_the_door(public):
+def test_slow_clients_are_disconnected(public):
     def dawdle(first):
         with socket.create_connection((public.virtual_ip, public.ports["rpc_http"]), 20) as connection:
             connection.sendall(first)
@@ -331,18 +333,18 @@ def test_somebody_who_dawdles_is_shown_the_door(public):
         assert took < 12
 
 
-# --- how much
+# --- limits
 
 
 def spend(public, method, count, **options):
-    """Call so often over one connection per thread; return the answers' statuses and the first refusal."""
+    """Call ``times`` times, over one connection per thread; return the answers' statuses and the first refusal."""
     body = [call(method, n) for n in range(20)]
     answers = [public.post(body, **options) for _ in range(count // 20)]
     return [one.status for one in answers], next((one for one in answers if one.status == 429), None)
 
 
 def newcomer(public):
-    """Somebody who was never there before, also where a test has just run: the address."""
+    """Add a new client address that no earlier test has used, and return it."""
     address = f"198.18.{random.randrange(256)}.{random.randrange(1, 255)}"
     public.also(address)
     return address
@@ -357,7 +359,7 @@ def test_each_client_has_a_share_of_each_class(public, lab):
     assert refusal.error == (429, None, -32005)
     assert public.call("eth_getLogs", number="mine", source=client).error == (429, "mine", -32005)
     assert public.call("eth_chainId", source=client).status == 200
-    # The other balancer knows of it.
+    # The other balancer has the counter, too.
     spare = next(node for node in labs.nodes(lab, "haproxy") if node not in labs.virtual_ip_holders(lab))
     address = lab.plan["nodes"][spare]["address"]
     wait_until(
@@ -365,12 +367,12 @@ def test_each_client_has_a_share_of_each_class(public, lab):
         3,
         f"{spare} to have heard of it",
     )
-    # Somebody else is somebody else.
+    # Another client is not affected.
     assert public.call("eth_getLogs", source=newcomer(public)).status == 200
 
 
 def test_single_calls_are_counted_and_the_other_balancer_knows(public, lab):
-    """Of plain calls it is told some at a time: a tenth of what is allowed, at most a hundred."""
+    """Plain calls are reported in groups: a tenth of the limit, at most a hundred."""
     client = newcomer(public)
     answers = [public.call("eth_getLogs", number=n, source=client) for n in range(240)]
     assert [one.status for one in answers] == [200] * 200 + [429] * 40
@@ -380,19 +382,19 @@ def test_single_calls_are_counted_and_the_other_balancer_knows(public, lab):
     assert public.post(large, source=client).error == (429, "mine", -32005)
     spare = next(node for node in labs.nodes(lab, "haproxy") if node not in labs.virtual_ip_holders(lab))
     address = lab.plan["nodes"][spare]["address"]
-    told = public.call("eth_getLogs", to=address, source=client)
-    assert told.error == (429, 1, -32005), f"{spare} has not heard of it"
+    answer = public.call("eth_getLogs", to=address, source=client)
+    assert answer.error == (429, 1, -32005), f"{spare} does not have the counter"
 
 
-def test_each_client_sends_so_many_large_requests_at_once(public):
-    """As many as Lua can hold, and each client its part of them."""
+def test_large_requests_of_a_client_are_limited(public):
+    """The limit is Lua's capacity, and each client gets a part of it."""
     others = [f"10.0.0.{n}" for n in range(200, 215)]
     for address in (*others, "10.0.0.249"):
         public.also(address)
     large = call("eth_chainId", 1, "x" * 20_000)
 
     def answered(status, source):
-        """Wait for an answer with that status: whoever has just come or gone is not counted at once."""
+        """Wait for an answer with a status: connections that have just begun or ended are counted with a delay."""
 
         def ask():
             answer = public.post(large, source=source)
@@ -414,7 +416,7 @@ def test_each_client_sends_so_many_large_requests_at_once(public):
     answered(200, others[0])
 
 
-def test_each_client_has_so_many_websockets(public):
+def test_websockets_of_a_client_are_limited(public):
     public.also("10.0.0.251")
 
     def open_all():
@@ -438,8 +440,8 @@ def test_each_client_has_so_many_websockets(public):
 # --- CloudFlare
 
 
-def test_who_is_not_cloudflare_does_not_say_whom_it_asks_for(public):
-    """Each pretends to be another client: were it believed, none would ever be refused."""
+def test_only_cloudflare_may_name_the_client(public):
+    """Each request claims to be from another client: if that were trusted, no limit would apply."""
     public.also("10.0.0.252")
     statuses = [
         public.post(
@@ -472,7 +474,7 @@ def test_cloudflare_is_believed(public):
 
 @pytest.fixture(scope="class")
 def only_cloudflare(public, lab):
-    """TLS on public ports, for CloudFlare's certificate alone and from its networks alone; yields a maker of contexts."""
+    """TLS on public ports, only with CloudFlare's certificate and from its networks; yields a factory of TLS contexts."""
     pulls, balancers = pki.Authority("origin pulls"), labs.nodes(lab, "haproxy")
     certificate, key = pki.Authority("public").issue(
         name="rpc.example.org", addresses=[public.virtual_ip], uses=("serverAuth",)
@@ -483,7 +485,7 @@ def only_cloudflare(public, lab):
     tls = {"certificate": "/etc/haproxy/public.pem", "client_ca": "/etc/haproxy/origin-pulls.pem"}
 
     def apply():
-        # The plan is everybody's: the others' firewalls are out of date too until they are loaded from it.
+        # All nodes use the plan: the other nodes' firewalls are out of date too, until they are reloaded.
         lab.salt("*", "saltutil.refresh_pillar", "wait=True")
         assert labs.failures(lab.salt("*", "state.apply", "firewall", patience=60)) == {}
         assert labs.failures(labs.highstate(lab, "haproxy*")) == {}
@@ -517,12 +519,12 @@ ENDED = (ssl.SSLError, ConnectionError)
 
 
 class TestOnlyCloudflare:
-    """While the public ports are CloudFlare's alone."""
+    """The public ports accept CloudFlare only."""
 
     def test_cloudflare_comes_by_tls_and_shows_its_certificate(self, public, only_cloudflare):
         answer = public.post(text("eth_chainId"), port=443, source=CLOUDFLARE, tls=only_cloudflare())
         assert answer.json["result"] == "0x539"
-        for authority in (None, pki.Authority("somebody's")):
+        for authority in (None, pki.Authority("foreign")):
             with pytest.raises(ENDED):
                 public.post(text("eth_chainId"), port=443, source=CLOUDFLARE, tls=only_cloudflare(authority))
 
@@ -535,7 +537,7 @@ class TestOnlyCloudflare:
 
         assert public.run(ask) == "0x539"
 
-    def test_nobody_gets_in_past_cloudflare(self, public, only_cloudflare):
+    def test_other_clients_cannot_bypass_cloudflare(self, public, only_cloudflare):
         for port, tls in ((443, only_cloudflare()), ("rpc_http", None), ("rpc_ws", None)):
             with pytest.raises(ENDED):
                 public.post(text("eth_chainId"), port=port, source=STRANGER, tls=tls)
@@ -547,11 +549,11 @@ class TestOnlyCloudflare:
         assert public.call("eth_chainId", source=CLOUDFLARE).status == 200
 
 
-# --- those who mean harm
+# --- attacks
 
 
 def memory(lab, node):
-    """MiB that the edge's processes hold."""
+    """Memory of the edge's processes, in MiB."""
     asked = ["sh", "-c", "cat $(pgrep -x haproxy-edge | sed 's|.*|/proc/&/status|') | grep VmRSS"]
     return sum(int(line.split()[1]) for line in lab.exec(node, asked).stdout.splitlines()) / 1024
 
@@ -565,7 +567,7 @@ HALF = (
 SMALL = HALF[:300].replace(b"110000", b"10000")
 
 
-def test_one_who_opens_many_connections_leaves_the_others_theirs(public, lab):
+def test_a_client_with_many_connections_does_not_affect_others(public, lab):
     public.also("10.0.0.239")
     with public.holding(b"POST / HTTP/1.1\r\n", ["10.0.0.239"], 400) as still:
         assert public.call("eth_chainId").status == 200
@@ -575,16 +577,16 @@ def test_one_who_opens_many_connections_leaves_the_others_theirs(public, lab):
 
 
 @pytest.mark.parametrize("data", [HALF, SMALL], ids=["large", "small"])
-def test_many_who_do_are_borne_and_cost_nobody_else_anything(crowd, lab, data):
-    """All connections that the chain may have, each with a body that never ends."""
+def test_many_slow_clients_do_not_affect_others(crowd, lab, data):
+    """The maximum number of connections, each with a body that never ends."""
     holder = labs.virtual_ip_holders(lab)[0]
-    # Of the pillar: what the chain's ports may have at once, two buffers for each, and what Lua may hold.
+    # From the pillar: the chain's connections with two buffers each, and Lua's memory.
     room = 1536 * 2 * 16 / 1024 + 64
     before = memory(lab, holder)
     for _ in range(3):
         with crowd.holding(data, CLIENTS, 200):
             assert memory(lab, holder) < before + room + 64
-            with labs.writing(lab, "db1") as written:  # a session with PostgreSQL gets through beside it
+            with labs.writing(lab, "db1") as written:  # a session with PostgreSQL still works
                 time.sleep(1)
             assert written["error"] is None
             assert written["written"] > 0
@@ -595,9 +597,9 @@ def test_many_who_do_are_borne_and_cost_nobody_else_anything(crowd, lab, data):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_comes_is_answered_or_ended(public, seed):
-    """Calls, damaged in all the ways that bytes can be: HAProxy goes on, and nothing forbidden gets through."""
+    """Calls with random corruption: HAProxy keeps running, and no forbidden call reaches a node."""
     chance = random.Random(seed)
-    source = f"10.0.0.{230 + seed}"  # nobody else's: who is refused so often is not heard for a while
+    source = f"10.0.0.{230 + seed}"  # a separate address: a client with many refusals is blocked for a while
     public.also(source)
     pieces = [
         text("eth_chainId"),
@@ -626,17 +628,17 @@ def test_whatever_comes_is_answered_or_ended(public, seed):
     assert public.call("eth_chainId").status == 200
 
 
-# --- nodes that come and go
+# --- nodes that start and stop
 
 
 def up(lab):
-    """{balancer: the RPC nodes it sends requests to}."""
+    """{balancer: RPC nodes in rotation}."""
     answers = lab.salt("haproxy*", "fanatico_haproxy.backends")
     return {node: set(answer["rpc_http"]["up"]) for node, answer in answers.items()}
 
 
 def test_a_frozen_head_is_out_of_rotation_and_comes_back(crowd, lab):
-    for address in CLIENTS:  # who was refused too often before is not heard for up to twenty seconds
+    for address in CLIENTS:  # a client with too many refusals is blocked for up to twenty seconds
         wait_until(
             lambda address=address: crowd.call("eth_chainId", source=address).status == 200,
             30,
@@ -656,16 +658,18 @@ def test_a_frozen_head_is_out_of_rotation_and_comes_back(crowd, lab):
         time.sleep(4)
     assert wrong(found) == []
     assert len({heads[-1] for heads in found}) <= 2
-    for heads in found:  # what one client saw
+    for heads in found:  # the heads that one client saw
         assert max(before - after for before, after in itertools.pairwise(heads)) <= 3
 
 
 def test_drained_by_hand_it_stays_out_until_it_is_put_back(crowd, lab):
-    """And the WebSockets that it has stay open meanwhile."""
+    """Its existing WebSockets stay open."""
     with crowd.listening(12, CLIENTS) as sockets:
-        told = json.loads(lab.salt_run("fanatico.drain", "rpc2", "a test", "timeout=5", "--out=json").stdout)
-        assert told["out"] is True
-        assert told["sockets"] > 0
+        drained = json.loads(
+            lab.salt_run("fanatico.drain", "rpc2", "a test", "timeout=5", "--out=json").stdout
+        )
+        assert drained["out"] is True
+        assert drained["sockets"] > 0
         assert all("rpc2" not in one for one in up(lab).values())
         assert crowd.call("eth_chainId").status == 200
         lab.salt_run("fanatico.undrain", "rpc2")
@@ -689,7 +693,7 @@ def test_killed_nodes_cost_no_read_and_heads_go_on(crowd, lab):
 
 
 def test_a_reload_fails_no_request_and_cuts_no_websocket(crowd, lab):
-    """A setting changes under 500 requests a second and 200 WebSockets, and changes back."""
+    """A setting is changed under 500 requests a second and 200 WebSockets, and changed back."""
     labs.wait_healthy(lab)
     pids = ["pgrep", "--count", "--exact", "haproxy-edge"]
     with crowd.listening(200, CLIENTS) as sockets, crowd.asking(500, CLIENTS) as found:
@@ -711,7 +715,7 @@ def test_a_reload_fails_no_request_and_cuts_no_websocket(crowd, lab):
 
 
 @pytest.mark.long
-def test_nodes_are_renewed_one_after_the_other_without_a_failed_read(crowd, lab):
+def test_nodes_are_upgraded_one_after_the_other_without_a_failed_read(crowd, lab):
     labs.wait_healthy(lab)
     pid = ["systemctl", "show", "-P", "MainPID", "fanatico-rpc"]
     before = {node: lab.exec(node, pid).stdout for node in labs.nodes(lab, "rpc")}

@@ -1,7 +1,7 @@
-"""A host that is lost is shut out: every door is tried with all that it had, by itself and, past the firewall, by another host.
+"""An evicted host loses all access: every port is tried with all its credentials, from itself and from another host.
 
-In their order: a database that leads and has made itself a user of etcd, then a chain node, then a member of etcd. Each takes
-minutes, and the lab is thrown away afterwards.
+In this order: a database leader that has added its own user to etcd, then a chain node, then an etcd member. Each takes
+minutes, and the lab is destroyed afterwards.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def evictions(lab):
 
 
 def moving(host):
-    """What the operator changes in the plan."""
+    """The operator's change of the plan."""
 
     def change(content):
         plan = content["plan"]
@@ -46,14 +46,14 @@ def moving(host):
 
 
 def etcdctl(lab, *words, password):
-    """etcdctl as root of etcd, on etcd1: the password goes through a pipe."""
+    """Run etcdctl as root of etcd on etcd1; the password is passed through a pipe."""
     script = '. /etc/profile.d/etcdctl.sh; read -r ETCDCTL_PASSWORD; export ETCDCTL_PASSWORD; exec etcdctl --user root "$@"'
     argv = ["sh", "-c", script, "etcdctl", *words]
     return lab.machine("etcd1").exec(argv, text_input=password + "\n").stdout
 
 
 def taken_along(lab, host):
-    """What somebody who is root on a host takes along: its secrets, certificates and keys."""
+    """Everything that root on a host can copy: secrets, certificates and keys."""
     pillar = lab.pillars(host)[host]
     files = {
         f"{name}.{end}": lab.exec(host, ["cat", f"{path}.{end}"]).stdout
@@ -68,7 +68,7 @@ def taken_along(lab, host):
 
 
 def attempts(lab, old):
-    """Every door that what a host had opens, at hosts that stay."""
+    """Every port on other hosts that the host's credentials open."""
     nodes, secrets = lab.plan["nodes"], old["secrets"]
     virtual, found = lab.plan["virtual_ip"]["address"], []
     databases = [nodes[name]["address"] for name in ("db1", "db2")]
@@ -81,7 +81,7 @@ def attempts(lab, old):
             found.append({"door": "etcd", "port": 2379, "user": BACKDOOR[0], "password": BACKDOOR[1]})
             found[-1] |= {"address": address, "cert": f"{FOLDER}/etcd"}
         if "ETCD_ROOT_PASSWORD" in secrets:
-            # A member's certificate names its own address, and is let in from there alone.
+            # A member's certificate names its address, and is accepted only from there.
             found.append(
                 {"door": "etcd-peer", "port": 2380, "address": address, "cert": f"{FOLDER}/etcd-peer"}
             )
@@ -116,7 +116,7 @@ def knocked(lab, machine, doors):
 
 
 def connections(lab, host, lost=()):
-    """Ports that a host of this role may connect to, whatever it then says there; of those that were not lost before."""
+    """Ports to which a host of this role may connect, on hosts that are not evicted."""
     nodes = {name: node for name, node in lab.plan["nodes"].items() if name not in lost}
     (role,) = nodes[host]["roles"]
     found = [(nodes[lab.master]["address"], port) for port in (4505, 4506)]
@@ -132,7 +132,7 @@ def status(lab):
 
 
 def calls_itself(lab, machine, host, keys):
-    """What `salt-call` says on a machine that uses a lost host's name and minion key."""
+    """Run `salt-call` on a machine with a compromised host's name and minion key; return (exit code, output)."""
     folder = "/run/fanatico-test-minion"
     settings = {
         "id": host,
@@ -157,7 +157,7 @@ def calls_itself(lab, machine, host, keys):
 
 @contextlib.contextmanager
 def held(lab, host):
-    """Yield a function that tells whether a session lives which the host opened before, at a replica."""
+    """Open a session from the host to a replica; yields a function that returns whether the session still works."""
     machine, address = lab.machine(host), lab.plan["virtual_ip"]["address"]
     argv = [PYTHON, f"{FOLDER}/old_keys.py", address, "5433", "/etc/patroni/pki/service-ca.crt"]
     pipe = subprocess.PIPE
@@ -175,14 +175,14 @@ def held(lab, host):
 
 @pytest.fixture(scope="module")
 def gone(lab):
-    """Plans in which one host after the other is evicted, for as long as the file lasts."""
+    """Plans in which one host after the other is evicted, for the duration of the file."""
     with contextlib.ExitStack() as plans:
         yield lambda host: plans.enter_context(labs.plan(lab, moving(host)))
 
 
 @pytest.fixture(scope="module")
 def leader(lab, gone):
-    """db3 leads, has a user of its own in etcd and a session at a replica; it is evicted. What it had, and what was seen."""
+    """Evict db3, which leads and has its own etcd user and a session at a replica; return its credentials and the results."""
     labs.wait_healthy(lab)
     lab.salt("db3", "fanatico_patroni.switchover", "db3")
     wait_until(lambda: labs.leader(lab) == "db3", 60, "db3 to lead")
@@ -204,14 +204,14 @@ def leader(lab, gone):
     with held(lab, "db3") as lives:
         gone("db3")
         old["done"] = evict(lab, "db3")
-        # Whoever is root there needs no rules of ours.
+        # An attacker who is root there can remove our rules.
         lab.exec("db3", ["nft", "delete", "table", "inet", "fanatico"], check=False)
         old["session"] = lives()
     return old
 
 
 def test_all_of_it_opened_a_door_before(leader):
-    """Otherwise nothing below would show anything."""
+    """Precondition of the tests below."""
     assert leader["before"] == ["in"] * len(leader["before"])
 
 
@@ -238,12 +238,12 @@ def test_a_session_that_it_had_is_dead(leader):
 
 
 def test_what_it_knew_opens_nothing_elsewhere(lab, leader):
-    """From db1, which every firewall lets through: it is not the address alone."""
+    """From db1, which every firewall accepts: not only the address is blocked."""
     assert knocked(lab, "db1", leader["doors"]) == ["refused"] * len(leader["doors"])
 
 
 def test_its_passwords_open_nothing_with_a_certificate_that_is_right(lab, leader):
-    """So it is not the certificate alone either."""
+    """Not only the certificate is refused."""
     now = {"etcd": "/etc/patroni/pki/etcd", "service": "/etc/patroni/pki/service"}
     doors = [
         {**one, "cert": now[one["cert"].rpartition("/")[2]]} for one in leader["doors"] if one.get("cert")
@@ -263,10 +263,10 @@ def test_the_rest_is_well_and_takes_writes(lab, leader):
     seen = wait_until(lambda: (one := status(lab))["status"] == "ok" and one, 60, "the rest to be well")
     assert sorted(seen["nodes"]) == sorted(name for name in lab.plan["nodes"] if name != "db3")
     assert labs.leader(lab) in ("db1", "db2")
-    with labs.writing(lab, "db1") as told:
+    with labs.writing(lab, "db1") as writer:
         assert len(lab.salt("db1", "fanatico.proof")["db1"]) == 5
-    assert told["error"] is None
-    assert told["written"] > 0
+    assert writer["error"] is None
+    assert writer["written"] > 0
 
 
 def test_etcd_lets_in_its_own_alone(lab, leader):
@@ -277,7 +277,7 @@ def test_etcd_lets_in_its_own_alone(lab, leader):
     ]
 
 
-def test_the_history_says_so_and_healing_leaves_it_alone(lab, leader):
+def test_the_history_has_it_and_healing_ignores_the_host(lab, leader):
     finished, entries = evictions(lab)[0], labs.history(lab)
     assert (finished["decision"], finished["host"]) == ("finished", "db3")
     since = [one for one in entries if one["time"] > finished["time"]]
@@ -338,7 +338,7 @@ def test_a_member_of_etcd_is_evicted(lab, member):
     wait_until(lambda: status(lab)["status"] == "ok", 60, "the rest to be well")
 
 
-def test_one_more_member_is_refused_since_etcd_would_lose_its_quorum(lab, member, gone):
+def test_evicting_another_member_is_refused_without_quorum(lab, member, gone):
     gone("etcd2")
     done = evict(lab, "etcd2")
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""The cluster looks after itself: addresses and leaders move without anybody's help, and no acknowledged write is lost."""
+"""Automatic failover: virtual IP and leaders move without help, and no acknowledged write is lost."""
 
 import json
 import secrets
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.healthy_is_enough
 
 
 def row(lab, statement, **values):
-    """Run a statement through the virtual IP's primary port, as the application would."""
+    """Run a statement through the virtual IP's port of the leader, as the application does."""
     address, port = lab.plan["virtual_ip"]["address"], lab.plan["ports"]["postgres_primary"]
     node = labs.nodes(lab, "patroni")[0]
     answer = lab.salt(
@@ -44,8 +44,8 @@ def test_the_virtual_ip_leaves_a_stopped_balancer(healthy):
     )
 
 
-def test_it_does_not_come_back_when_that_one_is_well_again(healthy):
-    """nopreempt: every move cuts connections, so there is none without need."""
+def test_the_virtual_ip_does_not_move_back_after_recovery(healthy):
+    """nopreempt: every move of the virtual IP cuts connections, so it moves only when necessary."""
     (holder,) = labs.virtual_ip_holders(healthy)
     assert labs.virtual_ip_holders(healthy) == [holder]
 
@@ -72,7 +72,7 @@ def test_the_old_primary_follows_by_itself(healthy):
 
 
 def test_a_member_of_etcd_that_is_restarted_gives_no_answer_that_costs_a_lease(healthy):
-    """Patroni asks elsewhere where there is no answer, and takes any other error for the loss of its lease."""
+    """Without an answer Patroni asks another member; any other error counts as the loss of its lease."""
     program = (Path(__file__).parent / "files" / "keep_alive.py").read_text()
     node = labs.nodes(healthy, "etcd")[0]
     asking = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Who reaches whom, tried from every machine to every port of every other; and rules that would cut off the master."""
+"""Firewall: which ports every machine reaches on every other; and rules that would cut off the master."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.support import labs, wait_until
 
 pytestmark = pytest.mark.healthy_is_enough
 
-# The ports table of the documentation, written down once more: port -> (who listens, who may connect).
+# The ports table of the documentation, repeated as an oracle: port -> (who listens, who may connect).
 ALL = {"master", "haproxy", "rpc", "patroni", "etcd"}
 TABLE = {
     "haproxy": {8545: ALL, 8546: ALL, 5432: ALL, 5433: ALL, 8404: {"haproxy", "master"}},
@@ -22,7 +22,7 @@ SSH, METRICS = 22, 9100  # from the master to every machine
 UNKNOWN = 9999
 PORTS = sorted({SSH, METRICS, UNKNOWN, 2381, *(port for ports in TABLE.values() for port in ports)})
 
-# Open or closed by the host itself: it was reached. Neither: something on the way, or the host's firewall, keeps quiet.
+# An answer, accepting or refusing, means reached. No answer: dropped on the way, or by the host's firewall.
 PROBE = """
 import concurrent.futures, json, socket, sys
 def reached(pair):
@@ -39,7 +39,7 @@ with concurrent.futures.ThreadPoolExecutor(60) as pool:
 
 
 def expected(lab, source):
-    """{(target, port)} that the table lets a node reach."""
+    """{(target, port)} that a node may reach by the table."""
     plan = lab.plan["nodes"]
     (role,) = plan[source]["roles"]
     found = set()
@@ -52,7 +52,7 @@ def expected(lab, source):
 
 
 def reached(lab, source):
-    """{(target, port)} that a node really reaches."""
+    """{(target, port)} that a node reaches."""
     names = {node["address"]: name for name, node in lab.plan["nodes"].items() if name != source}
     pairs = json.dumps([[address, port] for address in names for port in PORTS])
     said = lab.exec(source, ["python3", "-c", PROBE, pairs], timeout=60).stdout
@@ -60,7 +60,7 @@ def reached(lab, source):
 
 
 def difference(lab, source):
-    """What is open and should not be, and the other way round; both empty when all is as in the table."""
+    """Return what is open but should not be, and the reverse; both empty if all is as in the table."""
     real, right = reached(lab, source), expected(lab, source)
     return {"open": sorted(real - right), "shut": sorted(right - real)}
 
@@ -90,7 +90,7 @@ def test_chain_nodes_that_do_not_follow_each_other_reach_each_others_agents_alon
 
 @pytest.mark.parametrize("source", labs.ONE_OF_EACH)
 def test_a_machine_that_has_thrown_off_its_own_rules_reaches_no_more(healthy, source):
-    """Taken over by somebody: its own output rules hold nobody back, the others' input rules must."""
+    """On a compromised host the output rules are gone; the input rules of the others must hold."""
     healthy.exec(source, ["nft", "delete", "table", "inet", "fanatico"])
     try:
         assert difference(healthy, source) == {"open": [], "shut": []}

@@ -1,7 +1,7 @@
-"""The first hour on a real fleet: docs/fleet.md command by command, with the shipped defaults and a user's site file.
+"""The first hour with real hosts: docs/fleet.md command by command, with the shipped defaults and a user's site file.
 
-Three hosts carry everything; the chain node serves WebSocket itself. Later comes a bare host at an address that the first plan
-did not have. The commands are read out of the page, so that the page stays true.
+Three hosts have all roles; the chain node serves WebSocket itself. Later a bare host is added at an address that the first plan
+did not have. The commands are read from the page, so the page stays correct.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from lab.machines import Lab, obtain_image
 from lab.progress import Progress
 from tests.support import REPO, faults, labs, ssh, wait_until
 
-pytestmark = pytest.mark.long  # a deploy of a lab of its own
+pytestmark = pytest.mark.long  # deploys its own lab
 
 NAME = "hour"
 PAGE = (REPO / "docs" / "fleet.md").read_text()
@@ -38,7 +38,7 @@ plan:
           postgres: 5432, patroni_rest: 8008, etcd_client: 2379, etcd_peer: 2380, etcd_metrics: 2381}
 """
 NEW, NEW_ADDRESS = "rpc4", "10.30.0.44"
-# All that a user has to say; everything else is as shipped. The hosts have no way to a package index.
+# All required settings; everything else is as shipped. The hosts cannot reach a package index.
 SITE = """\
 #!yaml
 rpc:
@@ -53,32 +53,32 @@ minion:
 
 
 def blocks(title):
-    """The commands under a heading, or behind words in bold, of docs/fleet.md: one list for each box."""
+    """The commands under a heading, or after a bold text, of docs/fleet.md: one list for each code block."""
     _, _, text = PAGE.partition(title)
     assert text, f"docs/fleet.md has no {title!r}"
     text = re.split(r"^## |^\*\*", text, maxsplit=1, flags=re.MULTILINE)[0]
     boxes = text.split("```")[1::2]
-    return [box.strip().splitlines() for box in boxes if box.startswith("\n")]  # ```yaml is no command
+    return [box.strip().splitlines() for box in boxes if box.startswith("\n")]  # ```yaml is not a command
 
 
 class Operator:
-    """Who follows the page, as root on the master."""
+    """The operator who follows the page, as root on the master."""
 
     def __init__(self, lab):
         self.lab = lab
 
     def types(self, line, timeout=600):
-        """Run one line of the page; AssertionError where it fails."""
+        """Run one line of the page; AssertionError if it fails."""
         done = self.tries(line, timeout)
         assert done.returncode == 0, f"{line}\n{done.stdout[-4000:]}\n{done.stderr[-2000:]}"
         return done.stdout
 
     def tries(self, line, timeout=600):
-        """Run one line, whatever comes of it."""
+        """Run one line and return its result."""
         return self.lab.exec(self.lab.master, ["bash", "-c", line], timeout=timeout, check=False)
 
     def trusts(self, names, keyscan, show, append):
-        """Section 2 from ssh-keyscan on, for these hosts: compare with what their own consoles say, then believe."""
+        """Section 2 from ssh-keyscan on, for these hosts: compare the keys with those on the hosts' consoles, then trust them."""
         addresses = [self.lab.machines[name].address for name in names]
         collect, look = keyscan
         assert EXAMPLE in collect
@@ -96,14 +96,14 @@ class Operator:
 
 
 def boot_with_sshd(lab, name, address):
-    """A host with an sshd and nothing set up; Salt's files are there already, since installing them takes a minute each."""
+    """A host with sshd, not set up; Salt is already installed, because installing it takes a minute per host."""
     lab.boot_extra(name, address)
     ssh.start(lab, name)
 
 
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory):
-    """A master's machine with the tree, and three hosts that nobody has set up."""
+    """A master's machine with the tree, and three hosts that are not set up."""
     lab = Lab(NAME)
     with lab.locked():
         lab.destroy()
@@ -125,9 +125,9 @@ def operator(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fleet(operator):
-    """The page from its first section to the deploy; returns (the operator, what each command of section 4 printed)."""
+    """Follow the page from its first section to the deploy; returns (the operator, output of each command of section 4)."""
     lab = operator.lab
-    # Section 1. The image has the packages, and the lab shows the master the tree at /srv/fanatico.
+    # Section 1. The image has the packages, and the lab mounts the tree at /srv/fanatico on the master.
     get, install = blocks("## 1. The master")
     assert [line.split()[0] for line in get] == ["apt-get", "apt-get", "git"]
     lab.write_plan(yaml.safe_load(PLAN)["plan"])
@@ -154,7 +154,7 @@ def fleet(operator):
 
 
 def write_program(lab):
-    """Put the chain's program where the site file says that it is."""
+    """Copy the chain program to the path in the site file."""
     machine = lab.machine(lab.master)
     machine.exec(["mkdir", "-p", "/root/artifacts"])
     machine.exec(["sh", "-c", "cat > /root/artifacts/fanatico-l1"], text_input=PROGRAM.read_text())
@@ -163,7 +163,7 @@ def write_program(lab):
 
 @pytest.fixture(scope="module")
 def wider(fleet):
-    """'Add a node', for a host at an address that was in no plan; returns (the operator, what was seen on the way)."""
+    """'Add a node', for a host at an address outside the plan; returns (the operator, observations)."""
     operator, _ = fleet
     lab, seen, news = operator.lab, {}, labs.News(operator.lab)
     lab.add_bare(NEW, NEW_ADDRESS)
@@ -180,7 +180,7 @@ def wider(fleet):
     *lines, deploy = install
     for line in lines:
         operator.types(line)
-    # Its minion starts, and healing looks at it before a person comes to type the next line.
+    # Its minion starts, and healing checks it before the operator types the next line.
     seen["healing"] = news.wait("refused", NEW, "unprovisioned", 120)
     operator.types(deploy)
     seen["healed"] = [one for one in news.decided("healed") if one["host"] == NEW]
@@ -188,7 +188,7 @@ def wider(fleet):
 
 
 def reaches_master(lab):
-    """Whether the new host can connect to where minions send their keys."""
+    """Whether the new host can connect to the master's port for keys."""
     program = "import socket, sys; socket.create_connection((sys.argv[1], 4506), 3)"
     address = lab.plan["nodes"][lab.master]["address"]
     return lab.exec(NEW, ["python3", "-c", program, address], check=False).returncode == 0
@@ -222,7 +222,7 @@ def test_native_websocket_is_reached_through_the_virtual_ip(fleet):
     assert seen["new heads on 8546"].startswith("block ")
 
 
-def test_the_leaders_do_not_stay_on_one_host(fleet):
+def test_the_leaders_are_separated(fleet):
     operator, _ = fleet
     host = faults.bring_leaders_together(operator.lab)
     wait_until(lambda: faults.etcd_leader(operator.lab) != host, 60, "the two leaders to part by themselves")

@@ -1,4 +1,4 @@
-"""A real host: a reinstalled node with nothing but sshd comes back by the procedure of docs/fleet.md."""
+"""A reinstalled node with sshd only is added again by the procedure of docs/fleet.md."""
 
 import json
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.long, pytest.mark.healthy_is_enough, pytest.mark.usefi
 
 @pytest.fixture(scope="module")
 def bare(lab):
-    """NODE with an empty disk, and forgotten by the master."""
+    """NODE with an empty disk and without a key on the master."""
     lab.renew(NODE, bare=True)
     forget(lab)
     address = lab.plan["nodes"][NODE]["address"]
@@ -21,7 +21,7 @@ def bare(lab):
 
 
 def greeting(lab, address):
-    """What a host's sshd says first; it listens on a new host before it has made its keys, and says nothing then."""
+    """The greeting of a host's sshd; on a new host it listens before its keys are generated, without a greeting."""
     program = (
         "import socket, sys; s = socket.create_connection((sys.argv[1], 22), 5); print(s.recv(99).decode())"
     )
@@ -43,13 +43,13 @@ def accept(lab, timeout):
     return done.returncode, json.loads(done.stdout[done.stdout.index("{") :])
 
 
-def test_a_key_is_missing_while_nobody_sent_one(lab):
+def test_a_missing_key_is_reported(lab):
     code, found = accept(lab, timeout=0)
     assert code == 1
     assert list(found["missing"]) == [NODE]
 
 
-def test_one_that_has_no_minion_vouches_for_none(lab):
+def test_a_host_without_a_minion_key_is_refused(lab):
     ssh.prepare(lab, NODE)
     assert on_master(lab, "salt-ssh", NODE, "--raw", "hostname").stdout.split()[-1] == NODE
     faults.send_key_as(lab, NODE, "rpc2")
@@ -65,7 +65,7 @@ def test_salt_ssh_installs_the_minion(lab):
 
 
 def test_the_minion_knows_its_master(lab):
-    """So it need not trust the first that answers."""
+    """Otherwise it would trust the first master that answers."""
     fingers = lab.exec(
         NODE, ["sed", "-n", "s/^master_finger: //p", "/etc/salt/minion.d/fanatico.conf"]
     ).stdout

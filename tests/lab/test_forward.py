@@ -1,4 +1,4 @@
-"""A lab's services on 127.0.0.1: every printed line works, nobody else gets in, and nothing stays behind."""
+"""A lab's services on 127.0.0.1: every printed command works, no other access is opened, and nothing is left behind."""
 
 import json
 import os
@@ -19,10 +19,10 @@ from tests.support import REPO, labs, wait_until
 
 pytestmark = pytest.mark.healthy_is_enough
 
-SPARE = "spare-forward"  # a lab with a network and disks, and no machine that runs
+SPARE = "spare-forward"  # a lab with a network and disks, but without a running machine
 SECRETS = [("db1", "POSTGRES_FANATICO_PASSWORD"), ("haproxy1", "HAPROXY_STATS_PASSWORD")]
 WHO = "SELECT current_user, pg_is_in_recovery();\n"
-# Part of a printed line -> what is typed to it, what it says. The first that fits counts.
+# Part of a printed line -> its input, a part of its output. The first match counts.
 LINES = {
     "/health": ("", '"status":"ok"'),
     "eth_blockNumber": ("", '"result":"0x'),
@@ -36,19 +36,19 @@ WEBSOCKET = "wsdump"
 
 @pytest.fixture
 def ports(lab):
-    """{service: port on 127.0.0.1} of the lab, all of them forwarded."""
+    """{service: port on 127.0.0.1} of the lab's forwarded services."""
     return forward.start(lab)
 
 
 def printed(lab):
-    """The commands that `forward` prints, as they are typed by root."""
+    """The commands that `forward` prints, as root types them."""
     done = command("forward", "--name", lab.name)
     assert done.returncode == 0, done.stderr
     return [line.strip().removeprefix("sudo ") for line in done.stdout.splitlines() if line.startswith("  ")]
 
 
 def kind(line, ports):
-    """What a printed line is, a key of LINES."""
+    """Return the key of LINES for a printed line."""
     for name, shown in (("postgres_primary", "psql primary"), ("postgres_replica", "psql replica")):
         if f"port={ports[name]} " in line:
             return shown
@@ -141,7 +141,7 @@ def arguments(process):
         return ""
 
 
-# --- nobody else
+# --- no other access
 
 
 def listening(process="self"):
@@ -180,7 +180,7 @@ def test_no_other_address_of_this_machine_answers(ports):
 
 
 def test_nothing_in_the_lab_can_use_it(lab, ports):
-    """The gateways are the only addresses in the lab that its switch has; nothing listens there."""
+    """The switch has only the gateways' addresses in the lab; nothing listens there."""
     gateways = [one["gateway"] for one in lab.plan["networks"].values()]
     for gateway in gateways:
         for port in ports.values():
@@ -203,15 +203,15 @@ def test_it_has_no_rights_of_root(lab, ports):
         assert f"/fanatico-lab/{lab.name}/" in Path(f"/proc/{pid}/cgroup").read_text()
 
 
-# --- what happens to it
+# --- changes of the lab
 
 
-def test_a_killed_one_is_started_again_on_its_port(lab, ports):
+def test_a_killed_forward_is_restarted_on_its_port(lab, ports):
     (pid,) = forward.processes(lab.name, "rpc_http")
     others = {name: forward.processes(lab.name, name) for name in ports if name != "rpc_http"}
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not forward.processes(lab.name, "rpc_http"), 10, "the process to end")
-    assert "not rpc_http:" in command("status", "--name", lab.name).stdout
+    assert "rpc_http on " not in command("status", "--name", lab.name).stdout
     (line,) = [line for line in printed(lab) if "/health" in line]
     assert f":{ports['rpc_http']}/" in line
     assert '"status":"ok"' in pasted(line).stdout
@@ -230,7 +230,7 @@ def test_it_can_be_ended_and_begun_by_hand(lab, ports):
 
 
 def test_failover_is_followed(healthy, ports):
-    """The connecting end is a client like any other: it comes to whoever holds the virtual IP."""
+    """The proxy is an ordinary client: it connects to the holder of the virtual IP."""
     (holder,) = labs.virtual_ip_holders(healthy)
     (line,) = [line for line in printed(healthy) if "/health" in line]
     healthy.unplug(holder)
@@ -245,13 +245,13 @@ def test_failover_is_followed(healthy, ports):
 def test_no_lab_of_that_name():
     done = command("forward", "--name", "nowhere")
     assert done.returncode != 0
-    assert "no lab 'nowhere'" in " ".join(done.stderr.split())
+    assert "'nowhere'" in " ".join(done.stderr.split())
     assert not Lab("nowhere").folder.exists()
 
 
 @pytest.fixture
 def spare(lab):
-    """A second lab, of which only what forwarding needs is there."""
+    """A second lab, with only what forwarding needs."""
     command("down", "--name", SPARE)
     second = Lab(SPARE)
     second.create(image.cached())
@@ -282,13 +282,13 @@ def test_ports_stay_the_same_when_the_machine_starts_again(spare):
     assert forward.running(spare) == {}
     done = command("forward", "--name", SPARE)
     assert done.returncode != 0
-    assert "has no network now" in " ".join(done.stderr.split())
+    assert "no network" in " ".join(done.stderr.split())
     build_network(spare)
     assert forward.start(spare) == before
 
 
 def test_another_network_of_the_same_lab_is_noticed(spare):
-    """Restored from a snapshot, for instance: what still leads into the former network leads nowhere."""
+    """For example after a restore: a process in the former network reaches nothing."""
     before = forward.start(spare)
     network.destroy(SPARE)
     build_network(spare)
@@ -303,7 +303,7 @@ def build_network(lab):
         network.attach(lab.name, lab.plan, name, machine.address)
 
 
-def test_a_taken_port_is_left_to_whom_it_belongs(spare):
+def test_a_port_in_use_is_not_taken(spare):
     before = forward.start(spare)["rpc_http"]
     forward.stop(spare)
     with socket.create_server(("127.0.0.1", before)):

@@ -1,4 +1,4 @@
-"""What somebody can do who is in already: as a user of etcd, as a minion, as one of the daemons."""
+"""Limits of an attacker with access: as a user of etcd, as a minion, as one of the daemons."""
 
 import json
 import time
@@ -30,7 +30,7 @@ SERVICE_USERS = {
 
 
 def as_user(lab, user, *words):
-    """(exit code, everything printed) of etcdctl on etcd1 as a user of etcd, or, with None, as a node that is none."""
+    """Return (exit code, output) of etcdctl on etcd1 as a user of etcd, or, with None, without a user."""
     if user is None:
         script = (
             ". /etc/profile.d/etcdctl.sh; export ETCDCTL_CERT=/etc/etcd/pki/etcd.crt ETCDCTL_KEY=/etc/etcd/pki/etcd.key; "
@@ -98,7 +98,7 @@ SIGN = ["salt-call", "--out=json", "x509.create_certificate", "ca_server=salt"]
 
 
 def signed(lab, node, policy, **asked):
-    """(exit code, what came of it) of a node that asks for a certificate by itself."""
+    """Return (exit code, result) of a node's own request for a certificate."""
     lab.exec(node, ["sh", "-c", "umask 077; openssl ecparam -name prime256v1 -genkey -out /run/asked.key"])
     words = [f"{key}={value}" for key, value in asked.items()]
     try:
@@ -121,7 +121,7 @@ def test_no_node_gets_another_nodes_certificate(lab):
 
 
 def test_a_node_cannot_ask_for_more_than_its_own(lab):
-    """Another name, another's address, for ever, an authority: what the policy says is what it gets."""
+    """Whatever a request asks for (another name, address, lifetime, an authority), the policy decides."""
     code, printed = signed(
         lab,
         "db1",
@@ -165,7 +165,7 @@ def test_no_unit_of_ours_is_forgotten(lab, role):
 
 
 @pytest.mark.parametrize("role", SERVICE_USERS)
-def test_service_users_are_nobody_else(lab, role):
+def test_service_users_have_no_other_use(lab, role):
     node = labs.nodes(lab, role)[0]
     for user in SERVICE_USERS[role]:
         groups = lab.exec(node, ["id", "-Gn", user]).stdout.split()

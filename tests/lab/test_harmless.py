@@ -1,4 +1,4 @@
-"""Healing, deploys and people do no harm: what may be whole stays, what cannot work is refused before anything is touched."""
+"""Healing and deploys do no harm: data that may be intact stays, and what cannot work is refused before any change."""
 
 import subprocess
 
@@ -27,7 +27,7 @@ def parameters(lab):
         pytest.param({"huge_pages": "on"}, "huge pages", id="huge pages", marks=pytest.mark.long),
     ],
 )
-def test_parameters_that_postgresql_cannot_start_with_reach_nobody(healthy, wanted, word):
+def test_parameters_that_postgresql_cannot_start_with_reach_no_node(healthy, wanted, word):
     before = parameters(healthy)
     with labs.site(healthy, {"postgresql": {"parameters": wanted}}):
         answers = healthy.salt("db*", "state.apply", "roles.patroni", timeout=120)
@@ -42,7 +42,7 @@ def test_parameters_that_postgresql_cannot_start_with_reach_nobody(healthy, want
 
 @pytest.mark.long
 def test_a_library_that_is_missing_costs_no_data(healthy):
-    """Written into etcd by hand, past all states: the next restart of a replica fails, with data that are whole."""
+    """A value written into etcd by hand: the next restart of a replica fails, although its data is intact."""
     node, news = faults.replica_of(healthy), labs.News(healthy)
     inode = ["stat", "-c", "%i", f"{DATA}/global"]
     before = healthy.exec(node, inode).stdout
@@ -66,7 +66,7 @@ def test_a_library_that_is_missing_costs_no_data(healthy):
     wait_until(
         lambda: healthy.salt(node, "fanatico_patroni.status")[node]["state"] == "running", 60, "its start"
     )
-    # Patroni keeps the wish for a restart on those that were not restarted.
+    # Patroni keeps the pending restart of nodes that were not restarted.
     healthy.salt("db*", "fanatico_patroni.restart", "pending=True", timeout=60)
     labs.wait_healthy(healthy)
     assert healthy.exec(node, inode).stdout == before, "the data were thrown away"
@@ -163,7 +163,7 @@ def test_a_firewall_that_is_flushed_comes_back(healthy, how):
 
 
 def test_a_person_goes_before_a_cure(healthy):
-    """A cure that will not succeed holds the lock for a minute; who wants to deploy does not wait for it."""
+    """A cure that cannot succeed holds the lock for a minute; a deploy does not wait for it."""
     dropin = "/run/systemd/system/fanatico-rpc.service.d/broken.conf"
     node, news = "rpc3", labs.News(healthy)
     try:
@@ -182,7 +182,7 @@ def test_a_person_goes_before_a_cure(healthy):
 
 
 def holder(lab):
-    """What the lock is held for, read from its file: a start of salt-run takes a second."""
+    """The purpose of the lock, read from its file, because salt-run takes a second to start."""
     done = subprocess.run(
         lab.machine(lab.master).exec_argv(["cat", "/var/lib/fanatico/lock.json"]),
         capture_output=True,

@@ -1,4 +1,4 @@
-"""HAProxy without a configuration, Keepalived that hangs, a virtual IP that nobody or two hold."""
+"""Cures of HAProxy without a configuration, of a hung Keepalived, and of a virtual IP on no balancer or on two."""
 
 import pytest
 
@@ -16,22 +16,22 @@ def test_haproxy_without_a_valid_configuration_gets_the_trees(healthy, unit, pat
     assert "nonsense" not in healthy.exec(node, ["cat", f"/etc/haproxy/{path}"]).stdout
 
 
-def test_an_address_that_nobody_holds_is_taken_again(healthy):
-    """Keepalived hangs on both balancers, and the address is gone: each looks like a well one that stands by."""
+def test_a_virtual_ip_without_a_holder_is_taken_again(healthy):
+    """Keepalived hangs on both balancers and the virtual IP is gone: each looks like a healthy standby."""
     balancers, news = labs.nodes(healthy, "haproxy"), labs.News(healthy)
     address = healthy.plan["virtual_ip"]["address"]
     (holder,) = labs.virtual_ip_holders(healthy)
     for node in balancers:
         faults.freeze_all(healthy, node, "keepalived")
     faults.change_address(healthy, holder, "del", address)
-    for node in balancers:  # whichever of the two symptoms is seen first
+    for node in balancers:  # whichever symptom is detected first
         news.wait("healed", node, None, 60)
     labs.wait_healthy(healthy)
     assert len(labs.virtual_ip_holders(healthy)) == 1
 
 
 def test_an_address_that_two_hold_is_settled(healthy):
-    """Keepalived settles it, or the cure does."""
+    """Keepalived resolves it, or the cure does."""
     holders = labs.virtual_ip_holders(healthy)
     (spare,) = set(labs.nodes(healthy, "haproxy")) - set(holders)
     address = healthy.plan["virtual_ip"]["address"]
@@ -44,9 +44,9 @@ def test_an_address_that_two_hold_is_settled(healthy):
 
 
 def test_a_keepalived_that_hangs_is_restarted(healthy):
-    """The other balancer takes the virtual IP meanwhile: both hold it until the first is restarted.
+    """The other balancer takes the virtual IP: both hold it until Keepalived on the first is restarted.
 
-    Whichever of the two symptoms is seen first: the beacon's, or that two hold the address, which the master looks for.
+    Whichever symptom is detected first: the beacon's, or the duplicate virtual IP, which the master detects.
     """
     (holder,), news = labs.virtual_ip_holders(healthy), labs.News(healthy)
     faults.freeze_all(healthy, holder, "keepalived")

@@ -1,4 +1,4 @@
-"""etcd members without space, without data, with damaged data."""
+"""Cures of etcd members without space, without data, with corrupt data."""
 
 import json
 
@@ -16,7 +16,7 @@ def test_etcd_without_space_is_given_room(healthy):
         "etcd1", "fanatico_etcd.gateway_call", "/v3/maintenance/alarm", f"payload={json.dumps(order)}"
     )
     entry = news.wait("healed", None, "etcd-full")
-    assert "members defragmented" in entry["reason"]
+    assert "MiB" in entry["reason"]
     assert healthy.salt("etcd*", "fanatico_etcd.alarms") == {node: [] for node in labs.nodes(healthy, "etcd")}
 
 

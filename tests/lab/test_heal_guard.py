@@ -1,4 +1,4 @@
-"""What the guard refuses: a fault that comes back too often, a change in progress, a frozen cluster."""
+"""Refusals of the guard: a recurring fault, a change in progress, a freeze."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""Patroni that hangs or is paused, replicas that are lost, a primary that takes no writes."""
+"""Cures of a hung or paused Patroni, of unusable replicas, and of a leader that accepts no writes."""
 
 import time
 
@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_
 
 @pytest.fixture
 def long_lease(healthy):
-    """The leader's lease lasts longer than any busy test machine takes for a cure; the shipped 20 s are the drills' business."""
+    """Set a lease that outlasts a cure on a busy test machine; drills test the shipped 20 s."""
 
     def set_ttl(seconds):
         since = time.time()
@@ -19,7 +19,7 @@ def long_lease(healthy):
             healthy.salt("db1", "fanatico_patroni.patch_config", f'{{"ttl": {seconds}}}')["db1"]["ttl"]
             == seconds
         )
-        # Its next turns but one renew the lease by that.
+        # Its next loop but one renews the lease with that value.
         wait_until(
             lambda: all(
                 one["dcs_last_seen"] > since + 5
@@ -90,7 +90,7 @@ ITS_OWN_WAY = """
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["promoted", "no standby"])
 def test_a_replica_that_went_its_own_way_and_cannot_be_rewound_is_cloned_again(healthy, how):
-    """It was opened for writing by hand, and the WAL back to the point of divergence is gone."""
+    """The replica was promoted by hand, and the WAL back to the point of divergence is gone."""
     node = faults.replica_of(healthy)
     healthy.salt_run("fanatico.freeze", "a test takes a replica away", "5m")
     try:
@@ -104,7 +104,7 @@ def test_a_replica_that_went_its_own_way_and_cannot_be_rewound_is_cloned_again(h
 
 @pytest.mark.parametrize("cured", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_suspended_postgresql_is_found_by_a_canary(lab, healthy, cured):
-    """Patroni sees nothing wrong with it: its sessions go on, new ones are not let in."""
+    """Patroni reports no fault: existing sessions continue, new ones are refused."""
     old, news = labs.leader(lab), labs.News(lab)
     postmaster = "$(head -1 /var/lib/postgresql/*/main/postmaster.pid)"
     lab.exec(old, ["sh", "-ec", f"kill -STOP {postmaster}"])
@@ -114,7 +114,7 @@ def test_a_suspended_postgresql_is_found_by_a_canary(lab, healthy, cured):
         assert news.wait("refused", old, "writes-stalled")["code"] == "not-opted-in"
         if not cured:
             return
-        # What a test before had cured may be written down only now: no calm to wait for.
+        # A cure of an earlier test may be recorded only now: no cooldown to wait for.
         with labs.site(lab, {"heal": {"switchover": True, "cooldown": 1}}):
             said = lab.salt_run("fanatico.reconcile").stdout
             assert f"{old}/writes-stalled" in said

@@ -1,4 +1,4 @@
-"""Units that stop run again without a person, are written down, and never more often than is good."""
+"""Stopped units are restarted automatically and recorded in the history, within the limits."""
 
 import pytest
 
@@ -33,21 +33,21 @@ def test_people_read_lines(healthy):
 
 
 def test_a_killed_unit_is_systemds_business(healthy):
-    """Its restart policy is quicker than any event; nothing is left for the reactor."""
+    """systemd's restart policy is faster than an event; the reactor has nothing to do."""
     node = labs.nodes(healthy, "haproxy")[-1]
     for unit in ("haproxy", "haproxy-edge"):
         healthy.exec(node, ["systemctl", "kill", "--signal=KILL", unit])
         wait_until(lambda unit=unit: faults.active(healthy, node, unit), 20, f"{unit} to run again")
 
 
-def test_a_unit_of_somebody_else_is_not_ours_to_start(healthy):
+def test_a_foreign_unit_is_not_started(healthy):
     done = healthy.salt_run("fanatico.heal", "etcd1", "cron.service", "roles=[etcd]", "--out=json")
     assert '"refused"' in done.stdout
 
 
 @pytest.mark.long
-def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
-    """No cure is known for it, and systemd starts it for ever: whoever is on call reads what it says itself."""
+def test_a_unit_that_does_not_stay_up_is_reported(healthy):
+    """There is no cure, and systemd restarts it forever: the history has the unit's own log line."""
     dropin = "/run/systemd/system/fanatico-rpc.service.d/broken.conf"
     rpc = "rpc3"
     settings = {"heal": {"timeout": 8}}  # for the cure, instead of 30
@@ -65,5 +65,5 @@ def test_a_unit_that_does_not_stay_up_is_said_so(healthy):
             mend = f"rm -f {dropin}; systemctl daemon-reload; systemctl restart fanatico-rpc"
             healthy.exec(rpc, ["sh", "-c", mend])
     assert "restarted" in entry["why"]
-    assert "journal ends with" in entry["reason"]
+    assert "journal" in entry["reason"]
     labs.wait_healthy(healthy)

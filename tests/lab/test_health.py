@@ -1,4 +1,4 @@
-"""`salt '*' fanatico.health`: right verdicts, also when a machine is gone."""
+"""`salt '*' fanatico.health`: correct results, also when a machine is lost."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_a_minion_that_is_gone_does_not_silence_the_others(healthy):
     labs.wait_healthy(healthy)
 
 
-# Who is cut off, who sees that, and who is not concerned.
+# The isolated node, a node that must report it, and one that is not affected.
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("role", "seen_by", "unconcerned"),

@@ -1,6 +1,6 @@
 """No packet for a plan address can leave the real machine, and none from a lab machine either.
 
-Nothing is sent to find out: the kernel is asked what it would do.
+The test sends nothing; it asks the kernel for its routing decision.
 """
 
 import json
@@ -24,8 +24,8 @@ def links(namespace=None):
 
 
 def peers(namespace):
-    """{link: name of the namespace its other end lies in} for every link with another end."""
-    # nsid 0 is as good as any other; what counts is the name that stands behind it.
+    """{link: name of its peer's namespace} for every link with a peer."""
+    # 0 is a valid nsid; only the name counts.
     names = {}
     for line in ip("netns", "list-id", namespace=namespace).stdout.splitlines():
         words = line.replace(")", " ").split()

@@ -1,4 +1,4 @@
-"""Whose key the master accepts: only one that the host itself vouches for over SSH. So a reinstalled host needs no person."""
+"""The master accepts a key only if the host confirms it over SSH. So a reinstalled host needs no operator."""
 
 import json
 
@@ -8,15 +8,15 @@ from lab.deploy import reimage
 from tests.support import faults, labs, ssh
 
 NODE = "rpc3"
-IMPOSTOR = "rpc2"  # sends a key of its own in NODE's name
-SSH_FAILED = 255  # ssh's own exit code, where the other host's is not known
+IMPOSTOR = "rpc2"  # sends its own key in NODE's name
+SSH_FAILED = 255  # exit code of ssh for an unknown host key
 
 pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("reachable")]
 
 
 @pytest.fixture(scope="module")
 def reachable(lab):
-    """NODE with an sshd that runs, and without a minion that does."""
+    """NODE with a running sshd and a stopped minion."""
     ssh.start(lab, NODE)
     lab.exec(NODE, ["systemctl", "stop", "salt-minion"])
 
@@ -44,8 +44,8 @@ def test_the_roster_is_the_plan(lab):
     }
 
 
-def test_a_host_that_nobody_vouched_for_is_not_talked_to(lab):
-    """Nothing but its host key is missing. (What ssh says of that, salt-ssh loses at times.)"""
+def test_a_host_with_an_unknown_host_key_is_refused(lab):
+    """Only its host key is missing. (salt-ssh sometimes loses ssh's message about that.)"""
     ssh.authorise(lab, NODE, ssh.public(lab))
     done = on_master(lab, "salt-ssh", NODE, "--raw", "--out=json", "hostname", check=False)
     assert done.returncode != 0
@@ -76,7 +76,7 @@ def test_its_own_key_is_accepted(lab):
 
 @pytest.mark.long
 def test_a_reinstalled_host_is_built_without_a_person(lab, untouched_budget):
-    """Whoever reinstalled it has put its SSH host key back: so SSH vouches for the new key of its minion."""
+    """The reinstallation has restored its SSH host key, so SSH confirms the minion's new key."""
     labs.wait_healthy(lab)
     news = labs.News(lab)
     reimage(lab, NODE, keep=["etc/ssh", "root/.ssh"])

@@ -1,4 +1,4 @@
-"""./fanatico itself: harmless twice, gone without a trace, and one clear sentence for whatever is in the way."""
+"""./fanatico: a second `up` changes nothing, `down` leaves nothing, and an error is one short message."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from tests.support import REPO, wait_until
 
 pytestmark = pytest.mark.healthy_is_enough
 
-SPARE = "spare"  # a lab of its own, with one machine fewer to wait for
+SPARE = "spare"  # name of a second lab
 
 
 def command(*words, env=None, user=None, timeout=300):
@@ -31,7 +31,7 @@ def command(*words, env=None, user=None, timeout=300):
 
 
 def sentence(done):
-    """The one sentence on standard error of a command that was refused."""
+    """Return the error message of a failed command, on one line."""
     assert done.returncode != 0
     text = " ".join(done.stderr.split())
     assert text.startswith("fanatico: ")
@@ -41,7 +41,7 @@ def sentence(done):
 
 
 def traces(name):
-    """What a lab of this name has on the real machine."""
+    """Return everything that a lab of this name has on the real machine."""
     found = [f"namespace {one}" for one in network.namespaces(name)]
     found += [
         f"mount {line.split()[4]}"
@@ -80,7 +80,7 @@ def test_exec_passes_words_and_exit_code(lab):
 
 @pytest.fixture
 def spare(lab):
-    """The name of a machine that the lab does not have, before and after."""
+    """The name of a machine that the lab does not have; removed afterwards."""
     yield "spare1"
     if "spare1" in lab.machines:
         lab.remove("spare1")
@@ -91,14 +91,14 @@ def machine(lab, *words):
 
 
 def test_one_more_machine(lab, spare):
-    """In the plan, known to the master, and gone again."""
+    """It is in the plan, the master accepts it, and it can be removed."""
     before = lab.plan
     added = machine(lab, "add", spare, "--role", "rpc")
     assert added.returncode == 0, added.stdout + added.stderr
     assert "orch.deploy" in added.stdout
     assert lab.plan["nodes"][spare]["roles"] == ["rpc"]
     assert lab.salt(spare, "test.ping") == {spare: True}
-    assert f"has a machine {spare}" in sentence(machine(lab, "add", spare, "--role", "rpc"))
+    assert spare in sentence(machine(lab, "add", spare, "--role", "rpc"))
     removed = machine(lab, "remove", spare)
     assert removed.returncode == 0, removed.stderr
     assert lab.plan == before
@@ -108,7 +108,7 @@ def test_one_more_machine(lab, spare):
 
 
 def test_one_more_bare_machine(lab, spare):
-    """What a real host is before anybody has touched it: an sshd, and not in the plan."""
+    """Like a new real host: with sshd, without Salt, not in the plan."""
     before, address = lab.plan, plans.free_address(lab.plan, "rpc")
     added = machine(lab, "add", spare, "--bare", "--address", address)
     assert added.returncode == 0, added.stdout + added.stderr
@@ -120,13 +120,13 @@ def test_one_more_bare_machine(lab, spare):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["add", "spare1"], "Nothing says what spare1 is"),
-        (["add", "spare1", "--role", "cook"], "has the role 'cook'"),
-        (["add", "spare1", "--role", "rpc", "--address", "192.0.2.7"], "in none of the plan's networks"),
-        (["add", "spare1", "--role", "etcd"], "4 nodes have the role etcd"),
-        (["add", "no/name", "--role", "rpc"], "'no/name' does not fit"),
-        (["remove", "spare1"], "has no machine 'spare1'"),
-        (["remove", "salt"], "the last node with the role master"),
+        (["add", "spare1"], "--role"),
+        (["add", "spare1", "--role", "cook"], "'cook'"),
+        (["add", "spare1", "--role", "rpc", "--address", "192.0.2.7"], "192.0.2.7"),
+        (["add", "spare1", "--role", "etcd"], "etcd"),
+        (["add", "no/name", "--role", "rpc"], "'no/name'"),
+        (["remove", "spare1"], "'spare1'"),
+        (["remove", "salt"], "master"),
     ],
 )
 def test_a_machine_that_does_not_fit(lab, words, said):
@@ -136,21 +136,21 @@ def test_a_machine_that_does_not_fit(lab, words, said):
 
 
 def test_an_unknown_machine(lab):
-    assert "no machine 'etcd9'" in sentence(command("exec", "--name", lab.name, "etcd9", "--", "true"))
+    assert "'etcd9'" in sentence(command("exec", "--name", lab.name, "etcd9", "--", "true"))
 
 
 def test_no_lab_of_that_name():
-    assert "no lab" in sentence(command("exec", "--name", "nowhere", "etcd1", "--", "true"))
+    assert "'nowhere'" in sentence(command("exec", "--name", "nowhere", "etcd1", "--", "true"))
 
 
 def test_a_name_that_would_not_do():
-    assert "name" in sentence(command("up", "--name", "Not A Name"))
+    assert "'Not A Name'" in sentence(command("up", "--name", "Not A Name"))
 
 
 def test_a_layer_that_does_not_exist():
     done = command("test", "nonsense")
     assert done.returncode != 0
-    assert "no layer 'nonsense'" in done.stderr
+    assert "'nonsense'" in done.stderr
 
 
 def test_not_root():
@@ -164,7 +164,7 @@ def test_the_wrong_distribution(tmp_path):
 
     other = tmp_path / "os-release"
     other.write_text('ID=ubuntu\nVERSION_ID="24.04"\n')
-    with pytest.raises(LabError, match=r"Debian 12 or 13 and this machine is ubuntu 24\.04"):
+    with pytest.raises(LabError, match=r"ubuntu 24\.04"):
         preflight.check_distribution(other)
 
 
@@ -184,10 +184,10 @@ def test_no_space(small_disk):
 
 
 def test_down_leaves_nothing(tmp_path):
-    """A second lab beside the first, killed in the middle of coming up: `down` copes with that too."""
+    """`down` also removes a lab whose `up` was killed, beside the first lab."""
     argv = [sys.executable, "-m", "lab", "up", "--no-deploy", "--name", SPARE]
     with subprocess.Popen(argv, cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as up:
-        wait_until(lambda: network.namespaces(SPARE) or up.poll() is not None, 240, "the lab to be half up")
+        wait_until(lambda: network.namespaces(SPARE) or up.poll() is not None, 240, "the network of the lab")
         up.kill()
     assert traces(SPARE) != []
     down = command("down", "--name", SPARE)

@@ -1,4 +1,4 @@
-"""Deploys that do not find what the last one left: each ends right, or is refused with a reason."""
+"""Deploys after a loss of data: each succeeds, or is refused with a reason."""
 
 import pytest
 
@@ -11,10 +11,10 @@ def frozen(lab):
     lab.salt_run("fanatico.freeze", "a test takes data away", "10m")
 
 
-# A whole deploy. In short: a highstate takes a member of etcd in again (below), healing a replica (test_heal_patroni).
+# A whole deploy. The parts: a highstate rejoins an etcd member (below), healing a replica (test_heal_patroni).
 @pytest.mark.long
 def test_nodes_without_their_data_are_taken_in_again(healthy):
-    """An etcd member and a replica, both wiped: the deploy rejoins the one and lets the other copy."""
+    """An etcd member and a replica are wiped: the deploy rejoins the former and clones the latter."""
     frozen(healthy)
     replica = next(node for node in labs.nodes(healthy, "patroni") if node != labs.leader(healthy))
     try:
@@ -34,7 +34,7 @@ def test_nodes_without_their_data_are_taken_in_again(healthy):
 
 
 def test_a_wiped_node_is_not_mistaken_for_a_first_start(healthy):
-    """A highstate by itself, without the deploy's view of all nodes, founds no second cluster."""
+    """A highstate alone, without the deploy's view of all nodes, does not bootstrap a second cluster."""
     frozen(healthy)
     before = healthy.salt("etcd1", "fanatico_etcd.members")["etcd1"]
     try:
@@ -50,8 +50,8 @@ def test_a_wiped_node_is_not_mistaken_for_a_first_start(healthy):
 
 
 @pytest.mark.long
-def test_alone_and_without_data_it_waits_or_refuses(healthy):
-    """No peer answers: nobody can tell whether there was a cluster, so none is founded."""
+def test_a_node_alone_and_without_data_waits_or_refuses(healthy):
+    """No peer answers: it is unknown whether there was a cluster, so none is bootstrapped."""
     frozen(healthy)
     others = ["etcd1", "etcd2"]
     try:

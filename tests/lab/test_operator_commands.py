@@ -1,4 +1,4 @@
-"""Every line of docs/operations.md that an operator types on a host, typed there."""
+"""Every command line of docs/operations.md, run on its host."""
 
 import re
 import subprocess
@@ -11,16 +11,16 @@ pytestmark = pytest.mark.healthy_is_enough
 
 SECTION = "## The tools' own commands"
 LINE = re.compile(r"^root@(?P<host>[a-z0-9]+):~# (?P<command>.+)$", re.MULTILINE)
-# What the operator answers: questions of patronictl, passwords (names of secrets, and who knows them).
+# The operator's input: answers for patronictl, passwords (names of secrets, and a node that has them).
 SWITCHOVER, REINIT = " switchover ", " reinit "
 PASSWORDS = {
     "--user root": ("etcd1", "ETCD_ROOT_PASSWORD"),
     "-u admin": ("haproxy1", "HAPROXY_STATS_PASSWORD"),
 }
-PG_VERSION = "/var/lib/postgresql/17/main/PG_VERSION"  # a file that every copy of the data makes for itself
+PG_VERSION = "/var/lib/postgresql/17/main/PG_VERSION"  # a file that each data directory generates itself
 CHANGES = (SWITCHOVER, REINIT)
 ENDLESS = "tcpdump"
-# Part of a line -> what it shows. The first that fits counts.
+# Part of a line -> a part of its output. The first match counts.
 SHOWS = {
     "endpoint health": r"(https://\S+ is healthy.*\n){3}",
     "member list": r"(\S+, started, etcd\d, .*\n){3}",
@@ -32,7 +32,7 @@ SHOWS = {
     "/replica": r'"role": "replica"',
     ":8008/metrics": r"patroni_primary\S* 1",
     ":8008/": r'"patroni": \{"version"',
-    "haproxy -c": r"",  # its exit code says it
+    "haproxy -c": r"",  # the exit code is enough
     "/stats": r"Statistics Report for HAProxy",
     ":8404/metrics": r"haproxy_process_uptime_seconds",
     ":8406/metrics": r"haproxy_process_uptime_seconds",
@@ -42,7 +42,7 @@ SHOWS = {
     "/health": r'"status":"ok"',
     "journalctl": r"(systemd\[1\]|etcd\[|patroni\[|haproxy\[|keepalived|Keepalived)",
 }
-# The commands of the original design's runbook, in its words.
+# The commands of the original design's runbook.
 RUNBOOK = [
     "etcdctl endpoint health --cluster",
     "etcdctl member list",
@@ -68,14 +68,14 @@ LOOKING = [line for line in documented() if not any(word in line[1] for word in 
 
 
 def leader(lab):
-    """Who takes writes, asked of PostgreSQL itself."""
+    """The database node that accepts writes, according to PostgreSQL."""
     asked = {name: lab.sql(name, "SELECT pg_is_in_recovery()").strip() for name in labs.nodes(lab, "patroni")}
     (found,) = [name for name, recovers in asked.items() if recovers == "f"]
     return found
 
 
 def words(lab):
-    """{name in the page: name it is now}: who is leader, who is replica, who holds the virtual IP."""
+    """{name in the page: present name} of the leader, the replicas and the holder of the virtual IP."""
     first = leader(lab)
     replicas = [name for name in labs.nodes(lab, "patroni") if name != first]
     (holder,) = labs.virtual_ip_holders(lab)
@@ -87,7 +87,7 @@ def words(lab):
 
 
 def now(lab, host, command):
-    """The line as it has to be typed now."""
+    """Return the line with the present names."""
     names = words(lab)
     return names.get(host, host), re.sub(r"\b[a-z]+\d\b", lambda word: names.get(word[0], word[0]), command)
 
@@ -109,7 +109,7 @@ def test_the_page_has_every_command_of_the_runbook():
 
 
 @pytest.mark.parametrize(("host", "command"), LOOKING, ids=[f"{host}: {line}" for host, line in LOOKING])
-def test_a_line_that_looks(lab, host, command):
+def test_a_command_that_only_reads(lab, host, command):
     host, command = now(lab, host, command)
     asked = next((secret for part, secret in PASSWORDS.items() if part in command), None)
     code, out, err = typed(lab, host, command, labs.secret(lab, *asked) + "\n" if asked else "")

@@ -1,4 +1,4 @@
-"""What the main command prints: it says what changed and what failed, and hides nothing from programs.
+"""The output of an orchestration: what changed and what failed; programs get the complete data.
 
 That a deploy without changes fits a screen: test_deploy_again.
 """
@@ -24,7 +24,7 @@ def test_another_orchestration_looks_the_same(healthy):
 
 @pytest.fixture
 def broken(healthy):
-    """HAProxy on haproxy1 does not start, and before that a deploy has something to write on rpc2. Yields what the unit says."""
+    """Prevent HAProxy on haproxy1 from starting, and cause a change on rpc2 before that; yields the unit's message."""
     unit = "/etc/systemd/system/haproxy.service.d/zz.conf"
     said = "this host has no more file handles"
     text = f'[Service]\nExecStartPre=/bin/sh -c "echo {said} >&2; exit 3"\n'
@@ -44,7 +44,7 @@ def broken(healthy):
 
 
 def test_what_changed_and_what_failed(healthy, broken):
-    """The machine that changed, with how much; then where it failed, which state, what the unit said, and what to do."""
+    """The changed machine with its number of changes; then the failed host and state, the unit's log line and the next step."""
     done = orchestrate(healthy, "orch.deploy")
     assert done.returncode == 1, done.stdout
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""What is typed wrong, or at the wrong moment, is refused in one sentence, without a traceback."""
+"""Wrong or untimely commands are refused with one sentence, without a traceback."""
 
 import subprocess
 
@@ -28,7 +28,7 @@ REFUSED = {
 
 
 def refused(lab, command):
-    """The one sentence that a refused salt-run prints."""
+    """Return the sentence that a refused salt-run prints."""
     done = lab.exec(lab.master, ["bash", "-c", f"salt-run {command}"], check=False)
     said = labs.said(done.stdout)
     assert done.returncode == 1, f"{said} {done.stderr}"
@@ -51,7 +51,7 @@ def test_a_refusal_is_one_sentence(lab, command):
     "command",
     ["fanatico.lock drill wait=0", pytest.param("fanatico.drill switchover", marks=pytest.mark.long)],
 )
-def test_a_lock_that_is_held_is_said_in_one_sentence(lab, command):
+def test_a_held_lock_is_reported_in_one_sentence(lab, command):
     program = (
         "import sys; sys.path.insert(0, '/srv/fanatico/_runners/_utils'); import fanatico_lock; "
         "fanatico_lock.acquire('/var/lib/fanatico', 'deploy'); print('held', flush=True); sys.stdin.read()"
@@ -73,7 +73,7 @@ def test_a_lock_that_is_held_is_said_in_one_sentence(lab, command):
         ),
     ],
 )
-def test_a_plan_that_is_not_sound_is_said_in_one_sentence(lab, command):
+def test_an_invalid_plan_is_reported_in_one_sentence(lab, command):
     with labs.plan(lab, lambda content: content["plan"]["nodes"].update(db1={"address": "10.0.2.10"})):
         said = refused(lab, command)
     assert "plan:nodes:db1" in said

@@ -1,4 +1,4 @@
-"""Each minion holds the secrets of its roles and no other; nobody else can read them, and nothing shows them."""
+"""Each minion has only the secrets of its roles; other users cannot read them, and no output shows them."""
 
 import functools
 import subprocess
@@ -26,7 +26,7 @@ def test_every_node_holds_exactly_its_roles_secrets(lab, pillars):
 
 
 def test_minions_are_given_the_same(lab, pillars):
-    """What `pillar.items` lists on the minions themselves: names only, the values are masked."""
+    """The output of `pillar.items` on the minions: names only, because the values are masked."""
     answers = lab.salt("*", "pillar.items")
     assert {name: sorted(answer.get("secrets", {})) for name, answer in answers.items()} == {
         name: sorted(pillar.get("secrets", {})) for name, pillar in pillars.items()
@@ -51,7 +51,7 @@ def test_they_are_encrypted_on_the_masters_disk(lab, pillars):
         assert not any(value in text for value in values), path
 
 
-# Where a secret may stand in clear: files of its role's nodes, for their daemon alone.
+# Files that may contain a secret in clear text: on its role's nodes, readable by the daemon only.
 PLACES = {
     "PATRONI_REST_PASSWORD": ["/etc/patroni/patroni.yml"],
     "POSTGRES_SUPERUSER_PASSWORD": ["/etc/patroni/patroni.yml"],
@@ -61,12 +61,12 @@ PLACES = {
     "ETCD_TOKEN_KEY": ["/etc/etcd/pki/token.key"],
     "HAPROXY_STATS_PASSWORD": ["/etc/haproxy/haproxy.cfg", "/etc/haproxy/edge.cfg"],
 }
-# Everything that can be written to, caches, job results and databases included (what the tree itself holds is tested above).
+# All writable files, with caches, job results and databases (the tree itself is tested above).
 SCAN = "grep -rlaF -f - /etc /home /opt /root /run /tmp /usr/local /var 2>/dev/null; true"
 
 
 def files_with(lab, name, values):
-    """The files of a node that hold one of these values (a line each)."""
+    """Return the files of a node that contain one of these values (one per line)."""
     done = lab.machine(name).exec(["sh", "-c", SCAN], text_input=values, timeout=120)
     return done.stdout.splitlines()
 
@@ -81,7 +81,7 @@ def values(pillars):
     }
 
 
-def test_no_file_of_any_machine_holds_one_that_need_not(lab, pillars):
+def test_no_other_file_of_a_machine_contains_a_secret(lab, pillars):
     found = {}
     for name in labs.some_nodes(lab):
         node = lab.plan["nodes"][name]
@@ -122,24 +122,24 @@ def test_no_log_shows_one(lab, pillars):
         ("haproxy", "/etc/keepalived/keepalived.conf"),
     ],
 )
-def test_files_that_hold_one_are_not_for_everybody(lab, role, path):
+def test_files_with_a_secret_are_not_world_readable(lab, role, path):
     for name in labs.nodes(lab, role):
         assert lab.exec(name, ["stat", "-c", "%a", path]).stdout.strip()[-1] == "0", name
 
 
-# --- rotating them
+# --- rotation
 
 
 @pytest.fixture(scope="module")
 def rotated(lab, pillars):
-    """All of them replaced under a session that writes: the values before, and how that session fared."""
+    """Rotate all secrets under a session that writes; return the former values and that session's result."""
     labs.wait_healthy(lab)
     before = {"values": values(pillars), "leader": labs.leader(lab)}
     listen = lab.machine(lab.master).exec_argv(["timeout", "400", "salt-run", "state.event", "pretty=True"])
     with tempfile.TemporaryFile("w+") as heard:
         events = subprocess.Popen(listen, stdout=heard, stderr=subprocess.STDOUT)
         try:
-            with labs.writing(lab, "db2") as told:
+            with labs.writing(lab, "db2") as writer:
                 said = lab.salt_run("state.orchestrate", "orch.rotate_secrets", timeout=400, check=False)
                 assert said.returncode == 0, said.stdout[-4000:]
         finally:
@@ -148,7 +148,7 @@ def rotated(lab, pillars):
         heard.seek(0)
         return {
             **before,
-            "session": told,
+            "session": writer,
             "pillars": lab.pillars(),
             "events": heard.read(),
             "said": said.stdout,
@@ -162,14 +162,14 @@ def test_rotating_all_cuts_no_session_and_moves_no_leader(lab, rotated):
     labs.wait_healthy(lab)
 
 
-def test_every_value_is_another_one_and_the_old_are_gone(lab, rotated):
+def test_every_value_has_changed_and_the_old_ones_are_gone(lab, rotated):
     now = values(rotated["pillars"])
     assert set(now) == set(rotated["values"])
     assert not set(now.values()) & set(rotated["values"].values())
     assert all("secrets_former" not in pillar for pillar in rotated["pillars"].values())
     text = "\n".join(rotated["values"].values()) + "\n"
     found = {name: files_with(lab, name, text) for name in labs.some_nodes(lab)}
-    # Patroni writes what it once followed with again, and the new one as soon as the connection is another (tested below).
+    # Patroni rewrites the former password, and the new one as soon as the connection changes (tested below).
     for name in set(labs.nodes(lab, "patroni")) & set(found):
         found[name] = sorted(set(found[name]) - {"/var/lib/postgresql/.pgpass_patroni"})
     assert {name: files for name, files in found.items() if files} == {}
@@ -184,14 +184,14 @@ def test_the_old_password_opens_nothing(lab, rotated):
     assert "password authentication failed" in done.stderr
 
 
-def test_a_replica_that_has_to_connect_anew_is_let_in(lab, rotated):
+def test_a_replica_that_reconnects_is_authenticated(lab, rotated):
     count = "select count(*) from pg_stat_replication where state = 'streaming'"
     assert lab.sql(rotated["leader"], count).strip() == "2"
     cut = "select count(pg_terminate_backend(pid, 5000)) from pg_stat_replication"
     assert lab.sql(rotated["leader"], cut).strip() == "2"
     wait_until(lambda: lab.sql(rotated["leader"], count).strip() == "2", 30, "both replicas to stream again")
     labs.wait_healthy(lab)
-    # By now Patroni has written the new password where a replica reads it, and the former one is nowhere.
+    # By now Patroni has written the new password for the replica, and the former one is gone.
     text = "\n".join(rotated["values"].values()) + "\n"
     for name in set(labs.nodes(lab, "patroni")) - {rotated["leader"]}:
         wait_until(
@@ -202,7 +202,7 @@ def test_a_replica_that_has_to_connect_anew_is_let_in(lab, rotated):
 
 
 def test_no_event_and_no_answer_tells_one(rotated):
-    """The master's event bus carries every job's arguments and results, to whoever subscribes."""
+    """The master's event bus sends every job's arguments and results to all subscribers."""
     assert "orch.rotate_secrets" in rotated["events"]
     assert "salt/job/" in rotated["events"]
     both = [*rotated["values"].items(), *values(rotated["pillars"]).items()]
@@ -221,7 +221,7 @@ def test_no_log_shows_the_new_ones_either(lab, rotated):
 @pytest.mark.parametrize(
     ("name", "also"), [("HAPROXY_STATS_PASSWORD", []), ("ETCD_ROOT_PASSWORD", ["ETCD_TOKEN_KEY"])]
 )
-def test_one_alone_can_be_rotated(lab, rotated, name, also):
+def test_a_single_secret_can_be_rotated(lab, rotated, name, also):
     before = values(lab.pillars())
     done = lab.salt_run(
         "state.orchestrate",

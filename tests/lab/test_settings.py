@@ -1,4 +1,4 @@
-"""What an operator changes in pillar is shown first, then done to the running cluster, and undone again."""
+"""A change in pillar: shown by a dry run, applied to the running cluster, and reverted."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def refresh(lab):
 
 
 def mentions(answers, *words):
-    """Whether the changes of any minion name all the words."""
+    """Whether the changes of any minion contain all the words."""
     return any(all(word in str(changed) for word in words) for changed in labs.changes(answers).values())
 
 
@@ -36,9 +36,9 @@ def work_mem(lab):
 
 @pytest.mark.parametrize("by", ["leader", pytest.param("db*", marks=pytest.mark.long)])
 def test_what_lives_in_etcd_is_shown_changed_and_changed_back(healthy, by):
-    """A timing of Patroni and a parameter of PostgreSQL: the best known peer writes both once, at bootstrap.
+    """A timing of Patroni and a parameter of PostgreSQL: other tools write both only at bootstrap.
 
-    The leader's highstate does it for all.
+    The leader's highstate applies them for all nodes.
     """
     by = labs.leader(healthy) if by == "leader" else by
     before = config(healthy)["ttl"], work_mem(healthy)

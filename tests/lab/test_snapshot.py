@@ -54,14 +54,14 @@ def mark(lab, text):
 
 
 def marks(lab):
-    """What `mark` left: on the machines, and in what the lab itself keeps."""
+    """Return the marks on the machines, and whether the lab's site file has one."""
     read = ["sh", "-c", "cat /root/mark; test -e /etc/issue && echo restored"]
     found = {tuple(lab.exec(name, read, check=False).stdout.split()) for name in lab.plan["nodes"]}
     return found, "mark: first" in (lab.folder / "site" / "init.sls").read_text()
 
 
 def test_what_was_saved_comes_back(small):
-    """Files that were written, files of the image that were deleted, and the lab's own pillar."""
+    """Written files, deleted files of the image, and the lab's own pillar."""
     mark(small, "first")
     saved = command("snapshot", "save", SAVED, "--name", NAME)
     assert saved.returncode == 0, saved.stdout + saved.stderr
@@ -74,21 +74,21 @@ def test_what_was_saved_comes_back(small):
 
 
 def test_nothing_of_it_was_copied(small):
-    """The disks of its machines are the layers that the lab stands on."""
+    """The disks in the snapshot are the lower layers of the lab's machines."""
     found = snapshot.Snapshot(SAVED)
     assert {name: machine.layers()[0] for name, machine in small.machines.items()} == {
         name: found.folder / "machines" / name for name in small.machines
     }
 
 
-def test_one_can_be_saved_over_another(small):
+def test_a_snapshot_can_be_saved_on_top_of_another(small):
     mark(small, "third")
     assert command("snapshot", "save", f"{SAVED}-2", "--name", NAME).returncode == 0
     assert command("snapshot", "restore", SAVED, "--name", NAME).returncode == 0
     assert marks(small)[0] == {("first",)}
     listed = command("snapshot", "list").stdout
     assert all(name in listed for name in (SAVED, f"{SAVED}-2"))
-    assert "stands on it" in refused("snapshot", "drop", SAVED)
+    assert f"{SAVED}-2" in refused("snapshot", "drop", SAVED)
     assert command("snapshot", "drop", f"{SAVED}-2").returncode == 0
 
 
@@ -99,7 +99,7 @@ def test_a_taken_name_is_refused_before_a_machine_stops(small):
 
 
 def test_a_save_that_was_killed_loses_no_disk(small):
-    """What it leaves: some disks taken, no snapshot. The next one, by whatever name, begins by putting them back."""
+    """It leaves some moved disks and no snapshot. The next `save`, with any name, returns them first."""
     mark(small, "kept")
     for name in small.machines:
         small.power_off(name)
@@ -131,7 +131,7 @@ def test_disks_of_another_lab_are_not_thrown_away(small):
 
 
 @pytest.mark.parametrize("what", ["tree", "image"])
-def test_one_of_another_tree_or_image_is_refused(small, what):
+def test_a_snapshot_of_another_tree_or_image_is_refused(small, what):
     path = snapshot.Snapshot(SAVED).folder / "snapshot.json"
     before = path.read_text()
     path.write_text(json.dumps({**json.loads(before), what: "0123456789ab"}))
@@ -142,7 +142,7 @@ def test_one_of_another_tree_or_image_is_refused(small, what):
         path.write_text(before)
 
 
-def test_there_is_none_of_that_name(small):
+def test_an_unknown_snapshot_is_refused(small):
     assert "no snapshot" in refused("snapshot", "restore", "nothing", "--name", NAME)
     assert "no snapshot" in refused("snapshot", "drop", "nothing")
 

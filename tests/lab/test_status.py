@@ -1,4 +1,4 @@
-"""The cluster-wide view."""
+"""`salt-run fanatico.status`: the cluster-wide view."""
 
 import json
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.reads_only
 
 @pytest.fixture(scope="module")
 def asked(lab):
-    """(exit code, data) of one look at a healthy cluster."""
+    """(exit code, data) of the status of a healthy cluster."""
     labs.wait_healthy(lab)
     done = lab.salt_run("fanatico.status", "--out=json", check=False)
     return done.returncode, json.loads(done.stdout[done.stdout.index("{") :])

@@ -1,4 +1,4 @@
-"""What the tenant of the database does with what is its own stops nothing that is the cluster's; who did it can be told."""
+"""A tenant of the database cannot stop the cluster with its own objects, and its sessions can be traced."""
 
 import contextlib
 import functools
@@ -28,7 +28,7 @@ def secrets_of(lab, node):
 
 @contextlib.contextmanager
 def sessions(lab, count=1, role=TENANT, database=TENANT, port="postgres_primary"):
-    """Sessions through the virtual IP for as long as the block lasts; yields what tests/lab/files/hold.py says of them."""
+    """Hold sessions through the virtual IP for the duration of the block; yields the output of tests/lab/files/hold.py."""
     node = lab.nodes("patroni")[-1]
     words = [lab.plan["virtual_ip"]["address"], lab.plan["ports"][port], "/etc/patroni/pki/service-ca.crt"]
     argv = ["/opt/salt/bin/python", "-c", PROGRAM, *words, database, role, count]
@@ -53,7 +53,7 @@ def canaries(lab):
 
 @contextlib.contextmanager
 def done(lab, do, undo, database=TENANT):
-    """Statements on the primary, and those that take them back."""
+    """Run statements on the leader, and revert them at the end of the block."""
     leader = labs.leader(lab)
     try:
         for statement in do:
@@ -165,7 +165,7 @@ ASTRAY = """
 
 @pytest.mark.long
 def test_a_rewind_gets_in_where_a_tenant_holds_all_connections(healthy):
-    """A role that nobody has given a limit: what is reserved is all that is left."""
+    """A role without a limit: only the reserved connections are left."""
     node = faults.replica_of(healthy)
     inode = ["stat", "-c", "%i", "/var/lib/postgresql/17/main/global"]
     before, news = healthy.exec(node, inode).stdout, labs.News(healthy)

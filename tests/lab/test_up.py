@@ -1,4 +1,4 @@
-"""What `./fanatico up` leaves behind: every machine on, everything healthy, the service proven end to end."""
+"""The result of `./fanatico up`: all machines on and healthy, the services proven end to end."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_it_serves_end_to_end(lab):
     ("role", "package"), [("etcd", "etcd-server"), ("patroni", "patroni"), ("haproxy", "haproxy")]
 )
 def test_only_the_machines_of_a_role_have_its_packages(lab, role, package):
-    """The image holds nothing of the components: what is there was installed by the deploy."""
+    """The image has no components: the deploy has installed them."""
     argv = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
     having = {name for name in lab.plan["nodes"] if lab.exec(name, argv, check=False).stdout == "installed"}
     assert having == set(labs.nodes(lab, role))

@@ -1,7 +1,7 @@
 """A watchdog that is required: refused where there is none, armed on the primary, shown in health.
 
-The lab has no such device, and the kernel's softdog would reset the machine under it. A named pipe stands in for it, with
-Patroni's own driver for its tests, which writes what it would ask of the kernel.
+The lab has no such device, and the kernel's softdog would reset the real machine. A named pipe replaces it, with
+Patroni's own test driver, which writes its requests to the kernel into the pipe.
 """
 
 import pytest
@@ -26,7 +26,7 @@ AWAY = """
 
 
 @pytest.mark.long
-def test_it_is_refused_where_there_is_none_armed_on_the_primary_and_shown_in_health(healthy):
+def test_a_required_watchdog_is_refused_if_missing_armed_on_the_leader_and_in_health(healthy):
     leader = labs.leader(healthy)
 
     def check():
@@ -50,7 +50,7 @@ def test_it_is_refused_where_there_is_none_armed_on_the_primary_and_shown_in_hea
             wait_until(lambda: check()["value"] is True, 30, "the primary's watchdog to be armed")
             wait_until(lambda: asked().startswith("Ctimeout=15\n11"), 30, "it to be kept alive")
             healthy.exec(leader, ["sh", "-ec", AWAY])
-            # It is closed as the kernel wants it, so that it resets nothing.
+            # Closed with the magic character, so that the kernel would not reset the machine.
             wait_until(lambda: asked().endswith("V"), 30, "it to be disarmed")
     finally:
         healthy.exec(

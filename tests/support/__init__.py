@@ -46,6 +46,6 @@ def program(path):
     name = Path(path).stem
     spec = importlib.util.spec_from_file_location(name, REPO / path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where a dataclass looks for itself
+    sys.modules[name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module

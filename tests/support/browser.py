@@ -1,4 +1,4 @@
-"""Chromium without a screen, spoken to over its DevTools protocol: pages at any width, light and dark."""
+"""Headless Chromium over its DevTools protocol: pages at any width, light and dark."""
 
 import base64
 import contextlib
@@ -30,7 +30,7 @@ def browser(folder):
     process = subprocess.Popen(
         [
             PROGRAM,
-            "--no-sandbox",  # it does not start as root otherwise; it loads only the page of the test
+            "--no-sandbox",  # required as root; it loads only the test's page
             "--remote-debugging-port=0",
             "--disable-gpu",
             f"--user-data-dir={folder}/profile",
@@ -38,7 +38,7 @@ def browser(folder):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        start_new_session=True,  # Debian's program is a script that waits for the browser: both are to end
+        start_new_session=True,  # Debian's program is a script that waits for the browser: end both
     )
     try:
         found = (re.search(r"DevTools listening on (ws://\S+)", line) for line in process.stderr)
@@ -48,14 +48,14 @@ def browser(folder):
         with connect(address, max_size=None, proxy=None) as socket:
             yield Browser(socket)
     finally:
-        with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+        with contextlib.suppress(ProcessLookupError):  # it may have ended already
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stderr.close()
 
 
 class Browser:
-    """One tab, and what happened in it."""
+    """One tab and its events."""
 
     def __init__(self, socket):
         self.socket, self.numbers, self.events = socket, itertools.count(1), []

@@ -1,4 +1,4 @@
-"""Records of components that differ from the tree's."""
+"""Changed records of components."""
 
 import dataclasses
 

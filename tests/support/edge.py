@@ -1,4 +1,4 @@
-"""Somebody from outside: a host in a lab's network that is none of the plan's, and what it asks the balancers."""
+"""An external client: a host in a lab's network that is not in the plan, and its requests to the balancers."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ HEAD = {"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}
 
 @dataclass
 class Answer:
-    """What came back: HTTP's status and headers (lower case), and the body as it came."""
+    """An HTTP answer: status, headers (lower case) and the unparsed body."""
 
     status: int
     headers: dict
@@ -32,7 +32,7 @@ class Answer:
 
     @property
     def json(self):
-        """The body, which has to be JSON."""
+        """The parsed body, which must be JSON."""
         return json.loads(self.body)
 
     @property
@@ -42,7 +42,7 @@ class Answer:
 
 
 class Outsider:
-    """A host with one cable and as many addresses as wanted. What it does runs in threads that live in its network."""
+    """A host with one cable and any number of addresses. Its requests run in threads in its network namespace."""
 
     def __init__(self, lab, threads=16):
         self.lab, self.address = lab, free_address(lab.plan)
@@ -50,20 +50,20 @@ class Outsider:
         network.detach(lab.name, "outsider")
         network.attach(lab.name, lab.plan, "outsider", self.address)
         self._space, self._others = network.namespace(lab.name, "outsider"), set()
-        # Always the same: nobody has to forget first where its addresses were the last time.
+        # A fixed MAC address, so that neighbor caches of earlier runs stay valid.
         network.batch(self._space, ["link set eth0 address 02:00:00:00:00:fe"])
         self._threads = ThreadPoolExecutor(
             threads, initializer=_enter, initargs=(f"/run/netns/{self._space}",)
         )
 
     def close(self):
-        """Unplug it, and have the switch forget it."""
+        """Remove the host and its routes on the switch."""
         self._threads.shutdown(cancel_futures=True)
         network.batch(network.switch(self.lab.name), [f"route del {one}/32" for one in self._others])
         network.detach(self.lab.name, "outsider")
 
     def also(self, address):
-        """Give it another address, from wherever, and the lab's switch the way to it."""
+        """Add any address to the host, with a route on the lab's switch."""
         network.batch(self._space, [f"addr add {address}/32 dev lo"])
         network.batch(network.switch(self.lab.name), [f"route replace {address}/32 via {self.address}"])
         self._others.add(address)
@@ -106,13 +106,13 @@ class Outsider:
         )
 
     def call(self, method, *params, number=1, **options):
-        """Call a method and return the Answer."""
+        """Call a JSON-RPC method and return the Answer."""
         return self.post(
             {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}, **options
         )
 
     def url(self, port="rpc_http", scheme="http"):
-        """Return where a client is to ask."""
+        """Return the (address, port) for a client."""
         return f"{scheme}://{self.virtual_ip}:{self.ports[port]}"
 
     @contextlib.contextmanager
@@ -174,7 +174,7 @@ class Outsider:
 
 @contextlib.contextmanager
 def outsider(lab):
-    """An Outsider for a while."""
+    """Yield an Outsider and remove it afterwards."""
     made = Outsider(lab)
     try:
         yield made
@@ -218,7 +218,7 @@ def _hold(address, port, data, sources, each):
 
 
 def _is_open(connection):
-    """Return whether the other side has neither said anything nor ended the connection."""
+    """Return whether the server has neither sent anything nor closed the connection."""
     connection.setblocking(False)
     try:
         connection.recv(1)
@@ -240,7 +240,7 @@ def _raw(address, port, data, timeout):
 
 
 def _ask(address, port, source, every, body, stop):
-    """Ask on schedule until told to stop; return the heads, and what went wrong as text."""
+    """Send requests on schedule until stopped; return the heads, and errors as text."""
     headers = {"Content-Type": "application/json"}
     connection = http.client.HTTPConnection(address, port, timeout=20, source_address=(source, 0))
     found, due = [], time.monotonic()

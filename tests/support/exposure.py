@@ -1,7 +1,7 @@
-"""How exposed each unit may be, by ``systemd-analyze security``: 0 can do nothing, 10 has no sandbox at all."""
+"""Limits of exposure by ``systemd-analyze security`` for each unit: from 0 (safe) to 10 (no sandbox)."""
 
 LIMIT = 3.0
-# Well below the limit: what is there must not get lost.
+# Stricter than the limit, so that no existing protection gets lost.
 BETTER = {
     "etcd.service": 1.9,
     "patroni.service": 2.9,
@@ -13,10 +13,10 @@ BETTER = {
     "fanatico-firewall.service": 2.5,
     "prometheus-node-exporter.service": 2.5,
 }
-# Above the limit, and why; docs/security.md names the same.
+# Exceptions above the limit with the reason, as in docs/security.md.
 ABOVE = {
     "salt-master.service": 3.5,  # root, and salt-ssh needs terminals, users and the network
-    "salt-minion.service": 9.7,  # it is what changes the host: packages, users, firewall, kernel settings, units
+    "salt-minion.service": 9.7,  # it changes the host: packages, users, firewall, kernel settings, units
     "fanatico-boot.service": 9.7,  # the same, once after each boot
 }
 

@@ -1,4 +1,4 @@
-"""Faults that lab tests inject, and the nodes they strike."""
+"""Faults that lab tests inject, and the nodes that they affect."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ def etcd_follower_of(lab):
 
 
 def bring_leaders_together(lab):
-    """Have one host lead both etcd and Patroni, as chance has it in one of three deploys, and return it."""
+    """Make one host the leader of both etcd and Patroni, as happens in one of three deploys, and return it."""
     host = etcd_leader(lab)
     leading = lab.salt(host, "fanatico_patroni.leader")[host]
     if leading != host:
@@ -37,7 +37,7 @@ def bring_leaders_together(lab):
 
 @contextlib.contextmanager
 def impatient(lab, node, **settings):
-    """Other settings of a node's beacon, in seconds, for the block: those that ship take longer than a test may."""
+    """Change settings of a node's beacon, in seconds, for the block: the defaults are too slow for a test."""
     set_beacon(lab, node, settings)
     try:
         yield
@@ -58,14 +58,14 @@ def suspend(lab, node, unit):
 
 
 def change_address(lab, node, verb, address):
-    """Give a node an address, or take it away, on the interface that it is in the plan with."""
+    """Add an address to, or remove it from, the interface that has a node's plan address."""
     own = lab.plan["nodes"][node]["address"]
     script = f"ip address {verb} {address}/32 dev $(ip -o -4 address show to {own} | cut -d' ' -f2)"
     lab.exec(node, ["sh", "-ec", script])
 
 
 def freeze_all(lab, node, unit):
-    """Stop every process of a unit. A check that it has just run may be gone by then; its main process may not."""
+    """Send SIGSTOP to every process of a unit. A short-lived check may have ended by then; the main process must exist."""
     script = f"""
         main=$(systemctl show -P MainPID {unit})
         kill -STOP $(cat "/sys/fs/cgroup$(systemctl show -P ControlGroup {unit})/cgroup.procs") || true
@@ -75,7 +75,7 @@ def freeze_all(lab, node, unit):
 
 
 def send_key_as(lab, name, source):
-    """Have a minion's process on the host `source` send the master a new key in another host's name."""
+    """Send the master a new key in another host's name, from a minion process on the host `source`."""
     config = f"{{id: {name}, master: {lab.plan['nodes'][lab.master]['address']}, root_dir: /tmp/impostor}}"
     script = f"mkdir -p /tmp/impostor && echo '{config}' > /tmp/impostor/minion"
     lab.exec(source, ["sh", "-c", script])

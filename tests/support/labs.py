@@ -1,4 +1,4 @@
-"""Questions to a lab, and what its answers mean."""
+"""Requests to a lab, and helpers for its answers."""
 
 import contextlib
 import functools
@@ -17,13 +17,13 @@ from lab.machines import Lab, obtain_image
 from lab.progress import Progress
 from tests.support import REPO, spent, wait_until
 
-HEALTHY_WITHIN = 90  # seconds, after whatever a test did
+HEALTHY_WITHIN = 90  # seconds to wait for a healthy lab
 ONE_OF_EACH = ("salt", "haproxy1", "rpc1", "db1", "etcd1")  # of the committed plan, a node of each role
 
 
 @contextlib.contextmanager
 def network_only(name, plan=plans.PLAN):
-    """Yield a lab of a plan's networks without any of its machines, for machines of `boot_extra`; it is gone afterwards."""
+    """Yield a lab with a plan's networks and no machines, for `boot_extra`; it is destroyed afterwards."""
     preflight.check()
     made = Lab(name)
     made.destroy()
@@ -36,26 +36,26 @@ def network_only(name, plan=plans.PLAN):
 
 
 def nodes(lab, role=None):
-    """Ids of the plan's nodes, of those with a role if one is named."""
+    """Ids of the plan's nodes; with a role, only of the nodes that have it."""
     return lab.nodes(role)
 
 
 def some_nodes(lab):
-    """Every node in `./fanatico test full`, one of each role otherwise: for what takes seconds on each."""
+    """Every node in `./fanatico test full`, otherwise one of each role: for checks that take seconds per node."""
     return nodes(lab) if os.environ.get("FANATICO_TEST") == "full" else list(ONE_OF_EACH)
 
 
 def health(lab, *names):
-    """{minion: fanatico.health} of those that answered, of all or of those that are named."""
+    """{minion: fanatico.health} of the named minions, or of all; silent ones are missing."""
     return lab_health.ask(lab, *names)
 
 
 def ailing(answers):
-    """{minion: {check: what it says}} of everything that is not ok."""
+    """{minion: {check: status and detail}} of every check that is not ok."""
     return lab_health.ailing(answers)
 
 
-# healthy: the lab that was found healthy, while nothing was run on it since. reading: what is run now changes nothing.
+# healthy: the lab that was healthy and on which nothing has run since. reading: the present commands change nothing.
 _known = {"healthy": None, "reading": False}
 
 
@@ -75,13 +75,13 @@ def wait_answer(lab, node, timeout=60):
 
 
 def known_healthy(lab):
-    """Whether the lab was found healthy and nothing has been run on it since."""
+    """Whether the lab was healthy and nothing has run on it since."""
     return _known["healthy"] == lab.name
 
 
 @contextlib.contextmanager
 def reading():
-    """Whatever is run in this block changes nothing: a lab that was healthy still is."""
+    """Declare that commands in this block change nothing, so a healthy lab stays healthy."""
     before, _known["reading"] = _known["reading"], True
     try:
         yield
@@ -90,7 +90,7 @@ def reading():
 
 
 def watch_what_is_done():
-    """From now on, forget that a lab is healthy as soon as something is run on it."""
+    """From now on, a command on a lab invalidates its recorded health."""
     for owner, name in (
         (Machine, "exec_argv"),
         (Machine, "power_on"),
@@ -113,8 +113,8 @@ def _forgetting(function):
 
 @spent.counted("deploying")
 def highstate(lab, target="*", *arguments, timeout=240):
-    """Run a highstate and return {minion: {state: result}}; AssertionError where one did not even compile."""
-    # Twelve highstates at once keep two cores busy: a minion may be slow to say that it is still at work.
+    """Run a highstate and return {minion: {state: result}}; AssertionError if one does not compile."""
+    # Twelve highstates at once keep two cores busy: a minion may answer Salt's poll late.
     answers = lab.salt(target, "state.highstate", *arguments, patience=60, timeout=timeout)
     broken = {name: answer for name, answer in answers.items() if not isinstance(answer, dict)}
     assert not broken, broken
@@ -132,7 +132,7 @@ def changes(answers):
 
 
 def failures(answers):
-    """{minion: {state: comment}} of what failed."""
+    """{minion: {state: comment}} of the failed states."""
     found = {
         name: {state: result["comment"] for state, result in states.items() if result["result"] is False}
         for name, states in answers.items()
@@ -142,7 +142,7 @@ def failures(answers):
 
 @spent.counted("deploying")
 def deploy(lab, timeout=300):
-    """Run orch.deploy; return (exit code, its data, everything it printed)."""
+    """Run orch.deploy; return (exit code, its data, its output)."""
     done = lab.salt_run("--out=json", "state.orchestrate", "orch.deploy", timeout=timeout, check=False)
     printed = done.stdout + done.stderr
     try:
@@ -153,7 +153,7 @@ def deploy(lab, timeout=300):
 
 
 def deployed_changes(data):
-    """[(state, changes)] of every state on every minion that an orchestration's data tells of."""
+    """[(state, changes)] of every state on every minion in an orchestration's data."""
     found = []
 
     def walk(value):
@@ -175,7 +175,7 @@ def deployed_changes(data):
 
 
 class News:
-    """What the history gains from here on; read from its file, which costs the machines nothing."""
+    """The entries that the history gets from now on; read from its file, without load on the machines."""
 
     def __init__(self, lab):
         self._path = lab.root(lab.master) / "var/log/fanatico/history.jsonl"
@@ -193,7 +193,7 @@ class News:
     def wait(self, decision, node, what, timeout=60):
         """Wait for a decision about a unit or another fault, ``None`` for any, and return its entry."""
 
-        def told():
+        def decided():
             entries = map(json.loads, self._lines()[self._seen :])
             ours = [
                 entry
@@ -201,11 +201,11 @@ class News:
                 if what in (None, entry.get("what")) and node in (None, entry["host"])
             ]
             found = next((entry for entry in ours if entry["decision"] == decision), None)
-            if not found:  # which shows what was told instead
+            if not found:  # pytest then shows the entries
                 raise LookupError(f"not among {ours}")
             return found
 
-        return wait_until(told, timeout, f"{what} on {node} to be {decision}")
+        return wait_until(decided, timeout, f"{what} on {node} to be {decision}")
 
 
 def history(lab, limit=50):
@@ -215,12 +215,12 @@ def history(lab, limit=50):
 
 
 def virtual_ip_holders(lab):
-    """Which balancers hold the virtual IP, asked of the machines themselves."""
+    """The balancers that have the virtual IP on an interface."""
     return lab.virtual_ip_holders()
 
 
 def leader(lab):
-    """The Patroni leader, asked of any database node that answers."""
+    """Patroni's leader, from any database node that answers."""
     for answer in lab.salt("db*", "fanatico_patroni.leader").values():
         if isinstance(answer, str) and answer in nodes(lab, "patroni"):
             return answer
@@ -229,7 +229,7 @@ def leader(lab):
 
 @contextlib.contextmanager
 def site(lab, settings):
-    """Pillar overrides for as long as the block lasts."""
+    """Pillar overrides for the duration of the block."""
     lab.site_write(settings)
     try:
         yield
@@ -239,7 +239,7 @@ def site(lab, settings):
 
 @contextlib.contextmanager
 def plan(lab, change):
-    """Another plan for as long as the block lasts: *change* is given the pillar of plan.sls to alter."""
+    """Another plan for the duration of the block: *change* gets the pillar of plan.sls and alters it."""
     path = lab.folder / "plan.sls"
     before = path.read_text()
     content = yaml.safe_load(before)
@@ -253,7 +253,7 @@ def plan(lab, change):
 
 
 def said(text):
-    """One line of words out of what a command printed, so that a message can be found however it was folded."""
+    """A command's output on one line, so that a wrapped message can be found."""
     return re.sub(r"\s+", " ", text)
 
 
@@ -263,7 +263,7 @@ def secret(lab, node, name):
 
 
 def assert_not_cut(lab, session):
-    """A session of `writing` was there to its end; AssertionError with what everybody on its way said then where it was not."""
+    """Check that a session of `writing` lasted to its end; AssertionError with the log lines around its failure."""
     if session["error"]:
         said = [
             journals(lab, role, session["ended"], *units)
@@ -277,7 +277,7 @@ def assert_not_cut(lab, session):
 
 
 def journals(lab, role, moment, *units):
-    """Return what units on the nodes of a role said around a moment, given as seconds since 1970."""
+    """Return log lines of units on the nodes of a role around a time, in seconds since 1970."""
     argv = ["journalctl", "-q", "--no-pager", "-o", "short-precise"]
     argv += [f"--since=@{moment - 15:.0f}", f"--until=@{moment + 5:.0f}"]
     argv += [word for unit in units for word in ("-u", unit)]
@@ -286,16 +286,16 @@ def journals(lab, role, moment, *units):
 
 @contextlib.contextmanager
 def writing(lab, node, folder="/run/fanatico-test-writer"):
-    """Yield a dict while one session writes from a database node through the virtual IP; then it says how that went.
+    """Write in one session from a database node through the virtual IP; yields a dict that gets the result afterwards.
 
     ``{"written": n, "longest": seconds of one write, "error": text or None, "ended": seconds since 1970}``
     """
-    told, program = {}, (REPO / "tests" / "lab" / "files" / "write.py").read_text()
+    result, program = {}, (REPO / "tests" / "lab" / "files" / "write.py").read_text()
     machine, address = lab.machine(node), lab.plan["virtual_ip"]["address"]
     machine.exec(
         ["sh", "-c", f"rm -rf {folder}; mkdir -p {folder}; cat > {folder}/write.py"], text_input=program
     )
-    # The authority as it is now: what a client was given once.
+    # The present CA certificate, as a client would have stored it.
     machine.exec(["cp", "/etc/patroni/pki/service-ca.crt", f"{folder}/ca.crt"])
     argv = ["/opt/salt/bin/python", f"{folder}/write.py", address, f"{folder}/ca.crt", f"{folder}/stop"]
     writer = subprocess.Popen(
@@ -308,13 +308,13 @@ def writing(lab, node, folder="/run/fanatico-test-writer"):
     try:
         writer.stdin.write(secret(lab, node, "POSTGRES_FANATICO_PASSWORD") + "\n")
         writer.stdin.flush()
-        # Bounded: it says how it failed where it does not get in within thirty seconds.
+        # Limited: after thirty seconds without a session it prints the error.
         first = writer.stdout.readline()
         assert first == "writing\n", first
-        yield told
+        yield result
     finally:
         machine.exec(["touch", f"{folder}/stop"])
         said, complaint = writer.communicate(timeout=60)
         machine.exec(["rm", "-rf", folder])
     assert writer.returncode == 0, complaint
-    told.update(json.loads(said.splitlines()[-1]))
+    result.update(json.loads(said.splitlines()[-1]))

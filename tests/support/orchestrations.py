@@ -1,12 +1,12 @@
-"""Orchestrations as a person runs them, and what they print."""
+"""Orchestrations as an operator runs them, and their output."""
 
 
 def orchestrate(lab, *words, timeout=400):
-    """Run `salt-run state.orchestrate` as a person does; its CompletedProcess."""
+    """Run `salt-run state.orchestrate` as an operator does; return its CompletedProcess."""
     return lab.salt_run("state.orchestrate", *words, timeout=timeout, check=False)
 
 
 def summary(lines, name="orch.deploy"):
-    """{word: what stands behind it} of the summary that the lines end in."""
+    """{label: value} of the summary at the end of the output."""
     pairs = [line.partition(":") for line in lines[lines.index(f"Summary for {name}") :] if ":" in line]
     return {word.strip(): said.strip() for word, _, said in pairs}

@@ -1,8 +1,11 @@
-"""Fake peers on the loopback: HTTP or HTTPS servers that answer what a test tells them to, one address each, one port for all."""
+"""Fake peers on the loopback: HTTP or HTTPS servers with answers set by the test, one address each, one port for all."""
 
+import atexit
 import contextlib
 import functools
 import json
+import os
+import shutil
 import ssl
 import tempfile
 import threading
@@ -13,10 +16,17 @@ from tests.support import pki
 
 @functools.cache
 def tls():
-    """Return {"ca", "cert", "key"}, files that any fake peer is known by and knows others by."""
+    """Return {"ca", "cert", "key"}, the certificate files of every fake peer and of its clients."""
     addresses = [f"127.0.0.{number}" for number in range(1, 20)]
     directory = tempfile.mkdtemp(prefix="fanatico-test-pki-")
+    atexit.register(_remove, directory, os.getpid())
     return pki.write(directory, pki.Authority("fake peers"), addresses=addresses)
+
+
+def _remove(directory, owner):
+    """Delete the certificates when the process that made them ends; a fork that ends earlier leaves them."""
+    if os.getpid() == owner:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _context():
@@ -36,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.peer.seen.append((self.command, self.path, payload, dict(self.headers)))
         said = self.server.peer.answers.get(f"{self.command} {self.path}", (404, {"message": "no such path"}))
         status, body = said(payload) if callable(said) else said
-        if status is None:  # hang until the test is over
+        if status is None:  # hang until the end of the test
             self.server.peer.over.wait(10)
             self.close_connection = True
             return
@@ -49,11 +59,11 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = _answer
 
     def log_message(self, *args):
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Peer:
-    """One fake peer: `answers` is {"GET /path": (status, body) or callable(payload)}, `seen` what it was asked."""
+    """A fake peer: `answers` is {"GET /path": (status, body) or callable(payload)}, `seen` the requests."""
 
     def __init__(self, address, port=0, secure=False):
         self.address, self.answers, self.seen, self.over = address, {}, [], threading.Event()
@@ -70,7 +80,7 @@ class Peer:
         ).start()
 
     def hang(self, *questions):
-        """Never answer these questions."""
+        """Never answer these requests."""
         for question in questions:
             self.answers[question] = (None, "")
 
@@ -83,7 +93,7 @@ class Peer:
 
 @contextlib.contextmanager
 def peers(*names, secure=False):
-    """Yield {name: Peer} on 127.0.0.2 and following, all on one port; `secure` ones speak TLS and ask for `tls()`."""
+    """Yield {name: Peer} on 127.0.0.2 and following, all on one port; with `secure` they use TLS and require `tls()`."""
     started = {}
     try:
         port = 0

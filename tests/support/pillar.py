@@ -1,4 +1,4 @@
-"""Pillar trees for tests: the committed pillar with another plan, made-up secrets, or changes of a site."""
+"""Pillar trees for tests: the committed pillar with another plan, fake secrets, or site overrides."""
 
 import copy
 import functools
@@ -11,7 +11,7 @@ import fanatico_pki
 import fanatico_plan
 from tests.support import REPO
 
-# What only an operator can know: pillar/rpc.sls leaves it open, and validation insists on it.
+# Settings without a default, which validation requires from the operator.
 SITE = {
     "rpc": {
         "chain": {"id": 31337},
@@ -28,7 +28,7 @@ SITE = {
 
 @functools.cache
 def fake_secret(name):
-    """Return a value for the secret *name*: random, long enough for any rule, and always the same."""
+    """Return a value for the secret *name*: random, long enough, the same for each call."""
     return secrets.token_hex(16)
 
 
@@ -48,14 +48,14 @@ def shipped(name):
 
 
 def build(directory, plan=None, site=None, with_secrets=True):
-    """Make a pillar root in *directory* out of the committed one and return its path.
+    """Build a pillar root in *directory* from the committed pillar and return its path.
 
     plan
-        A file to stand in for pillar/plan.sls, or None for the committed plan.
+        A file that replaces pillar/plan.sls, or None for the committed plan.
     site
-        What pillar/site/init.sls holds, the overrides of one installation; without it the least that is needed.
+        Content of pillar/site/init.sls, the overrides of an installation; by default the required minimum.
     with_secrets
-        False leaves pillar/secrets/ empty, and makes no certificate authorities.
+        False leaves pillar/secrets/ empty, without certificate authorities.
     """
     root = Path(directory)
     root.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def build(directory, plan=None, site=None, with_secrets=True):
     (root / "site").mkdir()
     content = dict(SITE if site is None else site)
     if with_secrets:
-        # On a real master _pillar/fanatico_pki.py tells them.
+        # On a real master _pillar/fanatico_pki.py provides them.
         content["pki"] = {
             "trust": dict.fromkeys(fanatico_pki.AUTHORITIES, "made up"),
             "issuer": dict.fromkeys(fanatico_pki.AUTHORITIES, "00"),

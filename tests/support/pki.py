@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority of one's own, and what it signs."""
+"""Certificates for tests, signed by a test authority."""
 
 import datetime
 import ipaddress
@@ -19,9 +19,9 @@ _PRIVATE = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, seria
 
 
 class Authority:
-    """An authority that anybody could make."""
+    """A certificate authority for tests."""
 
-    def __init__(self, name="somebody"):
+    def __init__(self, name="test authority"):
         self.key, self.certificate = fanatico_pki.new_authority(name)
 
     def issue(
@@ -30,7 +30,7 @@ class Authority:
         """Return (certificate, key), both PEM: for `key` or a new one; with negative `days` one that has ended.
 
         unit
-            The name is that of a unit, not a common name, as etcd wants it.
+            The name is an organizational unit, not a common name, as etcd requires.
         """
         issuer = x509.load_pem_x509_certificate(self.certificate.encode())
         key = (
@@ -68,7 +68,7 @@ class Authority:
 
 
 def write(directory, authority, **wanted):
-    """Issue a certificate and lay it down with its authority; return {"ca", "cert", "key"}, the paths."""
+    """Issue a certificate and write it with its CA certificate; return {"ca", "cert", "key"}, the paths."""
     directory = Path(directory)
     certificate, key = authority.issue(**wanted)
     files = {"ca": authority.certificate, "cert": certificate, "key": key}

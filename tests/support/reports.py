@@ -1,4 +1,4 @@
-"""Runs of drills made up for tests of the report: no lab is needed."""
+"""Fake runs of drills for tests of the report; no lab is needed."""
 
 import random
 
@@ -30,9 +30,9 @@ def fault(name, gaps, seed=1, marks=None):
     Return (what ``report.content`` takes for a fault, its timelines), a run for each write gap.
 
     gaps
-        Seconds; infinite where no write is acknowledged again.
+        Seconds; infinite where no write is acknowledged after the fault.
     marks
-        ``{phase: share of the gap after which it is seen}``.
+        ``{phase: share of the gap after which it occurs}``.
     """
     rng, timelines, runs = random.Random(seed), {}, []
     known = faults.FAULTS[name]
@@ -64,7 +64,7 @@ def fault(name, gaps, seed=1, marks=None):
 def page(folder, made):
     """Write the report of ``{fault: what fault() returned}`` into a folder and return the path of its page."""
     timing = {"patroni": {"ttl": 20, "loop_wait": 2}, "vrrp": {"advert": 0.3}}
-    told = report.content({name: one for name, (one, _) in made.items()}, timing, {"haproxy": "3.0.11"})
-    drawn = {name: plots.draw(told["faults"][name], made[name][1]) for name in made}
-    report.write(folder, told, drawn)
+    data = report.content({name: one for name, (one, _) in made.items()}, timing, {"haproxy": "3.0.11"})
+    drawn = {name: plots.draw(data["faults"][name], made[name][1]) for name in made}
+    report.write(folder, data, drawn)
     return folder / "report.html"

@@ -1,4 +1,4 @@
-"""What a lab test's time goes to: booting, deploying, waiting, and the processor time of the lab meanwhile.
+"""The activities of a lab test: booting, deploying, waiting, and the lab's CPU time.
 
 The figures become properties of the test in the JUnit report; `./fanatico test` prints them for the slowest tests.
 """
@@ -12,12 +12,12 @@ from lab import cgroup
 CATEGORIES = ("booting", "deploying", "waiting", "cpu")
 
 _seconds = dict.fromkeys(CATEGORIES, 0.0)
-_open = []  # the categories that are being counted; only the outermost counts
+_open = []  # the categories being counted; only the outermost counts
 
 
 @contextmanager
 def on(category):
-    """Count the time of the block for a category, unless it is part of a block that counts already."""
+    """Count the time of the block for a category, unless an outer block is being counted."""
     begun = time.monotonic()
     _open.append(category)
     try:
@@ -43,14 +43,14 @@ def counted(category):
 
 
 def cpu(lab_name):
-    """Return the processor time that a lab's machines have used, in seconds."""
+    """Return the CPU time of a lab's machines in seconds."""
     stat = cgroup.path(lab_name) / "cpu.stat"
     lines = stat.read_text().splitlines() if stat.exists() else []
     return sum(int(line.split()[1]) for line in lines if line.startswith("usage_usec")) / 1e6
 
 
 def take():
-    """Return {category: seconds} since the last call, and begin again."""
+    """Return {category: seconds} since the last call and reset the counts."""
     taken = dict(_seconds)
     _seconds.update(dict.fromkeys(CATEGORIES, 0.0))
     return taken

@@ -1,22 +1,22 @@
-"""SSH from the master to a host of the lab, as an operator of a real fleet prepares it."""
+"""SSH from the master to a host of the lab, prepared as by an operator of real hosts."""
 
 KEY = "/etc/salt/pki/master/ssh/salt-ssh.rsa"
 
 
 def start(lab, node):
-    """Start a host's sshd, which the lab keeps masked, with keys of its own."""
+    """Start a host's sshd, which is masked in the lab, with its own host keys."""
     script = "rm /etc/systemd/system/ssh.service; ssh-keygen -A; systemctl daemon-reload; systemctl start ssh"
     lab.exec(node, ["sh", "-ec", script])
 
 
 def prepare(lab, node):
-    """The operator's part: the master's key on the host, the host's key on the master."""
+    """Exchange keys as an operator does: the master's key on the host, the host's key on the master."""
     authorise(lab, node, public(lab))
     vouch(lab, node)
 
 
 def public(lab):
-    """Return the master's public key, which is made where it has none."""
+    """Return the master's public key, generating it if necessary."""
     make = (
         f"install -d -m 700 {KEY.rpartition('/')[0]}; [ -e {KEY} ] || ssh-keygen -q -t ed25519 -N '' -f {KEY}"
     )
@@ -25,7 +25,7 @@ def public(lab):
 
 
 def vouch(lab, node):
-    """Have the master know the host's key."""
+    """Add the host's key to the master's known hosts."""
     address = lab.plan["nodes"][node]["address"]
     host_key = lab.exec(node, ["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]).stdout
     script = "ssh-keygen -q -R $0 2>/dev/null; cat >> /root/.ssh/known_hosts"
@@ -33,6 +33,6 @@ def vouch(lab, node):
 
 
 def authorise(lab, node, public):
-    """What preseed or cloud-init would do: the master's public key in root's authorized_keys."""
+    """Add the master's public key to root's authorized_keys, as preseed or cloud-init would."""
     script = "install -d -m 700 /root/.ssh; cat >> /root/.ssh/authorized_keys"
     lab.machine(node).exec(["sh", "-c", script], text_input=public)

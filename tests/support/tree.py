@@ -1,4 +1,4 @@
-"""The state tree as one minion would compile it, by Salt's own compiler, without a minion."""
+"""Compile the state tree for a minion with Salt's compiler, without a minion process."""
 
 import copy
 import inspect
@@ -12,7 +12,7 @@ import salt.utils.args
 
 from tests.support import REPO
 
-# What the machines are: Debian 13 under systemd, whatever this one is.
+# The lab's machines: Debian 13 with systemd, whatever this machine runs.
 GRAINS = {
     "os": "Debian",
     "os_family": "Debian",
@@ -36,12 +36,12 @@ GRAINS = {
     "ipv4": ["127.0.0.1"],
 }
 
-# State functions whose module loads only where systemd, apt or root is; they exist all the same.
+# States whose module loads only with systemd, apt or root; they may be missing on this machine.
 SYSTEM_STATES = {"service", "pkg", "pkgrepo", "sysctl", "user", "group", "mount", "kmod", "host", "network"}
 
 
 def sls_names(root=REPO / "salt"):
-    """Every SLS under *root* that is a state (not the top file, not a reactor's), by its dotted name."""
+    """Return the dotted names of all state SLS under *root*, without the top file and the reactor."""
     names = []
     for path in sorted(root.rglob("*.sls")):
         relative = path.relative_to(root)
@@ -54,7 +54,7 @@ def sls_names(root=REPO / "salt"):
 
 
 def reused(make):
-    """Return `make`, a function that makes a Node, so that it makes none where the last Node came of the same arguments."""
+    """Wrap `make`, a function that creates a Node, so that it reuses the last Node for the same arguments."""
     kept = {}
 
     def made(*arguments):
@@ -71,16 +71,16 @@ class Node:
     node
         The minion id.
     pillar_root
-        A directory made by `tests.support.pillar.build`.
+        A directory built by `tests.support.pillar.build`.
     scratch
         A directory for the loader's caches.
     override
-        Pillar that a caller passes along, as `salt-run state.orchestrate x pillar=...` does.
+        Additional pillar, as in `salt-run state.orchestrate x pillar=...`.
     modules
-        `module_dirs`; `tests.support.MODULES` for what a master compiles.
+        `module_dirs`; `tests.support.MODULES` for a master.
     """
 
-    # The last one that has compiled: Salt's renderers go by its options, so an earlier one would be given its id.
+    # The last Node that has compiled: Salt's renderers use its options, so an earlier Node would get its id.
     last = None
 
     def __init__(self, node, pillar_root, scratch, override=None, modules=(str(REPO),)):
@@ -99,7 +99,7 @@ class Node:
             module_dirs=list(modules),
             saltenv="base",
             grains={**GRAINS, "id": node, "host": node, "nodename": node, "fqdn": node},
-            # Neither is needed to compile, and both cost time.
+            # Not needed to compile, and slow.
             enable_fqdns_grains=False,
             fileserver_backend=["roots"],
         )
@@ -112,7 +112,7 @@ class Node:
         compiler = salt.state.HighState(copy.deepcopy(self.opts), pillar_override=self._override)
         pillar = compiler.state.opts["pillar"]
         assert not pillar.get("_errors"), f"{self.id}: the pillar does not render: {pillar['_errors']}"
-        # Where the machine would answer for itself: this one is not it.
+        # The function reads the machine, and this is another one.
         compiler.state.functions["fanatico_keepalived.interface"] = lambda: "eth0"
         return compiler
 
@@ -122,11 +122,11 @@ class Node:
 
     @property
     def functions(self):
-        """The execution modules, as `salt` in Jinja holds them."""
+        """The execution modules, as `salt` in Jinja."""
         return self.highstate.state.functions
 
     def top(self):
-        """The names of the SLS that top.sls gives this minion."""
+        """Return the names of the SLS that top.sls assigns to this minion."""
         top = self.highstate.get_top()
         errors = self.highstate.verify_tops(top)
         assert not errors, errors
@@ -135,7 +135,7 @@ class Node:
     def compile(self, *names):
         """Compile the named SLS and return the low chunks in order.
 
-        Raises AssertionError with everything Salt, or the check of the arguments, has to say.
+        Raises AssertionError with all errors of Salt and of the check of the arguments.
         """
         compiler = self.highstate
         compiler.building_highstate = type(compiler.building_highstate)()  # it remembers the last compilation
@@ -159,7 +159,7 @@ class Node:
         return chunks
 
     def _check(self, chunk):
-        """A chunk's function exists, has what it needs and is given nothing it would ignore."""
+        """Return errors of a chunk: its function must exist, have all required arguments and no unknown ones."""
         states = self.highstate.state.states
         full = f"{chunk['state']}.{chunk['fun']}"
         if full not in states and chunk["state"] in SYSTEM_STATES:
@@ -169,7 +169,7 @@ class Node:
             return errors
         parameters = inspect.signature(states[full]).parameters
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        if takes_all and full != "file.managed":  # its **kwargs are for nothing that we write
+        if takes_all and full != "file.managed":  # none of our arguments is for its **kwargs
             return []
         known = {*parameters, *salt.state.STATE_INTERNAL_KEYWORDS}
         unknown = [key for key in chunk if key not in known and not key.startswith("__")]
@@ -177,7 +177,7 @@ class Node:
         return [f"{where}: {full} has no argument {key!r}" for key in unknown]
 
     def render(self, chunk):
-        """Return what a `file.managed` chunk with a template would write."""
+        """Return the text that a `file.managed` chunk with a template would write."""
         source = chunk["source"] if isinstance(chunk["source"], str) else chunk["source"][0]
         context = {**chunk.get("defaults", {}), **chunk.get("context", {})}
         target = Path(self.opts["cachedir"]) / "rendered" / source.removeprefix("salt://")

@@ -1,4 +1,4 @@
-"""HAProxy with its own configuration, on a machine of its own that is seen by one test alone."""
+"""HAProxy with the tree's configuration, on a separate machine for each test."""
 
 from tests.checkers import machine
 from tests.rendering.conftest import salt_cache, with_site

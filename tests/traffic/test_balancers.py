@@ -1,4 +1,4 @@
-"""When Keepalived gives up the address for the edge's sake: the databases' HAProxy, with its own configuration, decides that."""
+"""When Keepalived gives up the virtual IP because of the edge: the databases' HAProxy decides, with the tree's configuration."""
 
 import json
 
@@ -16,16 +16,16 @@ def test_only_for_an_edge_that_stays_away_and_another_that_is_there(machine, wit
     machine.put("/pki/other.pem", "".join(authority.issue("haproxy2")))
     machine.put("/balancers.py", (REPO / "tests/traffic/files/balancers.py").read_text())
     other = minion.functions["fanatico_plan.address"]("haproxy2")
-    told = {
+    task = {
         "addresses": [plan["virtual_ip"]["address"], minion.functions["fanatico_plan.address"](), other],
         "statistics": plan["ports"]["haproxy_stats"],
         "edge": minion.functions["fanatico_plan.port"]("edge_stats"),
         "other": other,
     }
-    done = machine.run("python3", "/balancers.py", text=json.dumps(told))
+    done = machine.run("python3", "/balancers.py", text=json.dumps(task))
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout.splitlines()[-1]) == {
-        "nothing runs": 0,  # that is for the other check to say
+        "nothing runs": 0,  # the other check covers that
         "all there": 0,
         "right after the edge died": 0,
         "edge gone": 1,

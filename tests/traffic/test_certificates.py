@@ -1,4 +1,4 @@
-"""The real HAProxy exchanges its certificate while it runs, and says so where it cannot; see files/certificates.py."""
+"""HAProxy replaces its certificate at runtime and reports a failure; see files/certificates.py."""
 
 import json
 import re
@@ -13,7 +13,7 @@ FOLDER = "/etc/haproxy/pki"
 
 @pytest.fixture
 def exchanged(machine, with_site):
-    """Return a function that puts files beside HAProxy's certificate, one step after the other, and has them taken up."""
+    """Return a function that writes certificate files for HAProxy, step by step, and loads them at runtime."""
 
     def run(*steps):
         minion = with_site("haproxy1", SITE)
@@ -22,13 +22,13 @@ def exchanged(machine, with_site):
             machine.put(f"/root/{path.name}", path.read_text())
         machine.put("/root/certificates.py", (REPO / "tests/traffic/files/certificates.py").read_text())
         plan = minion.pillar["plan"]
-        told = {
+        task = {
             "addresses": [plan["virtual_ip"]["address"], minion.functions["fanatico_plan.address"]()],
             "port": plan["ports"]["haproxy_stats"],
             "folder": FOLDER,
             "steps": steps,
         }
-        done = machine.run("/opt/salt/bin/python", "/root/certificates.py", text=json.dumps(told))
+        done = machine.run("/opt/salt/bin/python", "/root/certificates.py", text=json.dumps(task))
         assert done.returncode == 0, done.stdout
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -61,7 +61,7 @@ def test_a_pair_that_does_not_fit_is_not_taken_and_a_right_one_is_afterwards(exc
 
 
 def test_authorities_that_only_servers_name_are_not_taken_for_exchanged(exchanged):
-    """HAProxy 3.0.11 would say Success, show the new ones, and go on with the former ones."""
+    """HAProxy 3.0.11 would report success, list the new files, and continue with the old ones."""
     path = f"{FOLDER}/service-ca.crt"
     _, after = exchanged({"service-ca.crt": pki.Authority().certificate})
     assert after["took"] == {path: "only servers name it"}

@@ -1,5 +1,5 @@
-"""What HAProxy does with its own configuration where a database's machine vanishes or is unwell. Patroni and PostgreSQL are
-stand-ins (files/databases.py), so that many clients are connecting at the very moment when that is noticed."""
+"""HAProxy with the tree's configuration, when a database's machine disappears or is unhealthy. Patroni and PostgreSQL are
+fakes (files/databases.py), so that many clients connect at the moment when HAProxy notices it."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.support import REPO, pki
 
 @pytest.fixture
 def traffic(machine, with_site):
-    """Return a function that has something happen to a node under the clients of a port; see files/databases.py."""
+    """Return a function that causes a fault of a node under the clients of a port; see files/databases.py."""
 
     def run(frontend, which, unwell=False, reloaded=False, mute=False, **haproxy):
         minion = with_site("haproxy1", {**SITE, "haproxy": haproxy})
@@ -22,7 +22,7 @@ def traffic(machine, with_site):
         for name in nodes:
             machine.put(f"/pki/{name}.pem", "".join(authority.issue(name)))
         machine.put("/databases.py", (REPO / "tests/traffic/files/databases.py").read_text())
-        told = {
+        task = {
             "addresses": [plan["virtual_ip"]["address"], minion.functions["fanatico_plan.address"]()],
             "nodes": nodes,
             "primary": "db1",
@@ -36,7 +36,7 @@ def traffic(machine, with_site):
             "port": plan["ports"][frontend],
             "frontend": frontend,
         }
-        done = machine.run("python3", "/databases.py", text=json.dumps(told))
+        done = machine.run("python3", "/databases.py", text=json.dumps(task))
         assert done.returncode == 0, done.stdout
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -62,7 +62,7 @@ def test_those_of_a_replica_that_is_unwell_are_ended_unless_that_is_not_wanted(t
 
 @pytest.mark.parametrize(("frontend", "which"), [("postgres_primary", "db1"), ("postgres_replica", "db2")])
 def test_sessions_from_before_a_reload_are_ended_as_those_after_it(traffic, frontend, which):
-    """Nobody checks servers in the process that has them; it asks the one that serves."""
+    """The old process keeps the sessions but runs no health checks; it asks the serving process."""
     seen = traffic(frontend, which, reloaded=True)
     assert seen["ended"]
     assert seen["kept"] == ("db3" if frontend == "postgres_replica" else None)

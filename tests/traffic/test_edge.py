@@ -1,5 +1,5 @@
-"""What HAProxy does with its own configuration where a node does not answer, is slow or has enough to do, and with settings that
-the lab does not have. The nodes are stand-ins (files/edge.py): a real one does not fall silent when it is told to."""
+"""HAProxy with the tree's configuration, when a node does not answer, is slow or overloaded, and with settings that the
+lab does not have. The nodes are fakes (files/edge.py), because a real node cannot be made silent on demand."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ LARGE = 20_000  # bytes: more than a buffer has
 
 @pytest.fixture
 def traffic(machine, with_site):
-    """Return a function that has HAProxy, with settings of the edge, answer requests; see files/edge.py."""
+    """Return a function that sends requests to HAProxy with given settings of the edge; see files/edge.py."""
 
     def run(*requests, cloudflare=(), broken=False, longest=None, **edge):
         site = {**SITE, "rpc": {**SITE["rpc"], "edge": edge}}
@@ -38,7 +38,7 @@ def traffic(machine, with_site):
         machine.put("/edge.py", (REPO / "tests/traffic/files/edge.py").read_text())
         plan, nodes = minion.pillar["plan"], minion.functions["fanatico_plan.addresses"]("rpc")
         own = minion.functions["fanatico_plan.address"]()
-        told = {
+        task = {
             "addresses": [plan["virtual_ip"]["address"], own, *nodes.values(), CLIENT, FRIEND],
             "nodes": list(nodes.values()),
             "port": plan["ports"]["rpc_http"],
@@ -46,7 +46,7 @@ def traffic(machine, with_site):
             "chain": SITE["rpc"]["chain"]["id"],
             "requests": [{"source": CLIENT, **request} for request in requests],
         }
-        done = machine.run("python3", "/edge.py", text=json.dumps(told))
+        done = machine.run("python3", "/edge.py", text=json.dumps(task))
         assert done.returncode == 0, done.stdout
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -54,12 +54,12 @@ def traffic(machine, with_site):
 
 
 def body(method, how="", size=0):
-    """A call as text, of so many bytes at least."""
+    """A call as text, with a minimum size in bytes."""
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": [how]}).ljust(size)
 
 
 def statuses(answers):
-    """How many answers have which status."""
+    """Count the answers by status."""
     return Counter(one["status"] for one in answers)
 
 
@@ -76,7 +76,7 @@ def test_a_read_that_is_not_answered_is_asked_again_and_a_transaction_never(traf
     asked = Counter(method for _, method, _ in seen["asked"])
     assert asked["eth_call"] > 1
     assert asked["eth_getLogs"] > 1
-    assert asked["eth_sendRawTransaction"] == 2  # once alone, once in the batch
+    assert asked["eth_sendRawTransaction"] == 2  # once as a single call, once in the batch
 
 
 @pytest.mark.parametrize("size", [0, LARGE])
@@ -95,7 +95,7 @@ def test_a_node_works_on_so_many_at_once_and_as_many_wait(traffic):
     seen = traffic({"body": body("eth_getLogs", "slow"), "times": 12, "at_once": 12}, at_once=1)
     [answers] = seen["answers"]
     assert seen["most"] == 1
-    # A client stays with its node: one call, one that waits, and the others hear at once that there is no room.
+    # A client stays with its node: one call runs, one waits, and the others are refused at once.
     assert statuses(answers) == {200: 2, 503: 10}
     assert all(json.loads(one["body"])["error"]["code"] == -32000 for one in answers if one["status"] == 503)
 
@@ -121,7 +121,7 @@ def test_pages_of_the_plans_origins_may_ask_and_no_others(traffic):
     for answer in (asked, called, forbidden, large):
         assert answer["headers"]["access-control-allow-origin"] == ours
         assert answer["headers"]["vary"] == "Origin"
-    for answer in (refused, foreign):  # the stand-in says `*`, as anvil does
+    for answer in (refused, foreign):  # the fake sends `*`, as anvil does
         assert "access-control-allow-origin" not in answer["headers"]
 
 
@@ -135,7 +135,7 @@ def test_the_operators_own_networks_have_no_limits(traffic, size):
 
 
 def test_of_a_class_each_client_has_its_own_share(traffic):
-    """Whatever it asks for in: plain calls, batches, large ones."""
+    """For plain calls, batches and large bodies."""
     plain, large = body("eth_getLogs"), body("eth_getLogs", size=LARGE)
     batch = json.dumps([json.loads(plain)] * 5)
     requests = [{"body": one, "times": 8} for one in (plain, batch, large)]
@@ -143,7 +143,7 @@ def test_of_a_class_each_client_has_its_own_share(traffic):
     seen = traffic(*requests, limits={"heavy": 20})
     plains, batches, larges, [read], [other] = seen["answers"]
     assert statuses(plains) == {200: 8}
-    # 8 plain calls, of which the other balancer hears by twos, and the third five are too many.
+    # 8 plain calls, reported to the other balancer in twos, so the third five exceed the limit.
     assert [one["status"] for one in batches] == [200] * 2 + [429] * 6
     assert statuses(larges) == {429: 8}
     assert (read["status"], other["status"]) == (200, 200)
@@ -154,7 +154,7 @@ HIDDEN = '{"jsonrpc":"2.0","id":1,"method":"eth_chainId"\0,"method":"debug_x","p
 
 
 def test_nothing_but_what_is_allowed_gets_to_a_node(traffic):
-    """By name, by spelling, by path, behind a NUL: what the rules do not know reaches no node."""
+    """By name, by spelling, by path, behind a NUL: no unknown method reaches a node."""
     refused = {
         body("debug_x"): 403,
         body("DEBUG_X"): 403,
@@ -182,7 +182,7 @@ ELEMENTS = '{"x":[' + "0," * 7000 + '0],"id":1,"method":"eth_call"}'
 
 
 def test_who_is_refused_again_and_again_is_read_no_more(traffic):
-    """Refusing is what costs most: Lua reads every element. Other clients are not touched by it."""
+    """Refusals are most expensive, because Lua reads every element. Other clients are not affected."""
     refused = {"body": body("debug_x"), "times": 15}
     rightly = {"body": body("eth_call"), "times": 15, "source": FRIEND}
     seen = traffic(refused, {"body": body("eth_call")}, rightly, refused=10)
@@ -194,7 +194,7 @@ def test_who_is_refused_again_and_again_is_read_no_more(traffic):
 
 
 def test_a_body_has_so_many_elements(traffic):
-    """As many as fit into a buffer are read; of a large one not without end."""
+    """A batch in a buffer is read completely; of a large one only a limited part."""
     seen = traffic({"body": ELEMENTS}, {"body": ELEMENTS.replace("0,", "0,0,0,")})
     [small], [large] = seen["answers"]
     assert small["status"] == 200
@@ -216,7 +216,7 @@ def test_a_node_sees_nothing_of_what_a_client_says_of_itself(traffic):
 
 
 def test_who_is_on_a_balancer_and_has_no_key_asks_nothing(traffic):
-    """The socket by which rpc_guard.lua asks is open to every process of the host."""
+    """The socket of rpc_guard.lua is open to every process of the host."""
     seen = traffic(
         {
             "body": body("debug_x"),
@@ -241,7 +241,7 @@ def test_what_the_plan_allows_gets_to_a_node(traffic):
 
 
 def test_clients_with_a_64_of_ipv6_have_one_share(traffic):
-    """Behind CloudFlare, which says who asks: a home has a /64, and a new address for each request."""
+    """Behind CloudFlare, which names the client: a home has a /64 and can use a new address for each request."""
     cloud = [
         {
             "body": body("eth_getLogs"),
@@ -263,7 +263,7 @@ def test_clients_with_a_64_of_ipv6_have_one_share(traffic):
 
 @pytest.mark.parametrize("size", [0, LARGE])
 def test_a_guard_that_fails_lets_nothing_through(traffic, size):
-    """HAProxy goes on where an action fails, for want of memory for example."""
+    """HAProxy continues when an action fails, for example without memory."""
     batch = json.dumps([json.loads(body("debug_x"))]).ljust(size)
     seen = traffic({"body": batch}, {"body": body("eth_call")}, broken=True)
     [refused], [plain] = seen["answers"]
@@ -274,11 +274,11 @@ def test_a_guard_that_fails_lets_nothing_through(traffic, size):
 
 @pytest.mark.parametrize("size", [500, LARGE])
 def test_a_body_has_so_long_and_no_longer_however_it_comes(traffic, size):
-    """Byte by byte: nobody keeps a place for ever by never being quite silent."""
+    """Byte by byte: a slow client cannot keep its slot for ever."""
     call = body("eth_call", size=size)
     seen = traffic({"body": call, "drip": 0.01}, {"body": call, "drip": 0.25}, longest=5)
     [quick], [slow] = seen["answers"]
     assert quick["status"] == 200
     assert slow["status"] in (400, 408, 500)
-    assert slow["took"] < 15  # of twenty-five that the whole would have taken
+    assert slow["took"] < 15  # of the twenty-five seconds for the whole body
     assert len([one for one in seen["asked"] if one[1] == "eth_call"]) == 1

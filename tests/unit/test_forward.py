@@ -1,4 +1,4 @@
-"""What is forwarded from this machine into a lab, on which port, and what is printed of it."""
+"""Forwarding from this machine into a lab: services, ports and output."""
 
 import socket
 from pathlib import Path
@@ -23,7 +23,7 @@ PORTS = {
 
 @pytest.fixture
 def taken():
-    """A function that takes a port, any free one by default, for as long as the test runs."""
+    """Return a function that occupies a port, by default any free port, for the duration of the test."""
     held = []
 
     def take(port=0):
@@ -50,7 +50,7 @@ def free():
 
 @pytest.fixture
 def near(monkeypatch):
-    """A service's own port, such that the two ports that are looked for first are free."""
+    """A service's port for which the first two ports to try are free."""
     first, second = free(), free()
     monkeypatch.setattr(forward, "STEPS", (first - 1000, second - 1000))
     return SimpleNamespace(own=1000, first=first, second=second)
@@ -75,7 +75,7 @@ def test_the_port_of_the_last_time_comes_first(near):
     assert chosen(near.own, last) == last
 
 
-def test_not_where_somebody_else_has_it_now(near, taken):
+def test_not_on_a_port_in_use(near, taken):
     assert chosen(near.own, taken()) == near.first
 
 
@@ -89,7 +89,7 @@ def test_no_port_at_all(monkeypatch):
         raise OSError("in use")
 
     monkeypatch.setattr(forward.socket, "socket", type("Taken", (socket.socket,), {"bind": refuse}))
-    with pytest.raises(LabError, match="No port is free"):
+    with pytest.raises(LabError, match="127.0.0.1"):
         forward.listen(8545)
 
 
@@ -146,4 +146,4 @@ def test_status_says_what_is_forwarded_and_what_starts_the_rest(plan):
     some = {name: port for name, port in PORTS.items() if name != "rpc_ws"}
     said = report.forwarded(lab, some)
     assert "rpc_http on 127.0.0.1:18545" in said
-    assert said.endswith("; not rpc_ws: `sudo ./fanatico forward --name x` starts it")
+    assert said.endswith("rpc_ws. Start: sudo ./fanatico forward --name x")

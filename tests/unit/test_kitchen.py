@@ -1,4 +1,4 @@
-"""kitchen.yml by the rules of the real tools: what would be uploaded, and where they would fail."""
+"""kitchen.yml by the rules of the real tools: the upload, and errors."""
 
 import copy
 import os
@@ -20,7 +20,7 @@ PLANS = {
 
 
 def provisioner(suite="etcd", without=(), **changed):
-    """The settings of a suite of kitchen.yml, some left out, some changed."""
+    """The settings of a suite of kitchen.yml, some removed, some changed."""
     settings = {**copy.deepcopy(SUITES[suite]["provisioner"]), **changed}
     return {key: value for key, value in settings.items() if key not in without}
 
@@ -46,7 +46,7 @@ def repo(tmp_path):
 
 
 def laid_out(tmp_path, repo, **settings):
-    """{path below ROOT: text} of what is uploaded with these settings of a small checkout."""
+    """{path below ROOT: text} of the upload with these settings from a small checkout."""
     sandbox = tmp_path / "sandbox"
     common = {"local_salt_root": ".", "state_top_from_file": True, "salt_copy_filter": ["__pycache__"]}
     upload.lay_out({**common, **settings}, sandbox, repo)
@@ -120,7 +120,7 @@ def test_the_lab_folder_of_wheels_is_left_to_lab_machines():
 
 
 def test_the_page_names_the_archive_of_the_chain_node():
-    """test-kitchen has no image of a lab to take it from."""
+    """test-kitchen has no image of a lab."""
     text = (REPO / "docs/kitchen.md").read_text()
     assert image.ANVIL["package"] in text
     assert image.ANVIL["file"] in text

@@ -1,6 +1,7 @@
 """The shape of the tree: what minions may read, what is documented, and what must never be committed."""
 
 import ast
+import functools
 import re
 import subprocess
 
@@ -300,14 +301,17 @@ TOO_LONG = {
 }
 
 
+@functools.cache
 def lengths():
-    """Yield ``(name, lines, lines allowed)`` of every Python file and every function in one."""
+    """Return ``[(name, lines, lines allowed)]`` of every Python file and every function in it."""
+    found = []
     for path in tracked("*.py"):
         name, text = str(path.relative_to(REPO)), path.read_text()
-        yield name, len(text.splitlines()), FILE
+        found.append((name, len(text.splitlines()), FILE))
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield f"{name}:{node.name}", without_docstring(node), FUNCTION
+                found.append((f"{name}:{node.name}", without_docstring(node), FUNCTION))
+    return found
 
 
 def without_docstring(node):

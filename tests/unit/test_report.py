@@ -1,4 +1,4 @@
-"""The report of drills: its timelines, what its pictures show, and that its page needs nothing else."""
+"""The report of drills: its timelines, its charts, and its self-contained page."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ FAILOVER = {"released": 0.4, "lock_taken": 0.8, "promoted": 0.85, "haproxy_up": 
 
 @pytest.fixture(scope="module")
 def crash():
-    """Three runs of a fault with a failover, a run that was too slow among them: (fault, timelines)."""
+    """Three runs of a fault with a failover, one of them too slow: (fault, timelines)."""
     records, timelines = reports.fault("postgres-crash", [1.5, 2.0, 6.0], marks=FAILOVER)
     return content(records), timelines
 
@@ -38,7 +38,7 @@ def rows(specification, key):
 
 
 class TestTimeline:
-    """What clients saw of one run."""
+    """The timeline of a run."""
 
     def test_every_step_has_a_point_and_the_outage_has_zeroes(self):
         line = report.timeline(reports.lines(gap=1.0, first=0.0), 0.0)
@@ -56,7 +56,7 @@ class TestTimeline:
 
 
 class TestSeries:
-    """From the points of runs to what is drawn of them."""
+    """From the points of runs to the lines of a chart."""
 
     def test_coarser_takes_means_on_both_sides_of_the_fault(self):
         line = [(-0.1, 10), (-0.05, 20), (0.0, 30), (0.05, 50), (0.1, 70)]
@@ -99,7 +99,7 @@ class TestSeries:
 
 
 class TestWindow:
-    """Which seconds are worth a picture."""
+    """The range of a chart."""
 
     def window(self, name, found, marks=None):
         records, timelines = reports.fault(name, found, marks=marks)
@@ -134,7 +134,7 @@ class TestWindow:
 
 
 class TestPictures:
-    """What a person reads in them. Labels of ticks are texts too."""
+    """The texts in the charts, with the labels of ticks."""
 
     @pytest.mark.parametrize("width", [plots.WIDE, plots.NARROW])
     def test_what_clients_saw(self, crash, width):
@@ -213,7 +213,7 @@ class TestPictures:
 
 
 class TestPage:
-    """The HTML file and what lies beside it."""
+    """The HTML file and the JSON file."""
 
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory):
@@ -232,9 +232,9 @@ class TestPage:
         return (folder / "report.html").read_text()
 
     def test_it_says_what_was_done_and_what_came_of_it(self, page):
-        assert "2 of 3 runs broke a promise" in page
+        assert "2 of 3 runs failed" in page
         assert "haproxy-kill-001: &lt;b&gt;" in page
-        assert "haproxy-kill-002: no write was acknowledged again" in page
+        assert "haproxy-kill-002: no write" in page
         assert "<td>virtual IP</td><td>2</td>" in page
         assert "nan" not in page
         assert page.count("<svg") == 6

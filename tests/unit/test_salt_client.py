@@ -1,4 +1,4 @@
-"""The client that stays on the master: its program is text here, and has to be Python there."""
+"""The client process on the master: its program is a text that must be valid Python."""
 
 import ast
 

@@ -1,4 +1,4 @@
-"""Snapshots on paper: what their key covers, which are refused, which are kept."""
+"""Snapshots without a lab: what the key covers, which are refused, which are kept."""
 
 import json
 
@@ -55,7 +55,7 @@ def test_what_it_does_not_depend_on_is_not(repo, name):
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """A function that makes a snapshot as far as its facts go."""
+    """Return a function that creates a snapshot with its facts only."""
     monkeypatch.setattr(snapshot, "SNAPSHOTS", tmp_path / "snapshots")
     monkeypatch.setattr(snapshot, "STATE", tmp_path)
     monkeypatch.setattr(snapshot, "LABS", tmp_path / "labs")
@@ -80,7 +80,7 @@ def store(tmp_path, monkeypatch):
 
 
 def stand_on(tmp_path, found, lab="mine"):
-    """A lab whose machine db1 stands on a snapshot."""
+    """A lab whose machine db1 uses a snapshot."""
     folder = tmp_path / "labs" / lab / "machines" / "db1"
     folder.mkdir(parents=True)
     (folder / "layers").write_text(f"{found.folder}/machines/db1\n/cache/root\n")

@@ -1,4 +1,4 @@
-"""The test command: what one pytest over several layers came to, and the order of files."""
+"""The test command: results of one pytest over several layers, and the order of files."""
 
 import pytest
 

@@ -41,6 +41,6 @@ def test_its_data_is_its_own(host):
 
 
 def test_the_cluster_token_is_not_left_lying_about(host):
-    """It counts at the founding only, and comes to etcd in a file for that one start."""
+    """It is used only for the bootstrap, and reaches etcd in a file for that start."""
     assert not host.file("/etc/etcd/etcd.conf.yml").contains("initial-cluster-token")
     assert host.run("find /run/fanatico-etcd -type f -perm /007").stdout == ""

@@ -1,4 +1,4 @@
-"""One balancer, with nothing behind it yet."""
+"""One balancer, without backends."""
 
 import json
 

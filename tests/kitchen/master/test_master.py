@@ -1,4 +1,4 @@
-"""The Salt master, its configuration and what it must keep to itself."""
+"""The Salt master, its configuration and its private files."""
 
 import pytest
 

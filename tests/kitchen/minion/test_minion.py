@@ -1,4 +1,4 @@
-"""A node without a role is a minion, and nothing more."""
+"""A node without a role: only the minion."""
 
 import pytest
 

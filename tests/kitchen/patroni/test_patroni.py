@@ -1,4 +1,4 @@
-"""A Patroni cluster of one: PostgreSQL as the plan wants it."""
+"""A Patroni cluster with one node: PostgreSQL according to the plan."""
 
 import json
 
@@ -10,7 +10,7 @@ ADDRESS = "10.0.2.210"
 
 
 def sql(host, statement):
-    """Ask PostgreSQL by its own socket, as its own user."""
+    """Query PostgreSQL over its local socket, as the user postgres."""
     return host.check_output(f'runuser -u postgres -- psql -XAtqc "{statement}"').strip()
 
 
@@ -47,12 +47,12 @@ def test_passwords_are_scram(host):
     assert sql(host, others) == "0"
 
 
-def test_nobody_enters_without_a_password_over_the_network(host):
+def test_the_network_needs_a_password(host):
     methods = "select distinct auth_method from pg_hba_file_rules where type like 'host%' order by 1"
     assert set(sql(host, methods).split()) <= {"scram-sha-256", "reject"}
 
 
-def test_nobody_enters_from_outside_the_plan(host):
+def test_addresses_outside_the_plan_are_refused(host):
     wide = "select auth_method from pg_hba_file_rules where address in ('all', '0.0.0.0', '::')"
     assert set(sql(host, wide).split()) <= {"reject"}
 

@@ -1,4 +1,4 @@
-"""An RPC node from the artefact that the pillar names."""
+"""An RPC node from the artifact in the pillar."""
 
 import json
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""A small blockchain node for tests: JSON-RPC over HTTP on one port and over WebSocket on another, and nothing else.
+"""A minimal blockchain node for tests: JSON-RPC over HTTP on one port and over WebSocket on another.
 
     chain_node.py --address 10.0.1.10 --http 8545 --ws 8546 --chain-id 4242 --period 2
 
-Its blocks follow from the clock, so any number of such nodes are one chain, without knowing each other.
+Its blocks are computed from the clock, so any number of such nodes form one chain without peers.
 """
 
 import argparse
@@ -20,7 +20,7 @@ TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
 class Chain:
-    """The chain as it is at this moment."""
+    """The chain at the present time."""
 
     def __init__(self, chain_id, period):
         self.chain_id, self.period = chain_id, period
@@ -133,19 +133,19 @@ async def new_heads(chain, writer):
         if chain.head() != last:
             last = chain.head()
             event = {"subscription": "0x1", "result": chain.block(last)}
-            told = {"jsonrpc": "2.0", "method": "eth_subscription", "params": event}
-            send(writer, TEXT, json.dumps(told).encode())
+            notification = {"jsonrpc": "2.0", "method": "eth_subscription", "params": event}
+            send(writer, TEXT, json.dumps(notification).encode())
             await writer.drain()
 
 
 def serving(serve, chain):
-    """Return what asyncio calls for each connection."""
+    """Return asyncio's handler for connections."""
 
     async def connection(reader, writer):
         try:
             await serve(chain, reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError, ValueError, LookupError):
-            pass  # the other side has gone, or speaks something else
+            pass  # the client has disconnected, or uses another protocol
         finally:
             writer.close()
 

@@ -1,4 +1,4 @@
-"""Run on a lab machine: open sessions until there are COUNT or one is refused, say so, and hold them until standard input ends.
+"""Run on a lab machine: open COUNT sessions, or until one is refused; report it and hold them until standard input ends.
 
     (cat password; sleep 60) | hold.py ADDRESS PORT CA DATABASE USER COUNT
 

@@ -1,5 +1,5 @@
 """Run on a database machine: keep a lease alive at a member of etcd over many connections, as Patroni does over one, and print as
-JSON which answers other than success came: {answer: how often}. No answer at all is none.
+JSON the answers other than success: {answer: count}. A missing answer is not counted.
 
 keep_alive.py ADDRESS SECONDS
 """

@@ -1,4 +1,4 @@
-"""Run on a lab machine: try doors with certificates, and say how far each attempt came.
+"""Run on a lab machine: try ports with certificates, and print how far each attempt got.
 
     knock.py FOLDER < [[door, address, port, claim], ...]     prints [how far, ...]
     knock.py FOLDER offers DOOR ADDRESS PORT                  prints {"protocols": [...], "ciphers": [...]}
@@ -15,7 +15,7 @@ import struct
 import sys
 import warnings
 
-WAIT = 3  # seconds; what the firewall drops says nothing
+WAIT = 3  # seconds; the firewall drops packets silently
 PROTOCOLS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
     "TLSv1.1": ssl.TLSVersion.TLSv1_1,
@@ -27,7 +27,7 @@ SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
 def context(pem=None, ciphers=None, only=None):
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE  # the question is whom they let in
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE  # only the server's decision is tested
     if ciphers:
         made.set_ciphers(ciphers)
     if only:
@@ -46,7 +46,7 @@ def connected(door, raw, tls):
 
 
 def asked(door, connection):
-    """Ask for something behind the door; return how far that came."""
+    """Send a request to the service; return how far it got."""
     if door == "postgres":
         return asked_postgres(connection)
     method, path = {
@@ -89,7 +89,7 @@ def knock(folder, door, address, port, claim):
     pem = folder / f"{door}.{claim}.pem"
     try:
         raw = socket.create_connection((address, port), WAIT)
-        raw.getpeername()  # refused while it connects, a socket can look connected: the kernel reports that a moment later
+        raw.getpeername()  # a refused socket can look connected: the kernel reports the refusal a moment later
     except OSError:
         return "unreachable"
     try:
@@ -112,7 +112,7 @@ def offers(folder, door, address, port):
             return False
         return True
 
-    warnings.simplefilter("ignore")  # old protocols are what is asked about
+    warnings.simplefilter("ignore")  # the test is about old protocols
     every = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     every.set_ciphers("ALL:COMPLEMENTOFALL:@SECLEVEL=0")
     old = [one["name"] for one in every.get_ciphers() if one["protocol"] != "TLSv1.3"]

@@ -1,10 +1,10 @@
-"""Run on a lab machine: try doors with what a host had, and say how far each attempt came.
+"""Run on a lab machine: try ports with a host's former credentials, and print how far each attempt got.
 
     old_keys.py < [{"door", "address", "port", ...}, ...]     prints [how far, ...]
     old_keys.py ADDRESS PORT CA < password                    opens a session, prints "open", and on a line whether it lives
 
-"unreachable": no packet came back. "refused": somebody was there and did not let one in. "in": one was let in.
-A door that is not named below is tried for a connection alone: "in" where something, if only a refusal, answers.
+"unreachable": no packet came back. "refused": the service refused access. "in": the service gave access.
+A door that is not named below is only tried for a connection: "in" where anything answers, even a refusal.
 """
 
 import base64
@@ -17,11 +17,11 @@ import sys
 
 import psycopg
 
-WAIT = 3  # seconds; what a firewall drops says nothing
+WAIT = 3  # seconds; a firewall drops packets silently
 
 
 def reached(address, port):
-    """Tell whether any packet comes back from there."""
+    """Return whether any packet comes back from an address."""
     try:
         socket.create_connection((address, port), WAIT).close()
     except ConnectionRefusedError:
@@ -32,9 +32,9 @@ def reached(address, port):
 
 
 def asked(one, method, path, body, headers=""):
-    """Return the HTTP status of a request, 0 where TLS lets nobody in."""
+    """Return the HTTP status of a request, 0 where the TLS handshake is refused."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # the question is whom they let in
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # only the server's decision is tested
     tls.load_cert_chain(f"{one['cert']}.crt", f"{one['cert']}.key")
     text = json.dumps(body)
     head = f"{method} {path} HTTP/1.1\r\nHost: door\r\nConnection: close\r\nContent-Length: {len(text)}\r\n{headers}\r\n"
@@ -61,7 +61,7 @@ def etcd_peer(one):
 
 def patroni(one):
     token = base64.b64encode(f"patroni:{one['password']}".encode()).decode()
-    # Whoever is let in is answered, if only that etcd takes nothing at the moment.
+    # An accepted client gets an answer, even if etcd refuses the request at the moment.
     return asked(one, "PATCH", "/config", {}, f"Authorization: Basic {token}\r\n") not in (0, 401, 403)
 
 

@@ -1,4 +1,4 @@
-"""Run on a lab machine: hold one session and write through it until told to stop; say how that went.
+"""Run on a lab machine: write through one session until stopped; print the result.
 
     write.py ADDRESS CA STOP < password      prints {"written": n, "longest": seconds, "error": text or null, "ended": when}
                                              and before it, once something is written, "writing"
@@ -14,7 +14,7 @@ import time
 import psycopg
 
 address, ca, stop = sys.argv[1:]
-told = {"written": 0, "longest": 0.0, "error": None}
+result = {"written": 0, "longest": 0.0, "error": None}
 over = time.monotonic() + 900
 try:
     with psycopg.connect(
@@ -32,12 +32,12 @@ try:
         while not os.path.exists(stop) and time.monotonic() < over:
             before = time.monotonic()
             session.execute("INSERT INTO written VALUES (now())")
-            told["longest"] = max(told["longest"], time.monotonic() - before)
-            told["written"] += 1
-            if told["written"] == 1:
+            result["longest"] = max(result["longest"], time.monotonic() - before)
+            result["written"] += 1
+            if result["written"] == 1:
                 print("writing", flush=True)
             time.sleep(0.02)
         session.execute("DROP TABLE written")
 except psycopg.Error as exc:
-    told["error"] = str(exc)
-print(json.dumps({**told, "ended": time.time()}))
+    result["error"] = str(exc)
+print(json.dumps({**result, "ended": time.time()}))

@@ -1,9 +1,9 @@
-"""The databases' HAProxy with its own configuration on a machine without a network, and programs that stand for its own edge and
-for the other balancer. They come and go, and Keepalived's check is asked.
+"""The databases' HAProxy with the tree's configuration on a machine without a network, and fake programs for its edge and
+for the other balancer. They start and stop, and Keepalived's check is run.
 
-Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "statistics": port, "edge": port, "other": address}``. The other
-balancer's certificate is /pki/other.pem. Says, as JSON: ``{what happened: exit code of the check that it came to}``, None where
-it did not come to the code that was waited for.
+Input: /mnt/text, as JSON: ``{"addresses": [this machine's], "statistics": port, "edge": port, "other": address}``. The other
+balancer's certificate is /pki/other.pem. Prints, as JSON: ``{event: resulting exit code of the check}``, None where
+the expected code was not reached.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ CHECK = "/etc/keepalived/edge-elsewhere"
 
 
 class Live:
-    """A port at which a HAProxy says that it lives, while it is open."""
+    """A port that answers the health check of a HAProxy, while it is open."""
 
     def __init__(self, address, port, tls=None):
         self._place, self._tls, self._listener = (address, port), tls, None
@@ -29,7 +29,7 @@ class Live:
         return self
 
     def close(self):
-        # Closed alone it would be kept open by the thread that waits at it.
+        # After close() alone the waiting thread would keep it open.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -50,7 +50,7 @@ def check(port):
 
 
 def come_to(port, wanted, within=25):
-    """Return the check's exit code once it is as wanted; None where it is not in time."""
+    """Return the check's exit code once it is the wanted one; None after the timeout."""
     end = time.monotonic() + within
     while time.monotonic() < end:
         if check(port) == wanted:
@@ -61,14 +61,14 @@ def come_to(port, wanted, within=25):
 
 def main():
     with open("/mnt/text") as file:
-        told = json.load(file)
-    for command in ("link set lo up", *(f"address add {one}/32 dev lo" for one in told["addresses"])):
+        task = json.load(file)
+    for command in ("link set lo up", *(f"address add {one}/32 dev lo" for one in task["addresses"])):
         subprocess.run(["ip", *command.split()], check=True)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain("/pki/other.pem")
-    port, seen = told["statistics"], {}
-    edge = Live("127.0.0.1", told["edge"]).open()
-    other = [Live(told["other"], one, tls).open() for one in (port, told["edge"])]
+    port, seen = task["statistics"], {}
+    edge = Live("127.0.0.1", task["edge"]).open()
+    other = [Live(task["other"], one, tls).open() for one in (port, task["edge"])]
     seen["nothing runs"] = check(port)
     subprocess.run(["mkdir", "-p", "/run/haproxy", "/var/lib/haproxy"], check=True)
     haproxy = subprocess.Popen(["haproxy", "-db", "-f", "/etc/haproxy/haproxy.cfg"])
@@ -86,7 +86,7 @@ def main():
         other[0].close()
         seen["and the other's databases"] = come_to(port, 0)
         other[0].open()
-        # Long before half a minute is over: it is not whole yet.
+        # Long before half a minute is over: it does not count as healthy yet.
         time.sleep(5)
         seen["which came back a moment ago"] = check(port)
         edge.open()

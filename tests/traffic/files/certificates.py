@@ -1,7 +1,7 @@
-"""HAProxy with its own configuration, whose certificate is exchanged by the module that does it on a balancer.
+"""HAProxy with the tree's configuration, whose certificate the module of the balancers replaces.
 
 Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "port": of the statistics, "folder": where certificates lie,
-"steps": [{file: text}]}``. Says, as JSON, what is there before the first step and after each: ``{"took": what the module
+"steps": [{file: text}]}``. Prints, as JSON, the state before the first step and after each: ``{"took": what the module
 returned, "stale": [files that are others on disk], "shown": the certificate (PEM) that a client sees, "process": who serves}``.
 """
 

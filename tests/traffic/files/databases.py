@@ -1,14 +1,14 @@
-"""HAProxy with its own configuration on a machine without a network, and programs that stand for Patroni and PostgreSQL. One of
-those nodes vanishes without a word, or becomes unwell, under clients.
+"""HAProxy with the tree's configuration on a machine without a network, and fakes of Patroni and PostgreSQL. One of
+those nodes disappears silently, or becomes unhealthy, under clients.
 
-Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": {name: address}, "primary": name, "which": name of the one,
-"unwell": its Patroni says that it is neither primary nor replica (else it vanishes), "reloaded": HAProxy is reloaded before
+Input: /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": {name: address}, "primary": name, "which": name of the one,
+"unwell": its Patroni reports neither primary nor replica (else it disappears), "reloaded": HAProxy is reloaded before
 that, "mute": and the process that serves now answers nobody, "rest": Patroni's port, "postgres": its
 port, "to": address, "port": asked for, "frontend": whose port that is}``. A node's certificate is /pki/NAME.pem.
 
-Says, as JSON: ``{"ended": seconds until HAProxy ended an idle session with that node, or null, "answered": who answered in that
+Prints, as JSON: ``{"ended": seconds until HAProxy ended an idle session with that node, or null, "answered": who answered in that
 session afterwards, "kept": who answered in another session, with another node, "after": {name: who answered new sessions after
-that}, "left": [what HAProxy says of a session that it still has a quarter of a minute after the last client left], "workers": how
+that}, "left": [HAProxy's description of each session that remains 15 s after the last client has left], "workers": how
 many processes have sessions, or serve, then}``. Idle sessions are older than a reload.
 """
 
@@ -26,16 +26,16 @@ import time
 from collections import Counter
 
 CLIENTS, PATIENCE = 16, 1
-# Seconds in which a session that nobody ends is let be.
+# Seconds in which an idle session must not be ended.
 LET_BE = 8
-# Seconds: what a client has left, and a node never answers, the kernel gives up after 10 (tcp-ut).
+# Seconds: the kernel gives up a connection to a silent node 10 s after the client has left (tcp-ut).
 FORGOTTEN = 15
-UNWELL = set()  # nodes whose Patroni says that they are neither primary nor replica
+UNWELL = set()  # nodes whose Patroni reports neither primary nor replica
 OURS, THEIRS = "192.0.2.1/30", "192.0.2.2/30"
 
 
 def serve(address, port, answer, tls=None):
-    """Answer whatever comes over any connection to a port."""
+    """Answer all data on any connection to a port."""
     listener = socket.create_server((address, port))
 
     def session(connection):
@@ -51,8 +51,8 @@ def serve(address, port, answer, tls=None):
     threading.Thread(target=accept, daemon=True).start()
 
 
-def start_node(told, name):
-    role = b"/primary" if name == told["primary"] else b"/replica"
+def start_node(task, name):
+    role = b"/primary" if name == task["primary"] else b"/replica"
 
     def patroni(said):
         status = b"200 OK" if said.split()[1] == role and name not in UNWELL else b"503 Service Unavailable"
@@ -60,18 +60,18 @@ def start_node(told, name):
 
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(f"/pki/{name}.pem")
-    serve(told["nodes"][name], told["rest"], patroni, tls)
-    serve(told["nodes"][name], told["postgres"], lambda said: name.encode())
+    serve(task["nodes"][name], task["rest"], patroni, tls)
+    serve(task["nodes"][name], task["postgres"], lambda said: name.encode())
 
 
 def ask(session):
-    """Return which node answered; None where the other side ended the session."""
+    """Return the node that answered; None if the session was closed."""
     session.sendall(b"who?")
     return session.recv(100).decode() or None
 
 
 def clients(to, answers, stop):
-    """Open a session again and again, as pools do, until told to stop; note of each (number of the client, when it came, who
+    """Open sessions repeatedly, as pools do, until stopped; record for each (number of the client, time, node that
     answered or None)."""
 
     def one(number):
@@ -89,7 +89,7 @@ def clients(to, answers, stop):
 
 
 def said(command):
-    """What HAProxy answers to a command."""
+    """Return HAProxy's answer to a command."""
     with socket.socket(socket.AF_UNIX) as talk:
         talk.connect("/run/haproxy/admin.sock")
         talk.sendall(command + b"\n")
@@ -97,23 +97,23 @@ def said(command):
 
 
 def sessions(frontend):
-    """What HAProxy says of each session at a frontend."""
+    """Return HAProxy's description of each session at a frontend."""
     return [line for line in said(b"show sess").splitlines() if f"fe={frontend} " in line]
 
 
 def workers(haproxy):
-    """The processes that have sessions or serve."""
+    """Return the processes that have sessions or serve."""
     with open(f"/proc/{haproxy.pid}/task/{haproxy.pid}/children") as file:
         return [int(pid) for pid in file.read().split()]
 
 
 def reload(haproxy):
-    """Reload HAProxy, and return the process that serves from then on."""
+    """Reload HAProxy and return the new serving process."""
     (before,) = workers(haproxy)
     haproxy.send_signal(signal.SIGUSR2)
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        # The socket is given from hand to hand.
+        # The new process inherits the socket.
         with contextlib.suppress(OSError):
             now = int(re.search(r"^Pid: (\d+)$", said(b"show info"), re.MULTILINE)[1])
             if now != before:
@@ -125,8 +125,8 @@ def reload(haproxy):
         )
 
 
-def start_nodes(told):
-    """Start the nodes in a network of their own, at the other end of eth0; return that program."""
+def start_nodes(task):
+    """Start the nodes in a separate network namespace, at the other end of eth0; return that process."""
     nodes = subprocess.Popen(
         ["unshare", "--net", "python3", __file__, "nodes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -137,43 +137,43 @@ def start_nodes(told):
     ip("address", "add", OURS, "dev", "eth0")
     ip("link", "set", "eth0", "up")
     go_on(nodes)  # they listen
-    for address in told["nodes"].values():
+    for address in task["nodes"].values():
         ip("route", "add", address, "via", THEIRS.partition("/")[0])
     return nodes
 
 
 def go_on(nodes):
-    """Have the nodes' side take its next step, and wait until it has."""
+    """Trigger the next step of the nodes' process and wait until it is done."""
     nodes.stdin.write(b"\n")
     nodes.stdin.flush()
     nodes.stdout.readline()
 
 
-def be_nodes(told):
-    """The nodes' side of that."""
+def be_nodes(task):
+    """The nodes' process: the other side of these steps."""
     print(flush=True)
     input()
     ip("link", "set", "lo", "up")
     ip("address", "add", THEIRS, "dev", "eth1")
     ip("link", "set", "eth1", "up")
-    for address in told["nodes"].values():
+    for address in task["nodes"].values():
         ip("address", "add", f"{address}/32", "dev", "lo")
-    for address in told["addresses"]:
+    for address in task["addresses"]:
         ip("route", "add", address, "via", OURS.partition("/")[0])
-    for name in told["nodes"]:
-        start_node(told, name)
+    for name in task["nodes"]:
+        start_node(task, name)
     print(flush=True)
     input()
-    if told["unwell"]:
-        UNWELL.add(told["which"])
+    if task["unwell"]:
+        UNWELL.add(task["which"])
     else:
-        vanish(told["nodes"][told["which"]])
+        vanish(task["nodes"][task["which"]])
     print(flush=True)
     input()
 
 
 def vanish(address):
-    """From now on nothing gets to that address, and nobody says so."""
+    """Drop all packets to an address silently from now on."""
     ip("address", "del", f"{address}/32", "dev", "lo")
     ip("route", "add", "blackhole", address)
 
@@ -188,7 +188,7 @@ def sessions_with(to, name, count):
     for _ in range(150):
         try:
             session = socket.create_connection(to, PATIENCE)
-            # What others answer stays for a while: the next goes where there are fewest.
+            # Sessions of other nodes stay open for a while: the next goes to the node with the fewest.
             (found if ask(session) == name else others).append(session)
         except OSError:
             time.sleep(0.1)
@@ -199,7 +199,7 @@ def sessions_with(to, name, count):
 
 
 def seconds_until_ended(session, patience=15):
-    """Return how long it takes until the other side ends an idle session; None where it has not within `patience` seconds."""
+    """Return the seconds until an idle session is closed; None if it is not within `patience` seconds."""
     start = time.monotonic()
     session.settimeout(patience)
     try:
@@ -212,7 +212,7 @@ def seconds_until_ended(session, patience=15):
 
 
 def wait_for_each(answers, moment, times):
-    """Wait until every client has come so many times after a moment, whatever came of it."""
+    """Wait until every client has connected `times` times after a moment, with any result."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         counts = Counter(number for number, came, _ in answers.copy() if came > moment)
@@ -224,34 +224,34 @@ def wait_for_each(answers, moment, times):
 
 def main():
     with open("/mnt/text") as file:
-        told = json.load(file)
+        task = json.load(file)
     if sys.argv[1:] == ["nodes"]:
-        return be_nodes(told)
+        return be_nodes(task)
     ip("link", "set", "lo", "up")
-    for address in told["addresses"]:
+    for address in task["addresses"]:
         ip("address", "add", f"{address}/32", "dev", "lo")
-    nodes = start_nodes(told)
+    nodes = start_nodes(task)
     subprocess.run(["mkdir", "-p", "/run/haproxy", "/var/lib/haproxy"], check=True)
     with open("/run/haproxy.log", "w") as log:
         haproxy = subprocess.Popen(
             ["haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"], stdout=log, stderr=log
         )
-    answers, stop, to = [], threading.Event(), (told["to"], told["port"])
+    answers, stop, to = [], threading.Event(), (task["to"], task["port"])
     try:
-        (session, given_up), others = sessions_with(to, told["which"], 2)
-        serving = reload(haproxy) if told["reloaded"] else None
+        (session, given_up), others = sessions_with(to, task["which"], 2)
+        serving = reload(haproxy) if task["reloaded"] else None
         threads = clients(to, answers, stop)
-        go_on(nodes)  # one has vanished, or is unwell
+        go_on(nodes)  # one has disappeared, or is unhealthy
         given_up.sendall(b"who?")  # and its client does not wait for the answer
         given_up.close()
-        if told["mute"]:
+        if task["mute"]:
             os.kill(serving, signal.SIGSTOP)
-        ended = seconds_until_ended(session, LET_BE if told["mute"] else 15)
-        if told["mute"]:
+        ended = seconds_until_ended(session, LET_BE if task["mute"] else 15)
+        if task["mute"]:
             os.kill(serving, signal.SIGCONT)
         kept = ask(others[-1]) if others else None
         noticed = time.monotonic()
-        answered = not ended and not told["mute"] and ask(session)
+        answered = not ended and not task["mute"] and ask(session)
         wait_for_each(answers, noticed, 20)
         stop.set()
         for thread in threads:
@@ -260,7 +260,7 @@ def main():
         for one in (session, *others):
             one.close()
         end = time.monotonic() + FORGOTTEN
-        while ((left := sessions(told["frontend"])) or len(workers(haproxy)) > 1) and time.monotonic() < end:
+        while ((left := sessions(task["frontend"])) or len(workers(haproxy)) > 1) and time.monotonic() < end:
             time.sleep(0.1)
         processes = len(workers(haproxy))
     finally:

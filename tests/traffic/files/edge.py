@@ -1,14 +1,15 @@
-"""HAProxy with its own configuration on a machine without a network, three programs that stand for the nodes, and clients.
+"""HAProxy with the tree's configuration on a machine without a network, three fake nodes, and clients.
 
-Told by /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": [address], "port": of all, "to": address, "chain": id,
+Input: /mnt/text, as JSON: ``{"addresses": [this machine's], "nodes": [address], "port": of all, "to": address, "chain": id,
 "requests": [{"body": text, "times": n, "at_once": n, "source": address, "method": "POST", "path": "/",
 "headers": {}, "abstract": name of a socket instead of the address, "drip": seconds between two bytes of the last hundred}]}``.
 
-Says, as JSON: ``{"answers": [[{"status", "headers", "body", "took": seconds}] for each of the requests], "asked": [[node, method,
-how]], "heads": [what the nodes were sent before each of these bodies], "most": the most that any node had to do at once}``.
+Prints, as JSON: ``{"answers": [[{"status", "headers", "body", "took": seconds}] for each of the requests], "asked": [[node,
+method, how]], "heads": [what the nodes were sent before each of these bodies], "most": the most requests that any node had at
+once}``.
 
-What a node does with a call says the call's first parameter: nothing: answer; ``slow``: after 1.6 s; ``drop``: end the
-connection without a word.
+The call's first parameter selects the node's behavior. None: answer; ``slow``: answer after 1.6 s; ``drop``: close the
+connection without an answer.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ SLOW = 1.6  # seconds
 
 
 class Nodes:
-    """Programs that read a call, remember it, and do with it as it says."""
+    """Fake nodes: read a call, record it, and behave as its parameter says."""
 
     def __init__(self, chain):
         self.asked, self.heads, self.most, self._chain, self._busy = [], [], 0, hex(chain), {}
@@ -47,7 +48,7 @@ class Nodes:
                 if how == "drop":
                     self.asked.append([address, called["method"], how])
                     break
-                if called["method"] != "eth_chainId":  # which is HAProxy's own question
+                if called["method"] != "eth_chainId":  # HAProxy's health check
                     self.heads.append(head.decode())
                     await self._work(address, called["method"], how)
                 text = json.dumps({"jsonrpc": "2.0", "id": called["id"], "result": self._chain}).encode()
@@ -93,9 +94,9 @@ def ask(to, port, request):
             connection.connect()
             body = drip(body, request["drip"], connection.sock)
         began = time.monotonic()
-        with contextlib.suppress(ConnectionError):  # it may be answered before its end
+        with contextlib.suppress(ConnectionError):  # the answer may come before the end of the body
             connection.request(request.get("method", "POST"), request.get("path", "/"), body, headers)
-        # Where the request could not be sent as a whole, http.client does not know yet that an answer is due.
+        # After an incomplete request http.client does not expect an answer yet.
         connection._HTTPConnection__state = "Request-sent"
         answer = connection.getresponse()
         found = {name.lower(): value for name, value in answer.getheaders()}
@@ -106,7 +107,7 @@ def ask(to, port, request):
 
 
 def drip(body, pause, to):
-    """All of a body but a hundred bytes, and these one by one until there is an answer."""
+    """Send a body, its last hundred bytes one by one until there is an answer."""
     yield body[:-100]
     for byte in body[-100:]:
         if select.select([to], [], [], pause)[0]:
@@ -115,7 +116,7 @@ def drip(body, pause, to):
 
 
 def servers():
-    """Return {server of the nodes' HTTP port: what HAProxy's last check of it came to}."""
+    """Return {server of the nodes' HTTP port: result of HAProxy's last check}."""
     with socket.socket(socket.AF_UNIX) as talk:
         talk.connect("/run/haproxy-edge/admin.sock")
         talk.sendall(b"show stat\n")
@@ -129,7 +130,7 @@ def servers():
 
 
 def wait_checked(count):
-    """Wait until HAProxy has found all nodes well: until its first look it takes that for granted."""
+    """Wait until HAProxy has checked all nodes: before its first check it assumes that they are up."""
     end, seen = time.monotonic() + 30, None
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
@@ -145,24 +146,24 @@ def wait_checked(count):
 
 def main():
     with open("/mnt/text") as file:
-        told = json.load(file)
-    for command in ("link set lo up", *(f"address add {one}/32 dev lo" for one in told["addresses"])):
+        task = json.load(file)
+    for command in ("link set lo up", *(f"address add {one}/32 dev lo" for one in task["addresses"])):
         subprocess.run(["ip", *command.split()], check=True)
-    nodes, ready = Nodes(told["chain"]), threading.Event()
+    nodes, ready = Nodes(task["chain"]), threading.Event()
     threading.Thread(
-        target=lambda: asyncio.run(nodes.serve(told["nodes"], told["port"], ready)), daemon=True
+        target=lambda: asyncio.run(nodes.serve(task["nodes"], task["port"], ready)), daemon=True
     ).start()
     ready.wait(10)
     subprocess.run(["mkdir", "-p", "/run/haproxy-edge", "/var/lib/haproxy-edge"], check=True)
     with open("/run/haproxy.log", "w") as log:
         haproxy = subprocess.Popen(["haproxy", "-db", "-f", "/etc/haproxy/edge.cfg"], stdout=log, stderr=log)
     try:
-        wait_checked(len(told["nodes"]))
+        wait_checked(len(task["nodes"]))
         answers = []
-        for request in told["requests"]:
+        for request in task["requests"]:
             with ThreadPoolExecutor(request.get("at_once", 1)) as pool:
                 ways = [
-                    pool.submit(ask, told["to"], told["port"], request)
+                    pool.submit(ask, task["to"], task["port"], request)
                     for _ in range(request.get("times", 1))
                 ]
                 answers.append([way.result() for way in ways])

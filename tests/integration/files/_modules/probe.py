@@ -1,15 +1,15 @@
-"""What a module on a minion sees of its pillar, told in a way that gives no value away."""
+"""What a module on a minion sees of its pillar, without revealing a value."""
 
 import fanatico_plan
 
 
 def read(path):
-    """The value at *path*, read as our modules read it."""
+    """Return the value at *path*, read as our modules read it."""
     return fanatico_plan.get(__pillar__, path)
 
 
 def length(path):
-    """The number of characters of the value at *path*, and whether it is masked."""
+    """Return the length of the value at *path*, and whether it is masked."""
     value = read(path)
     return {"length": len(value), "masked": set(value) == {"*"}}
 
