@@ -153,11 +153,10 @@ def apply(what: str, samples: int | None = None, timeout: float = 60) -> dict:
         return _untouched(running=False, detail=seen)
     did = __salt__[fault.cure](timeout)
     gone, last = _prove(fault, samples, timeout - (time.monotonic() - begun))
-    if gone and fault.replaces:
-        fanatico_aside.delete(__salt__[fault.replaces]())
+    removed = fanatico_aside.delete(__salt__[fault.replaces]()) if gone and fault.replaces else 0
     took = round(time.monotonic() - begun, 2)
     detail = "" if gone else f"{what} after {took} s, {did}: {last}"
-    return {"acted": True, "running": gone, "took": took, "did": did, "detail": detail}
+    return {"acted": True, "running": gone, "took": took, "did": did, "removed": removed, "detail": detail}
 
 
 def _refuse_unknown(unit):

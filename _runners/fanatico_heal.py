@@ -106,7 +106,7 @@ def heal(host, what, why="", roles=(), settings=None):
         refusal = _Refusal(outcome.get("code", "gone"), outcome["detail"] or gone)
         return _refuse(facts, refusal, conf, begun)
     if outcome["running"]:
-        return _decide("healed", facts, f"{why or 'down'}, {outcome['did']}", begun)
+        return _decide("healed", facts, f"{why or 'down'}, {outcome['did']}", begun, **_removed(outcome))
     if outcome.get("left"):
         return _decide("left", facts, outcome["detail"], begun, code=outcome["code"])
     entry = _decide("failed", facts, outcome["detail"], begun, code=outcome.get("code", "not-gone"))
@@ -306,9 +306,15 @@ def _quietly(facts, refusal):
     return {"decision": "refused", "code": refusal.code, "reason": refusal.text, **facts}
 
 
-def _decide(decision, facts, reason, begun, **code):
+def _removed(outcome):
+    """Return ``{"removed": bytes}`` for the history if the cure has deleted data that it had replaced."""
+    removed = outcome.get("removed")
+    return {"removed": removed} if isinstance(removed, int) and 0 < removed < 2**63 else {}
+
+
+def _decide(decision, facts, reason, begun, **more):
     return fanatico_record.note(
-        __opts__, "heal", decision, **facts, **code, reason=reason, took=round(time.time() - begun, 2)
+        __opts__, "heal", decision, **facts, **more, reason=reason, took=round(time.time() - begun, 2)
     )
 
 

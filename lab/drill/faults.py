@@ -49,7 +49,7 @@ class Fault:
     restore: steps; `prepare` runs before the load starts, `restore` after it has ended. failover: whether another database
     leads afterwards (None: either). write_gap: the write outage that no run may exceed, in seconds. hold: seconds between
     strike and heal. waited: seconds that a session without a timeout (step ``patient``) may wait for an answer or its end.
-    untouched: healing must not act.
+    untouched: healing must not act. destroys: the fault itself makes data unusable; after any other, healing must delete none.
     """
 
     number: str
@@ -62,6 +62,7 @@ class Fault:
     write_gap: float = 0.5
     hold: float = 5.0
     untouched: bool = False
+    destroys: bool = False
     waited: float | None = None
 
 
@@ -326,7 +327,8 @@ FAULTS = {
     "etcd-wiped": Fault(
         *("34", "an etcd member loses its data",
           shell("etcd_follower", "systemctl kill -s KILL etcd; systemctl stop etcd; rm -rf /var/lib/etcd/*"),
-          highstate("etcd_follower", "roles.etcd"))
+          highstate("etcd_follower", "roles.etcd")),
+        destroys=True,
     ),
     "etcd-corrupt": Fault(
         *("35", "the database of an etcd member is corrupt",
@@ -335,7 +337,7 @@ FAULTS = {
                 "systemctl start --no-block etcd"),
           sequence(shell("etcd_follower", "systemctl stop etcd; rm -rf /var/lib/etcd/*"),
                highstate("etcd_follower", "roles.etcd"))),
-        hold=10,
+        hold=10, destroys=True,
     ),
     "etcd-rolling-restart": Fault(
         *("50", "the etcd members are restarted one after the other, the leader last",

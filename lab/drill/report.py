@@ -81,6 +81,7 @@ KEPT = (
     "to_full_redundancy",
     "phases",
     "cures",
+    "removed",
     "noted",
 )
 

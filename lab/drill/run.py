@@ -180,7 +180,7 @@ def drill(scene, fault, folder, progress, loop_wait, rng=random):
         "to_full_redundancy": whole - begun,
         "at": {"start": load.start, "struck": struck, "healed": healed},
         "phases": phases.marks(journals(lab, struck), struck, whole),
-        "cures": cures(lab, written),
+        **healing(lab, written),
         "noted": scene.noted,
         **figures,
     }
@@ -212,8 +212,13 @@ def history(lab):
     return lab.root(lab.master) / "var/log/fanatico/history.jsonl"
 
 
-def cures(lab, written):
-    """Return the cures in the master's history after byte ``written``, one text each; refusals are left out."""
+def healing(lab, written):
+    """
+    Return what healing did, from the master's history after byte ``written``; refusals are left out.
+
+    Returns ``{"cures": [one text each], "removed": [{"host", "what", "why", "removed": bytes}, ...]}``; ``removed`` has the cures
+    that deleted data which they had replaced.
+    """
     path = history(lab)
     lines = path.read_bytes()[written:].splitlines() if path.exists() else []
     entries = [
@@ -221,9 +226,16 @@ def cures(lab, written):
         for entry in map(json.loads, lines)
         if entry["kind"] == "heal" and entry["decision"] != "refused"
     ]
-    return [
-        f"{entry['decision']}: {entry['what']} on {entry['host']}, {entry['reason']}" for entry in entries
-    ]
+    return {
+        "cures": [
+            f"{entry['decision']}: {entry['what']} on {entry['host']}, {entry['reason']}" for entry in entries
+        ],
+        "removed": [
+            {key: entry[key] for key in ("host", "what", "why", "removed")}
+            for entry in entries
+            if entry.get("removed")
+        ],
+    }
 
 
 def ledger(lab, node, name):
@@ -238,7 +250,7 @@ def violations(fault, record):
     """Return the reasons why a run has failed, ``[(code, text), ...]``; empty for a good run.
 
     Codes: ``no_write`` (none after the fault), ``write_gap`` (too long), ``lost``, ``duplicate``, ``nowhere``, ``split_brain``,
-    ``waited``, ``cure``, ``failover``.
+    ``waited``, ``cure``, ``removed``, ``failover``.
     """
     found = []
     if math.isinf(record["write_gap"]):
@@ -255,6 +267,11 @@ def violations(fault, record):
         found.append(("waited", f"a session waited {seconds} s, limit {fault.waited} s"))
     if fault.untouched:
         found += [("cure", f"healing acted, although nothing was broken: {cure}") for cure in record["cures"]]
+    if not fault.destroys:
+        found += [
+            ("removed", f"{entry['host']}: {entry['what']} deleted {entry['removed']} bytes: {entry['why']}")
+            for entry in record["removed"]
+        ]
     if fault.failover is not None and record["failover"] != fault.failover:
         outcome = "no failover, expected one" if fault.failover else "failover, expected none"
         found.append(("failover", f"{record['leader_after']} leads: {outcome}"))

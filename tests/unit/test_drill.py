@@ -128,6 +128,7 @@ class TestComplaints:
         "two_writable": 0.0,
         "failover": False,
         "leader_after": "db1",
+        "removed": [],
     }
 
     @pytest.mark.parametrize(
@@ -154,6 +155,15 @@ class TestComplaints:
         ((code, text),) = drill.violations(faults.FAULTS["cpu-saturated"], record)
         assert code == "cure"
         assert "patroni.service on db1" in text
+
+    def test_data_that_healing_deleted(self):
+        """Only a fault that makes data unusable itself is a reason for that."""
+        entry = {"host": "db3", "what": "replica-unusable", "why": "its data are gone", "removed": 4096}
+        record = self.RECORD | {"removed": [entry]}
+        ((code, text),) = drill.violations(faults.FAULTS["haproxy-kill"], record)
+        assert code == "removed"
+        assert "4096" in text
+        assert drill.violations(faults.FAULTS["etcd-wiped"], record) == []
 
     @pytest.mark.parametrize(
         ("noted", "codes"),

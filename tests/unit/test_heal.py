@@ -19,11 +19,13 @@ class Fleet:
     """A cluster in which etcd1 has stopped, and what was asked of it."""
 
     def __init__(self, home):
-        self.home, self.asked, self.silent, self.person = home, [], False, None
+        self.home, self.asked, self.silent, self.person, self.answer = home, [], False, None, None
         self.settings = shipped("heal")
 
     def fanout(self, opts, nodes, function, args=(), timeout=0, enough=None):
         self.asked.append(function)
+        if function == "fanatico_cure.apply" and self.answer:
+            return dict.fromkeys(nodes, self.answer)
         if function == "fanatico_cure.apply" and self.person:
             self.person()
             assert enough(), "the cure goes on waiting"
@@ -59,6 +61,15 @@ def fleet(plan, tmp_path, monkeypatch):
         ),
     )
     return made
+
+
+@pytest.mark.parametrize(
+    ("removed", "kept"), [(4096, 4096), (0, None), ("4096\nhealed", None), (-1, None), (2**70, None)]
+)
+def test_the_history_has_the_bytes_that_a_cure_deleted(fleet, removed, kept):
+    fleet.answer = {"acted": True, "running": True, "did": "cloned", "detail": "", "removed": removed}
+    assert fleet.heal()["decision"] == "healed"
+    assert fleet.history[0].get("removed") == kept
 
 
 def test_it_heals(fleet):
