@@ -246,7 +246,8 @@ def backends(timeout: float = 1) -> dict[str, dict]:
     timeout
         Seconds.
 
-    Returns ``{backend: {"status", "up": [servers], "down": {server: reason}, "sessions": number}}``.
+    Returns ``{backend: {"status", "up": [servers], "down": {server: reason}, "sessions": number}}``. For a process that does not
+    answer, ``{unit: ...}`` of the same shape with the reason as its status. Raises ``CommandExecutionError`` if none answers.
 
     CLI Example:
 
@@ -254,9 +255,17 @@ def backends(timeout: float = 1) -> dict[str, dict]:
 
         salt 'haproxy*' fanatico_haproxy.backends
     """
-    return {
-        name: backend for unit in CONFIGURATION for name, backend in _backends(stat(timeout, unit)).items()
-    }
+    found: dict[str, dict] = {}
+    silent = []
+    for unit in CONFIGURATION:
+        try:
+            found.update(_backends(stat(timeout, unit)))
+        except CommandExecutionError as exc:
+            silent.append(exc)
+            found[unit] = {"status": str(exc), "up": [], "down": {}, "sessions": 0}
+    if len(silent) == len(CONFIGURATION):
+        raise silent[0]
+    return found
 
 
 def _backends(rows):

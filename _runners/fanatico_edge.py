@@ -169,5 +169,8 @@ def _sending(plan, node):
         balancer
         for balancer in balancers
         if not isinstance(answers.get(balancer), dict)
-        or node in answers[balancer].get("rpc_http", {}).get("up", [])
+        or node
+        in answers[balancer]
+        .get("rpc_http", {"up": [node]})
+        .get("up", [])  # its edge may not answer, and still send
     ]

@@ -75,6 +75,19 @@ def test_a_balancer_that_still_sends_is_named(fleet):
         edge.drain("rpc2")
 
 
+def test_a_balancer_whose_edge_does_not_answer_counts_as_sending(fleet, monkeypatch):
+    silent = {"haproxy-edge": {"status": "no answer", "up": [], "down": {}, "sessions": 0}}
+    answered = fleet.fanout
+
+    def fanout(opts, nodes, function, *more, **settings):
+        answers = answered(opts, nodes, function, *more, **settings)
+        return answers | {"haproxy1": silent} if function == "fanatico_haproxy.backends" else answers
+
+    monkeypatch.setattr(fanatico_sweep, "fanout", fanout)
+    with pytest.raises(CommandExecutionError, match="haproxy1 still sends"):
+        edge.drain("rpc2")
+
+
 def test_a_node_that_is_not_in_sync_is_still_out(fleet):
     fleet.behind = {"rpc2"}
     with pytest.raises(CommandExecutionError, match="haproxy1 and haproxy2 .*: block 7"):

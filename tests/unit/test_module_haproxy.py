@@ -265,6 +265,18 @@ def test_info_servers_and_backends():
     assert backend["sessions"] == 4
 
 
+def test_backends_of_one_process_while_the_other_does_not_answer(haproxy, answers):
+    (haproxy / "haproxy-edge" / "admin.sock").unlink()
+    found = fanatico_haproxy.backends()
+    assert found.keys() == {*SERVERS["haproxy"], "haproxy-edge"}
+    assert found["postgres_replica"]["up"] == ["db2", "db3"]
+    assert (found["haproxy-edge"]["up"], found["haproxy-edge"]["sessions"]) == ([], 0)
+    assert "haproxy-edge" in found["haproxy-edge"]["status"]
+    (haproxy / "haproxy" / "admin.sock").unlink()
+    with pytest.raises(CommandExecutionError):
+        fanatico_haproxy.backends()
+
+
 # --- certificates: loaded and on disk
 
 
