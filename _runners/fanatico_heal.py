@@ -194,7 +194,7 @@ def _reported_only(facts):
     if not next_step:
         return None
     seen = facts["why"] or "reported by the host"
-    return _Refusal("left-to-a-person", f"reported only, nothing was changed: {seen}. Next: {next_step}")
+    return _Refusal("no-cure", f"reported only, nothing was changed: {seen}. Next: {next_step}")
 
 
 def _unprovisioned_objection(host):

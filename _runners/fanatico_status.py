@@ -47,7 +47,9 @@ def status(timeout=5):
     reports = {
         name: report for name, report in answers.items() if isinstance(report, dict) and "health" in report
     }
-    checks = fanatico_cluster.judge(plan, reports, sent, time.time())
+    checks = fanatico_verdict.with_runbooks(
+        fanatico_cluster.judge(plan, reports, sent, time.time()), "cluster-"
+    )
     seen = {
         "status": fanatico_verdict.overall(checks),
         "checks": checks,
@@ -71,6 +73,8 @@ def _node(plan, name, answer):
     return {
         "status": "unknown",
         "roles": fanatico_plan.roles(plan, name),
-        "checks": {"node.answer": fanatico_verdict.unknown(None, detail, hint)},
+        "checks": fanatico_verdict.with_runbooks(
+            {"node.answer": fanatico_verdict.unknown(None, detail, hint)}
+        ),
         "took_ms": 0,
     }

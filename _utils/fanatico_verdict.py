@@ -50,12 +50,12 @@ def unknown(value=None, detail="", hint=""):
     return check("unknown", value, detail, hint)
 
 
-def with_runbooks(checks):
-    """Return ``checks`` (``{name: check}``); each check that is not ok names its runbook entry as ``runbook``."""
+def with_runbooks(checks, prefix=""):
+    """Return ``checks`` (``{name: check}``); each one that is not ok names its runbook entry as ``runbook``: prefix and name."""
     return {
         name: check
         if check["status"] == "ok"
-        else {**check, "runbook": f"{RUNBOOK}#{name.replace('.', '-')}"}
+        else {**check, "runbook": f"{RUNBOOK}#{prefix}{name.replace('.', '-')}"}
         for name, check in checks.items()
     }
 

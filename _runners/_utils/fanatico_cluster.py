@@ -30,7 +30,7 @@ def judge(plan, reports, sent, received):
         checks["timeline"] = _timeline(_facts(reports, "patroni"))
         checks["replicas"] = _replicas(plan, _facts(reports, "patroni"), silent)
     if fanatico_plan.nodes(plan, "haproxy"):
-        checks["address"] = _address(plan, _facts(reports, "keepalived"), silent)
+        checks["virtual_ip"] = _virtual_ip(plan, _facts(reports, "keepalived"), silent)
         checks["balancers"] = _balancers(plan, reports)
     if fanatico_plan.nodes(plan, "rpc"):
         checks["chain"] = _chain(plan, _facts(reports, "rpc"))
@@ -174,7 +174,7 @@ def _replicas(plan, facts, silent):
     return fanatico_verdict.degraded(streaming, detail, "salt 'db*' fanatico.health")
 
 
-def _address(plan, facts, silent):
+def _virtual_ip(plan, facts, silent):
     """Exactly one balancer holds the virtual IP, and a HAProxy answers there."""
     address = plan["virtual_ip"]["address"]
     holders = sorted(name for name, seen in facts.items() if seen.get("role") == "master")

@@ -183,7 +183,7 @@ def test_a_step_that_fails_beside_others_leaves_them_the_lock(fleet):
 
 def test_a_fault_without_a_cure_is_reported_with_its_cause(fleet):
     said = runner.heal("db1", "postgres-failed", 'FATAL:  could not access file "pg_cron"', roles=["patroni"])
-    assert (said["decision"], said["code"]) == ("refused", "left-to-a-person")
+    assert (said["decision"], said["code"]) == ("refused", "no-cure")
     assert "pg_cron" in said["reason"], "what PostgreSQL said"
     assert fleet.asked == []
 

@@ -163,24 +163,24 @@ def test_etcd_members_that_disagree(judge, reports):
 
 def test_the_virtual_ip_held_twice_and_not_at_all(judge, reports):
     reports["haproxy2"]["facts"]["keepalived"]["role"] = "master"
-    bad, address = judge("address")
-    assert bad == {"address": "critical"}
+    bad, address = judge("virtual_ip")
+    assert bad == {"virtual_ip": "critical"}
     assert address["value"] == ["haproxy1", "haproxy2"]
     assert "10.0.0.100" in address["detail"]
     for name in ("haproxy1", "haproxy2"):
         reports[name]["facts"]["keepalived"] = {"role": "backup", "answers": False}
-    assert judge() == {"address": "critical"}
+    assert judge() == {"virtual_ip": "critical"}
 
 
 def test_the_virtual_ip_on_a_silent_balancer(judge, reports):
     del reports["haproxy1"]
-    assert judge() == {"nodes": "degraded", "address": "degraded"}
+    assert judge() == {"nodes": "degraded", "virtual_ip": "degraded"}
 
 
 def test_the_virtual_ip_without_a_haproxy(judge, reports):
     for name in ("haproxy1", "haproxy2"):
         reports[name]["facts"]["keepalived"]["answers"] = False
-    assert judge() == {"address": "critical"}
+    assert judge() == {"virtual_ip": "critical"}
 
 
 def test_a_balancer_that_sees_another_primary(judge, reports):
@@ -259,6 +259,8 @@ def test_critical_ends_with_one_and_fails_a_step(answers):
     seen = fanatico_status.status()
     assert (seen["status"], seen["retcode"]) == ("critical", 1)
     assert fanatico_status.__context__ == {"retcode": 1}
+    assert seen["checks"]["primary"]["runbook"] == "docs/operations.md#cluster-primary"
+    assert "runbook" not in seen["checks"]["etcd"]
 
 
 def test_nodes_that_are_silent_or_failed_are_unknown(answers):
@@ -277,7 +279,7 @@ def test_the_table_of_a_status(answers):
     )
     text = table.output(fanatico_status.status())
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "address ok haproxy1 holds 10.0.0.100" in lines
+    assert "virtual_ip ok haproxy1 holds 10.0.0.100" in lines
     assert "no answer from rpc1" in text
     assert "patroni.pause degraded paused" in lines
     assert "-> resume" in text
