@@ -1,7 +1,7 @@
-"""The image every machine starts from, the local package repository and the lab's artefacts: all built once, then offline.
+"""Build the machines' image, the local package repository and the lab's artifacts: once; afterwards the lab is offline.
 
-The image holds Debian 13 and the Salt minion, nothing of the components. Mirrors, proxies and certificates come from
-the configuration of the machine that builds; none of it stays in the image.
+The image holds Debian 13 and the Salt minion, nothing of the components. Mirrors, proxies and certificates are those of
+the machine that builds; none of them stays in the image.
 """
 
 import fcntl
@@ -21,13 +21,13 @@ from lab.paths import CACHE, REPO, STATE
 from lab.shell import delete, run
 
 SUITE = "trixie"
-# The operating system as a small server installation has it; nothing of the components.
+# A small server installation; nothing of the components.
 SYSTEM_PACKAGES = [
     *("systemd", "systemd-sysv", "dbus", "udev", "iproute2", "iputils-ping", "procps", "ca-certificates"),
     *("nftables", "openssh-server", "python3", "python3-venv", "gnupg"),
 ]
 BUILD_PACKAGES = ["gcc", "libc6-dev", "python3-dev"]
-# A lab machine's power cut ends processes, never the disk: dpkg need not wait for it. Nobody reads manuals here.
+# A power cut in the lab ends processes and leaves the disk, so dpkg need not sync. Manual pages are not needed.
 DPKG_OPTIONS = [
     "force-unsafe-io",
     *(f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")),
@@ -48,14 +48,14 @@ USELESS_UNITS = [
     ),
     *("console-getty.service", "getty.target", "ssh.service", "ssh.socket", "systemd-logind.service"),
 ]
-# The lab's RPC node: a real EVM node, shipped as a native binary inside an npm package.
+# The lab's RPC node: an EVM node, shipped as a native binary inside an npm package.
 ANVIL = {
     "package": "@foundry-rs/anvil-linux-amd64@1.7.1",
     "file": "anvil-linux-amd64-1.7.1.tgz",
     "sha256": "5727dd8f08f3bf6dde4ec1d9832e87c43f9315ef824bff1ab18486bf51bc7af3",
 }
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-# Where pip finds packages and whom it trusts. What to install is locked, and other settings name files of this machine.
+# pip's settings for indexes and trust. Others are left out: the lock file says what to install, and some name local files.
 PIP_SETTINGS = ("cert", "extra-index-url", "index-url", "proxy", "retries", "timeout", "trusted-host")
 
 
@@ -70,7 +70,7 @@ class Image:
 
 
 def key():
-    """Return what the image depends on, as a short hash: another recipe is another image."""
+    """Return a short hash of everything the image depends on; a changed recipe makes a new image."""
     recipe = [
         Path(__file__).read_text(),
         (REPO / "requirements" / "salt.txt").read_text(),
@@ -92,7 +92,7 @@ def cached():
 
 
 def obtain(progress):
-    """Return the image for the present recipe, built first if need be. One build at a time; the others wait for it.
+    """Return the image for the present recipe, building it if necessary. One build runs at a time; other callers wait.
 
     :raises LabError: with the failing command's last lines.
     """
@@ -103,7 +103,7 @@ def obtain(progress):
 
 
 def build(progress):
-    """Build the image for the present recipe and return it. A failed build leaves nothing.
+    """Build the image for the present recipe and return it. A failed build leaves no files.
 
     :raises LabError: with the failing command's last lines.
     """
@@ -113,12 +113,12 @@ def build(progress):
     try:
         progress.awaiting("Debian 13 from the mirror")
         _bootstrap(part / "root")
-        progress.awaiting("Salt's wheels, the components' packages and the RPC node, side by side")
+        progress.awaiting("Salt's wheels, the components' packages and the RPC node, in parallel")
         with ThreadPoolExecutor() as pool:
             jobs = [pool.submit(job, part) for job in (_salt, _packages, _artifacts)]
             for job in jobs:
                 job.result()
-        progress.awaiting("the last touches")
+        progress.awaiting("the final configuration")
         _finish(part)
         (part / "complete").write_text(json.dumps({"suite": SUITE, "packages": component_packages()}))
         remove(final)
@@ -130,7 +130,7 @@ def build(progress):
 
 
 def remove(folder):
-    """Delete an image folder, mounts in it first."""
+    """Unmount everything inside an image folder and delete it."""
     if folder.is_symlink() or not folder.exists():
         folder.unlink(missing_ok=True)
         return
@@ -144,13 +144,15 @@ def remove(folder):
 def sources():
     """Return Debian 13's source lines for this machine's own mirrors.
 
-    :raises LabError: when apt knows no Debian mirror.
+    :raises LabError: when apt has no Debian mirror.
     """
-    told = run(["apt-get", "indextargets", "--format", "$(REPO_URI)|$(LABEL)", "Created-By: Packages"]).stdout
-    mirrors = dict(reversed(line.split("|", 1)) for line in told.splitlines() if "|" in line)
+    targets = run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI)|$(LABEL)", "Created-By: Packages"]
+    ).stdout
+    mirrors = dict(reversed(line.split("|", 1)) for line in targets.splitlines() if "|" in line)
     if "Debian" not in mirrors:
         raise LabError(
-            "apt on this machine knows no Debian mirror; put one into /etc/apt/sources.list and run `apt-get update`."
+            "apt on this machine has no Debian mirror. Add one to /etc/apt/sources.list and run: apt-get update"
         )
     lines = [f"deb {mirrors['Debian']} {SUITE} main"]
     if "Debian-Security" in mirrors:
@@ -177,7 +179,7 @@ def _bootstrap(root):
 
 @contextmanager
 def _scratch(part, name):
-    """A throw-away layer over the new system with network access: what is built in it never reaches the image by itself."""
+    """Mount a temporary layer over the new system, with network access; yields its root. It is deleted afterwards."""
     layer = part / f"scratch-{name}"
     for folder in ("upper", "work", "root"):
         (layer / folder).mkdir(parents=True)
@@ -199,7 +201,7 @@ def _scratch(part, name):
 
 
 def _certificates():
-    """Return the environment's settings that name a certificate bundle."""
+    """Return the environment variables that name a certificate bundle."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -208,7 +210,7 @@ def _certificates():
 
 
 def _build_environment():
-    """Return the environment for downloads inside the new system: this machine's pip settings, proxies and certificates."""
+    """Return the environment for downloads inside the new system, with this machine's pip settings, proxies and certificates."""
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
@@ -251,7 +253,7 @@ def _salt(part):
             ],
         ):
             run(["chroot", root, *command], timeout=900, env=environment)
-        # Wheels built here have hashes of their own, so the copy for machines pins versions only.
+        # Wheels that are built here have other hashes, so the machines' copy pins versions only.
         pinned = re.sub(r" \\$|^ +--hash.*\n?", "", (root / "root/salt.txt").read_text(), flags=re.MULTILINE)
         (root / "wheels/requirements.txt").write_text(pinned)
         install = [
@@ -272,7 +274,7 @@ def _salt(part):
 
 
 def _packages(part):
-    """Download the components' packages with all they depend on and make a repository of them."""
+    """Download the components' packages with their dependencies and make a repository of them."""
     packages = part / "packages"
     with _scratch(part, "packages") as root:
         environment = _build_environment()
@@ -297,7 +299,10 @@ def _packages(part):
 
 
 def _artifacts(part):
-    """Fetch the RPC node and refuse it when its hash is not the pinned one."""
+    """Download the RPC node and check its hash.
+
+    :raises LabError: when the hash is not the pinned one.
+    """
     folder = part / "artifacts"
     folder.mkdir()
     environment = {**os.environ, "npm_config_update_notifier": "false"}
@@ -312,13 +317,13 @@ def _artifacts(part):
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != ANVIL["sha256"]:
         raise LabError(
-            f"{ANVIL['package']} has the SHA-256 {found} and not {ANVIL['sha256']}; do not use this npm mirror."
+            f"{ANVIL['package']} has the SHA-256 {found}, expected {ANVIL['sha256']}. Do not use this npm mirror."
         )
     archive.rename(folder / ANVIL["file"])
 
 
 def _npm(part):
-    """Return the command for npm: this machine's, or one from PyPI that goes away with the build."""
+    """Return the command for npm: this machine's, or a temporary one from PyPI."""
     if shutil.which("npm"):
         return ["npm"]
     venv = part / "npm"
@@ -328,10 +333,10 @@ def _npm(part):
 
 
 def _finish(part):
-    """Make the image a machine: Salt in place, packages from the local repository, no timers that disturb measurements."""
+    """Finish the image: install Salt, set the local repository, and mask timers that would disturb measurements."""
     root = part / "root"
     run(["cp", "-a", part / "venv", root / "opt/salt"])
-    # Beside the environment lies what it was installed from, as the state minion.installed leaves it.
+    # The state minion.installed leaves the requirements beside the environment, too.
     shutil.copyfile(REPO / "requirements" / "salt.txt", root / "opt/salt/requirements.txt")
     for folder in ("venv", "npm"):
         delete(part / folder)
