@@ -64,8 +64,8 @@ def _install():
         if _Interrupt.happened:
             before(signum, frame)
         _Interrupt.happened = True
-        # Event loops that are cut short complain when they are collected.
-        sys.unraisablehook = lambda _unraisable: None
+        # Event loops that are cut short print a traceback when they are collected. A function in C, in which no handler runs.
+        sys.unraisablehook = id
         if _Interrupt.depth:
             raise Interrupted(1)
 

@@ -80,3 +80,14 @@ def test_one_that_the_operator_interrupts(salt_run, minion, home, run, name):
         (name, "started", None),
         (name, "failed", "interrupted"),
     ]
+
+
+def test_watching_that_the_operator_interrupts(salt_run):
+    argv = salt_run.cmdline("fanatico.watch")
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout.readline(), "it prints what it waits for"
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, printed
+    assert "Traceback" not in printed
+    assert "salt-run fanatico.watch" in printed
