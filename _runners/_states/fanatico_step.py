@@ -73,6 +73,7 @@ def _noted(function):
             ret["code"] = code = "interrupted"
             if not _has_steps(ret):  # else its own failed step has the reason
                 ret["comment"] = _INTERRUPTED
+                ret.pop("return", None)  # the traceback that Salt's runner client made of the interrupt
         if ret["result"] is False:
             arguments = [__low__["__id__"], ret["comment"], kwargs.get("begins", ""), code]
             __salt__["saltutil.runner"]("fanatico.broke_off", arg=arguments)
