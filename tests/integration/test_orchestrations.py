@@ -1,5 +1,6 @@
 """An orchestration's entries in the history, however it ends, and its lock, which is free afterwards."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -62,13 +63,30 @@ def test_one_whose_failed_step_runs_beside_others(orchestrate, run, home):
     assert (newest["kind"], newest["decision"], newest["reason"]) == ("inner", "failed", left["failed"])
 
 
+@contextlib.contextmanager
+def interruptible(argv):
+    """A command that Ctrl-C reaches: SIGINT is ignored, and inherited so, where these tests run in the background of a shell."""
+    process = subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("name", ["inner", "outer"])
 def test_one_that_the_operator_interrupts(salt_run, minion, home, run, name):
     path = home / "history.jsonl"
     path.write_text("")
     pillar = {"wanted": {"function": "test.sleep", "hosts": [MINION], "arg": [20], "timeout": 60}}
     argv = salt_run.cmdline("state.orchestrate", name, f"pillar={json.dumps(pillar)}")
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with interruptible(argv) as process:
         wait_until(lambda: name in path.read_text(), PATIENCE, "the orchestration to start")
         process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=PATIENCE)
@@ -84,7 +102,7 @@ def test_one_that_the_operator_interrupts(salt_run, minion, home, run, name):
 
 def test_watching_that_the_operator_interrupts(salt_run):
     argv = salt_run.cmdline("fanatico.watch")
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with interruptible(argv) as process:
         assert process.stdout.readline(), "it prints what it waits for"
         process.send_signal(signal.SIGINT)
         printed, _ = process.communicate(timeout=PATIENCE)

@@ -49,7 +49,13 @@ def fault(name, gaps, seed=1, marks=None):
                 "unavailable": shown,
                 "acknowledged": 2400,
             },
-            **{"two_writable": 0.0, "failover": known.failover is True, "leader_after": "db2", "cures": []},
+            **{
+                "two_writable": 0.0,
+                "failover": known.failover is True,
+                "leader_after": "db2",
+                "cures": [],
+                "removed": [],
+            },
             **{"to_full_redundancy": 8.0, "noted": {}, "at": {"start": -4.0, "struck": 0.0, "healed": 5.0}},
             "phases": {
                 mark: {"after": shown * share * rng.uniform(0.9, 1.05), "node": "db2"}

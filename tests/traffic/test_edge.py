@@ -92,7 +92,9 @@ def test_each_class_has_its_own_time(traffic, size):
 
 
 def test_a_node_works_on_so_many_at_once_and_as_many_wait(traffic):
-    seen = traffic({"body": body("eth_getLogs", "slow"), "times": 12, "at_once": 12}, at_once=1)
+    seen = traffic(
+        {"body": body("eth_getLogs", "slow"), "times": 12, "at_once": 12}, max_concurrent_per_node=1
+    )
     [answers] = seen["answers"]
     assert seen["most"] == 1
     # A client stays with its node: one call runs, one waits, and the others are refused at once.
