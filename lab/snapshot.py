@@ -215,7 +215,7 @@ def drop(name):
             raise LabError(f"There is no snapshot {name!r}. List the snapshots: ./fanatico snapshot list")
         users = _users(snapshot)
         if users:
-            raise LabError(f"The snapshot {name!r} is in use by {users[0]}. Remove that first.")
+            raise LabError(f"The snapshot {name!r} is in use by {', '.join(users)}. Remove them first.")
         delete(snapshot.folder)
 
 
@@ -278,7 +278,7 @@ def _users(snapshot):
         for saved in everything()
         if any(layer.startswith(above) for layers in saved.facts["layers"].values() for layer in layers)
     ]
-    return [*labs, *snapshots]
+    return list(dict.fromkeys([*labs, *snapshots]))  # a lab has many machines
 
 
 def _checked(name):
