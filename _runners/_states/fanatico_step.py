@@ -70,16 +70,28 @@ def _noted(function):
             pass
         code = ""
         if ret["result"] is False and fanatico_interrupt.happened():
+            ret = _without_tracebacks(ret)
             ret["code"] = code = "interrupted"
             if not _has_steps(ret):  # else its own failed step has the reason
                 ret["comment"] = _INTERRUPTED
-                ret.pop("return", None)  # the traceback that Salt's runner client made of the interrupt
+                ret.pop("return", None)
         if ret["result"] is False:
             arguments = [__low__["__id__"], ret["comment"], kwargs.get("begins", ""), code]
             __salt__["saltutil.runner"]("fanatico.broke_off", arg=arguments)
         return ret
 
     return step
+
+
+def _without_tracebacks(value):
+    """Return the result of an interrupted step, at any depth without the tracebacks that Salt makes of the interrupt."""
+    if isinstance(value, dict):
+        return {key: _without_tracebacks(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_tracebacks(item) for item in value]
+    if isinstance(value, str):
+        return value.partition("Traceback (most recent call last)")[0]
+    return value
 
 
 def _has_steps(ret):

@@ -99,6 +99,27 @@ def test_a_runner_that_the_interrupt_ends_within_salt_is_the_same(tmp_path):
     assert (newest(tmp_path)["kind"], newest(tmp_path)["code"]) == ("deploy", "interrupted")
 
 
+def test_a_traceback_in_a_nested_orchestration_is_left_out():
+    trace = "Exception occurred in runner: Traceback (most recent call last):\n  File"
+
+    def caught(name, **kwargs):
+        try:
+            press()
+        except SystemExit:
+            inner = {"result": False, "comment": trace, "changes": {"ret": {"etcd1": [trace]}}}
+            return {
+                "name": name,
+                "result": False,
+                "comment": "",
+                "changes": {"return": {"data": {"x": inner}}},
+            }
+
+    step.__states__["salt.runner"] = caught
+    ret = step.runner("state.orchestrate", begins="deploy")
+    assert "Traceback" not in str(ret)
+    assert ret["code"] == "interrupted"
+
+
 def test_between_two_steps_it_ends_the_next_one():
     interrupt.prepare({"fun": "state.orchestrate", "arg": ["orch.deploy"]})
     press()
