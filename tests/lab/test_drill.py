@@ -54,7 +54,7 @@ def test_a_drill_on_a_real_fleet(healthy):
     ("arguments", "word"),
     [
         (["kill", "host=db1", "unit=patroni"], "force=True"),
-        (["stop", "host=db1", "unit=ssh"], "none of the services of db1"),
+        (["stop", "host=db1", "unit=ssh"], "ssh.service"),
         (["explode"], "switchover, stop, kill"),
     ],
 )
