@@ -49,9 +49,6 @@ def _hide(logger, which):
         logger.addFilter(others)
 
 
-_INTERRUPTED = "interrupted by the operator. Hosts finish what they have begun. Next: run it again"
-
-
 def _noted(function):
     """
     Wrap a step: Ctrl-C ends it, and a failure is written to the history.
@@ -73,7 +70,7 @@ def _noted(function):
             ret = _without_tracebacks(ret)
             ret["code"] = code = "interrupted"
             if not _has_steps(ret):  # else its own failed step has the reason
-                ret["comment"] = _INTERRUPTED
+                ret["comment"] = fanatico_interrupt.WORDS.format(next="")
                 ret.pop("return", None)
         if ret["result"] is False:
             arguments = [__low__["__id__"], ret["comment"], kwargs.get("begins", ""), code]

@@ -59,4 +59,5 @@ def line(entry):
     where = "/".join(entry[key] for key in ("host", "what") if entry.get(key))
     took = f" ({entry['took']:.1f} s)" if "took" in entry else ""
     text = f"{entry['time'][:19].replace('T', ' ')}  {entry['kind']:<6} {entry['decision']:<8} {where}"
-    return text + (f": {entry['reason']}" if entry.get("reason") else "") + took
+    removed = f", {entry['removed']} bytes of replaced data deleted" if entry.get("removed") else ""
+    return text + (f": {entry['reason']}" if entry.get("reason") else "") + removed + took

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 
+WORDS = "interrupted by the operator. Hosts finish what they have begun. Next: {next}run it again"
 _ORCHESTRATE = ("state.orchestrate", "state.orch")
 
 

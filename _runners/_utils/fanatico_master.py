@@ -82,8 +82,7 @@ def _call(function, signature, args, kwargs):
             return function(*args, **given)
     except fanatico_interrupt.Interrupted:
         raise Refusal(
-            f"{_name(function)}: interrupted by the operator. Hosts finish what they have begun. "
-            "Next: salt-run fanatico.status, then run it again"
+            f"{_name(function)}: {fanatico_interrupt.WORDS.format(next='salt-run fanatico.status, then ')}"
         ) from None
     except Refusal:
         raise

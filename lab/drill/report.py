@@ -30,7 +30,7 @@ def content(records, timing, versions):
     Return the content of a report.
 
     records
-        ``{fault: {"what", "number", "write_gap", "heals", "runs": [record, ...]}}``, as ``drill`` and ``complaints`` return
+        ``{fault: {"what", "number", "write_gap", "heals", "runs": [record, ...]}}``, as ``drill`` and ``violations`` return
         them. ``write_gap`` is the limit in seconds; ``heals`` is whether the drill itself reverts the fault.
     timing, versions
         The plan's timing and ``{package: version}``.

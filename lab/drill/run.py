@@ -278,11 +278,6 @@ def violations(fault, record):
     return found
 
 
-def complaints(fault, record):
-    """Return the texts of ``violations``."""
-    return [text for _, text in violations(fault, record)]
-
-
 def sleep_until(when):
     """Sleep until a time of the monotonic clock."""
     time.sleep(max(0.0, when - time.monotonic()))

@@ -62,7 +62,7 @@ def fault(name, gaps, seed=1, marks=None):
                 for mark, share in (marks or {}).items()
             },
         }
-        runs.append(record | {"complaints": drill.complaints(known, record)})
+        runs.append(record | {"complaints": [text for _, text in drill.violations(known, record)]})
     one = {"what": known.what, "number": known.number, "write_gap": known.write_gap}
     return one | {"heals": known.heal is not None, "runs": runs}, timelines
 

@@ -148,7 +148,7 @@ class TestComplaints:
         assert word in text
 
     def test_none(self):
-        assert drill.complaints(faults.FAULTS["haproxy-kill"], self.RECORD) == []
+        assert drill.violations(faults.FAULTS["haproxy-kill"], self.RECORD) == []
 
     def test_a_cure_where_there_was_nothing_to_cure(self):
         record = self.RECORD | {"cures": ["healed: patroni.service on db1, stopped"]}

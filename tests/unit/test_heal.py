@@ -69,7 +69,9 @@ def fleet(plan, tmp_path, monkeypatch):
 def test_the_history_has_the_bytes_that_a_cure_deleted(fleet, removed, kept):
     fleet.answer = {"acted": True, "running": True, "did": "cloned", "detail": "", "removed": removed}
     assert fleet.heal()["decision"] == "healed"
-    assert fleet.history[0].get("removed") == kept
+    (entry,) = fleet.history
+    assert entry.get("removed") == kept
+    assert ("4096 bytes" in fanatico_history.line(entry)) is bool(kept)
 
 
 def test_it_heals(fleet):

@@ -259,8 +259,7 @@ def test_what_only_thinks_does_nothing_else(path):
 
 def test_minions_are_given_nothing_that_only_the_master_uses():
     used = importers("_utils", *MINIONS)
-    # The master's runner and ./fanatico read the version from one file.
-    assert [name for name, files in used.items() if not files and name != "fanatico_release"] == []
+    assert [name for name, files in used.items() if not files] == []
 
 
 def test_minions_use_nothing_that_they_are_not_given():
