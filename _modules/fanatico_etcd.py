@@ -82,10 +82,11 @@ def leader(timeout: float = 1) -> str | None:
 
 def local_state() -> dict:
     """
-    Return the state of this node's member: ``{"data_dir": bool, "active": bool, "member": bool or None}``.
+    Return the state of this node's member, from which ``orch.deploy`` and ``orch.recover_etcd`` decide what to do.
 
-    ``data_dir``: etcd has written data here. ``active``: its unit runs. ``member``: the cluster lists this node; None if no
-    member answers. From this a deploy decides between bootstrap and rejoin.
+    ``{"data_dir": whether etcd has written data here, "lost": why that data is unusable or "", "active": whether its unit runs,
+    "member": whether the cluster lists this node, None if no member answers, "healthy": whether its member serves,
+    "clients": what ``clients`` returns}``.
 
     CLI Example:
 
@@ -96,8 +97,11 @@ def local_state() -> dict:
     directory = pathlib.Path(_setting("etcd:data_dir"))
     return {
         "data_dir": (directory / "member").is_dir(),
+        "lost": __salt__["fanatico_etcd_cure.data_lost"](),
         "active": __salt__["fanatico_unit.states"](UNIT)[UNIT]["active"] == "active",
         "member": _listed(),
+        "healthy": bool(health().get(_me(), {}).get("healthy")),
+        "clients": __salt__["fanatico_etcd.clients"](),
     }
 
 
@@ -207,7 +211,12 @@ def _facts(gateway, timeout):
         name.removeprefix("status "): {"error": errors[name]} if name in errors else answers[name][0]
         for name in peers
     }
-    return {"status": statuses, "errors": errors, **facts}
+    here = {"data": _has_data(), "clients": __salt__["fanatico_etcd.clients"]()}
+    return {"status": statuses, "errors": errors, **here, **facts}
+
+
+def _has_data():
+    return any(pathlib.Path(_setting("etcd:data_dir")).glob("member/wal/*.wal"))
 
 
 def checks(timeout: float = 2) -> dict[str, dict]:

@@ -54,6 +54,39 @@ def data_lost() -> str:
     return ""
 
 
+def set_aside() -> str:
+    """
+    Stop etcd and move its data aside, before a new cluster is bootstrapped. A step of ``orch.recover_etcd``.
+
+    Returns the new path of the data, empty without data. Raises ``CommandExecutionError`` while this member serves.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt etcd1 fanatico_etcd_cure.set_aside
+    """
+    me = __opts__["id"]
+    if __salt__["fanatico_etcd.health"]().get(me, {}).get("healthy"):
+        raise CommandExecutionError(
+            f"{me}: its member serves, so etcd has a quorum and its data is needed. Nothing was changed. "
+            "Next: salt-run fanatico.status"
+        )
+    __salt__["service.stop"]("etcd")
+    return _move_aside()
+
+
+def _move_aside():
+    """Move this member's data aside and return its new path; empty without data."""
+    data = pathlib.Path(member_directory())
+    if not data.exists():
+        return ""
+    try:
+        return fanatico_aside.move(data)
+    except (ValueError, OSError, subprocess.SubprocessError) as exc:
+        raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
+
+
 def rejoin(timeout: float = 120) -> str:
     """
     Move the data aside and rejoin the cluster as a new member, which copies all data from the others.
@@ -70,12 +103,7 @@ def rejoin(timeout: float = 120) -> str:
         salt etcd1 fanatico_etcd_cure.rejoin
     """
     __salt__["service.stop"]("etcd")
-    data = pathlib.Path(member_directory())
-    if data.exists():
-        try:
-            fanatico_aside.move(data)
-        except (ValueError, OSError, subprocess.SubprocessError) as exc:
-            raise CommandExecutionError(f"{__opts__['id']}: {exc}") from exc
+    _move_aside()
     return fanatico_probe.apply_states(__salt__["state.apply"], __opts__["id"], "roles.etcd")
 
 

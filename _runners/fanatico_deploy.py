@@ -2,6 +2,9 @@
 What orch.deploy reads from the live system: whether etcd and Patroni are started for the first time or changed.
 """
 
+import secrets
+
+import fanatico_etcd_plan
 import fanatico_master
 import fanatico_plan
 import fanatico_sweep
@@ -19,9 +22,10 @@ def __virtual__():
 
 def etcd_bootstrap():
     """
-    Return whether the etcd nodes start a new cluster: only where none of them has data and none is a member.
+    Return ``{"bootstrap": value}`` with which the etcd nodes bootstrap a new cluster, used once; empty where a cluster exists.
 
-    Returns True or False. Raises where a node does not answer, since it may have data.
+    A new cluster is bootstrapped only where none of them has data and none is a member. Raises where a node does not answer,
+    since it may have data, and where a database has data: then etcd has lost its own, and ``orch.recover_etcd`` is the way back.
 
     CLI Example:
 
@@ -30,7 +34,27 @@ def etcd_bootstrap():
         salt-run fanatico.etcd_bootstrap
     """
     states = _ask("etcd", "fanatico_etcd.local_state")
-    return not any(state["data_dir"] or state["member"] for state in states.values())
+    usable = [node for node, state in states.items() if state["data_dir"] and not state["lost"]]
+    if any(state["member"] for state in states.values()) or len(usable) >= fanatico_etcd_plan.quorum(
+        len(states)
+    ):
+        return {"bootstrap": ""}
+    databases = _ask("patroni", "fanatico_patroni.local_state")
+    with_data = [node for node, state in databases.items() if state["data_dir"]]
+    if with_data:
+        lost = [node for node in states if node not in usable]
+        fanatico_master.refuse(
+            f"etcd has lost the data of {', '.join(lost)}, and no quorum is possible, while {', '.join(with_data)} has data of "
+            "PostgreSQL. Next: salt-run state.orchestrate orch.recover_etcd, which keeps that data and its primary; then run the "
+            "deploy again."
+        )
+    if usable:
+        fanatico_master.refuse(
+            f"{', '.join(usable)} has data of etcd, too few for a quorum. Next: start etcd where it has data; if an earlier "
+            "deploy was interrupted there and the data is not needed: systemctl stop etcd, move /var/lib/etcd/member away, and "
+            "run the deploy again."
+        )
+    return {"bootstrap": secrets.token_hex(8)}
 
 
 def patroni_first():

@@ -29,7 +29,7 @@ def _peer_urls():
     return {node: f"https://{address}:{_get('plan:ports:etcd_peer')}" for node, address in addresses.items()}
 
 
-def member_present(name, data_dir, bootstrap=False, timeout=60):
+def member_present(name, data_dir, bootstrap="", timeout=60):
     """
     Make this node a member of the etcd cluster before etcd starts: found a cluster, or add or replace the member.
 
@@ -38,7 +38,7 @@ def member_present(name, data_dir, bootstrap=False, timeout=60):
     data_dir
         The data directory of etcd. A node with data is a member already, and nothing changes.
     bootstrap
-        True allows a new cluster to be founded if no member answers.
+        Not empty: a new cluster is founded if no member answers. See ``fanatico_etcd_plan.first_start``.
     timeout
         Seconds to wait until enough other members are healthy to add this one.
     """
@@ -85,7 +85,7 @@ def _settle(me, bootstrap, timeout, token, steps):
         decision, live = _decide(me, bootstrap)
         last.update(decision)
         if decision["action"] in ("found", "join", "add", "replace"):
-            _act(me, decision["action"], live, token, steps)
+            _act(me, decision["action"], live, (token, bootstrap), steps)
         return decision["action"] != "wait", decision["why"]
 
     done, seen = fanatico_wait.until(attempt, timeout, interval=1)
@@ -94,7 +94,7 @@ def _settle(me, bootstrap, timeout, token, steps):
     return last, last["action"] != "refuse"
 
 
-def _act(me, action, live, token, steps):
+def _act(me, action, live, tokens, steps):
     """Change the member list of the cluster, and write the configuration of etcd's first start."""
     # A process whose data was deleted while it ran must not answer as the former member.
     __salt__["service.stop"]("etcd")
@@ -110,7 +110,7 @@ def _act(me, action, live, token, steps):
         salt.utils.yaml.safe_load(pathlib.Path(fanatico_etcd_plan.CONFIGURATION).read_text(encoding="utf-8")),
         "new" if action == "found" else "existing",
         fanatico_etcd_plan.initial_cluster(me, _peer_urls(), live),
-        token,
+        *tokens,
     )
     _write(configuration)
 

@@ -6,13 +6,16 @@ import fanatico_etcd_plan
 import fanatico_etcd_users
 import fanatico_verdict
 
+RECOVER = "salt-run state.orchestrate orch.recover_etcd"
+
 
 def member(facts, me, quota):
     """
     Return the checks of the member ``me``, ``{name: check}``.
 
     facts
-        ``{"status": {node: status}, "health", "members", "alarms", "errors"}``, as ``fanatico_etcd.probe`` collects them.
+        ``{"status": {node: status}, "health", "members", "alarms", "errors", "data", "clients"}``, as ``fanatico_etcd.probe``
+        collects them.
     me
         The node's id.
     quota
@@ -20,6 +23,10 @@ def member(facts, me, quota):
     """
     mine, health = facts["status"][me], facts.get("health")
     found = {"etcd.quorum": _quorum(facts["status"])}
+    if facts.get("clients") is not None:
+        admitted = ", ".join(facts["clients"]) or "no database host"
+        detail = f"a recovery of etcd has not ended: {admitted} may connect, the other hosts may not"
+        found["etcd.clients"] = fanatico_verdict.degraded(facts["clients"], detail, RECOVER)
     journal = "systemctl status etcd; journalctl -u etcd -n 50"
     if "error" in mine or health is None:
         reason = mine.get("error") or facts["errors"]["health"]

@@ -70,7 +70,7 @@ def decide(me, plan, live, healthy, bootstrap):
     healthy
         The ids of the other nodes whose member is healthy.
     bootstrap
-        Whether a new cluster may be bootstrapped.
+        Not empty: a new cluster may be bootstrapped.
 
     ``action`` is ``found`` (bootstrap with the other nodes), ``join`` (the cluster expects this node: start), ``add`` (add the
     member to the cluster first), ``replace`` (the cluster lists a member whose data is lost: remove it, then add), ``wait``
@@ -109,8 +109,9 @@ def _no_member(me, plan, bootstrap):
     return _answer(
         "wait",
         f"{me} has no etcd data and no other member ({others}) answers, so it cannot join. It does not bootstrap a new "
-        "cluster, because that would lose the old one. Next: start the other members; if no member has data, run "
-        "salt-run state.orchestrate orch.deploy, which verifies that and bootstraps a new cluster",
+        "cluster, because that would lose the old one. Next: start the other members. A new cluster is "
+        "bootstrapped by salt-run state.orchestrate orch.deploy; where most members have lost their data, by "
+        "salt-run state.orchestrate orch.recover_etcd",
     )
 
 
@@ -220,7 +221,7 @@ def initial_cluster(me, plan, live):
     return ",".join(f"{name}={url}" for name, url in sorted(named.items()))
 
 
-def first_start(configuration, state, members, token):
+def first_start(configuration, state, members, token, bootstrap=""):
     """
     Return etcd's configuration for the one start that bootstraps or joins the cluster.
 
@@ -231,13 +232,16 @@ def first_start(configuration, state, members, token):
     members
         The result of ``initial_cluster``.
     token
-        The cluster token; it separates two clusters on the same addresses. etcd logs it, so it gets a hash.
+        The cluster token of the secrets; it separates two clusters on the same addresses. etcd logs it, so it gets a hash.
+    bootstrap
+        A value that no other bootstrap of this cluster had; the same on all members. etcd derives the cluster id from the token:
+        with the id of a former cluster, Patroni would compare raft terms and refuse the new one as stale (``StaleEtcdNode``).
     """
     return {
         **configuration,
         "initial-cluster-state": state,
         "initial-cluster": members,
-        "initial-cluster-token": hashlib.sha256(token.encode()).hexdigest(),
+        "initial-cluster-token": hashlib.sha256(f"{token}{bootstrap}".encode()).hexdigest(),
     }
 
 

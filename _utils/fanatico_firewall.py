@@ -302,3 +302,59 @@ def _port(flow, side):
 
 def _lines(rules):
     return "\n".join(f"        {rule}" for rule in dict.fromkeys(rules))
+
+
+# --- etcd's clients while it is rebuilt
+
+ETCD_TABLE = "fanatico_etcd_clients"
+_ADMITTED = "# admitted:"
+
+
+def etcd_clients(port, sources, local, hosts):
+    """
+    Return the text for ``nft -f`` that lets only some hosts connect to etcd on a node.
+
+    port
+        etcd's client port.
+    sources
+        The addresses that may connect.
+    local
+        The id of the local user who may not connect either, or None: Patroni on the same host uses an address in ``sources``.
+    hosts
+        The ids of the admitted hosts, for ``admitted``.
+    """
+    allowed = f"{{ {', '.join(_compact(sources))} }}"
+    output = _LOCAL.format(user=local, port=port) if local is not None else ""
+    return _ETCD_CLIENTS.format(
+        table=ETCD_TABLE,
+        port=port,
+        allowed=allowed,
+        output=output,
+        admitted=" ".join([_ADMITTED, *hosts]),
+    )
+
+
+def admitted(rules):
+    """Return the ids of the admitted hosts. ``rules``: what ``etcd_clients`` returned."""
+    found = re.search(rf"^{_ADMITTED}(.*)$", rules, re.MULTILINE)
+    return found[1].split() if found else []
+
+
+# In a table of its own, a packet passes only if this table and the firewall's accept it.
+_ETCD_CLIENTS = """\
+# Written by fanatico_etcd.restrict_clients, removed by fanatico_etcd.allow_clients.
+{admitted}
+table inet {table}
+delete table inet {table}
+table inet {table} {{
+    chain input {{
+        type filter hook input priority filter - 1; policy accept;
+        tcp dport {port} ip saddr != {allowed} reject with tcp reset
+    }}{output}
+}}
+"""
+_LOCAL = """
+    chain output {{
+        type filter hook output priority filter - 1; policy accept;
+        meta skuid {user} tcp dport {port} reject with tcp reset
+    }}"""

@@ -2,6 +2,7 @@
 Health checks of Patroni on a node, from its responses. No I/O.
 """
 
+import fanatico_etcd_checks
 import fanatico_verdict
 
 RUNNING = ("running", "streaming")
@@ -146,7 +147,10 @@ def _etcd(own, now, ttl):
         return fanatico_verdict.unknown(None, "Patroni does not report dcs_last_seen")
     age = max(0, round(now - seen))
     judge, hint = (
-        (fanatico_verdict.degraded, "salt 'etcd*' fanatico.health")
+        (
+            fanatico_verdict.degraded,
+            "salt 'etcd*' fanatico.health; if etcd is healthy: " + fanatico_etcd_checks.RECOVER,
+        )
         if age >= ttl
         else (fanatico_verdict.ok, "")
     )

@@ -2,7 +2,7 @@
 {%- set timeouts = pillar.orch.timeouts %}
 {%- set nodes = salt["fanatico_plan.nodes"]("etcd") %}
 {%- set bootstrap = salt["saltutil.runner"]("fanatico.etcd_bootstrap") %}
-{%- if bootstrap is not boolean %}{{ raise(bootstrap) }}{% endif %}
+{%- if bootstrap is string %}{{ raise(bootstrap) }}{% endif %}
 {{ salt["fanatico_orch.begin"]("etcd", roles=[]) }}
 
 Configure and start etcd:
@@ -13,8 +13,7 @@ Configure and start etcd:
     - sls: roles.etcd
     - queue: True
     - pillar:
-        etcd:
-          bootstrap: {{ bootstrap | json }}
+        etcd: {{ bootstrap | json }}
     - timeout: {{ timeouts.apply }}
 
 Wait for the quorum of etcd:

@@ -10,6 +10,7 @@ import salt.utils.yaml
 import fanatico_evict_steps
 import fanatico_lock
 import fanatico_record
+import fanatico_recover
 
 __virtualname__ = "fanatico_orch"
 
@@ -142,6 +143,31 @@ def evict(scope):
     ]
     last = end(after=steps[-1][0], host=host, reason=fanatico_evict_steps.result(scope))
     return begin("evict", roles=[]) + _text(steps, after=_LOCK) + last
+
+
+def recover_etcd(scope):
+    """
+    Return all steps of ``orch.recover_etcd``.
+
+    scope
+        What ``fanatico.recover_scope`` returned; text is the reason of a refusal, and becomes the only step.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd fanatico_orch.recover_etcd 'etcd2: no answer'
+    """
+    if not isinstance(scope, dict):
+        return _text(fanatico_recover.refused(str(scope)))
+    timeouts = __pillar__["orch"]["timeouts"]
+    hosts = list(dict.fromkeys([*scope["etcd"], *scope["databases"]]))
+    steps = [
+        _refresh(_REFRESH, hosts),
+        *fanatico_recover.steps(scope, scope["bootstrap"], timeouts),
+    ]
+    last = end(after=_PROVE, reason=fanatico_recover.result(scope))
+    return begin("recover_etcd", roles=[]) + _text(steps, after=_LOCK) + prove(after=steps[-1][0]) + last
 
 
 def _is_nested():

@@ -4,6 +4,7 @@ The checks of the whole cluster, judged from the reports of all nodes. Pure: rep
 ``reports`` is ``{id: what fanatico.report returned}``. A node that did not answer is not in it.
 """
 
+import fanatico_etcd_checks
 import fanatico_plan
 import fanatico_verdict
 
@@ -88,7 +89,14 @@ def _etcd(plan, facts):
         detail = (
             f"{len(serving)} of {total} members serve: no quorum, so no failover of PostgreSQL is possible"
         )
+        lost = sorted(name for name, seen in facts.items() if seen.get("data") is False)
+        if total - len(lost) <= total // 2:
+            detail += f". The data of {', '.join(lost)} is lost: etcd has to be rebuilt"
+            hint = fanatico_etcd_checks.RECOVER
         return fanatico_verdict.critical(leader, detail, hint)
+    if any(seen.get("clients") is not None for seen in facts.values()):
+        detail = "a recovery of etcd has not ended: its clients may not connect yet"
+        return fanatico_verdict.critical(leader, detail, fanatico_etcd_checks.RECOVER)
     if len(named) != 1:
         return fanatico_verdict.critical(leader, f"the members report {len(named)} leaders", hint)
     detail = f"{len(serving)} of {total} members serve; leader: {leader or 'a member that does not answer'}"

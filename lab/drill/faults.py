@@ -17,6 +17,7 @@ from lab.drill.steps import (
     cable,
     clock,
     cut,
+    elections,
     fast,
     filtered,
     forged,
@@ -29,6 +30,7 @@ from lab.drill.steps import (
     postgres,
     power,
     put_back,
+    recovered,
     sequence,
     shell,
     shut_down,
@@ -38,6 +40,7 @@ from lab.drill.steps import (
     switchover,
     unit,
     wait,
+    wiped,
 )
 
 
@@ -338,6 +341,23 @@ FAULTS = {
           sequence(shell("etcd_follower", "systemctl stop etcd; rm -rf /var/lib/etcd/*"),
                highstate("etcd_follower", "roles.etcd"))),
         hold=10, destroys=True,
+    ),
+    # The term is high before: Patroni refuses an etcd that has the former cluster id and a lower term.
+    "etcd-majority-wiped": Fault(
+        *("34", "two of three etcd members lose their data; writes continue without failover, until etcd is rebuilt",
+          wiped("etcd_majority"), recovered),
+        prepare=elections(5), hold=10, destroys=True,
+    ),
+    "etcd-all-wiped": Fault(
+        *("34", "all etcd members lose their data; writes continue without failover, until etcd is rebuilt",
+          wiped("etcd"), recovered),
+        prepare=elections(5), hold=10, destroys=True,
+    ),
+    "etcd-all-wiped-databases-cold": Fault(
+        *("34", "all etcd members lose their data, then all databases and etcd hosts lose power",
+          sequence(wiped("etcd"), power("databases", on=False), power("etcd", on=False)),
+          sequence(power("etcd", on=True), power("databases", on=True), recovered)),
+        prepare=elections(5), failover=None, write_gap=180, hold=5, destroys=True,
     ),
     "etcd-rolling-restart": Fault(
         *("50", "the etcd members are restarted one after the other, the leader last",

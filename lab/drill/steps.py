@@ -275,6 +275,31 @@ def alarm(action):
     return step
 
 
+def elections(times):
+    """Raise etcd's term: kill all members, several times, and wait for the next leader."""
+
+    def step(scene):
+        node, *_ = scene.struck["etcd"]
+        for _ in range(times):
+            signal("etcd", "etcd", "KILL")(scene)
+            scene.lab.salt(node, "fanatico_etcd.wait_quorum")
+        scene.look()
+
+    return step
+
+
+def wiped(part):
+    """Kill etcd on hosts and delete its data."""
+    return shell(part, "systemctl kill -s KILL etcd; systemctl stop etcd; rm -rf /var/lib/etcd/*")
+
+
+def recovered(scene):
+    """Rebuild etcd, as an operator does, and note how long that takes."""
+    begun = time.monotonic()
+    scene.lab.salt_run("state.orchestrate", "orch.recover_etcd", timeout=600)
+    scene.noted["recovery"] = round(time.monotonic() - begun, 1)
+
+
 def highstate(part, sls):
     """Apply an SLS on hosts."""
 

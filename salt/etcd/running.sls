@@ -7,8 +7,8 @@ Add this node to the etcd cluster:
   fanatico_etcd.member_present:
     - name: {{ grains.id }}
     - data_dir: {{ etcd.data_dir }}
-    # True founds a new cluster if no member has data. orch.deploy passes it after it has checked all nodes; it is no setting.
-    - bootstrap: {{ etcd.get("bootstrap", False) }}
+    # Not empty: found a new cluster if no member has data. The orchestrations pass it after a look at all nodes; it is no setting.
+    - bootstrap: {{ etcd.get("bootstrap", "") | json }}
     - timeout: {{ etcd.join_timeout }}
     - require:
       - file: Configure etcd

@@ -21,6 +21,6 @@ def test_the_pillar_of_a_suite(tmp_path, suite):
     assert pillar["rpc"]["chain"]["id"] == 1337
     # The settings that a suite adds to a component do not remove the shipped settings.
     roles = node(settings)["roles"]
-    assert pillar.get("etcd", {}).get("bootstrap", False) == ("etcd" in roles)
+    assert bool(pillar.get("etcd", {}).get("bootstrap")) == ("etcd" in roles)
     assert "etcd" not in roles or pillar["etcd"]["data_dir"] == "/var/lib/etcd"
     assert bool(pillar.get("secrets")) == bool(set(node(settings)["roles"]) & {"etcd", "patroni", "haproxy"})

@@ -61,9 +61,17 @@ def compiled(master, name, fresh=False, evicting=None):
     """The steps of an orchestration, on a running cluster or one that has never been deployed."""
     databases = master.functions["fanatico_plan.nodes"]("patroni")
     seen = {
-        "fanatico.etcd_bootstrap": fresh,
+        "fanatico.etcd_bootstrap": {"bootstrap": "0123" if fresh else ""},
         "fanatico.patroni_first": databases[:1] if fresh else databases,
         "fanatico.evict_scope": evicting or scope("patroni"),
+        "fanatico.recover_scope": {
+            "case": "rebuild",
+            "why": "the data of all members is lost",
+            "primary": databases[0],
+            "databases": databases,
+            "etcd": master.functions["fanatico_plan.nodes"]("etcd"),
+            "bootstrap": "0123",
+        },
     }
     master.functions["saltutil.runner"] = lambda name, *args, **kwargs: seen[name]
     return master.compile(name)
@@ -103,6 +111,7 @@ PARTS |= {"orch.patroni": "Check the PostgreSQL parameters on every database hos
 VERBS = {
     *(
         "Block",
+        "Bootstrap",
         "Bring",
         "Check",
         "Configure",
@@ -111,23 +120,10 @@ VERBS = {
         "Delete",
         "Deploy",
         "Distribute",
-        "Drain",
-        "Finish",
-        "Generate",
     ),
-    *(
-        "Install",
-        "Lock",
-        "Open",
-        "Prepare",
-        "Prove",
-        "Refresh",
-        "Reject",
-        "Remove",
-        "Replace",
-        "Retire",
-    ),
-    *("Return", "Set", "Sign", "Start", "Sync", "Trust", "Unlock", "Upgrade", "Wait"),
+    *("Drain", "Finish", "Generate", "Install", "Lock", "Move", "Open", "Prepare", "Prove", "Refresh"),
+    *("Reject", "Remove", "Replace", "Restrict", "Retire", "Return", "Set", "Sign", "Start", "Sync"),
+    *("Trust", "Unlock", "Update", "Upgrade", "Wait"),
 }
 
 
@@ -145,8 +141,8 @@ def test_every_orchestration_has_one_beginning_and_one_end(make_master, name):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in GUARDED if name != "orch.evict"]
-)  # that is a step of no other one
+    "name", [name for name in GUARDED if name not in ("orch.evict", "orch.recover_etcd")]
+)  # those are steps of no other one
 def test_a_nested_orchestration_has_neither_start_nor_end(make_master, monkeypatch, name):
     monkeypatch.setattr(fanatico_lock, "mine", lambda _: True)
     steps = compiled(make_master("default"), name)

@@ -20,6 +20,7 @@ OWNERS = {"node", "master", "postgres", *(one.name for one in fanatico_component
 NAME = re.compile(r"([a-z_]+)\.([a-z_]+)")
 # Units, files and states have names of the same form.
 NOT_CHECKS = {
+    "settings",
     "service",
     "socket",
     "timer",

@@ -76,6 +76,8 @@ def configure_loader_modules(plan, cluster, units, tmp_path):
         "fanatico_unit.states": lambda *names: units,
         "fanatico_pki.paths": lambda authority: tls(),
         "fanatico.journal": lambda unit: f"last line of {unit}",
+        "fanatico_etcd.clients": lambda: None,
+        "fanatico_etcd_cure.data_lost": lambda: "no write-ahead log",
     }
     dunders = {
         "__pillar__": {
@@ -208,15 +210,18 @@ def test_health_of_all_members(cluster):
 
 
 def test_local_state(cluster, tmp_path, units):
-    assert fanatico_etcd.local_state() == {"data_dir": False, "active": True, "member": True}
+    serving = {"active": True, "member": True, "healthy": True, "clients": None}
+    assert fanatico_etcd.local_state() == {"data_dir": False, "lost": "no write-ahead log", **serving}
     (tmp_path / "member").mkdir()
     units["etcd.service"]["active"] = "inactive"
     listed(cluster, lambda members: members.pop(0))
     for name in ("etcd2", "etcd3"):
         cluster[name].stop()
-    assert fanatico_etcd.local_state() == {"data_dir": True, "active": False, "member": False}
+    state = fanatico_etcd.local_state()
+    assert (state["data_dir"], state["active"], state["member"]) == (True, False, False)
     cluster["etcd1"].stop()
-    assert fanatico_etcd.local_state()["member"] is None
+    state = fanatico_etcd.local_state()
+    assert (state["member"], state["healthy"]) == (None, False)
 
 
 def test_waiting_for_quorum(cluster):
