@@ -91,9 +91,10 @@ def _primary(nodes, states, discard):
     unclear = [node for node in nodes if node not in known and node not in discard]
     if unclear:
         detail = "; ".join(str(states.get(node, f"{node}: no answer"))[-300:] for node in unclear)
+        lost = f"; if its disk is lost for good: {_command(unclear, discard)}" if any(known.values()) else ""
         raise Refused(
             f"no database accepts writes, and the newest data may be on {', '.join(unclear)} ({detail}). {_RETRY}start the host "
-            f"and its minion; if its disk is lost for good: {_command(unclear, discard)}"
+            f"and its minion{lost}"
         )
     newest = sorted(
         (node for node in known if known[node] and node not in discard),

@@ -133,6 +133,9 @@ class TestPrimary:
         assert "the newest data may be on db3" in refusal(plan, self.LOST, states)
         assert recover.scope(plan, self.LOST, states, ["db3"])["primary"] == "db2"
 
+    def test_not_all_databases_are_given_up(self, plan):
+        assert "discard" not in refusal(plan, self.LOST, databases(None, None, {}))
+
     def test_data_that_is_given_up_does_not_lead(self, plan):
         assert self.chosen(plan, stopped(3, 10), stopped(3, 20), stopped(3, 15), discard=["db2"]) == "db3"
 
