@@ -169,6 +169,7 @@ def probe(timeout: float = 2) -> dict:
 
         salt ops1 fanatico_backup.probe
     """
+    facts: dict
     try:
         facts = {"info": info(timeout)}
     except CommandExecutionError as exc:

@@ -112,7 +112,7 @@ def _repository(pillar):
 
 def _remote_repositories(plan):
     """Return the repositories of a database host: all backup hosts, in plan order."""
-    found = {}
+    found: dict[str, str] = {}
     for number, node in enumerate(fanatico_plan.nodes(plan, "backup"), 1):
         found |= _peer(f"repo{number}", plan, node)
     return found
@@ -120,7 +120,7 @@ def _remote_repositories(plan):
 
 def _databases(pillar, me):
     """Return the database hosts of a backup host."""
-    found = {}
+    found: dict[str, str] = {}
     for number, node in enumerate(fanatico_plan.nodes(pillar["plan"], "patroni"), 1):
         if node != me:
             found |= _peer(f"pg{number}", pillar["plan"], node)
