@@ -60,7 +60,7 @@ def evict_scope(host=""):
     return {
         "host": host,
         "roles": roles,
-        "secrets": fanatico_plan.secret_names(roles),
+        "secrets": [name for name in fanatico_plan.secret_names(roles) if name not in fanatico_plan.LASTING],
         "certificates": bool(fanatico_pki.authorities(roles)),
         "unsettled": {
             "secrets": bool(__salt__["fanatico.secrets_unsettled"]()),

@@ -122,7 +122,14 @@ def secrets_rotate(only=None):
         former = _former(directory)
         if any(former.values()):
             return {"rotated": list(dict.fromkeys(name for of_role in former.values() for name in of_role))}
-        wanted = fanatico_secrets.together(list(only)) if only else list(there)
+        lasting = [name for name in only or () if name in fanatico_plan.LASTING]
+        if lasting:
+            _refuse(
+                f"{', '.join(lasting)} is not rotated: what it encrypts would be lost. Nothing was changed. "
+                'Next: docs/backup.md, "The passphrase".'
+            )
+        every = [name for name in there if name not in fanatico_plan.LASTING]
+        wanted = fanatico_secrets.together(list(only)) if only else every
         missing = [name for name in wanted if name not in there]
         if missing or not there:
             _refuse(

@@ -25,6 +25,8 @@ class Unit:
     healed: bool = True
     # False: without it the host still serves its roles.
     essential: bool = True
+    # The unit exists only where the plan has a node with this role.
+    beside: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Component:
     name: str
     # The roles whose nodes have it.
     roles: tuple[str, ...]
+    # A plan may have no node with its role.
+    optional: bool = False
     # Pillar files of its nodes, by name: pillar/<name>.sls.
     settings: tuple[str, ...] = ()
     # Pillar paths in these files that only its nodes get, even if other nodes get the file: they may hold tokens.
@@ -90,6 +94,8 @@ class Component:
     at_virtual_ip: bool = False
     # Secrets of its roles, names in pillar/secrets/<role>.sls.
     secrets: tuple[str, ...] = ()
+    # Those of them that a rotation does not replace: what they encrypt would be lost.
+    lasting: tuple[str, ...] = ()
     pki: Pki | None = None
     # Its data directories: paths, or the pillar paths of them.
     data: tuple[str, ...] = ()
@@ -225,6 +231,38 @@ COMPONENTS = (
         immutable=("postgresql:version", "postgresql:data_dir"),
         packages=("postgresql-",),
         services=("postgresql*",),
+    ),
+    # The tool of the backups, on both sides of the connection between a database host and the repository.
+    Component(
+        name="archive",
+        roles=("patroni", "backup"),
+        settings=("backup", "postgresql"),
+        prepared=("archive.certified",),
+        units=(Unit("pgbackrest.service", essential=False, beside="backup"),),
+        ports=(Port("pgbackrest", senders=("patroni", "backup"), default=8432),),
+        pki=Pki(folder="/etc/pgbackrest/pki", owner="postgres", certificates={"backup": (SERVER, CLIENT)}),
+        health_modules=("archive",),
+        packages=("pgbackrest$",),
+        services=("pgbackrest",),
+    ),
+    # The repository, and what runs by its clock.
+    Component(
+        name="backup",
+        roles=("backup",),
+        optional=True,
+        settings=("backup",),
+        units=(
+            Unit("fanatico-backup-full.timer"),
+            Unit("fanatico-backup-diff.timer"),
+            Unit("fanatico-backup-incr.timer"),
+            Unit("fanatico-backup-verify.timer"),
+        ),
+        secrets=("BACKUP_PASSPHRASE",),
+        lasting=("BACKUP_PASSPHRASE",),
+        data=("backup:path",),
+        health_modules=("backup",),
+        serving_check="backup.repository",
+        services=("fanatico-*",),
     ),
     Component(
         name="haproxy",

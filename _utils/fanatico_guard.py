@@ -72,8 +72,17 @@ def units_of(role, overrides=None, settings=None):
         for component in COMPONENTS
         if role in component.roles
         for unit in component.units
-        if unit.healed and (settings is None or unit.when is None or _meets(settings, *unit.when))
+        if unit.healed and (settings is None or _exists(unit, settings))
     ]
+
+
+def _exists(unit, settings):
+    """Tell whether a node with these settings has a unit of its role."""
+    if unit.when and not _meets(settings, *unit.when):
+        return False
+    return (
+        not unit.beside or "plan" not in settings or bool(fanatico_plan.nodes(settings["plan"], unit.beside))
+    )
 
 
 def _meets(settings, path, value):

@@ -19,6 +19,7 @@ import fanatico_plan
 from fanatico_components import CLIENT, SERVER
 
 AUTHORITIES = {
+    "backup": "access to the backups, and to the database hosts for making them",
     "edge": "server certificates of HAProxy; clients of PostgreSQL do not trust them",
     "etcd": "access to etcd's client port",
     "etcd-peer": "membership in the etcd cluster",

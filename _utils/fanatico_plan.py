@@ -22,6 +22,12 @@ SECRETS = {
     )
 }
 
+# Secrets that no rotation replaces.
+LASTING = tuple(name for component in COMPONENTS for name in component.lasting)
+
+# Roles that a plan may leave out.
+OPTIONAL = tuple(component.name for component in COMPONENTS if component.optional)
+
 # Default ports, for plans that do not set them.
 PORTS = {
     port.name: port.default

@@ -141,7 +141,7 @@ def _role_faults(pillar):
     if not all("roles" in node for node in _nodes(pillar).values()) or not _nodes(pillar):
         return  # the roles are not known
     for role in fanatico_plan.ROLES:
-        if not _nodes(pillar, role):
+        if not _nodes(pillar, role) and role not in fanatico_plan.OPTIONAL:
             yield path, f"no node has the role {role}; give it to at least one"
     etcd, masters = _nodes(pillar, "etcd"), _nodes(pillar, "master")
     lost = [name for name, node in _evicted(pillar).items() if "etcd" in node.get("roles", ())]

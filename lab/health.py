@@ -31,7 +31,7 @@ def ailing(answers):
 def wait(lab, timeout=WITHIN, awaiting=lambda what: None):
     """Wait until every machine of the plan is ok and exactly one balancer holds the virtual IP; return the answers.
 
-    A machine that was ok is not asked again until all were: on two cores, asking twelve machines every second would slow down
+    A machine that was ok is not asked again until all were: on two cores, asking all machines every second would slow down
     the recovery that is awaited. At the end all are asked at the same time.
 
     :param timeout: seconds.

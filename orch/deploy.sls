@@ -55,6 +55,21 @@ Bring up PostgreSQL:
     - require:
       - step: Bring up etcd
 
+# The repository needs the primary, and nothing else needs the repository.
+{%- for node in nodes("backup") %}
+
+Bring up {{ node }}:
+  step.state:
+    - failhard: True
+    - tgt: {{ node }}
+    - sls: roles.backup
+    - queue: True
+    - parallel: True
+    - timeout: {{ timeouts.apply }}
+    - require:
+      - step: Bring up PostgreSQL
+{%- endfor %}
+
 # One balancer at a time: if a change restarts Keepalived or HAProxy on one, the other holds the virtual IP.
 {%- for node in nodes("haproxy") %}
 
@@ -83,5 +98,22 @@ Wait until {{ node }} reaches the virtual IP:
       - step: Bring up {{ node }}
 {%- endfor %}
 
-{{ salt["fanatico_orch.prove"](after="Wait until " ~ nodes("haproxy")[-1] ~ " reaches the virtual IP") }}
+{%- if nodes("backup") %}
+
+# WAL that the primary writes now arrives.
+Check that WAL is archived:
+  step.function:
+    - failhard: True
+    - name: fanatico_backup.check
+    - tgt: {{ nodes("backup") | json }}
+    - tgt_type: list
+    - timeout: {{ timeouts.ready }}
+    - require:
+      - step: Wait until {{ nodes("haproxy")[-1] }} reaches the virtual IP
+{%- for node in nodes("backup") %}
+      - step: Bring up {{ node }}
+{%- endfor %}
+{%- endif %}
+
+{{ salt["fanatico_orch.prove"](after="Check that WAL is archived" if nodes("backup") else "Wait until " ~ nodes("haproxy")[-1] ~ " reaches the virtual IP") }}
 {{ salt["fanatico_orch.end"](after="Prove the service end to end") }}

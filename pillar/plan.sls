@@ -13,12 +13,13 @@ plan:
     rpc:      {cidr: 10.0.1.0/24, gateway: 10.0.1.1}
     database: {cidr: 10.0.2.0/24, gateway: 10.0.2.1}
     etcd:     {cidr: 10.0.3.0/24, gateway: 10.0.3.1}
+    ops:      {cidr: 10.0.4.0/24, gateway: 10.0.4.1}
 
   virtual_ip:
     address: 10.0.0.100           # unused, in the network of the haproxy nodes
     router_id: 51                 # VRRP router id, 1-255, unique in that network
 
-  # minion ID: address, roles (master, etcd, patroni, haproxy, rpc; a node may have several) and, if hosts may fail together,
+  # minion ID: address, roles (master, etcd, patroni, backup, haproxy, rpc; a node may have several) and, if hosts may fail together,
   # failure_domain: the leaders of etcd and of Patroni are kept in different domains.
   nodes:
     salt:     {address: 10.0.0.5,  roles: [master]}
@@ -33,6 +34,7 @@ plan:
     etcd1:    {address: 10.0.3.10, roles: [etcd]}
     etcd2:    {address: 10.0.3.11, roles: [etcd]}
     etcd3:    {address: 10.0.3.12, roles: [etcd]}
+    ops1:     {address: 10.0.4.10, roles: [backup]}
 
   # Hosts that are evicted for good, each with its line from above: docs/security.md, "A host that is lost".
   # evicted:

@@ -5,7 +5,8 @@
 {%- set settings = {
       "master": ["master"],
       "etcd": ["etcd"],
-      "patroni": ["patroni", "postgresql"],
+      "patroni": ["patroni", "postgresql", "backup"],
+      "backup": ["backup", "postgresql"],
       "haproxy": ["haproxy", "keepalived", "rpc", "cloudflare"],
       "rpc": ["rpc"],
     } %}
@@ -26,7 +27,7 @@ base:
 {%- endfor %}
     - site                        # overrides of this installation, merged over all of the above
 
-{%- for role in roles if role in ("etcd", "patroni", "haproxy") %}
+{%- for role in roles if role in ("etcd", "patroni", "backup", "haproxy") %}
 {%-   if loop.first %}
   {{ opts.id | yaml_dquote }}:
     - ignore_missing: True        # until `salt-run fanatico.secrets_init` has run

@@ -131,6 +131,10 @@ def left(roles, names, public_certificate):
         )
     if "patroni" in roles:
         found.append("data: the host could read all databases, keys and passwords of users included")
+    if "backup" in roles:
+        found.append(
+            "backups: the host could read all of them and their passphrase: start a new repository (docs/backup.md)"
+        )
     if "haproxy" in roles:
         found.append(
             "network: disconnect the host; in the balancers' network, no firewall stops it from answering for the virtual IP"

@@ -13,6 +13,7 @@ from lab.drill.steps import (
     SHARED_CLOCK,
     SMALL_DISK,
     alarm,
+    between,
     busy,
     cable,
     clock,
@@ -150,6 +151,39 @@ SALT_STILL = _without_salt(
     "still",
     sequence(unit("all", "freeze", "salt-minion"), unit("master", "freeze", "salt-master")),
     sequence(shell("master", THAW % {"unit": "salt-master"}), shell("all", THAW % {"unit": "salt-minion"})),
+)
+
+
+def _without_backups(state, what, off, on):
+    """Return {name: Fault} of failovers while no WAL can be archived. ``off``, ``on``: steps for the backup hosts."""
+    return {
+        f"backup-{state}-switchover": _crash(
+            "48", f"{what}; a planned switchover", switchover, on, prepare=off
+        ),
+        f"backup-{state}-postgres-crash": _crash(
+            "1",
+            f"{what}; PostgreSQL on the leader is killed",
+            postgres("leader", "KILL"),
+            on,
+            prepare=off,
+        ),
+        f"backup-{state}-primary-power": _lost(
+            "17",
+            f"{what}; the leader's host loses power",
+            power("leader", on=False),
+            sequence(power("leader", on=True), on),
+            prepare=off,
+        ),
+    }
+
+
+WITHOUT_BACKUPS = _without_backups(
+    "off", "the backup host is off", power("backups", on=False), power("backups", on=True)
+) | _without_backups(
+    "cut",
+    "packets from and to the backup host are lost",
+    filtered(*between("backups", "databases")),
+    mend,
 )
 
 FAULTS = {
@@ -424,6 +458,8 @@ FAULTS = {
         hold=10,
     ),
     "haproxy-reload": Fault("51", "HAProxy is reloaded on both balancers", unit("balancers", "reload", "haproxy haproxy-edge")),
+    # --- the backup host
+    **WITHOUT_BACKUPS,
     # --- Salt
     **SALT_OFF,
     **SALT_STILL,

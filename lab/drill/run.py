@@ -83,8 +83,8 @@ def parts(nodes, master, leader, etcd_leader, holders):
     master, leader, etcd_leader, holders
         The Salt master, Patroni's leader, the etcd leader, and the holders of the virtual IP.
     """
-    databases, etcd, balancers = (
-        fanatico_plan.nodes({"nodes": nodes}, role) for role in ("patroni", "etcd", "haproxy")
+    databases, etcd, balancers, backups = (
+        fanatico_plan.nodes({"nodes": nodes}, role) for role in ("patroni", "etcd", "haproxy", "backup")
     )
     replicas = [node for node in databases if node != leader]
     followers = [node for node in etcd if node != etcd_leader]
@@ -102,6 +102,7 @@ def parts(nodes, master, leader, etcd_leader, holders):
         "holder": holders,
         "spare": [node for node in balancers if node not in holders],
         "balancers": balancers,
+        "backups": backups,
         "master": [master],
         "nodes": [node for node in nodes if node != master],
         "all": list(nodes),

@@ -1,5 +1,6 @@
 # Database: PostgreSQL, and Patroni, which elects the leader.
 include:
   - postgresql.installed
+  - archive
   - patroni
   - postgresql.roles

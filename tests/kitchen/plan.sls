@@ -1,5 +1,5 @@
-# The plan of every suite but Patroni's and HAProxy's. Only the machine of the suite at hand exists: nothing answers at the others'
-# addresses, and what is converged must stand that.
+# The plan of every suite but those of Patroni, the backups and HAProxy. Only the machine of the suite at hand exists: nothing answers
+# at the addresses of the others, and what is converged must stand that.
 plan:
   name: kitchen
   version: 0.5.0.0

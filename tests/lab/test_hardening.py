@@ -16,13 +16,15 @@ UNITS = {
         "prometheus-node-exporter",
     ],
     "etcd": ["etcd"],
-    "patroni": ["patroni"],
+    "patroni": ["patroni", "pgbackrest"],
+    "backup": ["pgbackrest", "fanatico-backup@full", "fanatico-backup-verify"],
     "haproxy": ["haproxy", "haproxy-edge", "keepalived"],
     "rpc": ["fanatico-rpc", "fanatico-rpc-agent", "fanatico-rpc-ws", "fanatico-rpc-follow"],
 }
 SERVICE_USERS = {
     "etcd": ["etcd"],
     "patroni": ["postgres"],
+    "backup": ["postgres"],
     "haproxy": ["haproxy", "haproxy-edge", "keepalived_script"],
     "rpc": ["fanatico"],
     "master": ["prometheus"],
@@ -161,7 +163,7 @@ def test_no_unit_of_ours_is_forgotten(lab, role):
     said = lab.exec(node, ["sh", "-c", script]).stdout.split()
     ours = {name.partition(".service")[0] for name in said}
     assert "salt-minion" in ours
-    assert ours <= {unit for units in UNITS.values() for unit in units}, node
+    assert ours <= {unit.replace("@full", "@") for units in UNITS.values() for unit in units}, node
 
 
 @pytest.mark.parametrize("role", SERVICE_USERS)

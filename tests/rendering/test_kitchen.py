@@ -2,6 +2,7 @@
 
 import pytest
 
+import fanatico_plan
 from tests.kitchen import upload
 from tests.kitchen.lab import node
 from tests.support.tree import Node
@@ -23,4 +24,4 @@ def test_the_pillar_of_a_suite(tmp_path, suite):
     roles = node(settings)["roles"]
     assert bool(pillar.get("etcd", {}).get("bootstrap")) == ("etcd" in roles)
     assert "etcd" not in roles or pillar["etcd"]["data_dir"] == "/var/lib/etcd"
-    assert bool(pillar.get("secrets")) == bool(set(node(settings)["roles"]) & {"etcd", "patroni", "haproxy"})
+    assert bool(pillar.get("secrets")) == bool(set(node(settings)["roles"]) & set(fanatico_plan.SECRETS))

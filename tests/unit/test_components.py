@@ -103,9 +103,10 @@ def test_what_a_deploy_prepares():
     assert prepared[:3] == ["base", "firewall", "minion"]
     assert prepared[-2:] == ["haproxy.certified", "keepalived.installed"]
     assert fanatico_plan.includes(["master"], "prepared")[-1] == "roles.master"
-    assert fanatico_plan.includes(["etcd", "patroni"], "certified")[-2:] == [
+    assert fanatico_plan.includes(["etcd", "patroni"], "certified")[-3:] == [
         "etcd.certified",
         "patroni.certified",
+        "archive.certified",
     ]
     with pytest.raises(ValueError, match="every, prepared, certified"):
         fanatico_plan.includes([], "other")

@@ -145,7 +145,7 @@ def test_require_cloudflare(settings):
     parts = fanatico_edge.policy(settings, "haproxy1")
     assert parts["clients"][0] == (
         "tcp-request connection reject unless { src -f /etc/haproxy/cloudflare.lst } || "
-        "{ src 10.0.0.0/24 10.0.1.0/24 10.0.2.0/24 10.0.3.0/24 192.0.2.0/24 }"
+        "{ src 10.0.0.0/24 10.0.1.0/24 10.0.2.0/24 10.0.3.0/24 10.0.4.0/24 192.0.2.0/24 }"
     )
     assert "timeout http-keep-alive 905s" in parts["keep_alive"]
     # Also with require_cloudflare.

@@ -382,7 +382,7 @@ def test_the_proof_lists_everything_and_what_the_operator_has_to_do(master, plan
     moved(plan, "db3")
     done(master)
     told = runner.evicted("db3")
-    assert told["firewalls"] == "11 of 11 hosts drop every packet of 10.0.2.12"
+    assert told["firewalls"] == "12 of 12 hosts drop every packet of 10.0.2.12"
     assert {"minion key", "etcd", "Patroni", "secrets", "certificates", "to do, 1"} <= told.keys()
 
 

@@ -29,7 +29,8 @@ def test_a_node_has_certificates_only_of_authorities_it_uses(plan):
         for node in plan["nodes"]
     }
     assert held["etcd1"] == ["etcd", "etcd", "etcd-peer", "monitor"]
-    assert held["db1"] == ["etcd", "monitor", "service"]
+    assert held["db1"] == ["backup", "etcd", "monitor", "service"]
+    assert held["ops1"] == ["backup", "monitor"]
     assert held["haproxy1"] == ["edge", "monitor"]
     assert held["rpc1"] == held["salt"] == ["monitor"]
 
@@ -81,7 +82,7 @@ def test_paths_belong_to_the_permitted_role(plan):
 def test_a_policy_fixes_every_value_of_a_request(plan):
     now = datetime.datetime(2026, 11, 25, 17, 30, tzinfo=datetime.UTC)
     policies = fanatico_pki.policies(plan, "/ca", 90, now)
-    assert len(policies) == 3 * 3 + 3 * 2 + 2 + len(plan["nodes"])
+    assert len(policies) == 3 * 3 + 3 * 3 + 2 + 1 + len(plan["nodes"])
     db1 = policies["db1.patroni.service"]
     assert db1["minions"] == "db1"
     assert db1["subject"] == "CN=db1"

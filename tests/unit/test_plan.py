@@ -30,6 +30,7 @@ def test_committed_plan_is_the_documented_one(plan):
         **{f"rpc{n}": f"10.0.1.{9 + n}" for n in (1, 2, 3)},
         **{f"db{n}": f"10.0.2.{9 + n}" for n in (1, 2, 3)},
         **{f"etcd{n}": f"10.0.3.{9 + n}" for n in (1, 2, 3)},
+        "ops1": "10.0.4.10",
     }
     assert plan["virtual_ip"]["address"] == "10.0.0.100"
 
@@ -55,7 +56,7 @@ def test_get(path, expected):
 
 def test_questions(plan):
     assert fanatico_plan.nodes(plan, "etcd") == ["etcd1", "etcd2", "etcd3"]
-    assert len(fanatico_plan.nodes(plan)) == 12
+    assert len(fanatico_plan.nodes(plan)) == 13
     assert fanatico_plan.nodes(plan, "nothing") == []
     assert fanatico_plan.roles(plan, "db1") == ["patroni"]
     assert fanatico_plan.roles(plan, "stranger") == []
@@ -66,7 +67,13 @@ def test_questions(plan):
     assert fanatico_plan.node_at(plan, "10.0.2.11") == "db2"
     assert fanatico_plan.node_at(plan, "10.0.2.99") is None
     assert fanatico_plan.network_of(plan, "db1") == ("database", "10.0.2.0/24")
-    assert fanatico_plan.subnets(plan) == ["10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24", "10.0.3.0/24"]
+    assert fanatico_plan.subnets(plan) == [
+        "10.0.0.0/24",
+        "10.0.1.0/24",
+        "10.0.2.0/24",
+        "10.0.3.0/24",
+        "10.0.4.0/24",
+    ]
     assert fanatico_plan.subnets(plan, "haproxy") == ["10.0.0.0/24"]
     assert fanatico_plan.etcd_endpoints(plan) == [f"https://10.0.3.{n}:2379" for n in (10, 11, 12)]
 
@@ -105,7 +112,7 @@ def test_secret_names():
     everything = [name for names in fanatico_plan.SECRETS.values() for name in names]
     assert sorted(fanatico_plan.secret_names(fanatico_plan.role_names())) == sorted(set(everything))
     assert [name for name in set(everything) if everything.count(name) > 1] == ["ETCD_PATRONI_PASSWORD"]
-    assert len(set(everything)) == 13
+    assert len(set(everything)) == 14
 
 
 def test_module_knows_its_plan_and_its_node():

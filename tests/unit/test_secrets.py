@@ -255,7 +255,9 @@ def test_files_are_encrypted_and_private(master, gpg_home):
     m = master()
     answer = m.runners["fanatico.secrets_init"]()
     values = decrypted(m)
-    assert sorted(path.name for path in m.directory.iterdir()) == ["etcd.sls", "haproxy.sls", "patroni.sls"]
+    assert sorted(path.name for path in m.directory.iterdir()) == [
+        f"{role}.sls" for role in sorted(fanatico_plan.SECRETS)
+    ]
     for path in m.directory.iterdir():
         text = path.read_text()
         assert text.startswith("#!gpg|yaml\n")
@@ -455,7 +457,9 @@ def test_a_rotation_of_everything_replaces_every_value(master):
     m.runners["fanatico.secrets_rotate"]()
     after = decrypted(m)
     assert set(before) == set(after)
-    assert not set(before.values()) & set(after.values())
+    kept = {name for name in before if before[name] == after[name]}
+    assert kept == set(fanatico_plan.LASTING), "what a lasting secret encrypts stays readable"
+    assert not {before[name] for name in before if name not in kept} & set(after.values())
     shared = [read_role(m, role)["ETCD_PATRONI_PASSWORD"] for role in ("etcd", "patroni")]
     assert shared[0] == shared[1], "one secret in two files is one secret"
 
@@ -482,10 +486,10 @@ def test_a_rotation_of_what_is_not_there_is_refused(master):
 def test_the_authorities_are_generated_with_the_secrets(master):
     m = master()
     made = m.runners["fanatico.secrets_init"]()
-    assert made["authorities"] == ["edge", "etcd", "etcd-peer", "monitor", "service"]
+    assert made["authorities"] == ["backup", "edge", "etcd", "etcd-peer", "monitor", "service"]
     assert m.runners["fanatico.secrets_init"]()["authorities"] == []
     keys = [path.read_text() for path in (m.directory.parent.parent / "ca").glob("*.key")]
-    assert len(keys) == 5
+    assert len(keys) == 6
     plan = yaml.safe_load((REPO / "pillar" / "plan.sls").read_text())["plan"]
     for node in plan["nodes"]:
         compiled = salt.pillar.Pillar(m.opts, {"id": "db1"}, node, "base").compile_pillar()
@@ -505,8 +509,8 @@ def test_an_authority_of_the_operator(master, tmp_path):
     assert "orch.rotate_certs" in said
     assert m.runners["fanatico.ca_status"]()["service"] == "next is trusted"
     assert own.certificate.strip() in m.runners["fanatico.ca_trust"]("service")
-    assert m.runners["fanatico.ca_prepare"]() == ["edge", "etcd", "etcd-peer", "monitor"]
-    assert m.runners["fanatico.ca_switch"]() == ["edge", "etcd", "etcd-peer", "monitor", "service"]
+    assert m.runners["fanatico.ca_prepare"]() == ["backup", "edge", "etcd", "etcd-peer", "monitor"]
+    assert m.runners["fanatico.ca_switch"]() == ["backup", "edge", "etcd", "etcd-peer", "monitor", "service"]
     assert m.runners["fanatico.ca_prepare"]() == [], "begun again, nobody changes hands twice"
     m.runners["fanatico.ca_retire"]()
     assert set(m.runners["fanatico.ca_status"]().values()) == {"signs"}

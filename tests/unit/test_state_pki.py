@@ -23,6 +23,7 @@ NODE, ROLE = "db1", "patroni"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     components.without(monkeypatch, "node_exporter")  # every node has a certificate for it
+    components.without(monkeypatch, "archive")
     components.with_pki(monkeypatch, ROLE, folder=str(tmp_path / "pki"), owner=getpass.getuser())
     return tmp_path / "pki"
 

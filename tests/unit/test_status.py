@@ -30,7 +30,7 @@ def report(facts):
 @pytest.fixture
 def reports(plan):
     """The reports of all nodes of a healthy cluster."""
-    found = {"salt": report({})}
+    found = {"salt": report({}), "ops1": report({})}
     for number, name in enumerate(("etcd1", "etcd2", "etcd3"), 1):
         own = {"member_id": str(number), "leader_id": "2", "term": 4}
         found[name] = report({"etcd": {"health": {"healthy": True}, "status": {name: own}}})
@@ -251,7 +251,7 @@ def test_status_of_a_healthy_cluster():
     assert seen["status"] == "ok"
     assert "retcode" not in seen
     assert fanatico_status.__context__ == {}
-    assert len(seen["nodes"]) == 12
+    assert len(seen["nodes"]) == 13
 
 
 def test_critical_ends_with_one_and_fails_a_step(answers):
@@ -283,7 +283,7 @@ def test_the_table_of_a_status(answers):
     assert "no answer from rpc1" in text
     assert "patroni.pause degraded paused" in lines
     assert "-> resume" in text
-    assert text.splitlines()[-1].startswith("degraded: 11 of 12 nodes answered in ")
+    assert text.splitlines()[-1].startswith("degraded: 12 of 13 nodes answered in ")
     assert max(map(len, text.splitlines())) <= 160
 
 
@@ -340,7 +340,7 @@ def test_missing_minions_are_named_with_what_is_known_of_them(keys, answers, pla
     with pytest.raises(CommandExecutionError) as caught:
         fanatico_minions.wait_minions(0.1)
     text = str(caught.value)
-    assert "3 of 12" in text
+    assert "3 of 13" in text
     assert "db1: its key is accepted" in text
     assert "db2: its key is not accepted yet. Next: salt-run fanatico.accept_keys" in text
     assert "db3: it has not sent a key" in text

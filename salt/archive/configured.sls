@@ -1,0 +1,32 @@
+include:
+  - archive.certified
+
+Install the command that archives WAL:
+  file.managed:
+    - name: /usr/local/lib/fanatico/pgbackrest-archive
+    - source: salt://archive/files/pgbackrest-archive
+    - mode: "0755"
+    - makedirs: True
+{%- if salt["fanatico_plan.has_role"]("patroni") and salt["fanatico_plan.nodes"]("backup") %}
+
+Install the program that sends WAL of a former primary:
+  file.managed:
+    - name: /usr/local/lib/fanatico/archive-gap
+    - source: salt://archive/files/archive-gap.jinja
+    - template: jinja
+    - mode: "0755"
+    - makedirs: True
+{%- endif %}
+
+Configure pgBackRest:
+  file.managed:
+    - name: /etc/pgbackrest/pgbackrest.conf
+    - contents: {{ salt["fanatico_backup.configuration"]() | json }}
+    - user: root
+    - group: postgres
+    - mode: "0640"
+    - makedirs: True
+    - show_changes: False
+    - require:
+      - fanatico_pki: Issue certificates for pgBackRest
+      - file: Create the folders of pgBackRest

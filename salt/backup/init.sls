@@ -1,0 +1,6 @@
+# The repository of the backups, and the timers that make and verify them.
+# backup.configured   the folder of the repository, and the units
+# backup.running      the repository knows the cluster; the timers; the first backup
+include:
+  - backup.configured
+  - backup.running

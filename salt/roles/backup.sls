@@ -1,0 +1,4 @@
+# Backups: the repository of WAL and backups.
+include:
+  - archive
+  - backup

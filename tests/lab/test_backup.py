@@ -1,0 +1,106 @@
+"""Backups: WAL arrives, also after the backup host was away, and a moment of the past can be restored."""
+
+import pytest
+
+from tests.support import labs, wait_until
+
+pytestmark = pytest.mark.healthy_is_enough
+HOST, COPY = "ops1", "/var/lib/postgresql/look"
+
+# As in docs/backup.md, "Restore by hand".
+RESTORE = """
+    install -d -o postgres -g postgres -m 700 {copy}
+    runuser -u postgres -- pgbackrest --stanza=main --pg1-path={copy} --type=time --target='{moment}' --target-action=promote \\
+        --archive-mode=off restore
+    runuser -u postgres -- /usr/lib/postgresql/17/bin/pg_ctl -D {copy} -w -l {copy}/look.log start \\
+        -o "-c listen_addresses= -c port=5499 -c unix_socket_directories={copy} -c shared_buffers=32MB" >/dev/null
+"""
+REMOVE = "runuser -u postgres -- /usr/lib/postgresql/17/bin/pg_ctl -D {copy} -m immediate stop; rm -rf {copy}"
+
+
+def replica_of(lab):
+    return next(node for node in labs.nodes(lab, "patroni") if node != labs.leader(lab))
+
+
+def test_a_backup_is_there_and_wal_arrives(healthy):
+    (found,) = healthy.salt(HOST, "fanatico_backup.info").values()
+    assert "full" in [backup["type"] for backup in found["backups"]]
+    before = found["archive"]["max"]
+    assert healthy.salt(HOST, "fanatico_backup.check") == {HOST: ""}
+    (found,) = healthy.salt(HOST, "fanatico_backup.info").values()
+    assert found["archive"]["max"] > before
+
+
+def test_a_moment_of_the_past_can_be_restored(healthy):
+    leader, node = labs.leader(healthy), replica_of(healthy)
+    healthy.sql(leader, "CREATE TABLE past (n int); INSERT INTO past VALUES (1)", "fanatico")
+    moment = healthy.sql(leader, "SELECT clock_timestamp()").strip()
+    healthy.sql(leader, "INSERT INTO past VALUES (2)", "fanatico")
+    healthy.salt(HOST, "fanatico_backup.check")
+    try:
+        healthy.exec(node, ["sh", "-ec", RESTORE.format(copy=COPY, moment=moment)], timeout=120)
+        ask = f"runuser -u postgres -- psql -XAtq -h {COPY} -p 5499 fanatico -c"
+        wait_until(
+            lambda: healthy.exec(node, ["sh", "-c", f"{ask} 'SELECT pg_is_in_recovery()'"]).stdout == "f\n",
+            30,
+            "the copy to be promoted",
+        )
+        assert healthy.exec(node, ["sh", "-c", f"{ask} 'SELECT n FROM past'"]).stdout == "1\n"
+    finally:
+        healthy.exec(node, ["sh", "-c", REMOVE.format(copy=COPY)], check=False)
+        healthy.sql(leader, "DROP TABLE past", "fanatico")
+
+
+def test_wal_waits_for_a_backup_host_that_is_away(healthy):
+    leader = labs.leader(healthy)
+
+    def waiting():
+        return healthy.salt(leader, "fanatico_archive.probe")[leader]["facts"]["waiting"]
+
+    healthy.unplug(HOST)
+    try:
+        for n in range(3):
+            healthy.sql(leader, f"SELECT pg_logical_emit_message(false, 'test', '{n}'), pg_switch_wal()")
+        check = healthy.salt(leader, "fanatico_archive.checks")[leader]["archive.repository"]
+        assert (check["status"], check["value"]) == ("degraded", [HOST])
+        assert waiting() >= 3
+    finally:
+        healthy.plug(HOST)
+    wait_until(lambda: waiting() == 0, 90, "the WAL that waited to be archived")
+    labs.wait_healthy(healthy)
+
+
+def test_wal_that_a_former_primary_did_not_send_is_sent_by_the_new_one(healthy):
+    """Replicas mark what they receive as archived: without more, the repository would have a gap for ever."""
+    leader = labs.leader(healthy)
+    healthy.unplug(HOST)
+    try:
+        segments = [
+            healthy.sql(leader, "SELECT pg_walfile_name(pg_switch_wal())").strip()
+            for n in range(2)
+            if healthy.sql(leader, f"SELECT pg_logical_emit_message(false, 'test', '{n}')")
+        ]
+        healthy.salt(leader, "fanatico_patroni.switchover", "any")
+    finally:
+        healthy.plug(HOST)
+    listed = "runuser -u postgres -- pgbackrest --stanza=main repo-ls --recurse archive/main"
+
+    def missing():
+        found = healthy.exec(HOST, ["sh", "-c", listed]).stdout
+        return [segment for segment in segments if f"/{segment}-" not in found]
+
+    wait_until(lambda: missing() == [], 150, "the WAL of the former primary to be archived")
+    labs.wait_healthy(healthy)
+
+
+def test_a_switchover_leaves_archiving_whole(healthy):
+    healthy.salt(labs.leader(healthy), "fanatico_patroni.switchover", "any")
+    healthy.salt("db1", "fanatico_patroni.wait_streaming")
+    assert healthy.salt(HOST, "fanatico_backup.check") == {HOST: ""}
+    healthy.salt(HOST, "fanatico_backup.make", "incr")
+
+    def newest():
+        return healthy.salt(HOST, "fanatico_backup.info")[HOST]["backups"][-1]["type"]
+
+    wait_until(lambda: newest() == "incr", 60, "an incremental backup", interval=2)
+    labs.wait_healthy(healthy)
