@@ -3,6 +3,7 @@ Backups, through pgBackRest: the only file that calls it. Everything runs as the
 """
 
 import json
+import pathlib
 import subprocess
 import time
 
@@ -15,6 +16,7 @@ import fanatico_probe
 
 TYPES = ("full", "diff", "incr")
 _PROGRAM = "/usr/bin/pgbackrest"
+_DRILL = "/var/lib/fanatico-backup/drill.json"
 
 
 def _me():
@@ -83,7 +85,47 @@ def make(kind: str = "incr") -> str:
         raise CommandExecutionError(
             f"{_me()}: {kind!r} is no type of a backup; the types are {', '.join(TYPES)}. Nothing was changed"
         )
-    unit = f"fanatico-backup@{kind}.service"
+    return _start(f"fanatico-backup@{kind}.service")
+
+
+def drill() -> str:
+    """
+    Start the restore drill in the background and return the name of its unit. ``last_drill`` shows the result.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ops1 fanatico_backup.drill
+    """
+    return _start("fanatico-backup-drill.service")
+
+
+def last_drill() -> dict | None:
+    """
+    Return the report of the last restore drill, None before the first.
+
+    ``{"began", "target": seconds since 1970 (target: None for the end of the WAL), "backup": label, "error": text, "seconds",
+    "restore_seconds", "recovery_seconds", "check_seconds", "behind_seconds": from the last heartbeat in the copy to the target,
+    "bytes"}``; after a failure without the parts that were not reached. Raises ``CommandExecutionError`` if it is damaged.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ops1 fanatico_backup.last_drill
+    """
+    try:
+        return json.loads(pathlib.Path(_DRILL).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as exc:
+        raise CommandExecutionError(
+            f"{_me()}: {_DRILL} is damaged: {exc}. Next: salt {_me()} fanatico_backup.drill"
+        ) from exc
+
+
+def _start(unit):
     done = fanatico_probe.run("systemctl", "start", "--no-block", unit)
     if done.returncode:
         raise CommandExecutionError(f"{_me()}: systemctl start {unit}: {done.stderr.strip()}")
@@ -171,7 +213,7 @@ def probe(timeout: float = 2) -> dict:
     """
     facts: dict
     try:
-        facts = {"info": info(timeout)}
+        facts = {"info": info(timeout), "drill": last_drill()}
     except CommandExecutionError as exc:
         facts = {"error": str(exc)}
     settings = fanatico_plan.setting(__pillar__, "backup")

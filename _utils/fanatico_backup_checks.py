@@ -50,7 +50,7 @@ def repository(facts, me, settings, now):
     Return the checks of the repository on ``me``, ``{name: check}``.
 
     facts
-        ``{"info": what read returned}`` or ``{"error": reason}``.
+        ``{"info": what read returned, "drill": report of the last restore drill or None}``, or ``{"error": reason}``.
     settings
         The pillar's ``backup``.
     now
@@ -70,6 +70,7 @@ def repository(facts, me, settings, now):
     return {
         "backup.repository": fanatico_verdict.ok(len(backups), f"{len(backups)} backups{span}"),
         "backup.last": _last(backups, me, settings, now),
+        "backup.drill": _drill(facts["drill"], backups, me, settings, now),
     }
 
 
@@ -90,6 +91,24 @@ def _last(backups, me, settings, now):
     if age > settings["max_age"] or full_age > settings["max_age_full"]:
         return fanatico_verdict.degraded(age, detail, hint)
     return fanatico_verdict.ok(age, detail)
+
+
+def _drill(report, backups, me, settings, now):
+    """Return the check of the last restore drill; before the first, it is due as long after the oldest backup."""
+    hint = f"journalctl -u fanatico-backup-drill -n 50; salt {me} fanatico_backup.drill"
+    if report is None:
+        if backups and now - backups[0]["stop"] > settings["max_age_drill"]:
+            return fanatico_verdict.degraded(None, "no backup was ever restored to prove it", hint)
+        return fanatico_verdict.ok(None, "the first restore drill is due within a day")
+    age = now - report["began"]
+    if report["error"]:
+        return fanatico_verdict.degraded(
+            age, f"the restore drill failed {_hours(age)} ago: {report['error']}", hint
+        )
+    size, seconds = report["bytes"] / 1024**2, report["restore_seconds"] + report["recovery_seconds"]
+    detail = f"{_hours(age)} ago: {size:.0f} MiB restored in {seconds:.1f} s, {report['behind_seconds']} s before its target"
+    judge = fanatico_verdict.degraded if age > settings["max_age_drill"] else fanatico_verdict.ok
+    return judge(age, detail, hint if judge is fanatico_verdict.degraded else "")
 
 
 def _hours(seconds):

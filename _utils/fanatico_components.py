@@ -217,6 +217,7 @@ COMPONENTS = (
         name="postgresql",
         roles=("patroni",),
         settings=("postgresql",),
+        units=(Unit("fanatico-heartbeat.timer", essential=False, beside="backup"),),
         ports=(Port("postgres", senders=("haproxy", "patroni"), immutable=True),),
         secrets=(
             "POSTGRES_SUPERUSER_PASSWORD",
@@ -230,7 +231,7 @@ COMPONENTS = (
         health_modules=("postgres",),
         immutable=("postgresql:version", "postgresql:data_dir"),
         packages=("postgresql-",),
-        services=("postgresql*",),
+        services=("postgresql*", "fanatico-*"),
     ),
     # The tool of the backups, on both sides of the connection between a database host and the repository.
     Component(
@@ -256,6 +257,7 @@ COMPONENTS = (
             Unit("fanatico-backup-diff.timer"),
             Unit("fanatico-backup-incr.timer"),
             Unit("fanatico-backup-verify.timer"),
+            Unit("fanatico-backup-drill.timer"),
         ),
         secrets=("BACKUP_PASSPHRASE",),
         lasting=("BACKUP_PASSPHRASE",),

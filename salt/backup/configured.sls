@@ -1,5 +1,6 @@
 include:
   - archive
+  - backup.installed
 
 {%- set backup = pillar.backup %}
 
@@ -12,6 +13,15 @@ Create the repository:
     - require:
       - pkg: Install pgBackRest
 
+Install the restore drill:
+  file.managed:
+    - name: /usr/local/lib/fanatico/restore_drill.py
+    - source: salt://backup/files/restore_drill.py
+    - mode: "0644"
+    - makedirs: True
+    - require:
+      - pkg: Install PostgreSQL for restores
+
 Configure the units of the backups:
   file.managed:
     - names:
@@ -19,6 +29,8 @@ Configure the units of the backups:
         - source: salt://backup/files/backup.service.jinja
       - /etc/systemd/system/fanatico-backup-verify.service:
         - source: salt://backup/files/verify.service.jinja
+      - /etc/systemd/system/fanatico-backup-drill.service:
+        - source: salt://backup/files/drill.service.jinja
 {%- for name, when in backup.schedule.items() %}
       - /etc/systemd/system/fanatico-backup-{{ name }}.timer:
         - source: salt://backup/files/timer.jinja

@@ -1,16 +1,9 @@
 include:
   - base.installed
+  - postgresql.unclustered
 
 {%- set postgresql = pillar.postgresql %}
 {%- set patroni = pillar.patroni %}
-
-Prevent Debian from creating a PostgreSQL cluster:
-  file.managed:
-    - name: /etc/postgresql-common/createcluster.conf
-    - makedirs: True
-    - contents: |
-        # Managed by Salt (salt/postgresql): Patroni creates the cluster.
-        create_main_cluster = false
 
 # Together with Patroni and the library of its etcd driver. Without recommended packages this takes half the time: 31 packages
 # less to unpack and, for Python, to compile.

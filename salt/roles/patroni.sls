@@ -4,3 +4,4 @@ include:
   - archive
   - patroni
   - postgresql.roles
+  - postgresql.heartbeat

@@ -51,6 +51,21 @@ def test_a_moment_of_the_past_can_be_restored(healthy):
         healthy.sql(leader, "DROP TABLE past", "fanatico")
 
 
+def test_the_restore_drill_proves_the_backups(healthy):
+    healthy.salt(HOST, "fanatico_backup.drill")
+    wait_until(
+        lambda: healthy.salt(HOST, "fanatico_backup.last_drill")[HOST], 90, "the restore drill", interval=2
+    )
+    report = healthy.salt(HOST, "fanatico_backup.last_drill")[HOST]
+    assert report["error"] == ""
+    assert report["bytes"] > 10 * 1024**2
+    assert {"restore_seconds", "recovery_seconds", "check_seconds", "behind_seconds"} <= report.keys()
+    assert (
+        healthy.exec(HOST, ["sh", "-c", "ls /var/lib/postgresql/fanatico-drill 2>/dev/null; true"]).stdout
+        == ""
+    )
+
+
 def test_wal_waits_for_a_backup_host_that_is_away(healthy):
     leader = labs.leader(healthy)
 

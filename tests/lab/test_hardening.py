@@ -16,8 +16,8 @@ UNITS = {
         "prometheus-node-exporter",
     ],
     "etcd": ["etcd"],
-    "patroni": ["patroni", "pgbackrest"],
-    "backup": ["pgbackrest", "fanatico-backup@full", "fanatico-backup-verify"],
+    "patroni": ["patroni", "pgbackrest", "fanatico-heartbeat"],
+    "backup": ["pgbackrest", "fanatico-backup@full", "fanatico-backup-verify", "fanatico-backup-drill"],
     "haproxy": ["haproxy", "haproxy-edge", "keepalived"],
     "rpc": ["fanatico-rpc", "fanatico-rpc-agent", "fanatico-rpc-ws", "fanatico-rpc-follow"],
 }

@@ -105,7 +105,7 @@ class TestRepository:
     """The checks of the repository."""
 
     def checks(self, pillar, stanzas):
-        facts = {"info": judge.read(stanzas)}
+        facts = {"info": judge.read(stanzas), "drill": None}
         return judge.repository(facts, "ops1", pillar["backup"], NOW)
 
     def test_all_is_well(self, pillar):

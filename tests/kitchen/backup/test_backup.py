@@ -22,7 +22,7 @@ def test_its_server_runs_and_starts_at_boot(host):
     assert host.socket(f"tcp://{ADDRESS}:8432").is_listening
 
 
-@pytest.mark.parametrize("name", ["full", "diff", "incr", "verify"])
+@pytest.mark.parametrize("name", ["full", "diff", "incr", "verify", "drill"])
 def test_its_timers_are_set(host, name):
     unit = host.service(f"fanatico-backup-{name}.timer")
     assert unit.is_running

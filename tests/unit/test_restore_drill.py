@@ -1,0 +1,112 @@
+"""The restore drill of the backup host, with programs that pretend to be pgBackRest and PostgreSQL."""
+
+import json
+import random
+
+import pytest
+
+from tests.support import program
+
+copies = program("salt/backup/files/restore_drill.py")
+
+NOW = 1_800_000_000.0
+HOUR = 3600
+
+
+def backup(label, age, error=False):
+    return {"label": label, "stop": NOW - age, "error": error}
+
+
+class TestChoice:
+    """The moment, and the backup before it."""
+
+    BACKUPS = [backup("old", 40 * HOUR), backup("day", 20 * HOUR), backup("new", 2 * HOUR)]
+
+    def test_a_random_moment_of_the_last_day_and_the_newest_backup_before_it(self):
+        seen = set()
+        for seed in range(200):
+            label, target = copies.choose(self.BACKUPS, NOW, 120, random.Random(seed))
+            assert NOW - 24 * HOUR <= target <= NOW - 120
+            before = [one["label"] for one in self.BACKUPS if one["stop"] < target]
+            assert label == before[-1]
+            seen.add(label)
+        assert seen == {"old", "day", "new"}
+
+    def test_a_backup_with_errors_is_not_restored(self):
+        backups = [backup("good", 20 * HOUR), backup("bad", 2 * HOUR, error=True)]
+        assert {copies.choose(backups, NOW, 120)[0] for _ in range(50)} == {"good"}
+
+    def test_the_end_of_the_wal_right_after_the_first_backup(self):
+        assert copies.choose([backup("first", 60)], NOW, 120) == ("first", None)
+
+    @pytest.mark.parametrize("backups", [[], [backup("bad", HOUR, error=True)]])
+    def test_no_backup(self, backups):
+        with pytest.raises(copies.DrillError, match="no backup"):
+            copies.choose(backups, NOW, 120)
+
+
+class TestDrill:
+    """The report."""
+
+    @pytest.fixture
+    def fake(self, tmp_path, monkeypatch):
+        """A run of programs: their answers by name, and what was called."""
+        calls = []
+        answers = {
+            "info": json.dumps(
+                [{"backup": [{"label": "full", "timestamp": {"stop": NOW - 5 * HOUR}, "error": False}]}]
+            ),
+            "psql": "f",
+        }
+
+        def run(*argv, timeout=None):
+            name = str(argv[0]).rpartition("/")[2]
+            words = [str(word) for word in argv]
+            calls.append(words)
+            found = answers.get("info" if "info" in words else "restore" if "restore" in words else name, "")
+            if "SELECT extract" in words[-1]:
+                found = answers["heartbeat"]
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        monkeypatch.setattr(copies, "run", run)
+        monkeypatch.setattr(copies.time, "time", lambda: NOW)
+        monkeypatch.setattr(copies.random, "uniform", lambda first, last: NOW - HOUR)
+        answers["heartbeat"] = str(NOW - HOUR - 12)
+        self.calls, self.answers, self.folder = calls, answers, tmp_path / "drill"
+        return self
+
+    def drill(self):
+        # `choose` has its own generator: the module `random`, whose function is replaced.
+        return copies.drill(self.folder, self.folder, 120)
+
+    def test_a_good_backup(self, fake):
+        report = fake.drill()
+        assert report["error"] == ""
+        assert (report["backup"], report["target"], report["behind_seconds"]) == ("full", NOW - HOUR, 12.0)
+        restore = next(words for words in fake.calls if words[-1] == "restore")
+        assert {"--archive-mode=off", "--set=full", "--type=time", "--target-action=promote"} <= set(restore)
+        assert any(word.startswith("--target=2027-01-15 07:00:00") for word in restore), restore
+        assert any(words[0].endswith("pg_amcheck") for words in fake.calls)
+        assert not fake.folder.exists()
+
+    @pytest.mark.parametrize(("seconds", "word"), [(61, "61.0 s before"), (-1, "-1.0 s before")])
+    def test_a_copy_that_lacks_rows_or_has_too_many(self, fake, seconds, word):
+        fake.answers["heartbeat"] = str(NOW - HOUR - seconds)
+        assert word in fake.drill()["error"]
+
+    def test_no_heartbeat(self, fake):
+        fake.answers["heartbeat"] = ""
+        assert fake.drill()["error"] == "the copy has no heartbeat"
+
+    @pytest.mark.parametrize("step", ["restore", "pg_amcheck", "pg_ctl"])
+    def test_a_step_that_fails_leaves_nothing(self, fake, step):
+        fake.answers[step] = copies.DrillError(f"{step} failed with code 1: why")
+        assert "failed with code 1: why" in fake.drill()["error"]
+        assert not fake.folder.exists()
+
+
+def test_a_program_that_fails_is_named():
+    with pytest.raises(copies.DrillError, match="sh failed with code 3: so it is"):
+        copies.run("/bin/sh", "-c", "echo so it is >&2; exit 3")
