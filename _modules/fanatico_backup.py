@@ -198,6 +198,29 @@ def reachable(host: str, timeout: float = 5) -> bool:
     return True
 
 
+def files(folder: str, timeout: float = 60) -> dict[str, dict]:
+    """
+    Return the files of the repository below a folder, ``{path: {"time": seconds since 1970, "size": bytes}}``.
+
+    folder
+        For example ``archive/main``.
+    timeout
+        Seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ops1 fanatico_backup.files archive/main
+    """
+    listed = json.loads(_run("repo-ls", "--recurse", "--output=json", folder, timeout=timeout))
+    return {
+        path: {"time": entry["time"], "size": entry["size"]}
+        for path, entry in listed.items()
+        if entry["type"] == "file"
+    }
+
+
 def probe(timeout: float = 2) -> dict:
     """
     Probe the repository on this host once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.

@@ -2,6 +2,8 @@
 Health checks of backups and of archiving, from what pgBackRest and PostgreSQL report. No I/O.
 """
 
+import re
+
 import fanatico_verdict
 
 # The codes of `pgbackrest info`.
@@ -43,6 +45,19 @@ def _backup(entry):
         "stored": info.get("repository", {}).get("delta", 0),
         "error": bool(entry.get("error")),
     }
+
+
+_SEGMENT = re.compile(r"(?:.*/)?[0-9A-F]{24}-[0-9a-f]{40}(?:\.[a-z0-9]+)?")
+
+
+def newest(files):
+    """
+    Return the time at which the last segment of WAL arrived, in seconds since 1970; None without any.
+
+    files
+        ``{path: {"time": seconds since 1970, ...}}``.
+    """
+    return max((file["time"] for path, file in files.items() if _SEGMENT.fullmatch(path)), default=None)
 
 
 def repository(facts, me, settings, now):

@@ -14,6 +14,7 @@ backup:
     verify: Wed 04:00             # reads the whole repository and compares checksums
     drill: "05:00"                # restores to a random moment of the last day, checks every page and index, removes it
   drill_directory: /var/lib/postgresql/fanatico-drill  # for the drill's copy: as much space as the databases
+  clone_directory: /var/lib/postgresql/fanatico-clone  # for fanatico.clone
   max_age: 93600                  # seconds since the last backup after which health is degraded
   max_age_full: 777600            # seconds since the last full backup
   max_age_drill: 187200           # seconds since the last restore drill

@@ -13,10 +13,10 @@ Create the repository:
     - require:
       - pkg: Install pgBackRest
 
-Install the restore drill:
+Install the program that makes copies:
   file.managed:
-    - name: /usr/local/lib/fanatico/restore_drill.py
-    - source: salt://backup/files/restore_drill.py
+    - name: /usr/local/lib/fanatico/restored_copy.py
+    - source: salt://backup/files/restored_copy.py
     - mode: "0644"
     - makedirs: True
     - require:
@@ -31,6 +31,8 @@ Configure the units of the backups:
         - source: salt://backup/files/verify.service.jinja
       - /etc/systemd/system/fanatico-backup-drill.service:
         - source: salt://backup/files/drill.service.jinja
+      - /etc/systemd/system/fanatico-clone.service:
+        - source: salt://backup/files/clone.service.jinja
 {%- for name, when in backup.schedule.items() %}
       - /etc/systemd/system/fanatico-backup-{{ name }}.timer:
         - source: salt://backup/files/timer.jinja

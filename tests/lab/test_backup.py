@@ -1,5 +1,7 @@
 """Backups: WAL arrives, also after the backup host was away, and a moment of the past can be restored."""
 
+import json
+
 import pytest
 
 from tests.support import labs, wait_until
@@ -49,6 +51,34 @@ def test_a_moment_of_the_past_can_be_restored(healthy):
     finally:
         healthy.exec(node, ["sh", "-c", REMOVE.format(copy=COPY)], check=False)
         healthy.sql(leader, "DROP TABLE past", "fanatico")
+
+
+def test_a_lost_table_is_in_a_clone(healthy):
+    leader = labs.leader(healthy)
+    healthy.sql(leader, "CREATE TABLE lost (n int); INSERT INTO lost VALUES (7)", "fanatico")
+    healthy.salt(HOST, "fanatico_backup.check")
+    try:
+        done = healthy.salt_run("--out=json", "fanatico.clone", check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        healthy.sql(leader, "DROP TABLE lost", "fanatico")
+        command = json.loads(done.stdout)["command"]
+        shown = healthy.exec(HOST, ["sh", "-c", f"{command} -XAtc 'SELECT n FROM lost'"]).stdout
+        assert shown == "7\n"
+        again = healthy.salt_run("fanatico.clone", check=False)
+        assert again.returncode == 1
+        assert "there is a clone already" in labs.said(again.stdout + again.stderr)
+    finally:
+        healthy.sql(leader, "DROP TABLE IF EXISTS lost", "fanatico")
+        dropped = healthy.salt_run("--out=json", "fanatico.clone_drop")
+    assert json.loads(dropped.stdout) == {"host": HOST, "dropped": True}
+
+
+def test_a_moment_out_of_reach_is_refused(healthy):
+    done = healthy.salt_run("fanatico.restore_plan", "2020-01-01 00:00:00+00", check=False)
+    assert done.returncode == 1
+    words = labs.said(done.stdout + done.stderr)
+    assert "before the end of the oldest backup" in words
+    assert "Nothing was changed" in words
 
 
 def test_the_restore_drill_proves_the_backups(healthy):

@@ -17,7 +17,13 @@ UNITS = {
     ],
     "etcd": ["etcd"],
     "patroni": ["patroni", "pgbackrest", "fanatico-heartbeat"],
-    "backup": ["pgbackrest", "fanatico-backup@full", "fanatico-backup-verify", "fanatico-backup-drill"],
+    "backup": [
+        "pgbackrest",
+        "fanatico-backup@full",
+        "fanatico-backup-verify",
+        "fanatico-backup-drill",
+        "fanatico-clone",
+    ],
     "haproxy": ["haproxy", "haproxy-edge", "keepalived"],
     "rpc": ["fanatico-rpc", "fanatico-rpc-agent", "fanatico-rpc-ws", "fanatico-rpc-follow"],
 }

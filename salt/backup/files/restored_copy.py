@@ -1,8 +1,9 @@
 # Managed by Salt (salt/backup).
 """
-Prove that the backups can be restored: restore to a random moment of the last day, check it, measure it, remove it.
+A copy of the databases as they were at a moment, beside the repository and away from the cluster.
 
-Runs as postgres, by fanatico-backup-drill.timer, with Salt on or off. The result is a JSON file, which health reads.
+``drill`` proves that the backups can be restored: to a random moment of the last day, checked, measured, removed. It runs every
+night, with Salt on or off. ``clone`` keeps the copy for a person. Both run as postgres, and write a report in JSON.
 """
 
 import argparse
@@ -17,22 +18,21 @@ import time
 
 STANZA = "main"
 DAY = 86400
-PORT = 5499
 READY = 600  # seconds until the copy must be promoted
 HEARTBEAT = "SELECT extract(epoch FROM max(at)) FROM heartbeat"
 LOST = 60  # seconds before the target that the last heartbeat may be
 
 
-class DrillError(Exception):
-    """The drill has failed; the message is the reason."""
+class CopyError(Exception):
+    """The copy could not be made, or is not what it should be; the message is the reason."""
 
 
 def run(*argv, timeout=None):
-    """Run a program and return what it printed. Raises DrillError with its message."""
+    """Run a program and return what it printed. Raises CopyError with its message."""
     done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode:
         why = " ".join((done.stderr or done.stdout).split())[-500:]
-        raise DrillError(f"{pathlib.Path(argv[0]).name} failed with code {done.returncode}: {why}")
+        raise CopyError(f"{pathlib.Path(argv[0]).name} failed with code {done.returncode}: {why}")
     return done.stdout
 
 
@@ -47,11 +47,11 @@ def choose(backups, now, margin, rng=random):
     margin
         Seconds before now from which WAL may not be in the repository yet.
 
-    The moment is a random one of the last day that a backup reaches. Raises DrillError without a backup.
+    The moment is a random one of the last day that a backup reaches. Raises CopyError without a backup.
     """
     good = [backup for backup in backups if not backup["error"]]
     if not good:
-        raise DrillError("there is no backup without errors")
+        raise CopyError("there is no backup without errors")
     first, last = max(good[0]["stop"] + 1, now - DAY), now - margin
     if first >= last:
         return good[-1]["label"], None
@@ -67,8 +67,8 @@ def size(directory):
 class Copy:
     """The restored cluster: a data directory, and a server that only this program reaches."""
 
-    def __init__(self, directory, programs):
-        self.data, self.programs = directory / "data", programs
+    def __init__(self, directory, programs, port):
+        self.data, self.programs, self.port = directory / "data", programs, port
         self.socket = directory
 
     def restore(self, label, target):
@@ -93,7 +93,7 @@ class Copy:
         """Start the server and wait until it is promoted."""
         settings = {
             "listen_addresses": "",
-            "port": PORT,
+            "port": self.port,
             "unix_socket_directories": self.socket,
             "shared_buffers": "64MB",
             "fsync": "off",
@@ -122,24 +122,24 @@ class Copy:
             deadline = time.monotonic() + READY
             while self.ask("SELECT pg_is_in_recovery()") != "f":
                 if time.monotonic() > deadline:
-                    raise DrillError(f"the copy was not promoted within {READY} s")
+                    raise CopyError(f"the copy was not promoted within {READY} s")
                 time.sleep(0.2)
-        except DrillError as exc:
+        except CopyError as exc:
             fatal = (
                 [line for line in log.read_text(errors="replace").splitlines() if "FATAL" in line]
                 if log.exists()
                 else []
             )
-            raise DrillError(f"{exc}; {fatal[-1]}" if fatal else str(exc)) from exc
+            raise CopyError(f"{exc}; {fatal[-1]}" if fatal else str(exc)) from exc
 
     def ask(self, sql, database="postgres"):
         """Return the answer to a query with one value."""
-        where = ["-h", self.socket, "-p", str(PORT), "-d", database]
+        where = ["-h", self.socket, "-p", str(self.port), "-d", database]
         return run(self.programs / "psql", "-XAtq", *where, "-c", sql, timeout=60).strip()
 
     def check(self):
         """Check every table and index of every database."""
-        where = ["-h", self.socket, "-p", str(PORT)]
+        where = ["-h", self.socket, "-p", str(self.port)]
         run(self.programs / "pg_amcheck", *where, "--all", "--install-missing", "--heapallindexed")
 
     def stop(self):
@@ -152,64 +152,105 @@ class Copy:
             )
 
 
-def drill(directory, programs, margin):
+def emptied(directory):
+    """Create a directory without content."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True)
+
+
+def timed(report, name, step):
+    """Run a step and note its duration in the report."""
+    begun = time.monotonic()
+    step()
+    report[f"{name}_seconds"] = round(time.monotonic() - begun, 1)
+
+
+# What a step may raise.
+FAILURES = (CopyError, OSError, ValueError, KeyError, subprocess.SubprocessError)
+
+
+def drill(copy, margin):
     """Run the drill and return its report; a failure is in ``error``."""
     report = {"began": time.time(), "error": ""}
-    copy = Copy(directory, programs)
     try:
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(mode=0o700, parents=True)
-        (stanza,) = json.loads(
-            run(
-                "/usr/bin/pgbackrest",
-                f"--stanza={STANZA}",
-                "--log-level-console=off",
-                "info",
-                "--output=json",
-            )
-        )
-        backups = [
-            {"label": one["label"], "stop": one["timestamp"]["stop"], "error": one.get("error")}
-            for one in stanza["backup"]
-        ]
-        report["backup"], report["target"] = choose(backups, time.time(), margin)
-        for name, step in (
-            ("restore", lambda: copy.restore(report["backup"], report["target"])),
-            ("recovery", copy.start),
-            ("check", copy.check),
-        ):
-            begun = time.monotonic()
-            step()
-            report[f"{name}_seconds"] = round(time.monotonic() - begun, 1)
+        emptied(copy.socket)
+        report["backup"], report["target"] = choose(backups(), time.time(), margin)
+        timed(report, "restore", lambda: copy.restore(report["backup"], report["target"]))
+        timed(report, "recovery", copy.start)
+        timed(report, "check", copy.check)
         report["bytes"] = size(copy.data)
-        seen = copy.ask(HEARTBEAT, "fanatico_proof")
-        if not seen:
-            raise DrillError("the copy has no heartbeat")
-        report["behind_seconds"] = round((report["target"] or report["began"]) - float(seen), 1)
+        report["behind_seconds"] = behind(copy, report["target"] or report["began"])
         if report["target"] and not 0 <= report["behind_seconds"] <= LOST:
-            raise DrillError(
+            raise CopyError(
                 f"the last heartbeat of the copy is {report['behind_seconds']} s before the target"
             )
-    except (DrillError, OSError, ValueError, KeyError, subprocess.SubprocessError) as exc:
+    except FAILURES as exc:
         report["error"] = str(exc) or type(exc).__name__
     finally:
         copy.stop()
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(copy.socket, ignore_errors=True)
+    report["seconds"] = round(time.time() - report["began"], 1)
+    return report
+
+
+def backups():
+    """Return the backups in the repository, ``[{"label", "stop", "error"}, ...]``, oldest first."""
+    printed = run(
+        "/usr/bin/pgbackrest", f"--stanza={STANZA}", "--log-level-console=off", "info", "--output=json"
+    )
+    (stanza,) = json.loads(printed)
+    return [
+        {"label": one["label"], "stop": one["timestamp"]["stop"], "error": one.get("error")}
+        for one in stanza["backup"]
+    ]
+
+
+def behind(copy, moment):
+    """Return how many seconds before a moment the last heartbeat of the copy is. Raises CopyError if it has none."""
+    seen = copy.ask(HEARTBEAT, "fanatico_proof")
+    if not seen:
+        raise CopyError("the copy has no heartbeat")
+    return round(moment - float(seen), 1)
+
+
+def clone(copy, label, target):
+    """Restore a backup to a moment, None for the end of the WAL, keep it running, and return its report."""
+    report = {"began": time.time(), "error": "", "backup": label, "target": target}
+    try:
+        emptied(copy.socket)
+        timed(report, "restore", lambda: copy.restore(label, target))
+        timed(report, "recovery", copy.start)
+        report["bytes"] = size(copy.data)
+        report["behind_seconds"] = behind(copy, target or report["began"])
+    except FAILURES as exc:
+        report["error"] = str(exc) or type(exc).__name__
+        copy.stop()
+        shutil.rmtree(copy.socket, ignore_errors=True)
     report["seconds"] = round(time.time() - report["began"], 1)
     return report
 
 
 def main():
-    """Run the drill, write its report, and return the exit code."""
+    """Make a copy, write its report, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["drill", "clone"])
     parser.add_argument(
         "--directory", type=pathlib.Path, required=True, help="for the copy; its content is deleted"
     )
     parser.add_argument("--programs", type=pathlib.Path, required=True, help="PostgreSQL's bin directory")
+    parser.add_argument("--port", type=int, required=True, help="of the copy's socket")
     parser.add_argument("--report", type=pathlib.Path, required=True, help="the JSON file")
-    parser.add_argument("--margin", type=float, required=True, help="seconds until WAL is in the repository")
+    parser.add_argument(
+        "--margin", type=float, default=120, help="drill: seconds until WAL is in the repository"
+    )
+    parser.add_argument("--backup", help="clone: the label of the backup")
+    parser.add_argument("--target", default="", help="clone: seconds since 1970; empty: the end of the WAL")
     options = parser.parse_args()
-    report = drill(options.directory, options.programs, options.margin)
+    copy = Copy(options.directory, options.programs, options.port)
+    if options.what == "drill":
+        report = drill(copy, options.margin)
+    else:
+        report = clone(copy, options.backup, float(options.target) if options.target else None)
     new = options.report.with_suffix(".new")
     new.write_text(json.dumps(report) + "\n")
     new.replace(options.report)

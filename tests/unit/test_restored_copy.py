@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import program
 
-copies = program("salt/backup/files/restore_drill.py")
+copies = program("salt/backup/files/restored_copy.py")
 
 NOW = 1_800_000_000.0
 HOUR = 3600
@@ -41,7 +41,7 @@ class TestChoice:
 
     @pytest.mark.parametrize("backups", [[], [backup("bad", HOUR, error=True)]])
     def test_no_backup(self, backups):
-        with pytest.raises(copies.DrillError, match="no backup"):
+        with pytest.raises(copies.CopyError, match="no backup"):
             copies.choose(backups, NOW, 120)
 
 
@@ -79,7 +79,7 @@ class TestDrill:
 
     def drill(self):
         # `choose` has its own generator: the module `random`, whose function is replaced.
-        return copies.drill(self.folder, self.folder, 120)
+        return copies.drill(copies.Copy(self.folder, self.folder, 5499), 120)
 
     def test_a_good_backup(self, fake):
         report = fake.drill()
@@ -102,11 +102,27 @@ class TestDrill:
 
     @pytest.mark.parametrize("step", ["restore", "pg_amcheck", "pg_ctl"])
     def test_a_step_that_fails_leaves_nothing(self, fake, step):
-        fake.answers[step] = copies.DrillError(f"{step} failed with code 1: why")
+        fake.answers[step] = copies.CopyError(f"{step} failed with code 1: why")
         assert "failed with code 1: why" in fake.drill()["error"]
+        assert not fake.folder.exists()
+
+    def clone(self, target):
+        return copies.clone(copies.Copy(self.folder, self.folder, 5498), "full", target)
+
+    def test_a_clone_stays(self, fake):
+        report = fake.clone(NOW - HOUR)
+        assert (report["error"], report["behind_seconds"]) == ("", 12.0)
+        assert fake.folder.exists()
+        assert not any(words[0].endswith("pg_amcheck") for words in fake.calls), "a person waits"
+
+    def test_a_clone_that_fails_leaves_nothing(self, fake):
+        fake.answers["pg_ctl"] = copies.CopyError(
+            "recovery ended before configured recovery target was reached"
+        )
+        assert "recovery ended" in fake.clone(NOW - HOUR)["error"]
         assert not fake.folder.exists()
 
 
 def test_a_program_that_fails_is_named():
-    with pytest.raises(copies.DrillError, match="sh failed with code 3: so it is"):
+    with pytest.raises(copies.CopyError, match="sh failed with code 3: so it is"):
         copies.run("/bin/sh", "-c", "echo so it is >&2; exit 3")

@@ -1,0 +1,232 @@
+"""Restores: which moments are in reach, and the clone for a person."""
+
+import copy
+import types
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+import fanatico_backup_checks
+import fanatico_restore as restore
+from _modules import fanatico_backup_clone as clones
+from _runners import fanatico_restore as runner
+from tests.support import pillar as pillars
+
+NOW = 1_800_000_000
+HOUR, GIB = 3600, 1024**3
+NEWEST = NOW - 40
+
+
+def backup(label, age, error=False):
+    return {"label": label, "type": "full", "stop": NOW - age, "size": GIB, "error": error}
+
+
+def reach(*backups, **facts):
+    found = list(backups) or [backup("old", 50 * HOUR), backup("new", 5 * HOUR)]
+    return {"backups": found, "newest": NEWEST, "free": 10 * GIB, "drill": None, **facts}
+
+
+def at(age):
+    return restore.text(NOW - age)
+
+
+class TestPlan:
+    """What a restore to a moment would do."""
+
+    def test_the_newest_backup_before_the_moment(self):
+        assert restore.plan(at(6 * HOUR), reach(), NOW)["backup"] == "old"
+        assert restore.plan(at(4 * HOUR), reach(), NOW)["backup"] == "new"
+
+    def test_the_latest(self):
+        found = restore.plan("latest", reach(), NOW)
+        assert (found["backup"], found["moment"], found["target"]) == ("new", None, "latest")
+        assert found["latest"] == restore.text(NEWEST - restore.HEARTBEAT)
+
+    def test_any_zone(self):
+        moment = NOW - 4 * HOUR
+        west = restore.datetime.timezone(restore.datetime.timedelta(hours=-5))
+        typed = restore.datetime.datetime.fromtimestamp(moment, west).isoformat(sep=" ")
+        assert restore.plan(typed, reach(), NOW)["moment"] == moment
+
+    @pytest.mark.parametrize(
+        ("age", "word", "nearest"),
+        [
+            (60 * HOUR, "before the end of the oldest backup", 50 * HOUR - 1),
+            (10, "after the last WAL", 40 + restore.HEARTBEAT),
+        ],
+    )
+    def test_out_of_reach_names_the_nearest(self, age, word, nearest):
+        with pytest.raises(restore.Refused, match=word) as raised:
+            restore.plan(at(age), reach(), NOW)
+        assert f"target='{at(nearest)}'" in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("target", "word"),
+        [
+            ("yesterday", "is no time"),
+            ("2026-11-28 12:00:00", "has no time zone"),
+            ("2099-01-01 00:00:00+00", "in the future"),
+            (None, "is no time"),
+        ],
+    )
+    def test_what_is_no_moment(self, target, word):
+        with pytest.raises(restore.Refused, match=word):
+            restore.plan(target, reach(), NOW)
+
+    def test_no_backup(self):
+        with pytest.raises(restore.Refused, match="no backup yet"):
+            restore.plan("latest", reach(backup("bad", HOUR, error=True)), NOW)
+
+    def test_no_room(self):
+        with pytest.raises(restore.Refused, match=r"needs 1.2 GiB, and 1.0 GiB are free"):
+            restore.plan("latest", reach(free=GIB), NOW)
+
+    def test_the_estimate_is_what_the_last_drill_measured(self):
+        drill = {"error": "", "bytes": GIB, "restore_seconds": 8.0, "recovery_seconds": 2.0}
+        assert restore.plan("latest", reach(drill=drill), NOW)["seconds"] == 15
+        assert restore.plan("latest", reach(drill={"error": "x"}), NOW)["seconds"] == 56
+
+    def test_the_time_of_the_last_wal(self):
+        name = "17-1/0000000100000000/000000010000000000000001-" + "a" * 40
+        files = {f"{name}.zst": {"time": 5}, "17-1/00000002.history": {"time": 9}, name: {"time": 7}}
+        assert fanatico_backup_checks.newest(files) == 7
+        assert fanatico_backup_checks.newest({}) is None
+
+
+class TestRunner:
+    """The operator's commands."""
+
+    @pytest.fixture
+    def host(self, plan, monkeypatch):
+        plan = copy.deepcopy(plan)
+        host = types.SimpleNamespace(asked=[], states=["running", "ready"], answers={})
+        host.answers = {
+            "fanatico_backup.reach": reach(),
+            "fanatico_backup.clone": {"unit": "fanatico-clone.service"},
+            "fanatico_backup.clone_drop": True,
+        }
+
+        def fanout(opts, ids, function, args, timeout):
+            host.asked.append((ids[0], function, *args))
+            if function == "fanatico_backup.clone_state":
+                state = host.states.pop(0)
+                report = {"seconds": 3.0, "error": "why" if state == "failed" else ""}
+                return {ids[0]: {"state": state, "report": report, "command": "psql"}}
+            answer = host.answers[function]
+            return {} if answer is None else {ids[0]: answer}
+
+        monkeypatch.setattr(runner, "__opts__", {}, raising=False)
+        monkeypatch.setattr(runner.fanatico_sweep, "fanout", fanout)
+        monkeypatch.setattr(runner.fanatico_master, "plan", lambda opts: plan)
+        monkeypatch.setattr(runner.time, "time", lambda: NOW)
+        monkeypatch.setattr(runner.fanatico_wait.time, "sleep", lambda seconds: None)
+        host.plan = plan
+        return host
+
+    def test_a_clone(self, host):
+        made = runner.clone(at(6 * HOUR))
+        assert host.asked[1] == ("ops1", "fanatico_backup.clone", "old", NOW - 6 * HOUR)
+        assert made == {
+            "host": "ops1",
+            "target": at(6 * HOUR),
+            "backup": "old",
+            "seconds": 3.0,
+            "command": "psql",
+        }
+
+    def test_a_clone_that_fails(self, host):
+        host.states = ["failed"]
+        with pytest.raises(CommandExecutionError, match="ops1: the clone failed: why"):
+            runner.clone()
+
+    @pytest.mark.parametrize("answer", [None, "ERROR: ops1: there is a clone already"])
+    def test_a_host_that_refuses_or_is_silent(self, host, answer):
+        host.answers["fanatico_backup.clone"] = answer
+        with pytest.raises(CommandExecutionError, match="ops1: (there is a clone already|no answer)"):
+            runner.clone()
+
+    def test_nothing_is_asked_for_a_moment_out_of_reach(self, host):
+        with pytest.raises(CommandExecutionError, match="Nothing was changed"):
+            runner.clone(at(60 * HOUR))
+        assert [call[1] for call in host.asked] == ["fanatico_backup.reach"]
+
+    def test_a_host_without_the_role(self, host):
+        with pytest.raises(CommandExecutionError, match="no node of the plan with the role backup"):
+            runner.restore_plan(host="db1")
+
+    def test_a_plan_without_a_backup_host(self, host):
+        del host.plan["nodes"]["ops1"]
+        with pytest.raises(CommandExecutionError, match="no host with the role backup"):
+            runner.restore_plan()
+
+    def test_a_clone_is_dropped(self, host):
+        assert runner.clone_drop() == {"host": "ops1", "dropped": True}
+
+
+class TestModule:
+    """The part of the backup host."""
+
+    @pytest.fixture
+    def node(self, plan, tmp_path, monkeypatch):
+        node = types.SimpleNamespace(active="inactive", done=[], directory=tmp_path / "clone")
+        settings = {**pillars.shipped("backup"), "clone_directory": str(node.directory)}
+        salt = {
+            "fanatico_unit.states": lambda unit: {unit: {"active": node.active}},
+            "fanatico_backup.info": lambda: {"backups": [backup("full", HOUR)]},
+            "fanatico_backup.files": lambda folder: {},
+            "fanatico_backup.last_drill": lambda: None,
+        }
+        dunders = {
+            "__opts__": {"id": "ops1"},
+            "__pillar__": {"plan": plan, "backup": settings},
+            "__salt__": salt,
+        }
+        for name, value in dunders.items():
+            monkeypatch.setattr(clones, name, value, raising=False)
+        monkeypatch.setattr(clones, "_ARGUMENTS", str(tmp_path / "run" / "arguments"))
+        monkeypatch.setattr(clones, "_REPORT", str(tmp_path / "clone.json"))
+        monkeypatch.setattr(clones, "_systemctl", lambda *words: node.done.append(words))
+        return node
+
+    def test_a_clone_starts(self, node, tmp_path):
+        assert clones.clone("full", NOW - 60.5) == {"unit": clones.UNIT}
+        assert (tmp_path / "run/arguments").read_text() == f"BACKUP=full\nTARGET={NOW - 60.5}\n"
+        assert node.done == [("start", "--no-block", clones.UNIT)]
+
+    def test_the_end_of_the_wal(self, node, tmp_path):
+        clones.clone("full")
+        assert "TARGET=\n" in (tmp_path / "run/arguments").read_text()
+
+    @pytest.mark.parametrize("label", ["other", "full\nX=1"])
+    def test_an_unknown_backup(self, node, label):
+        with pytest.raises(CommandExecutionError, match="there is no backup"):
+            clones.clone(label)
+        assert node.done == []
+
+    def test_one_at_a_time(self, node):
+        node.directory.mkdir()
+        with pytest.raises(CommandExecutionError, match="there is a clone already"):
+            clones.clone("full")
+
+    def test_states(self, node, tmp_path):
+        assert clones.clone_state()["state"] == "none"
+        node.active = "activating"
+        assert clones.clone_state()["state"] == "running"
+        node.active = "failed"
+        (tmp_path / "clone.json").write_text('{"error": "why"}')
+        assert clones.clone_state()["state"] == "failed"
+        node.active = "active"
+        (tmp_path / "clone.json").write_text('{"error": ""}')
+        assert str(node.directory) in clones.clone_state()["command"]
+
+    def test_a_clone_is_deleted(self, node):
+        assert clones.clone_drop() is False
+        node.directory.mkdir()
+        assert clones.clone_drop() is True
+        assert not node.directory.exists()
+        assert node.done[-1] == ("stop", clones.UNIT)
+
+    def test_reach(self, node):
+        found = clones.reach()
+        assert (found["newest"], found["drill"]) == (None, None)
+        assert found["free"] > 0
