@@ -93,7 +93,7 @@ def clone(backup: str, target: float | None = None) -> dict[str, str]:
 
 def clone_state() -> dict:
     """
-    Return the state of the clone, ``{"state": "none", "running", "ready" or "failed", "report": {...} or None, "command": psql}``.
+    Return ``{"state": "none", "running", "ready" or "failed", "report": {...} or None, "command": how to open the clone}``.
 
     CLI Example:
 

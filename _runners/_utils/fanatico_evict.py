@@ -34,7 +34,7 @@ def objection(plan, host):
             "changed. Next: rebuild the cluster from a machine that you trust (docs/fleet.md)"
         )
     for role in node["roles"]:
-        if not _others(plan, host, role):
+        if not _others(plan, host, role) and role not in fanatico_plan.OPTIONAL:
             return (
                 f"{host} is the last host with the role {role}. Nothing was changed. "
                 f'Next: add another host (docs/fleet.md, "Add a node"), then evict {host}'
@@ -66,6 +66,8 @@ def shortage(plan, host, answers):
     """
     for role in described(plan, host)["roles"]:
         others = _others(plan, host, role)
+        if not others:
+            continue  # an optional role
         ill = [node for node in others if not _serves(answers.get(node), role)]
         needed = {"etcd": (len(others) + 1) // 2 + 1, "patroni": len(others)}.get(role, 1)
         if len(others) - len(ill) < needed:

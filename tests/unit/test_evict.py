@@ -71,6 +71,15 @@ def test_the_last_host_of_a_role_is_not_evicted(plan, host, others, role):
     assert f"role {role}" in evict.objection(moved(plan, host), host)
 
 
+def test_the_only_backup_host_can_be_evicted(plan):
+    """A plan without the role is valid, and a lost host must not keep its access until there is another."""
+    moved(plan, "ops1")
+    assert evict.objection(plan, "ops1") == ""
+    assert evict.asked(plan, "ops1") == []
+    assert evict.shortage(plan, "ops1", {}) == ""
+    assert "start a new repository" in str(evict.left(["backup"], [], False))
+
+
 @pytest.mark.parametrize("where", ["nodes", "evicted"])
 @pytest.mark.parametrize("host", ["db3", "etcd2", "rpc1", "haproxy2"])
 def test_where_the_others_serve_it_can_be_evicted(plan, host, where):
