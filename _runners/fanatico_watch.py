@@ -58,16 +58,16 @@ def _watch(timeout):
     with salt.utils.event.get_event("master", __opts__["sock_dir"], opts=__opts__, listen=True) as bus:
         progress = None
         # Subscribe first and list jobs afterwards: an orchestration that starts in between is not missed.
-        job = _running()
-        if job:
-            progress = Progress(job["jid"], job["mods"], _titles(job["mods"]), time.time())
-            _print([f"{progress.name} is running already"])
-        else:
+        progress = _already()
+        if progress is None:
             _print(["Waiting for an orchestration to start"])
         while time.monotonic() < deadline:
             event = bus.get_event(wait=0.5, full=True, auto_reconnect=True)
             if event:
                 tag, data = event["tag"], event["data"]
+                if progress is None and _begins(tag, data):
+                    # A subscription begins a moment after the call: this may be a step of one whose start was missed.
+                    progress = _already(before=data["jid"])
                 if progress is None and _begins(tag, data):
                     mods = _mods(data["fun_args"])
                     progress = Progress(data["jid"], mods, {}, time.time())
@@ -83,6 +83,15 @@ def _watch(timeout):
             if progress:
                 _status(progress.waiting(time.time()))
     return f"No longer watching: {timeout:g} s have passed."
+
+
+def _already(before=None):
+    """Return the progress of the orchestration that is running, and say so; None without one that began ``before`` a job."""
+    job = _running()
+    if job is None or (before and job["jid"] >= before):
+        return None
+    _print([f"{job['mods']} is running already"])
+    return Progress(job["jid"], job["mods"], _titles(job["mods"]), time.time())
 
 
 class Progress:

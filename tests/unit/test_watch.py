@@ -197,3 +197,19 @@ def test_healing_is_not_watched():
     assert not watch._begins("salt/run/1/new", event)
     assert watch._begins("salt/run/1/new", {**event, "fun_args": ["orch.deploy"]})
     assert not watch._begins("salt/run/1/ret", {**event, "fun_args": ["orch.deploy"]})
+
+
+@pytest.mark.parametrize(
+    ("running", "shown"),
+    [
+        ({"jid": JID, "mods": "orch.deploy"}, "orch.deploy"),  # its start was missed: the event is of a step
+        ({"jid": "20260101000000000002", "mods": "orch.etcd"}, None),  # it is the one that the event is about
+        (None, None),
+    ],
+)
+def test_a_step_of_an_orchestration_is_not_taken_for_the_whole(monkeypatch, capsys, running, shown):
+    monkeypatch.setattr(watch, "_running", lambda: running)
+    monkeypatch.setattr(watch, "_titles", lambda mods: {})
+    progress = watch._already(before="20260101000000000002")
+    assert (progress.name if progress else None) == shown
+    assert ("is running already" in capsys.readouterr().out) == bool(shown)
