@@ -240,7 +240,7 @@ COMPONENTS = (
         settings=("backup", "postgresql"),
         prepared=("archive.certified",),
         units=(Unit("pgbackrest.service", essential=False, beside="backup"),),
-        ports=(Port("pgbackrest", senders=("patroni", "backup"), default=8432),),
+        ports=(Port("pgbackrest", senders=("backup",), default=8432),),
         pki=Pki(folder="/etc/pgbackrest/pki", owner="postgres", certificates={"backup": (SERVER, CLIENT)}),
         health_modules=("archive",),
         packages=("pgbackrest$",),
@@ -252,6 +252,7 @@ COMPONENTS = (
         roles=("backup",),
         optional=True,
         settings=("backup",),
+        ports=(Port("pgbackrest", senders=("patroni",), default=8432),),
         units=(
             Unit("fanatico-backup-full.timer"),
             Unit("fanatico-backup-diff.timer"),

@@ -74,21 +74,20 @@ def _common(plan, me):
 
 
 def _server(plan, me):
-    """Return the settings of the TLS server, which the other side connects to."""
-    clients = [node for node in fanatico_plan.senders(plan, "archive") if node != me]
+    """Return the settings of the TLS server, which the other side connects to; databases do not connect to each other."""
+    # A host with both roles lists itself: the server does not start without a client.
+    roles = ("backup", "patroni") if fanatico_plan.has_role(plan, me, "backup") else ("backup",)
+    clients = [
+        node for node in plan["nodes"] if any(fanatico_plan.has_role(plan, node, role) for role in roles)
+    ]
     return {
         "tls-server-address": fanatico_plan.address(plan, me),
         "tls-server-port": _port(plan),
         "tls-server-ca-file": f"{_PKI}-ca.crt",
         "tls-server-cert-file": f"{_PKI}.crt",
         "tls-server-key-file": f"{_PKI}.key",
-        "tls-server-auth": [f"{node}={STANZA}" for node in clients if _may_connect(plan, node, me)],
+        "tls-server-auth": [f"{node}={STANZA}" for node in clients],
     }
-
-
-def _may_connect(plan, node, me):
-    """Tell whether a host may connect to this one: the database hosts do not connect to each other."""
-    return fanatico_plan.has_role(plan, me, "backup") or fanatico_plan.has_role(plan, node, "backup")
 
 
 def _repository(pillar):

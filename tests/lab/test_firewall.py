@@ -9,12 +9,13 @@ from tests.support import labs, wait_until
 pytestmark = pytest.mark.healthy_is_enough
 
 # The ports table of the documentation, repeated as an oracle: port -> (who listens, who may connect).
-ALL = {"master", "haproxy", "rpc", "patroni", "etcd"}
+ALL = {"master", "haproxy", "rpc", "patroni", "etcd", "backup"}
 TABLE = {
     "haproxy": {8545: ALL, 8546: ALL, 5432: ALL, 5433: ALL, 8404: {"haproxy", "master"}},
     # 8545 from another chain node because the lab's follow each other (rpc:follow).
     "rpc": {8545: {"haproxy", "rpc"}, 8546: {"haproxy"}, 8547: {"haproxy", "rpc"}},
-    "patroni": {5432: {"haproxy", "patroni"}, 8008: {"haproxy", "patroni", "master"}},
+    "patroni": {5432: {"haproxy", "patroni"}, 8008: {"haproxy", "patroni", "master"}, 8432: {"backup"}},
+    "backup": {8432: {"patroni"}},
     "etcd": {2379: {"etcd", "patroni"}, 2380: {"etcd"}},
     "master": {4505: ALL, 4506: ALL},
 }

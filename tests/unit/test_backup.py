@@ -59,7 +59,7 @@ class TestConfiguration:
     def test_databases_do_not_connect_to_each_other(self, pillar):
         assert pgbackrest.sections(pillar, "db1")["global"]["tls-server-auth"] == ["ops1=main"]
         auth = pgbackrest.sections(pillar, "ops1")["global"]["tls-server-auth"]
-        assert auth == ["db1=main", "db2=main", "db3=main"]
+        assert auth == ["db1=main", "db2=main", "db3=main", "ops1=main"]
 
     def test_both_roles_on_one_host(self, pillar):
         pillar["plan"]["nodes"]["db1"]["roles"] = ["patroni", "backup"]
