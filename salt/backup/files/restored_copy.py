@@ -91,7 +91,12 @@ class Copy:
 
     def start(self):
         """Start the server and wait until it is promoted."""
+        # Patroni's configuration, which is restored too, names files of a database host.
+        access = self.socket / "pg_hba.conf"
+        access.write_text("local all postgres peer\n")
         settings = {
+            "hba_file": access,
+            "ident_file": self.data / "pg_ident.conf",
             "listen_addresses": "",
             "port": self.port,
             "unix_socket_directories": self.socket,
