@@ -82,14 +82,16 @@ def test_a_moment_out_of_reach_is_refused(healthy):
 
 
 def test_the_restore_drill_proves_the_backups(healthy):
+    def report():
+        return healthy.salt(HOST, "fanatico_backup.last_drill")[HOST]
+
+    before = report()
     healthy.salt(HOST, "fanatico_backup.drill")
-    wait_until(
-        lambda: healthy.salt(HOST, "fanatico_backup.last_drill")[HOST], 90, "the restore drill", interval=2
-    )
-    report = healthy.salt(HOST, "fanatico_backup.last_drill")[HOST]
-    assert report["error"] == ""
-    assert report["bytes"] > 10 * 1024**2
-    assert {"restore_seconds", "recovery_seconds", "check_seconds", "behind_seconds"} <= report.keys()
+    wait_until(lambda: report() != before, 90, "the restore drill", interval=2)
+    found = report()
+    assert found["error"] == ""
+    assert found["bytes"] > 10 * 1024**2
+    assert {"restore_seconds", "recovery_seconds", "check_seconds", "behind_seconds"} <= found.keys()
     assert (
         healthy.exec(HOST, ["sh", "-c", "ls /var/lib/postgresql/fanatico-drill 2>/dev/null; true"]).stdout
         == ""
