@@ -27,7 +27,7 @@ def sections(pillar, me):
     """
     plan = pillar["plan"]
     repository, database = (fanatico_plan.has_role(plan, me, role) for role in ("backup", "patroni"))
-    found = {"global": {**_common(plan, me), **_server(plan, me)}}
+    found = {"global": {**_common(pillar["backup"]), **_server(plan, me)}}
     if repository:
         found["global"] |= _repository(pillar)
         found[STANZA] = _databases(pillar, me)
@@ -63,8 +63,11 @@ def archive_command(plan):
     return f"{ARCHIVE} %p"
 
 
-def _common(plan, me):
+def _common(own):
     return {
+        "compress-type": "zst",
+        "compress-level": str(own["compress_level"]),
+        "process-max": str(own["processes"]),
         "log-level-console": "warn",
         "log-level-file": "warn",
         "log-path": LOGS,
@@ -100,9 +103,6 @@ def _repository(pillar):
         "repo1-block": "y",
         "repo1-retention-full-type": "count",
         "repo1-retention-full": str(own["keep"]),
-        "compress-type": "zst",
-        "compress-level": str(own["compress_level"]),
-        "process-max": str(own["processes"]),
         "start-fast": "y",
         "resume": "n",
         "backup-standby": "prefer",

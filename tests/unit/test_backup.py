@@ -53,6 +53,7 @@ class TestConfiguration:
         found = pgbackrest.sections(pillar, "db2")
         assert found["global"]["repo1-host"] == "10.0.4.10"
         assert found["global"]["archive-async"] == "y"
+        assert found["global"]["compress-type"] == "zst", "the sender compresses"
         assert found["global:archive-get"] == {"archive-async": "n"}
         assert "pg1-host" not in found["main"]
 
