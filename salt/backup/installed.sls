@@ -1,6 +1,6 @@
 include:
   - archive.installed
-  - postgresql.unclustered
+  - archive.unclustered
 
 # For the copies of the restore drill. It brings pg_amcheck too.
 Install PostgreSQL for restores:

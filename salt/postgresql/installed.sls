@@ -1,6 +1,6 @@
 include:
   - base.installed
-  - postgresql.unclustered
+  - archive.unclustered
 
 {%- set postgresql = pillar.postgresql %}
 {%- set patroni = pillar.patroni %}

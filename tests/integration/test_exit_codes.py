@@ -19,7 +19,7 @@ def test_a_sound_pillar(salt_run):
     ret = salt_run.run("fanatico.validate")
     assert ret.returncode == 0, ret
     assert ret.data["nodes"] == 13
-    assert ret.data["secrets"] == 13
+    assert ret.data["secrets"] == 14
 
 
 def test_an_override_that_every_node_is_given(salt_run, site):

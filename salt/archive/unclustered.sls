@@ -3,5 +3,5 @@ Prevent Debian from creating a PostgreSQL cluster:
     - name: /etc/postgresql-common/createcluster.conf
     - makedirs: True
     - contents: |
-        # Managed by Salt (salt/postgresql): Patroni creates the cluster.
+        # Managed by Salt (salt/archive): Patroni creates the cluster.
         create_main_cluster = false
