@@ -25,13 +25,13 @@ def _me():
 
 def configuration() -> str:
     """
-    Return pgBackRest's configuration of this host as text. On a backup host it contains the passphrase.
+    Return pgBackRest's configuration of this host as text, with a mark in place of the passphrase.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call --local fanatico_backup.configuration
+        salt ops1 fanatico_backup.configuration
     """
     return fanatico_pgbackrest.text(fanatico_pgbackrest.sections(__pillar__, _me()))
 

@@ -126,10 +126,18 @@ def clone_drop() -> bool:
 
         salt ops1 fanatico_backup.clone_drop
     """
-    there = _directory().exists() or clone_state()["state"] != "none"
+    directory = _directory()
+    # Written by restored_copy.py: what has no mark is no clone.
+    mark = directory.with_name(f"{directory.name}.copy")
+    if directory.exists() and not mark.exists():
+        raise CommandExecutionError(
+            f"{_me()}: {directory} is no clone. Nothing was changed. Next: set backup:clone_directory to a path of its own"
+        )
+    there = directory.exists() or clone_state()["state"] != "none"
     _systemctl("stop", UNIT)
-    if _directory().exists():
-        shutil.rmtree(_directory())
+    if mark.exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        mark.unlink()
     pathlib.Path(_REPORT).unlink(missing_ok=True)
     return there
 

@@ -11,6 +11,7 @@ import fanatico_plan
 STANZA = "main"
 FILE = "/etc/pgbackrest/pgbackrest.conf"
 SPOOL, LOGS, LOCKS = "/var/spool/pgbackrest", "/var/log/pgbackrest", "/run/pgbackrest"
+PASSPHRASE = "@PASSPHRASE@"  # salt/archive/files/pgbackrest.conf.jinja puts the secret in its place
 ARCHIVE = "/usr/local/lib/fanatico/pgbackrest-archive"
 _PKI = "/etc/pgbackrest/pki/backup"
 _SOCKET = "/var/run/postgresql"
@@ -21,7 +22,7 @@ def sections(pillar, me):
     Return the configuration of this host, ``{section: {key: value or list of values}}``.
 
     pillar
-        With ``plan``, ``backup``, ``postgresql`` and, on a backup host, ``secrets``.
+        With ``plan``, ``backup`` and ``postgresql``.
     me
         The id of the host: a node with the role backup or patroni.
     """
@@ -98,7 +99,7 @@ def _repository(pillar):
     return {
         "repo1-path": own["path"],
         "repo1-cipher-type": "aes-256-cbc",
-        "repo1-cipher-pass": pillar["secrets"]["BACKUP_PASSPHRASE"],
+        "repo1-cipher-pass": PASSPHRASE,
         "repo1-bundle": "y",
         "repo1-block": "y",
         "repo1-retention-full-type": "count",

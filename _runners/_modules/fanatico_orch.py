@@ -95,8 +95,7 @@ def prove(after):
 
         salt-run salt.cmd fanatico_orch.prove 'Bring up haproxy2'
     """
-    arguments = {"name": "fanatico.proof", "tgt": _hosts(["patroni"])[0], "timeout": _seconds("ready")}
-    return _text([(_PROVE, "function", arguments)], after)
+    return _text([_proof()], after)
 
 
 def end(after, host="", reason=""):
@@ -141,8 +140,7 @@ def evict(scope):
         _refresh(_REFRESH, hosts),
         *fanatico_evict_steps.replace(scope, _hosts(["etcd"])[0], timeouts),
     ]
-    last = end(after=steps[-1][0], host=host, reason=fanatico_evict_steps.result(scope))
-    return begin("evict", roles=[]) + _text(steps, after=_LOCK) + last
+    return _whole("evict", steps, host=host, reason=fanatico_evict_steps.result(scope))
 
 
 def recover_etcd(scope):
@@ -160,14 +158,23 @@ def recover_etcd(scope):
     """
     if not isinstance(scope, dict):
         return _text(fanatico_recover.refused(str(scope)))
-    timeouts = __pillar__["orch"]["timeouts"]
     hosts = list(dict.fromkeys([*scope["etcd"], *scope["databases"]]))
-    steps = [
-        _refresh(_REFRESH, hosts),
-        *fanatico_recover.steps(scope, scope["bootstrap"], timeouts),
-    ]
-    last = end(after=_PROVE, reason=fanatico_recover.result(scope))
-    return begin("recover_etcd", roles=[]) + _text(steps, after=_LOCK) + prove(after=steps[-1][0]) + last
+    steps = fanatico_recover.steps(scope, scope["bootstrap"], __pillar__["orch"]["timeouts"])
+    steps = [_refresh(_REFRESH, hosts), *steps, _proof()]
+    return _whole("recover_etcd", steps, reason=fanatico_recover.result(scope))
+
+
+def _whole(purpose, steps, **facts):
+    """Return an orchestration whose ``steps`` were decided in Python, with its begin and its end."""
+    return begin(purpose, roles=[]) + _text(steps, after=_LOCK) + end(after=steps[-1][0], **facts)
+
+
+def _proof():
+    return (
+        _PROVE,
+        "function",
+        {"name": "fanatico.proof", "tgt": _hosts(["patroni"])[0], "timeout": _seconds("ready")},
+    )
 
 
 def _is_nested():

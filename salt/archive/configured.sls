@@ -21,7 +21,8 @@ Install the program that sends WAL of a former primary:
 Configure pgBackRest:
   file.managed:
     - name: /etc/pgbackrest/pgbackrest.conf
-    - contents: {{ salt["fanatico_backup.configuration"]() | json }}
+    - source: salt://archive/files/pgbackrest.conf.jinja
+    - template: jinja
     - user: root
     - group: postgres
     - mode: "0640"

@@ -10,6 +10,7 @@ import fanatico_backup_checks
 import fanatico_restore as restore
 from _modules import fanatico_backup_clone as clones
 from _runners import fanatico_restore as runner
+from tests.support import REPO
 from tests.support import pillar as pillars
 
 NOW = 1_800_000_000
@@ -91,6 +92,11 @@ class TestPlan:
         files = {f"{name}.zst": {"time": 5}, "17-1/00000002.history": {"time": 9}, name: {"time": 7}}
         assert fanatico_backup_checks.newest(files) == 7
         assert fanatico_backup_checks.newest({}) is None
+
+
+def test_the_heartbeat_is_as_frequent_as_a_restore_relies_on():
+    timer = (REPO / "salt/postgresql/files/heartbeat.timer").read_text()
+    assert f"OnCalendar=*:*:0/{restore.HEARTBEAT}\n" in timer
 
 
 class TestRunner:
@@ -222,9 +228,18 @@ class TestModule:
     def test_a_clone_is_deleted(self, node):
         assert clones.clone_drop() is False
         node.directory.mkdir()
+        node.directory.with_name("clone.copy").touch()
         assert clones.clone_drop() is True
         assert not node.directory.exists()
         assert node.done[-1] == ("stop", clones.UNIT)
+
+    def test_a_directory_that_is_no_clone_is_kept(self, node):
+        """The setting may name a directory of somebody else."""
+        node.directory.mkdir()
+        with pytest.raises(CommandExecutionError, match="is no clone. Nothing was changed"):
+            clones.clone_drop()
+        assert node.directory.exists()
+        assert node.done == []
 
     def test_reach(self, node):
         found = clones.reach()

@@ -106,6 +106,22 @@ class TestDrill:
         assert "failed with code 1: why" in fake.drill()["error"]
         assert not fake.folder.exists()
 
+    def test_a_directory_that_is_no_copy_is_kept(self, fake):
+        """The setting may name a directory of somebody else."""
+        (fake.folder / "data").mkdir(parents=True)
+        for report in (fake.drill(), fake.clone(NOW - HOUR)):
+            assert "exists and is no copy" in report["error"]
+        assert (fake.folder / "data").exists()
+        assert fake.calls == []
+
+    def test_a_former_copy_is_replaced(self, fake):
+        fake.clone(NOW - HOUR)
+        (fake.folder / "former").touch()
+        assert fake.clone(NOW - HOUR)["error"] == ""
+        assert not (fake.folder / "former").exists()
+        assert fake.drill()["error"] == ""
+        assert list(fake.folder.parent.iterdir()) == []
+
     def clone(self, target):
         return copies.clone(copies.Copy(self.folder, self.folder, 5498), "full", target)
 

@@ -70,6 +70,25 @@ class Copy:
     def __init__(self, directory, programs, port):
         self.data, self.programs, self.port = directory / "data", programs, port
         self.socket = directory
+        # Beside the directory, so that it is there until the last file is deleted.
+        self.mark = directory.with_name(f"{directory.name}.copy")
+
+    def create(self):
+        """Create the directory, in place of a former copy. Raises CopyError if what is there is no copy of this program."""
+        if self.socket.exists() and not self.mark.exists():
+            raise CopyError(
+                f"{self.socket} exists and is no copy: set the pillar's directory to a path of its own"
+            )
+        self.remove()
+        self.mark.touch(mode=0o600)
+        self.socket.mkdir(mode=0o700, parents=True)
+
+    def remove(self):
+        """Stop the server and delete the copy; nothing that is no copy of this program."""
+        if self.mark.exists():
+            self.stop()
+            shutil.rmtree(self.socket, ignore_errors=True)
+            self.mark.unlink()
 
     def restore(self, label, target):
         """Restore a backup to a moment."""
@@ -157,12 +176,6 @@ class Copy:
             )
 
 
-def emptied(directory):
-    """Create a directory without content."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700, parents=True)
-
-
 def timed(report, name, step):
     """Run a step and note its duration in the report."""
     begun = time.monotonic()
@@ -178,7 +191,7 @@ def drill(copy, margin):
     """Run the drill and return its report; a failure is in ``error``."""
     report = {"began": time.time(), "error": ""}
     try:
-        emptied(copy.socket)
+        copy.create()
         report["backup"], report["target"] = choose(backups(), time.time(), margin)
         timed(report, "restore", lambda: copy.restore(report["backup"], report["target"]))
         timed(report, "recovery", copy.start)
@@ -192,8 +205,7 @@ def drill(copy, margin):
     except FAILURES as exc:
         report["error"] = str(exc) or type(exc).__name__
     finally:
-        copy.stop()
-        shutil.rmtree(copy.socket, ignore_errors=True)
+        copy.remove()
     report["seconds"] = round(time.time() - report["began"], 1)
     return report
 
@@ -222,15 +234,14 @@ def clone(copy, label, target):
     """Restore a backup to a moment, None for the end of the WAL, keep it running, and return its report."""
     report = {"began": time.time(), "error": "", "backup": label, "target": target}
     try:
-        emptied(copy.socket)
+        copy.create()
         timed(report, "restore", lambda: copy.restore(label, target))
         timed(report, "recovery", copy.start)
         report["bytes"] = size(copy.data)
         report["behind_seconds"] = behind(copy, target or report["began"])
     except FAILURES as exc:
         report["error"] = str(exc) or type(exc).__name__
-        copy.stop()
-        shutil.rmtree(copy.socket, ignore_errors=True)
+        copy.remove()
     report["seconds"] = round(time.time() - report["began"], 1)
     return report
 
@@ -240,7 +251,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["drill", "clone"])
     parser.add_argument(
-        "--directory", type=pathlib.Path, required=True, help="for the copy; its content is deleted"
+        "--directory",
+        type=pathlib.Path,
+        required=True,
+        help="for the copy; must not exist, or hold a former copy",
     )
     parser.add_argument("--programs", type=pathlib.Path, required=True, help="PostgreSQL's bin directory")
     parser.add_argument("--port", type=int, required=True, help="of the copy's socket")
