@@ -11,14 +11,18 @@ import shutil
 from salt.exceptions import CommandExecutionError
 
 import fanatico_backup_checks
+import fanatico_file
 import fanatico_plan
 import fanatico_probe
+import fanatico_restore_target
 
 __virtualname__ = "fanatico_backup"
 
 UNIT = "fanatico-clone.service"
 _ARGUMENTS = "/run/fanatico-clone/arguments"
 _REPORT = "/var/lib/fanatico-backup/clone.json"
+_RESTORES = "/var/lib/fanatico-backup/restores.json"
+_REMEMBERED = 100  # restores of the cluster
 
 
 def __virtual__():
@@ -38,7 +42,8 @@ def reach() -> dict:
     Return what can be restored, and what it needs.
 
     ``{"backups": as in info, "newest": time of the last WAL in the repository in seconds since 1970 or None, "free": bytes for a
-    clone, "drill": last report or None}``.
+    clone, "drill": last report or None, "restores": [{"at", "moment", "before"}]}``; the restores of the whole cluster: when it
+    began to serve, the moment to which it was restored, in seconds since 1970, and the timeline until then.
 
     CLI Example:
 
@@ -53,17 +58,54 @@ def reach() -> dict:
         "newest": fanatico_backup_checks.newest(files),
         "free": shutil.disk_usage(parent).free,
         "drill": __salt__["fanatico_backup.last_drill"](),
+        "restores": _restores(),
     }
 
 
-def clone(backup: str, target: float | None = None) -> dict[str, str]:
+def _restores():
+    try:
+        return json.loads(pathlib.Path(_RESTORES).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+
+
+def record_restore(at: float, moment: float, before: int) -> int:
+    """
+    Record that the whole cluster was restored: which backups belong to which moment. A step of ``orch.restore``.
+
+    at
+        When the restored cluster began to serve, in seconds since 1970.
+    moment
+        The moment to which it was restored, in seconds since 1970.
+    before
+        The timeline of the cluster until then.
+
+    Returns how many are known. The same one is recorded once.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ops1 fanatico_backup.record_restore 1796054400 1796050800 4
+    """
+    new = {"at": float(at), "moment": float(moment), "before": int(before)}
+    known = [*(restore for restore in _restores() if restore != new), new][-_REMEMBERED:]
+    path = pathlib.Path(_RESTORES)
+    path.parent.mkdir(exist_ok=True)
+    fanatico_file.replace(path, json.dumps(known), 0o644)
+    return len(known)
+
+
+def clone(backup: str, kind: str = "", value: str = "", timeline: int = 0) -> dict[str, str]:
     """
     Start to make a clone in the background and return ``{"unit": its name}``. Use ``salt-run fanatico.clone``.
 
     backup
         The label of the backup to restore.
-    target
-        The moment in seconds since 1970; None: the end of the WAL.
+    kind, value
+        The target: ``time`` with seconds since 1970, ``xid``, ``lsn``, ``name``; without them, the end of the WAL.
+    timeline
+        Its number; 0: the latest.
 
     Raises ``CommandExecutionError`` where there is a clone already.
 
@@ -71,7 +113,7 @@ def clone(backup: str, target: float | None = None) -> dict[str, str]:
 
     .. code-block:: bash
 
-        salt ops1 fanatico_backup.clone 20261130-155731F 1796054300
+        salt ops1 fanatico_backup.clone 20261130-155731F time 1796054300
     """
     state = __salt__["fanatico_unit.states"](UNIT)[UNIT]["active"]
     if state in ("active", "activating") or _directory().exists():
@@ -82,10 +124,14 @@ def clone(backup: str, target: float | None = None) -> dict[str, str]:
         raise CommandExecutionError(
             f"{_me()}: there is no backup {backup!r}. Next: salt {_me()} fanatico_backup.info"
         )
-    moment = "" if target is None else repr(float(target))
+    try:
+        variables = fanatico_restore_target.environment(backup, kind, value, timeline)
+    except ValueError as exc:
+        raise CommandExecutionError(f"{_me()}: {exc}. Nothing was changed") from exc
     path = pathlib.Path(_ARGUMENTS)
     path.parent.mkdir(exist_ok=True)
-    path.write_text(f"BACKUP={backup}\nTARGET={moment}\n", encoding="ascii")
+    lines = "".join(f"{name}={text}\n" for name, text in variables.items())
+    path.write_text(lines, encoding="ascii")
     pathlib.Path(_REPORT).unlink(missing_ok=True)
     _systemctl("start", "--no-block", UNIT)
     return {"unit": UNIT}

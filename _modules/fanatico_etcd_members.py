@@ -10,6 +10,7 @@ could not report it: Salt drops the reason because another file provides ``fanat
 """
 
 import contextlib
+import json
 import os
 
 from salt.exceptions import CommandExecutionError
@@ -18,6 +19,7 @@ import fanatico_etcd_gateway
 import fanatico_etcd_plan
 import fanatico_etcd_users
 import fanatico_plan
+import fanatico_wait
 
 __virtualname__ = "fanatico_etcd"
 
@@ -337,3 +339,45 @@ def unlock(lease: int, timeout: float = 5) -> bool:
     with _client(timeout) as client:
         client.revoke_lease(int(lease))
     return True
+
+
+def forget_cluster(timeout: float = 30) -> list[str]:
+    """
+    Delete everything that Patroni has in etcd except its settings, and end its pause. A step of ``orch.restore``.
+
+    The next Patroni that starts with data founds the cluster again with that data. It waits until the keys of all members have
+    expired.
+
+    timeout
+        Seconds.
+
+    Returns the deleted keys. Raises ``CommandExecutionError``, with nothing changed, while a Patroni runs.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_etcd.forget_cluster
+    """
+    prefix = f"/service/{__pillar__['plan']['name']}/"
+
+    def alive():
+        members = [key for key in keys(prefix) if key.startswith(f"{prefix}members/")]
+        return not members, ", ".join(key.rpartition("/")[2] for key in members)
+
+    done, seen = fanatico_wait.until(alive, timeout)
+    if not done:
+        raise CommandExecutionError(
+            f"{_me()}: Patroni runs on {seen}; nothing was changed. Next: on each: systemctl stop patroni"
+        )
+    deleted = [key for key in keys(prefix) if key != f"{prefix}config"]
+    with _client() as client:
+        settings, _ = client.get(f"{prefix}config")
+        settings = json.loads(settings) if settings else {}
+        changed = {name: value for name, value in settings.items() if name != "pause"}
+        of = client.transactions
+        success = [of.delete(key) for key in deleted]
+        if changed != settings:
+            success.append(of.put(f"{prefix}config", json.dumps(changed)))
+        client.transaction(compare=[], success=success, failure=[])
+    return deleted

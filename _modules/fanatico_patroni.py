@@ -11,6 +11,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 import fanatico_aside
+import fanatico_backup_checks
 import fanatico_patroni_checks
 import fanatico_patroni_plan
 import fanatico_patroni_rest
@@ -258,7 +259,9 @@ def probe(timeout: float = 2) -> dict:
     if fanatico_plan.get(__pillar__, "patroni:watchdog") == "required":
         facts["watchdog"] = __salt__["fanatico_patroni.watchdog"]()
     facts["aside"] = fanatico_aside.paths(_data_directory())
+    facts["restore"] = __salt__["fanatico_restore.local_state"]()
     checks = fanatico_patroni_checks.member(facts, _me(), sorted(rest.nodes), time.time(), _timing()["ttl"])
+    checks["patroni.restore"] = fanatico_backup_checks.restoring(facts["restore"])
     return {"facts": facts, "checks": checks}
 
 

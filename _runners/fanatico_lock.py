@@ -10,6 +10,7 @@ import fanatico_guard
 import fanatico_lock
 import fanatico_master
 import fanatico_record
+import fanatico_restore_journal
 
 __virtualname__ = "fanatico"
 
@@ -41,6 +42,7 @@ def lock(purpose, wait=60):
         salt-run fanatico.lock deploy
     """
     fanatico_record.left_over(__opts__)
+    _refuse_during_a_restore(purpose)
     taken, holder = fanatico_lock.acquire(fanatico_record.home(__opts__), purpose, jid=_jid(), wait=wait)
     if not taken:
         raise CommandExecutionError(
@@ -50,6 +52,16 @@ def lock(purpose, wait=60):
     if not holder.get("depth"):  # else this is a step of the orchestration that has the lock
         fanatico_record.note(__opts__, purpose, "started")
     return holder
+
+
+def _refuse_during_a_restore(purpose):
+    """Raise where a restore of the whole cluster has not ended and ``purpose`` is no part of it."""
+    try:
+        reason = fanatico_restore_journal.objection(fanatico_record.home(__opts__), purpose)
+    except ValueError as exc:
+        reason = str(exc)
+    if reason:
+        raise CommandExecutionError(f"{purpose} was not started: {reason}")
 
 
 def left_over():

@@ -21,17 +21,22 @@ def __virtual__():
     return __virtualname__
 
 
-def restore_plan(target="latest", host=""):
+def restore_plan(target="latest", host="", in_place=False, committed=0):
     """
     Return what a restore to a moment would do. Changes nothing.
 
     target
-        ``latest``, or a time with its zone: ``2026-11-28 12:00:00+00``.
+        ``latest``; a time with its zone, ``2026-11-28 12:00:00+00``; ``xid:4711``; ``lsn:0/5000060``; ``name:`` and a name given
+        to ``pg_create_restore_point``.
     host
         The backup host; default: the first of the plan.
+    in_place
+        For ``orch.restore``, not for a clone: the space on the backup host does not matter.
+    committed
+        Seconds since 1970 of a moment before a commit that is in the repository.
 
-    Returns ``{"host", "target", "backup": label, "earliest", "latest": what can be restored, "bytes", "free", "seconds": an
-    estimate, by the rate of the last restore drill}``. Raises where the moment cannot be restored, with the nearest that can.
+    Returns ``{"host", "target", "kind", "value", "moment": seconds since 1970, "timeline": 0 for the latest, "backup": label,
+    "earliest", "latest": what can be restored, "bytes", "free", "seconds": an estimate, by the rate of the last drill}``. Raises where the moment cannot be restored, with the nearest that can.
 
     CLI Example:
 
@@ -43,7 +48,7 @@ def restore_plan(target="latest", host=""):
     host = _host(host)
     reach = _ask(host, "fanatico_backup.reach", 70)
     try:
-        found = fanatico_restore.plan(target, reach, time.time())
+        found = fanatico_restore.plan(target, reach, time.time(), in_place, committed)
     except fanatico_restore.Refused as exc:
         fanatico_master.refuse(f"{host}: {exc}. Nothing was changed.")
     return {"host": host, **found}
@@ -70,7 +75,7 @@ def clone(target="latest", host=""):
     """
     plan = restore_plan(target, host)
     host = plan["host"]
-    _ask(host, "fanatico_backup.clone", 30, plan["backup"], plan["moment"])
+    _ask(host, "fanatico_backup.clone", 30, *(plan[name] for name in ("backup", "kind", "value", "timeline")))
     limit = 60 + 3 * plan["seconds"]
 
     def ended():

@@ -1,7 +1,7 @@
 """
-Move the data that a cure replaces aside, and delete it after the replacement is verified.
+Move data that is replaced aside, and delete it after the replacement is verified.
 
-``main`` is renamed to ``main.aside-TIME`` in the same folder. Tablespaces and a WAL directory outside of it move too.
+``main`` is renamed to ``main.aside-TIME`` in the same folder, or ``main.undo-TIME`` by a restore, which no cure deletes. Tablespaces and a WAL directory outside of it move too.
 """
 
 import errno
@@ -11,10 +11,11 @@ import subprocess
 import time
 from pathlib import Path
 
+ASIDE, UNDO = "aside", "undo"  # moved by a cure; by orch.restore, until it is accepted
 _ROOM = 1.1  # free space that the replacement needs, as a factor of the size of the old data
 
 
-def move(directory, emptied=False):
+def move(directory, emptied=False, kind=ASIDE):
     """
     Move a data directory aside, with the directories outside that its links lead to.
 
@@ -24,6 +25,8 @@ def move(directory, emptied=False):
         The data directory.
     emptied
         Recreate the data directory itself too.
+    kind
+        ``aside`` or ``undo``.
 
     Returns its new path. Raises ``ValueError``, before anything is moved, if the disk has no room for old and new data at the
     same time, or if a part is a mount point, which cannot be moved.
@@ -44,27 +47,51 @@ def move(directory, emptied=False):
             )
     for part in parts:
         facts = part.stat()
-        _move(part, _aside(part, stamp))
+        _move(part, _aside(part, stamp, kind))
         if part != directory or emptied:
             part.mkdir(mode=facts.st_mode & 0o777)
             os.chown(part, facts.st_uid, facts.st_gid)
-    return str(_aside(directory, stamp))
+    return str(_aside(directory, stamp, kind))
 
 
-def paths(directory):
-    """Return the paths of all data that was moved aside for ``directory``, tablespaces included, oldest first."""
+def paths(directory, kind=ASIDE):
+    """Return the paths of all data of a kind that was moved aside for ``directory``, tablespaces included, oldest first."""
     directory = Path(directory)
     parts = [directory, *_linked(directory)]
-    return sorted(str(path) for part in parts for path in part.parent.glob(f"{part.name}.aside-*"))
+    return sorted(str(path) for part in parts for path in part.parent.glob(f"{part.name}.{kind}-*"))
 
 
-def delete(directory):
-    """Delete the data that was moved aside for ``directory``. Return the freed space in bytes."""
+def delete(directory, kind=ASIDE):
+    """Delete the data of a kind that was moved aside for ``directory``. Return the freed space in bytes."""
     freed = 0
-    for path in paths(directory):
+    for path in paths(directory, kind):
         freed += _size(path)
         shutil.rmtree(path)
     return freed
+
+
+def put_back(directory):
+    """
+    Put the newest data of the kind ``undo`` back in place of what is there, which is deleted. Return the path that it had.
+
+    directory
+        The data directory. What is in it must be reproducible.
+
+    Raises ``ValueError``, before any change, if no such data is there.
+    """
+    directory = Path(directory)
+    kept = [path for path in paths(directory, UNDO) if Path(path).parent == directory.parent]
+    if not kept:
+        raise ValueError(f"{directory} has no data of before a restore; nothing was changed")
+    newest = Path(kept[-1])
+    suffix = newest.name.removeprefix(directory.name)
+    # The links of the former data lead to the places from which its tablespaces were moved.
+    for part in [*_linked(newest), directory]:
+        former = part.with_name(part.name + suffix)
+        if former.exists():
+            shutil.rmtree(part, ignore_errors=True)
+            _move(former, part)
+    return str(newest)
 
 
 def _move(part, target):
@@ -80,8 +107,8 @@ def _move(part, target):
         shutil.rmtree(part)
 
 
-def _aside(part, stamp):
-    return part.with_name(f"{part.name}.aside-{stamp}")
+def _aside(part, stamp, kind):
+    return part.with_name(f"{part.name}.{kind}-{stamp}")
 
 
 def _linked(directory):

@@ -18,7 +18,7 @@ def read(stanzas):
     stanzas
         The parsed JSON.
 
-    ``{"code", "message", "backups": [{"label", "type", "start", "stop": seconds since 1970, "size", "stored": bytes, "error"}],
+    ``{"code", "message", "backups": [{"label", "type", "start", "stop": seconds since 1970, "size", "stored": bytes, "error", "lsn"}],
     "archive": {"min", "max"} or {}}``, oldest backup first.
     """
     if not stanzas:
@@ -44,6 +44,7 @@ def _backup(entry):
         "size": info.get("size", 0),
         "stored": info.get("repository", {}).get("delta", 0),
         "error": bool(entry.get("error")),
+        "lsn": (entry.get("lsn") or {}).get("stop", ""),
     }
 
 
@@ -159,3 +160,22 @@ def archiving(facts, me, has_repository, archive_timeout):
         return fanatico_verdict.degraded(waiting, f"{detail}{failed}", hint)
     last = "none yet" if facts["archived_age"] is None else f"{facts['archived_age']} s ago"
     return fanatico_verdict.ok(waiting, f"last segment archived: {last}; {waiting} wait")
+
+
+def restoring(facts):
+    """
+    Return the check whether a restore of the cluster has ended on a database host.
+
+    facts
+        What ``fanatico_restore.local_state`` returned.
+    """
+    hint = "salt-run fanatico.restore_state"
+    if facts["held"]:
+        return fanatico_verdict.critical(
+            "held", "Patroni is held: a restore of the cluster has not ended", hint
+        )
+    kept = [*facts["undo"], *facts["undone"]]
+    if kept:
+        detail = f"the data of before a restore are kept in {', '.join(kept)}, until it is accepted or undone"
+        return fanatico_verdict.degraded(kept, detail, hint)
+    return fanatico_verdict.ok(None, "no restore is open")

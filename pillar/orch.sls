@@ -12,4 +12,5 @@ orch:
     apply: 60                     # the states of a role, in a deploy
     rotate: 120                   # the states of a role, for new certificates or secrets
     upgrade: 300                  # the states of a chain node, for a new artifact
+    restore: 3600                 # a step of a restore that moves or copies all data
     ready: 60                     # quorum, leader, replicas, virtual IP, and the proof at the end

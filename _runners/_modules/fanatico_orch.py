@@ -11,6 +11,7 @@ import fanatico_evict_steps
 import fanatico_lock
 import fanatico_record
 import fanatico_recover
+import fanatico_restore_steps
 
 __virtualname__ = "fanatico_orch"
 
@@ -162,6 +163,80 @@ def recover_etcd(scope):
     steps = fanatico_recover.steps(scope, scope["bootstrap"], __pillar__["orch"]["timeouts"])
     steps = [_refresh(_REFRESH, hosts), *steps, _proof()]
     return _whole("recover_etcd", steps, reason=fanatico_recover.result(scope))
+
+
+def restore(scope):
+    """
+    Return all steps of ``orch.restore``.
+
+    scope
+        What ``fanatico.restore_scope`` returned; text is the reason of a refusal, and becomes the only step.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd fanatico_orch.restore 'db3: no answer'
+    """
+    if not isinstance(scope, dict):
+        return _text(fanatico_restore_steps.refused(scope))
+    steps = fanatico_restore_steps.restore(scope["journal"], scope["states"], __pillar__["orch"]["timeouts"])
+    journal = scope["journal"]
+    how = (
+        f"looks at {journal['target']} on {journal['host']}" if journal["look"] else f"to {journal['target']}"
+    )
+    return _whole("restore", [*_refreshed(journal), *steps], host=journal["host"], reason=how)
+
+
+def restore_accept(found):
+    """
+    Return all steps of ``orch.restore_accept``.
+
+    found
+        What ``fanatico.restore_open`` returned; text is the reason of a refusal, and becomes the only step.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd fanatico_orch.restore_accept 'no restore is open'
+    """
+    if not isinstance(found, dict):
+        return _text(fanatico_restore_steps.refused(found))
+    journal = found["journal"]
+    steps = fanatico_restore_steps.accept(journal, found["states"], __pillar__["orch"]["timeouts"])
+    return _whole(
+        "restore_accept",
+        [*_refreshed(journal), *steps],
+        host=journal["host"],
+        reason=f"to {journal['target']}",
+    )
+
+
+def restore_undo(found):
+    """
+    Return all steps of ``orch.restore_undo``.
+
+    found
+        What ``fanatico.restore_open`` returned; text is the reason of a refusal, and becomes the only step.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd fanatico_orch.restore_undo 'no restore is open'
+    """
+    if not isinstance(found, dict):
+        return _text(fanatico_restore_steps.refused(found))
+    journal, timeouts = found["journal"], __pillar__["orch"]["timeouts"]
+    steps = fanatico_restore_steps.undo(journal, found["states"], found["ends"], timeouts)
+    return _whole(
+        "restore_undo", [*_refreshed(journal), *steps], host=journal["host"], reason=f"to {journal['target']}"
+    )
+
+
+def _refreshed(journal):
+    return [_refresh(_REFRESH, [*journal["hosts"], journal["backup_host"]])]
 
 
 def _whole(purpose, steps, **facts):

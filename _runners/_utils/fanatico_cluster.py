@@ -113,6 +113,12 @@ def _primary(plan, reports, silent):
     writable = sorted(name for name, seen in sql.items() if seen.get("in_recovery") is False)
     named = leaders(reports)
     hint = "salt 'db*' fanatico_patroni.status; salt 'db*' fanatico_postgres.status"
+    held = [
+        name for name, seen in _facts(reports, "patroni").items() if (seen.get("restore") or {}).get("held")
+    ]
+    if held and not writable:
+        detail = f"no node accepts writes: a restore of the cluster has not ended (Patroni is held on {', '.join(held)})"
+        return fanatico_verdict.critical([], detail, "salt-run fanatico.restore_state")
     if len(writable) > 1:
         return fanatico_verdict.critical(writable, *_split_brain(writable, named))
     if not writable:

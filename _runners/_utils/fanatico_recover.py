@@ -7,6 +7,7 @@ is that no second primary can arise meanwhile, and that the node with the newest
 
 import fanatico_etcd_plan
 import fanatico_plan
+from fanatico_host_steps import on, runner
 
 _RETRY = "Nothing was changed. Next: "
 
@@ -107,13 +108,7 @@ def _primary(nodes, states, discard):
 
 def refused(reason):
     """Return the only step of a recovery that must not begin: it fails with ``reason``."""
-    return [
-        (
-            "Check whether etcd can be recovered",
-            "runner",
-            {"name": "fanatico.recover_refused", "reason": reason},
-        )
-    ]
+    return [runner("Check whether etcd can be recovered", "fanatico.recover_refused", reason=reason)]
 
 
 def steps(scope, bootstrap, timeouts):
@@ -130,10 +125,8 @@ def steps(scope, bootstrap, timeouts):
     primary, etcd, found = scope["primary"], scope["etcd"], []
     if scope["case"] == "rebuild":
         found += [
-            _on(etcd, "Restrict etcd to its own hosts", "fanatico_etcd.restrict_clients", timeouts["ready"]),
-            _on(
-                etcd, "Move the rest of etcd's data aside", "fanatico_etcd_cure.set_aside", timeouts["ready"]
-            ),
+            on(etcd, "Restrict etcd to its own hosts", "fanatico_etcd.restrict_clients", timeouts["ready"]),
+            on(etcd, "Move the rest of etcd's data aside", "fanatico_etcd_cure.set_aside", timeouts["ready"]),
         ]
     if scope["case"] in ("rebuild", "unfinished"):
         bring_up = {
@@ -145,8 +138,8 @@ def steps(scope, bootstrap, timeouts):
         }
         found += [
             ("Bootstrap etcd", "state", {**bring_up, "pillar": {"etcd": {"bootstrap": bootstrap}}}),
-            _on(etcd[:1], "Wait for the quorum of etcd", "fanatico_etcd.wait_quorum", timeouts["ready"]),
-            _on(
+            on(etcd[:1], "Wait for the quorum of etcd", "fanatico_etcd.wait_quorum", timeouts["ready"]),
+            on(
                 etcd,
                 f"Open etcd to {primary} alone",
                 "fanatico_etcd.restrict_clients",
@@ -156,13 +149,13 @@ def steps(scope, bootstrap, timeouts):
         ]
     found.append(_register([primary], f"Wait until {primary} leads", timeouts["ready"], leads=True))
     if scope["case"] in ("rebuild", "unfinished"):
-        found.append(_on(etcd, "Open etcd to every client", "fanatico_etcd.allow_clients", timeouts["ready"]))
+        found.append(on(etcd, "Open etcd to every client", "fanatico_etcd.allow_clients", timeouts["ready"]))
     others = [node for node in scope["databases"] if node != primary]
     if others:
         found.append(_register(others, "Wait until every replica is registered", timeouts["ready"]))
     return [
         *found,
-        _on(
+        on(
             [primary],
             "Wait until every replica streams",
             "fanatico_patroni.wait_streaming",
@@ -178,12 +171,7 @@ def steps(scope, bootstrap, timeouts):
 
 
 def _register(hosts, title, timeout, leads=False):
-    return _on(hosts, title, "fanatico_patroni.register", timeout, leads=leads, timeout=timeout * 0.9)
-
-
-def _on(hosts, title, function, seconds, **arguments):
-    step = {"name": function, "tgt": list(hosts), "tgt_type": "list", "timeout": seconds}
-    return title, "function", step | ({"kwarg": arguments} if arguments else {})
+    return on(hosts, title, "fanatico_patroni.register", timeout, leads=leads, timeout=timeout * 0.9)
 
 
 def result(scope):

@@ -13,7 +13,13 @@ _TITLES = 24  # the least width of the column of titles
 # Control characters: what a host returns is printed on a terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 # The runners of the steps before which an orchestration has changed nothing.
-_BEFORE_CHANGES = ("fanatico.validate", "fanatico.lock", "fanatico.evict_refused", "fanatico.recover_refused")
+_BEFORE_CHANGES = (
+    "fanatico.validate",
+    "fanatico.lock",
+    "fanatico.evict_refused",
+    "fanatico.recover_refused",
+    "fanatico.restore_refused",
+)
 _BLOCKED = "One or more requisite failed"
 # A traceback ends with the line that names the exception; its message may have more lines.
 _RAISED = re.compile(

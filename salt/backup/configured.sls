@@ -13,15 +13,6 @@ Create the repository:
     - require:
       - pkg: Install pgBackRest
 
-Install the program that makes copies:
-  file.managed:
-    - name: /usr/local/lib/fanatico/restored_copy.py
-    - source: salt://backup/files/restored_copy.py
-    - mode: "0644"
-    - makedirs: True
-    - require:
-      - pkg: Install PostgreSQL for restores
-
 Configure the units of the backups:
   file.managed:
     - names:

@@ -1,4 +1,4 @@
-# Managed by Salt (salt/backup).
+# Managed by Salt (salt/archive).
 """
 A copy of the databases as they were at a moment, beside the repository and away from the cluster.
 
@@ -7,20 +7,45 @@ night, with Salt on or off. ``clone`` keeps the copy for a person. Both run as p
 """
 
 import argparse
+import dataclasses
 import datetime
 import json
 import pathlib
 import random
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 
 STANZA = "main"
+RESTORES = pathlib.Path("/var/lib/fanatico-backup/restores.json")  # written by fanatico_backup.record_restore
 DAY = 86400
 READY = 600  # seconds until the copy must be promoted
 HEARTBEAT = "SELECT extract(epoch FROM max(at)) FROM heartbeat"
 LOST = 60  # seconds before the target that the last heartbeat may be
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where a recovery ends."""
+
+    kind: str = ""  # time, xid, lsn or name; empty: at the end of the WAL
+    value: str = ""  # for a time: seconds since 1970
+    timeline: str = ""  # empty: the latest
+
+    def options(self):
+        """Return it as options of pgBackRest."""
+        found = [f"--type={self.kind or 'default'}"]
+        if self.kind:
+            found += [f"--target={self._text()}", "--target-action=promote"]
+        return [*found, f"--target-timeline={self.timeline}"] if self.timeline else found
+
+    def _text(self):
+        if self.kind != "time":
+            return self.value
+        moment = datetime.datetime.fromtimestamp(float(self.value), datetime.UTC)
+        return moment.strftime("%Y-%m-%d %H:%M:%S.%f+00")
 
 
 class CopyError(Exception):
@@ -36,7 +61,7 @@ def run(*argv, timeout=None):
     return done.stdout
 
 
-def choose(backups, now, margin, rng=random):
+def choose(backups, now, margin, restores=(), rng=random):
     """
     Return ``(label, target)``: a moment in seconds since 1970, None for the end of the WAL, and the newest backup before it.
 
@@ -46,17 +71,25 @@ def choose(backups, now, margin, rng=random):
         Seconds since 1970.
     margin
         Seconds before now from which WAL may not be in the repository yet.
+    restores
+        ``[{"at", "moment"}, ...]``: when the whole cluster was restored, and to which moment.
 
     The moment is a random one of the last day that a backup reaches. Raises CopyError without a backup.
     """
-    good = [backup for backup in backups if not backup["error"]]
+    good = [backup for backup in backups if not backup["error"] and not given_up(backup["stop"], restores)]
     if not good:
         raise CopyError("there is no backup without errors")
-    first, last = max(good[0]["stop"] + 1, now - DAY), now - margin
+    restored = max((restore["at"] for restore in restores), default=0)
+    first, last = max(good[0]["stop"], restored, now - DAY - 1) + 1, now - margin
     if first >= last:
         return good[-1]["label"], None
     target = rng.uniform(first, last)
     return next(backup["label"] for backup in reversed(good) if backup["stop"] < target), target
+
+
+def given_up(moment, restores):
+    """Return whether a restore of the whole cluster gave up what the databases were at a moment."""
+    return any(restore["moment"] < moment <= restore["at"] for restore in restores)
 
 
 def size(directory):
@@ -69,7 +102,7 @@ class Copy:
 
     def __init__(self, directory, programs, port):
         self.data, self.programs, self.port = directory / "data", programs, port
-        self.socket = directory
+        self.socket, self.log = directory, directory / "server.log"
         # Beside the directory, so that it is there until the last file is deleted.
         self.mark = directory.with_name(f"{directory.name}.copy")
 
@@ -91,25 +124,40 @@ class Copy:
             self.mark.unlink()
 
     def restore(self, label, target):
-        """Restore a backup to a moment."""
+        """Restore a backup; its recovery will end at a Target."""
         self.data.mkdir(mode=0o700)
-        where = ["--type=default"]
-        if target is not None:
-            moment = datetime.datetime.fromtimestamp(target, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
-            where = ["--type=time", f"--target={moment}", "--target-action=promote"]
-        own = [f"--pg1-path={self.data}", "--reset-pg1-host", "--archive-mode=off", f"--set={label}"]
+        self.fetch(label, target, f"--pg1-path={self.data}", "--reset-pg1-host", "--archive-mode=off")
+
+    def fetch(self, label, target, *own):
+        """Run pgBackRest's restore."""
+        quiet = ["--log-level-console=off", "--log-level-stderr=error"]
         run(
             "/usr/bin/pgbackrest",
             f"--stanza={STANZA}",
-            "--log-level-console=off",
-            "--log-level-stderr=error",
+            *quiet,
             *own,
-            *where,
+            f"--set={label}",
+            *target.options(),
             "restore",
         )
 
+    def settings(self):
+        """Return the settings with which the server is started."""
+        return {
+            # Else it would pause where the primary's max_connections were raised after the backup.
+            "hot_standby": "off",
+            "shared_buffers": "64MB",
+            "fsync": "off",
+            "archive_mode": "off",
+        }
+
     def start(self):
         """Start the server and wait until it is promoted."""
+        self.launch(self.settings())
+        self.wait("to be promoted", self.promoted)
+
+    def launch(self, settings):
+        """Start the server: it listens on a socket of its own, where only the system user postgres may connect."""
         # Patroni's configuration, which is restored too, names files of a database host.
         access = self.socket / "pg_hba.conf"
         access.write_text("local all postgres peer\n")
@@ -119,42 +167,43 @@ class Copy:
             "listen_addresses": "",
             "port": self.port,
             "unix_socket_directories": self.socket,
-            "shared_buffers": "64MB",
-            "fsync": "off",
             "ssl": "off",
-            "archive_mode": "off",
             "synchronous_standby_names": "",
             "log_statement": "none",
+            **settings,
         }
-        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        log = self.socket / "server.log"
+        options = " ".join(f"-c {name}={shlex.quote(str(value))}" for name, value in settings.items())
+        where = ["-D", self.data, "-s", "-w", "-t", str(READY), "-l", self.log, "-o", options]
         try:
-            run(
-                self.programs / "pg_ctl",
-                "-D",
-                self.data,
-                "-s",
-                "-w",
-                "-t",
-                str(READY),
-                "-l",
-                log,
-                "-o",
-                options,
-                "start",
-            )
-            deadline = time.monotonic() + READY
-            while self.ask("SELECT pg_is_in_recovery()") != "f":
-                if time.monotonic() > deadline:
-                    raise CopyError(f"the copy was not promoted within {READY} s")
-                time.sleep(0.2)
+            run(self.programs / "pg_ctl", *where, "start")
         except CopyError as exc:
-            fatal = (
-                [line for line in log.read_text(errors="replace").splitlines() if "FATAL" in line]
-                if log.exists()
-                else []
-            )
-            raise CopyError(f"{exc}; {fatal[-1]}" if fatal else str(exc)) from exc
+            raise CopyError(self.reason(str(exc))) from exc
+
+    def wait(self, what, done):
+        """Wait until ``done()``, while the server runs."""
+        deadline = time.monotonic() + READY
+        while not done():
+            if not self.runs():
+                raise CopyError(self.reason(f"the server ended while it waited {what}"))
+            if time.monotonic() > deadline:
+                raise CopyError(f"waited {READY} s for the server {what}")
+            time.sleep(0.2)
+
+    def runs(self):
+        """Return whether the server runs."""
+        return (self.data / "postmaster.pid").exists()
+
+    def promoted(self):
+        """Return whether the recovery has ended and the server is ready."""
+        # The eighth line is the state, see miscadmin.h: "standby" until then.
+        lines = (self.data / "postmaster.pid").read_text().splitlines() if self.runs() else []
+        return len(lines) > 7 and lines[7].strip() == "ready"
+
+    def reason(self, text):
+        """Return ``text`` with the last FATAL line of the server's log."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        fatal = [line for line in lines if "FATAL" in line or "PANIC" in line]
+        return f"{text}; {fatal[-1]}" if fatal else text
 
     def ask(self, sql, database="postgres"):
         """Return the answer to a query with one value."""
@@ -192,8 +241,10 @@ def drill(copy, margin):
     report = {"began": time.time(), "error": ""}
     try:
         copy.create()
-        report["backup"], report["target"] = choose(backups(), time.time(), margin)
-        timed(report, "restore", lambda: copy.restore(report["backup"], report["target"]))
+        label, moment = choose(backups(), time.time(), margin, restores())
+        report["backup"], report["target"] = label, moment
+        target = Target() if moment is None else Target("time", str(moment))
+        timed(report, "restore", lambda: copy.restore(label, target))
         timed(report, "recovery", copy.start)
         timed(report, "check", copy.check)
         report["bytes"] = size(copy.data)
@@ -222,6 +273,14 @@ def backups():
     ]
 
 
+def restores():
+    """Return when the whole cluster was restored, and to which moments."""
+    try:
+        return json.loads(RESTORES.read_text())
+    except FileNotFoundError:
+        return []
+
+
 def behind(copy, moment):
     """Return how many seconds before a moment the last heartbeat of the copy is. Raises CopyError if it has none."""
     seen = copy.ask(HEARTBEAT, "fanatico_proof")
@@ -231,19 +290,39 @@ def behind(copy, moment):
 
 
 def clone(copy, label, target):
-    """Restore a backup to a moment, None for the end of the WAL, keep it running, and return its report."""
-    report = {"began": time.time(), "error": "", "backup": label, "target": target}
+    """Restore a backup to a Target, keep it running, and return its report."""
+    report = {"began": time.time(), "error": "", "backup": label, "target": target.value}
     try:
         copy.create()
         timed(report, "restore", lambda: copy.restore(label, target))
         timed(report, "recovery", copy.start)
         report["bytes"] = size(copy.data)
-        report["behind_seconds"] = behind(copy, target or report["began"])
+        moment = float(target.value) if target.kind == "time" else report["began"]
+        report["behind_seconds"] = behind(copy, moment)
     except FAILURES as exc:
         report["error"] = str(exc) or type(exc).__name__
         copy.remove()
     report["seconds"] = round(time.time() - report["began"], 1)
     return report
+
+
+def write(path, report):
+    """Write a report and print it; return the exit code."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(report) + "\n")
+    new.replace(path)
+    sys.stdout.write(json.dumps(report) + "\n")
+    return 1 if report["error"] else 0
+
+
+def add_target(parser):
+    """Add the options that name a backup and a Target."""
+    parser.add_argument("--backup", help="the label of the backup")
+    parser.add_argument(
+        "--kind", default="", help="of the target: time, xid, lsn, name; empty: the end of the WAL"
+    )
+    parser.add_argument("--value", default="", help="of the target; a time in seconds since 1970")
+    parser.add_argument("--timeline", default="", help="empty: the latest")
 
 
 def main():
@@ -262,19 +341,13 @@ def main():
     parser.add_argument(
         "--margin", type=float, default=120, help="drill: seconds until WAL is in the repository"
     )
-    parser.add_argument("--backup", help="clone: the label of the backup")
-    parser.add_argument("--target", default="", help="clone: seconds since 1970; empty: the end of the WAL")
+    add_target(parser)
     options = parser.parse_args()
     copy = Copy(options.directory, options.programs, options.port)
     if options.what == "drill":
-        report = drill(copy, options.margin)
-    else:
-        report = clone(copy, options.backup, float(options.target) if options.target else None)
-    new = options.report.with_suffix(".new")
-    new.write_text(json.dumps(report) + "\n")
-    new.replace(options.report)
-    sys.stdout.write(json.dumps(report) + "\n")
-    return 1 if report["error"] else 0
+        return write(options.report, drill(copy, options.margin))
+    target = Target(options.kind, options.value, options.timeline)
+    return write(options.report, clone(copy, options.backup, target))
 
 
 if __name__ == "__main__":

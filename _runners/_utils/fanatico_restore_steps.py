@@ -1,0 +1,412 @@
+"""
+Decide how the whole cluster is restored in place, and how that is accepted or undone; return the steps. Pure.
+
+The journal on the master has the decisions of a restore that is open, and its phase:
+
+``begun``
+    The databases are being stopped or restored; clients see none.
+``looking``
+    One host shows the target to a person, read only.
+``serving``
+    The restored data starts to serve: its WAL is archived.
+``served``
+    It serves. The data of before is kept until the restore is accepted or undone.
+``undoing``, ``undone``
+    The data of before is put back; it serves again.
+"""
+
+import fanatico_plan
+from fanatico_host_steps import on, runner
+
+ROOM = 1.2  # free space for the restored data, as a factor of their size
+# The phases in which clients see no database, so that nothing else may be changed.
+CLOSED = ("begun", "looking", "serving", "undoing")
+_NOTHING = "Nothing was changed. Next: "
+STATE = "salt-run fanatico.restore_state"
+ACCEPT, UNDO = (f"salt-run state.orchestrate orch.restore_{what}" for what in ("accept", "undo"))
+
+
+class Refused(Exception):
+    """The cluster cannot be restored now; the message is the reason and the next step."""
+
+
+def scope(plan, restore, journal, states, ends, look=False, discard=()):
+    """
+    Return how to restore the cluster: a new journal, or the present one where a restore of the same target was interrupted.
+
+    plan
+        The dict under the pillar key ``plan``.
+    restore
+        What ``fanatico_restore.plan`` returned.
+    journal
+        The present journal; ``{}`` where no restore is open.
+    states, ends
+        ``{host: answer}`` of the database hosts to ``fanatico_restore.local_state`` and ``fanatico_postgres.wal_end``; text is an
+        error, and a host that did not answer is missing.
+    look
+        Whether a person looks at the target before it serves.
+    discard
+        Hosts that are lost: they need not answer.
+
+    Raises ``Refused``.
+    """
+    if journal:
+        return _resumed(journal, restore, states, ends, look)
+    if look and not restore["kind"]:
+        raise Refused(
+            f"there is nothing to look at with target=latest. {_NOTHING}name a moment, or leave out look"
+        )
+    nodes = fanatico_plan.nodes(plan, "patroni")
+    silent = [
+        node
+        for node in nodes
+        if node not in discard
+        and not (isinstance(states.get(node), dict) and isinstance(ends.get(node), dict))
+    ]
+    if silent:
+        detail = "; ".join(str(ends.get(node, f"{node}: no answer"))[-300:] for node in silent)
+        raise Refused(
+            f'{detail}. {_NOTHING}start the host and its minion; if it is lost: pillar=\'{{"discard": ["{silent[0]}"]}}\''
+        )
+    hosts = [
+        node for node in nodes if isinstance(states.get(node), dict) and isinstance(ends.get(node), dict)
+    ]
+    primaries = _primaries(ends)
+    if len(primaries) > 1:
+        raise Refused(
+            f"SPLIT-BRAIN: {' and '.join(primaries)} accept writes. {_NOTHING}keep one, and on the others: systemctl stop patroni"
+        )
+    _refuse_left_overs(hosts, states)
+    newest = _newest_first(hosts, ends, primaries)
+    host = _with_room(newest, states, restore)
+    with_data = [node for node in newest if ends[node]]
+    return {
+        "phase": "begun",
+        "target": restore["target"],
+        "restore": {
+            name: restore[name] for name in ("kind", "value", "timeline", "backup", "moment", "seconds")
+        },
+        "backup_host": restore["host"],
+        "host": host,
+        "hosts": hosts,
+        "order": newest,
+        "leader": primaries[0] if primaries else "",
+        "undo": with_data[0] if with_data else "",
+        "before": max((ends[node]["timeline"] for node in with_data), default=0),
+        "look": bool(look),
+    }
+
+
+def _resumed(journal, restore, states, ends, look):
+    same = journal["target"] == restore["target"] and journal["look"] == bool(look)
+    if same and journal["phase"] in ("begun", "serving"):
+        return {**journal, "leader": present_leader(states, ends)}
+    raise Refused(
+        f"the restore to {journal['target']} is open ({journal['phase']}). {_NOTHING}{ACCEPT}, or: {UNDO}; {STATE} shows it"
+    )
+
+
+def _primaries(ends):
+    return [
+        node for node, end in ends.items() if isinstance(end, dict) and end and end["in_recovery"] is False
+    ]
+
+
+def present_leader(states, ends):
+    """Return the host that accepts writes, for a pause of Patroni; empty where Patroni is held on a host, so paused before."""
+    held = any(isinstance(state, dict) and state["held"] for state in states.values())
+    return "" if held else (_primaries(ends) or [""])[0]
+
+
+def _refuse_left_overs(hosts, states):
+    """Raise where a host has the data of before a restore that the master does not know."""
+    left = [
+        node for node in hosts if states[node]["undo"] or states[node]["held"] or states[node]["restoring"]
+    ]
+    if left:
+        paths = [path for node in left for path in states[node]["undo"]]
+        raise Refused(
+            f"{', '.join(left)}: an earlier restore was not accepted ({', '.join(paths) or 'Patroni is held'}), and the master has "
+            f"no record of it. {_NOTHING}look at these data; if they are not needed: salt -L {','.join(left)} "
+            f"fanatico_restore.discard and fanatico_restore.release"
+        )
+
+
+def _newest_first(hosts, ends, primaries):
+    def rank(node):
+        end = ends[node]
+        return (node in primaries, bool(end), (end["timeline"], end["lsn"]) if end else (0, 0))
+
+    return sorted(hosts, key=rank, reverse=True)
+
+
+def _with_room(newest, states, restore):
+    """Return the first host whose disk has room for the restored data beside its own."""
+    needed = ROOM * restore["bytes"]
+    for node in newest:
+        if states[node]["free"] >= needed:
+            return node
+    free = ", ".join(f"{node} {states[node]['free'] / 1024**3:.1f}" for node in newest)
+    raise Refused(
+        f"the restored data need {needed / 1024**3:.1f} GiB beside the present data, and the hosts have free: {free} GiB. "
+        f"{_NOTHING}free space on one of them"
+    )
+
+
+def refused(reason):
+    """Return the only step of an orchestration that must not begin: it fails with ``reason``."""
+    return [
+        runner("Check whether the cluster can be restored", "fanatico.restore_refused", reason=str(reason))
+    ]
+
+
+def restore(journal, states, timeouts):
+    """
+    Return the steps of ``orch.restore``.
+
+    journal
+        What ``scope`` returned.
+    states
+        ``{host: what fanatico_restore.local_state returned}``.
+    timeouts
+        ``orch:timeouts``, in seconds.
+    """
+    if journal["phase"] == "serving":
+        return serve(journal, states, timeouts)
+    host, ready, target = journal["host"], timeouts["ready"], journal["restore"]
+    kwarg = {name: target[name] for name in ("backup", "kind", "value", "timeline")}
+    steps = [
+        runner("Record the restore and stop healing", "fanatico.restore_begin", journal=journal),
+        *stop(journal, journal["leader"], timeouts),
+        runner("Check that no newer data is left", "fanatico.restore_stopped"),
+        on([host], f"Move the data of {host} aside", "fanatico_restore.set_aside", timeouts["restore"]),
+        on(
+            [host], f"Start to restore {host}", "fanatico_restore.start", ready, **kwarg, look=journal["look"]
+        ),
+        runner(f"Wait until {host} is restored", "fanatico.restore_wait"),
+    ]
+    if journal["look"]:
+        # The title is what the operator reads last.
+        title = f"Show the target: {STATE}"
+        return [*steps, runner(title, "fanatico.restore_note", phase="looking")]
+    return [*steps, *serve(journal, states, timeouts)]
+
+
+def stop(journal, leader, timeouts):
+    """
+    Return the steps that stop Patroni and PostgreSQL everywhere, the leader's PostgreSQL first, so that the replicas get all of it.
+
+    leader
+        The present leader; empty without one: then Patroni stops PostgreSQL.
+    """
+    hosts, ready = journal["hosts"], timeouts["ready"]
+    steps = []
+    if leader:
+        steps += [
+            on([leader], "Pause Patroni", "fanatico_patroni.pause", ready),
+            on(hosts, "Wait until every Patroni is paused", "fanatico_restore.wait_paused", ready),
+        ]
+    first = leader or journal["order"][0]
+    others = [node for node in hosts if node != first]
+    steps += [
+        on(hosts, "Stop Patroni and prevent its start", "fanatico_restore.hold", ready),
+        on([first], f"Stop PostgreSQL on {first}", "fanatico_restore.stop", timeouts["restore"]),
+    ]
+    if others:
+        steps.append(
+            on(others, "Stop PostgreSQL on the replicas", "fanatico_restore.stop", timeouts["restore"])
+        )
+    return steps
+
+
+def serve(journal, states, timeouts):
+    """Return the steps from restored data on one host to a cluster that serves it."""
+    host, ready = journal["host"], timeouts["ready"]
+    members = [node for node in journal["hosts"] if node != kept(journal)]
+    others = [node for node in members if node != host]
+    steps = [runner("Record that the restored data serves", "fanatico.restore_note", phase="serving")]
+    if journal["phase"] != "serving" or states[host]["restoring"]:
+        steps += [
+            on([host], "Remove the former cluster from etcd", "fanatico_etcd.forget_cluster", ready),
+            on([host], f"Let {host} serve the restored data", "fanatico_restore.served", ready),
+        ]
+    steps += _lead(host, ready)
+    if others:
+        steps.append(on(others, "Clone the replicas", "fanatico_restore.rejoin", timeouts["restore"]))
+    return [
+        *steps,
+        *_settle(host, members, timeouts),
+        runner("Record that the cluster serves", "fanatico.restore_served"),
+        *_back_up(journal, timeouts),
+    ]
+
+
+def kept(journal):
+    """Return the host, not the restored one, whose data is kept untouched for an undo; empty where the restored host has it."""
+    return journal["undo"] if journal["undo"] != journal["host"] else ""
+
+
+def _lead(host, ready):
+    return [
+        on([host], f"Start Patroni on {host}", "fanatico_restore.release", ready),
+        on(
+            [host],
+            f"Wait until {host} leads",
+            "fanatico_patroni.register",
+            ready,
+            leads=True,
+            timeout=ready * 0.9,
+        ),
+    ]
+
+
+def _settle(host, members, timeouts):
+    """Return the steps after the leader leads and the replicas are started: they stream, the settings, the proof."""
+    kwarg = {"members": members, "timeout": timeouts["restore"] * 0.9}
+    settings = {"tgt": host, "sls": "patroni.settings", "queue": True, "timeout": timeouts["apply"]}
+    return [
+        on(
+            [host],
+            "Wait until every replica streams",
+            "fanatico_patroni.wait_streaming",
+            timeouts["restore"],
+            **kwarg,
+        ),
+        ("Update the cluster settings of Patroni in etcd", "state", settings),
+        on([host], "Prove that a client can write", "fanatico.proof", timeouts["ready"]),
+    ]
+
+
+def _back_up(journal, timeouts):
+    return [
+        on(
+            [journal["backup_host"]], "Check that WAL is archived", "fanatico_backup.check", timeouts["ready"]
+        ),
+        runner("Make a full backup", "fanatico.restore_backup"),
+    ]
+
+
+def accept(journal, states, timeouts):
+    """
+    Return the steps of ``orch.restore_accept``: what a person looked at serves, and the data of before is deleted.
+
+    Raises ``Refused`` where nothing can be accepted.
+    """
+    phase, host = _open(journal)["phase"], journal["host"]
+    if phase in ("begun", "undoing"):
+        again = "orch.restore with the same target" if phase == "begun" else "orch.restore_undo"
+        raise Refused(
+            f"the restore to {journal['target']} has not ended. {_NOTHING}salt-run state.orchestrate {again}"
+        )
+    steps = []
+    if phase == "looking":
+        steps.append(
+            on([host], f"Stop {host}, which was looked at", "fanatico_restore.finish", timeouts["restore"])
+        )
+    if phase in ("looking", "serving"):
+        steps += serve(journal, states, timeouts)
+    if kept(journal) and phase != "undone":
+        steps.append(
+            on([kept(journal)], f"Clone {kept(journal)}", "fanatico_restore.rejoin", timeouts["restore"])
+        )
+        steps += _settle(host, journal["hosts"], timeouts)[:1]
+    return [
+        *_distinct(steps),
+        on(journal["hosts"], "Delete the data of before", "fanatico_restore.discard", timeouts["restore"]),
+        runner("Close the restore", "fanatico.restore_close"),
+    ]
+
+
+def _distinct(steps):
+    """Return steps with distinct titles: the second wait for the replicas has another one."""
+    seen, found = set(), []
+    for title, kind, arguments in steps:
+        found.append((f"{title} too" if title in seen else title, kind, arguments))
+        seen.add(title)
+    return found
+
+
+def undo(journal, states, ends, timeouts):
+    """
+    Return the steps of ``orch.restore_undo``: the data of before serve again.
+
+    states, ends
+        As for ``scope``.
+
+    Raises ``Refused`` where nothing can be undone.
+    """
+    phase = _open(journal)["phase"]
+    if phase == "undone":
+        raise Refused(
+            f"the restore to {journal['target']} is undone already. {_NOTHING}{ACCEPT}, which deletes its data"
+        )
+    _refuse_undo(journal, states)
+    served = phase in ("serving", "served") or (phase == "undoing" and journal["served"])
+    facts = {"phase": "undoing", "served": served}
+    if phase != "undoing":
+        facts["restored_timeline"] = max(
+            (end["timeline"] for end in ends.values() if isinstance(end, dict) and end), default=0
+        )
+    first, restore_time = journal["undo"], timeouts["restore"]
+    others = [node for node in journal["hosts"] if node != first]
+    steps = [
+        runner("Record that the restore is being undone", "fanatico.restore_note", **facts),
+        *stop(journal, present_leader(states, ends), timeouts),
+        on([first], f"Put the data of before back on {first}", "fanatico_restore.put_back", restore_time),
+    ]
+    if others:
+        title = "Put the data of before back on the replicas"
+        steps.append(on(others, title, "fanatico_restore.put_back", restore_time, clone=served))
+    if served:
+        steps.append(
+            on([first], f"Promote {first} to a new timeline", "fanatico_restore.reopen", restore_time)
+        )
+    steps.append(
+        on(
+            [first],
+            "Remove the restored cluster from etcd",
+            "fanatico_etcd.forget_cluster",
+            timeouts["ready"],
+        )
+    )
+    steps += _lead(first, timeouts["ready"])
+    if others:
+        steps.append(
+            on(others, "Start Patroni on the replicas", "fanatico_restore.release", timeouts["ready"])
+        )
+    return [
+        *steps,
+        *_settle(first, journal["hosts"], timeouts),
+        runner("Record that the data of before serves", "fanatico.restore_undone"),
+        *(_back_up(journal, timeouts) if served else []),
+    ]
+
+
+def _refuse_undo(journal, states):
+    """Raise where the data of before is not where the journal says."""
+    first = journal["undo"]
+    if not first:
+        raise Refused(f"there was no data before the restore to {journal['target']}. {_NOTHING}{ACCEPT}")
+    state = states.get(first)
+    if not isinstance(state, dict):
+        raise Refused(
+            f"{first}, which has the data of before, does not answer. {_NOTHING}start the host and its minion"
+        )
+    if journal["phase"] in ("serving", "served") and not state["undo"]:
+        raise Refused(f"{first} has no data of before the restore any more. {_NOTHING}{ACCEPT}")
+
+
+def _open(journal):
+    if not journal:
+        raise Refused(f"no restore is open. {_NOTHING}salt-run fanatico.history")
+    return journal
+
+
+def next_steps(journal):
+    """Return what an operator may type now, ``[command, ...]``."""
+    phase = journal.get("phase")
+    if phase == "begun":
+        return [f"salt-run state.orchestrate orch.restore … with target={journal['target']}: goes on", UNDO]
+    if phase in ("looking", "serving", "served"):
+        return [ACCEPT, UNDO]
+    return {"undoing": [UNDO], "undone": [ACCEPT]}.get(phase, [])

@@ -1,0 +1,397 @@
+"""
+The whole cluster restored in place: what ``orch.restore``, ``orch.restore_accept`` and ``orch.restore_undo`` decide and record.
+"""
+
+import time
+
+import fanatico_cluster
+import fanatico_master
+import fanatico_plan
+import fanatico_record
+import fanatico_restore_journal
+import fanatico_restore_steps
+import fanatico_sweep
+import fanatico_wait
+
+__virtualname__ = "fanatico"
+
+_FREEZE = "30d"
+
+
+def __init__(opts):
+    fanatico_master.plain(globals())
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _home():
+    return fanatico_record.home(__opts__)
+
+
+def _journal():
+    try:
+        return fanatico_restore_journal.read(_home())
+    except ValueError as exc:
+        fanatico_master.refuse(
+            f"{exc}. Next: look at the database hosts: salt 'db*' fanatico_restore.local_state"
+        )
+
+
+def _change(**facts):
+    fanatico_restore_journal.change(_home(), **facts)
+
+
+def _databases(function, timeout=20, args=()):
+    nodes = fanatico_plan.nodes(fanatico_master.plan(__opts__), "patroni")
+    return fanatico_sweep.fanout(__opts__, nodes, function, args, timeout)
+
+
+def _seen():
+    """Return ``(states, ends)`` of the database hosts."""
+    return _databases("fanatico_restore.local_state"), _databases("fanatico_postgres.wal_end", 60)
+
+
+def restore_scope(target="latest", look=False, discard=(), host=""):
+    """
+    Return what ``orch.restore`` has to do now. It calls this before its first step. Changes nothing.
+
+    target
+        As for ``fanatico.restore_plan``.
+    look
+        Whether a person looks at the target before it serves.
+    discard
+        Database hosts that are lost, and need not answer.
+    host
+        The backup host; default: the first of the plan.
+
+    Returns ``{"journal": {...}, "states": {...}}``, see ``fanatico_restore_steps.scope``. Raises where the cluster cannot be
+    restored.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_scope '2026-11-28 12:00:00+00'
+    """
+    plan = fanatico_master.plan(__opts__)
+    discard = fanatico_master.known(plan, discard, "patroni")
+    journal = _journal()
+    states, ends = _seen()
+    same = journal and journal["phase"] in ("begun", "serving") and journal["asked"] == str(target)
+    if same:
+        restore = journal["plan"]
+    else:
+        leader = "" if journal else fanatico_restore_steps.present_leader(states, ends)
+        committed = _archive(plan, leader) if leader else 0
+        restore = __salt__["fanatico.restore_plan"](target, host, in_place=True, committed=committed)
+    try:
+        found = fanatico_restore_steps.scope(plan, restore, journal, states, ends, look, discard)
+    except fanatico_restore_steps.Refused as exc:
+        fanatico_master.refuse(f"The cluster cannot be restored: {exc}")
+    return {"journal": {**found, "plan": restore, "asked": str(target)}, "states": states}
+
+
+def _archive(plan, leader):
+    """Bring the present into the repository, also for an undo; return a moment that is in it, in seconds since 1970."""
+    moment = time.time() - fanatico_cluster.CLOCKS
+    # A target needs a commit after it.
+    fanatico_sweep.fanout(__opts__, [leader], "service.start", ("fanatico-heartbeat.service",), 20)
+    backups = fanatico_plan.nodes(plan, "backup")
+    answers = fanatico_sweep.fanout(__opts__, backups, "fanatico_backup.check", (), 100)
+    return moment if backups and answers == dict.fromkeys(backups, "") else 0
+
+
+def restore_open(what):
+    """
+    Return what ``orch.restore_accept`` and ``orch.restore_undo`` decide with. Changes nothing.
+
+    what
+        ``accept`` or ``undo``.
+
+    Returns ``{"journal", "states", "ends"}``. Raises where nothing can be accepted or undone.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_open undo
+    """
+    journal = _journal()
+    states, ends = _seen()
+    found = {"journal": journal, "states": states, "ends": ends}
+    timeouts = dict.fromkeys(("ready", "apply", "restore"), 0)
+    try:
+        if what == "accept":
+            fanatico_restore_steps.accept(journal, states, timeouts)
+        else:
+            fanatico_restore_steps.undo(journal, states, ends, timeouts)
+    except fanatico_restore_steps.Refused as exc:
+        fanatico_master.refuse(f"Not possible: {exc}")
+    return found
+
+
+def restore_refused(reason):
+    """
+    Raise with the refusal of ``restore_scope`` or ``restore_open``: the only step of an orchestration that must not start.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_refused 'db3: no answer'
+    """
+    fanatico_master.refuse(reason)
+
+
+def restore_state():
+    """
+    Return the restore of the whole cluster that is open, and what an operator may do.
+
+    ``{"phase", "target", "host", "since": seconds, "look": command, "next": [commands]}``; ``{}`` where none is open.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_state
+    """
+    journal = _journal()
+    if not journal:
+        return {}
+    host = journal["host"]
+    state = fanatico_sweep.fanout(__opts__, [host], "fanatico_restore.state", (), 15).get(host)
+    return {
+        "phase": journal["phase"],
+        "target": journal["target"],
+        "host": host,
+        "since": round(time.time() - journal["began"]),
+        "look": state["command"] if isinstance(state, dict) else "",
+        "next": fanatico_restore_steps.next_steps(journal),
+    }
+
+
+def restore_begin(journal):
+    """
+    Record that the cluster is restored, and stop healing. The first step of ``orch.restore``.
+
+    journal
+        What ``restore_scope`` returned.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_begin '{"target": "latest"}'
+    """
+    fanatico_restore_journal.begin(_home(), {**journal, "began": time.time()})
+    __salt__["fanatico.freeze"](f"the cluster is restored to {journal['target']}", _FREEZE)
+    return {}
+
+
+def restore_note(phase, **facts):
+    """
+    Record the phase of the open restore. A step of an orchestration.
+
+    phase
+        See ``fanatico_restore_steps``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_note looking
+    """
+    facts = {name: value for name, value in facts.items() if not name.startswith("__")}
+    journal = _journal()
+    if journal.get("phase") != phase:
+        facts[f"{phase}_at"] = time.time()
+    _change(phase=phase, **facts)
+    if phase == "undoing":
+        __salt__["fanatico.freeze"](f"the restore to {journal['target']} is being undone", _FREEZE)
+    return {}
+
+
+def restore_stopped():
+    """
+    Check that the host whose data is kept for an undo has all of it. A step of ``orch.restore``, once PostgreSQL is stopped.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_stopped
+    """
+    journal = _journal()
+    undo, hosts = journal["undo"], journal["hosts"]
+    if not undo or journal.get("stopped_at"):
+        return {}
+    ends = fanatico_sweep.fanout(__opts__, hosts, "fanatico_postgres.wal_end", (), 60)
+    wrong = [
+        host
+        for host in hosts
+        if not isinstance(ends.get(host), dict) or (ends[host] and ends[host]["running"])
+    ]
+    if wrong:
+        detail = "; ".join(str(ends.get(host, "no answer"))[-200:] for host in wrong)
+        fanatico_master.refuse(
+            f"{', '.join(wrong)}: whether PostgreSQL is stopped is not known ({detail}). "
+            f"Next: run it again, or {fanatico_restore_steps.UNDO}"
+        )
+    reach = {host: (end["timeline"], end["lsn"]) for host, end in ends.items() if end}
+    newer = [host for host, end in reach.items() if end > reach[undo]]
+    if newer:
+        fanatico_master.refuse(
+            f"{newer[0]} has newer data than {undo}: nothing was replaced. Next: {fanatico_restore_steps.UNDO}"
+        )
+    _change(stopped_at=time.time())
+    return {}
+
+
+def restore_wait():
+    """
+    Wait until the host is restored; it takes as long as it takes. A step of ``orch.restore``.
+
+    Returns ``{"host", "seconds"}``. Raises with the reason where it failed, and where the host does not answer for a minute.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_wait
+    """
+    journal = _journal()
+    host, heard = journal["host"], [time.monotonic(), None]
+
+    def ended():
+        state = fanatico_sweep.fanout(__opts__, [host], "fanatico_restore.state", (), 10).get(host)
+        if isinstance(state, dict):
+            heard[:] = time.monotonic(), state
+            return state["state"] != "running", state
+        return time.monotonic() - heard[0] > 60, None
+
+    _, state = fanatico_wait.until(ended, 7 * 86400, interval=1)
+    if state is None:
+        fanatico_master.refuse(
+            f"{host}: no answer for a minute. Next: start it, then run orch.restore again: it goes on"
+        )
+    if state["state"] not in ("stopped", "looking"):
+        why = (state["report"] or {}).get(
+            "error"
+        ) or "its unit has ended: journalctl -u fanatico-restore -n 50"
+        fanatico_master.refuse(
+            f"{host}: the restore failed: {why}. The data of before are kept. Next: {fanatico_restore_steps.UNDO}"
+        )
+    report = state["report"]
+    _change(reached=report.get("reached"), report=report)
+    return {"host": host, "seconds": report["seconds"]}
+
+
+def restore_served():
+    """
+    Record that the restored cluster serves, at the master and on the backup hosts, and heal again. A step of ``orch.restore``.
+
+    Returns ``{"given_up": seconds of writes, "took": seconds}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_served
+    """
+    journal = _journal()
+    moment = journal["restore"]["moment"] or journal.get("reached") or journal["began"]
+    _record(journal["serving_at"], min(moment, journal["began"]), journal["before"])
+    took = round(time.time() - journal["began"], 1)
+    given_up = round(max(0.0, journal["began"] - moment), 1)
+    _change(phase="served", took=took, given_up=given_up)
+    __salt__["fanatico.unfreeze"]()
+    return {"given_up": given_up, "took": took}
+
+
+def _record(at, moment, before):
+    """Record a restore on every backup host."""
+    backups = fanatico_plan.nodes(fanatico_master.plan(__opts__), "backup")
+    answers = fanatico_sweep.fanout(
+        __opts__, backups, "fanatico_backup.record_restore", (at, moment, before), 20
+    )
+    silent = [host for host in backups if not isinstance(answers.get(host), int)]
+    if silent:
+        fanatico_master.refuse(
+            f"{', '.join(silent)} did not record the restore ({answers}): later restores would choose wrong backups. "
+            f"Next: run it again"
+        )
+
+
+def restore_undone():
+    """
+    Record that the data of before the restore serves again, and heal again. A step of ``orch.restore_undo``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_undone
+    """
+    journal = _journal()
+    if journal["served"]:
+        _record(journal["undoing_at"], journal["began"], journal["restored_timeline"])
+        _change(phase="undone")
+    else:
+        fanatico_restore_journal.close(_home())
+    __salt__["fanatico.unfreeze"]()
+    return {}
+
+
+def restore_backup():
+    """
+    Make a full backup and wait for it, at most three times as long as the restore took. A step of an orchestration.
+
+    Returns ``{"host", "backup": label}``; ``backup`` is empty where it goes on in the background.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_backup
+    """
+    journal = _journal()
+    host = (
+        journal["backup_host"]
+        if journal
+        else fanatico_plan.nodes(fanatico_master.plan(__opts__), "backup")[0]
+    )
+    limit = 120 + 3 * (journal.get("report") or {}).get("seconds", 0)
+
+    def labels():
+        info = fanatico_sweep.fanout(__opts__, [host], "fanatico_backup.info", (), 40).get(host)
+        return (
+            {backup["label"] for backup in info["backups"] if backup["type"] == "full"}
+            if isinstance(info, dict)
+            else None
+        )
+
+    before = labels() or set()
+    fanatico_sweep.fanout(__opts__, [host], "fanatico_backup.make", ("full",), 20)
+
+    def made():
+        new = sorted((labels() or set()) - before)
+        return bool(new), new
+
+    done, new = fanatico_wait.until(made, limit, interval=2)
+    return {"host": host, "backup": new[-1] if done else ""}
+
+
+def restore_close():
+    """
+    Forget a restore that is accepted. The last step of ``orch.restore_accept``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run fanatico.restore_close
+    """
+    fanatico_restore_journal.close(_home())
+    return {}
