@@ -12,6 +12,7 @@ could not report it: Salt drops the reason because another file provides ``fanat
 import contextlib
 import json
 import os
+from collections.abc import Sequence
 
 from salt.exceptions import CommandExecutionError
 
@@ -341,15 +342,16 @@ def unlock(lease: int, timeout: float = 5) -> bool:
     return True
 
 
-def forget_cluster(timeout: float = 30) -> list[str]:
+def forget_cluster(stopped: Sequence[str] = (), timeout: float = 30) -> list[str]:
     """
     Delete everything that Patroni has in etcd except its settings, and end its pause. A step of ``orch.restore``.
 
-    The next Patroni that starts with data founds the cluster again with that data. It waits until the keys of all members have
-    expired.
+    The next Patroni that starts with data founds the cluster again with that data.
 
+    stopped
+        The hosts where Patroni was stopped and is held. The keys of other members must have expired.
     timeout
-        Seconds.
+        Seconds to wait for that.
 
     Returns the deleted keys. Raises ``CommandExecutionError``, with nothing changed, while a Patroni runs.
 
@@ -357,13 +359,14 @@ def forget_cluster(timeout: float = 30) -> list[str]:
 
     .. code-block:: bash
 
-        salt db1 fanatico_etcd.forget_cluster
+        salt db1 fanatico_etcd.forget_cluster '[db1, db2, db3]'
     """
     prefix = f"/service/{__pillar__['plan']['name']}/"
 
     def alive():
-        members = [key for key in keys(prefix) if key.startswith(f"{prefix}members/")]
-        return not members, ", ".join(key.rpartition("/")[2] for key in members)
+        members = [key.removeprefix(f"{prefix}members/") for key in keys(f"{prefix}members/")]
+        running = [member for member in members if member not in stopped]
+        return not running, ", ".join(running)
 
     done, seen = fanatico_wait.until(alive, timeout)
     if not done:

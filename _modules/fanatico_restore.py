@@ -333,7 +333,9 @@ def rejoin() -> str:
     """
     Make this host a replica of the restored primary: move its data aside and start Patroni, which clones the primary.
 
-    Where the disk has no room for both, the data is deleted: the host that is kept for an undo has the same. Returns what was done.
+    Where the disk has no room for both, the data is deleted: the host that is kept for an undo has the same.
+
+    Returns what was done.
 
     CLI Example:
 

@@ -36,7 +36,8 @@ def restore_plan(target="latest", host="", in_place=False, committed=0):
         Seconds since 1970 of a moment before a commit that is in the repository.
 
     Returns ``{"host", "target", "kind", "value", "moment": seconds since 1970, "timeline": 0 for the latest, "backup": label,
-    "earliest", "latest": what can be restored, "bytes", "free", "seconds": an estimate, by the rate of the last drill}``. Raises where the moment cannot be restored, with the nearest that can.
+    "earliest", "latest": what can be restored, "bytes", "free", "seconds": an estimate, by the rate of the last drill}``. Raises
+    where the moment cannot be restored, with the nearest that can.
 
     CLI Example:
 

@@ -306,6 +306,8 @@ def restore_served():
     took = round(time.time() - journal["began"], 1)
     given_up = round(max(0.0, journal["began"] - moment), 1)
     _change(phase="served", took=took, given_up=given_up)
+    reason = f"{given_up:g} s of writes are given up; writable after {took:g} s"
+    fanatico_record.note(__opts__, "restore", "served", host=journal["host"], reason=reason)
     __salt__["fanatico.unfreeze"]()
     return {"given_up": given_up, "took": took}
 

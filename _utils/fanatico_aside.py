@@ -1,7 +1,8 @@
 """
 Move data that is replaced aside, and delete it after the replacement is verified.
 
-``main`` is renamed to ``main.aside-TIME`` in the same folder, or ``main.undo-TIME`` by a restore, which no cure deletes. Tablespaces and a WAL directory outside of it move too.
+``main`` is renamed to ``main.aside-TIME`` in the same folder, or by a restore of the cluster to ``main.undo-TIME``, which no cure
+deletes. Tablespaces and a WAL directory outside of it move too.
 """
 
 import errno

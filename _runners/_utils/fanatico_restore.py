@@ -94,8 +94,8 @@ def history(restores, moment):
     Return the timeline on which the cluster was at a moment, and when what it consisted of was written.
 
     restores
-        ``[{"at": when a restored cluster began to serve, "moment": to which it was restored, "before": timeline until then}]``, in
-        seconds since 1970.
+        ``[{"at": when a restored cluster began to serve, "moment": to which it was restored, "before": timeline until then}]``;
+        times in seconds since 1970.
     moment
         Seconds since 1970.
 

@@ -126,8 +126,8 @@ def _refuse_left_overs(hosts, states):
     if left:
         paths = [path for node in left for path in states[node]["undo"]]
         raise Refused(
-            f"{', '.join(left)}: an earlier restore was not accepted ({', '.join(paths) or 'Patroni is held'}), and the master has "
-            f"no record of it. {_NOTHING}look at these data; if they are not needed: salt -L {','.join(left)} "
+            f"{', '.join(left)}: an earlier restore was not accepted ({', '.join(paths) or 'Patroni is held'}), and the master "
+            f"has no record of it. {_NOTHING}look at these data; if they are not needed: salt -L {','.join(left)} "
             f"fanatico_restore.discard and fanatico_restore.release"
         )
 
@@ -194,7 +194,7 @@ def restore(journal, states, timeouts):
 
 def stop(journal, leader, timeouts):
     """
-    Return the steps that stop Patroni and PostgreSQL everywhere, the leader's PostgreSQL first, so that the replicas get all of it.
+    Return the steps that stop Patroni and PostgreSQL everywhere, the leader's PostgreSQL first: the replicas get all of it.
 
     leader
         The present leader; empty without one: then Patroni stops PostgreSQL.

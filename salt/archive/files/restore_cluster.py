@@ -107,8 +107,10 @@ def finish(cluster):
     """Stop the server that a person looks at, and return the report."""
     report = {"began": time.time(), "error": "", "state": "failed"}
     try:
-        if cluster.runs():
-            cluster.close()
+        if not cluster.runs():  # its host was rebooted
+            cluster.launch(cluster.settings())
+            cluster.wait("to be promoted", cluster.promoted)
+        cluster.close()
         report["state"] = "stopped"
     except restored_copy.FAILURES as exc:
         report["error"] = str(exc) or type(exc).__name__
@@ -127,9 +129,8 @@ def reopen(cluster):
             cluster.halt()
         (cluster.data / "standby.signal").touch(mode=0o600)
         cluster.launch({**cluster.settings(), "hot_standby": "on", "recovery_target_timeline": "current"})
-        if not cluster.promoted():
-            cluster.ask("SELECT pg_promote()")
-        cluster.wait("to be promoted", cluster.promoted)
+        cluster.ask("SELECT pg_promote()")
+        cluster.wait("to be promoted", lambda: cluster.ask("SELECT pg_is_in_recovery()") == "f")
         cluster.close()
         report["state"] = "stopped"
     except restored_copy.FAILURES as exc:

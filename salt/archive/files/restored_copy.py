@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import datetime
 import json
+import os
 import pathlib
 import random
 import shlex
@@ -191,10 +192,14 @@ class Copy:
 
     def runs(self):
         """Return whether the server runs."""
-        return (self.data / "postmaster.pid").exists()
+        try:
+            os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), 0)
+        except (OSError, ValueError, IndexError):
+            return False
+        return True
 
     def promoted(self):
-        """Return whether the recovery has ended and the server is ready."""
+        """Return whether the recovery of a server without hot standby has ended."""
         # The eighth line is the state, see miscadmin.h: "standby" until then.
         lines = (self.data / "postmaster.pid").read_text().splitlines() if self.runs() else []
         return len(lines) > 7 and lines[7].strip() == "ready"
