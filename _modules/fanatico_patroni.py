@@ -16,6 +16,7 @@ import fanatico_patroni_checks
 import fanatico_patroni_plan
 import fanatico_patroni_rest
 import fanatico_plan
+import fanatico_restore_files
 import fanatico_timing
 import fanatico_wait
 
@@ -259,7 +260,7 @@ def probe(timeout: float = 2) -> dict:
     if fanatico_plan.get(__pillar__, "patroni:watchdog") == "required":
         facts["watchdog"] = __salt__["fanatico_patroni.watchdog"]()
     facts["aside"] = fanatico_aside.paths(_data_directory())
-    facts["restore"] = __salt__["fanatico_restore.local_state"]()
+    facts["restore"] = fanatico_restore_files.state(_data_directory())
     checks = fanatico_patroni_checks.member(facts, _me(), sorted(rest.nodes), time.time(), _timing()["ttl"])
     checks["patroni.restore"] = fanatico_backup_checks.restoring(facts["restore"])
     return {"facts": facts, "checks": checks}

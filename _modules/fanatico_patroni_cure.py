@@ -14,6 +14,7 @@ from salt.exceptions import CommandExecutionError
 import fanatico_aside
 import fanatico_patroni_plan
 import fanatico_plan
+import fanatico_postmaster
 import fanatico_probe
 import fanatico_wait
 
@@ -243,24 +244,16 @@ def clone(timeout: float = 600) -> str:
 
 def _stop_postmaster(timeout):
     """Stop PostgreSQL, which keeps running when Patroni's unit is stopped."""
-    pid = _postmaster()
+    pid = fanatico_postmaster.pid(_data_directory())
     if pid:
         os.kill(pid, signal.SIGQUIT)  # its immediate shutdown
     ended, seen = fanatico_wait.until(
-        lambda: (not _postmaster(), f"PostgreSQL ({pid}) does not stop"), timeout, 0.25
+        lambda: (not fanatico_postmaster.pid(_data_directory()), f"PostgreSQL ({pid}) does not stop"),
+        timeout,
+        0.25,
     )
     if not ended:
         raise CommandExecutionError(f"{__opts__['id']}: clone aborted, data unchanged: {seen}")
-
-
-def _postmaster():
-    """Return the pid of PostgreSQL, or None if it does not run."""
-    try:
-        pid = int((_data_directory() / "postmaster.pid").read_text(encoding="utf-8").split()[0])
-        name = pathlib.Path("/proc", str(pid), "comm").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError, IndexError):
-        return None
-    return pid if name == "postgres" else None
 
 
 def not_streaming() -> str:

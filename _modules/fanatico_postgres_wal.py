@@ -8,6 +8,7 @@ import subprocess
 from salt.exceptions import CommandExecutionError
 
 import fanatico_postgres_wal
+import fanatico_postmaster
 import fanatico_probe
 
 __virtualname__ = "fanatico_postgres"
@@ -56,20 +57,11 @@ def wal_end(timeout: float = 60) -> dict:
         (row,) = __salt__["fanatico_postgres.query"](_RUNNING, timeout=2)
         return {"running": True, **row, "lsn": int(row["lsn"]), "timeline": int(row["timeline"])}
     except CommandExecutionError as exc:
-        if _runs(data):
+        if fanatico_postmaster.pid(data):
             raise CommandExecutionError(
                 f"{exc}. PostgreSQL runs, but cannot be asked. Next: salt {__opts__['id']} fanatico.health"
             ) from exc
     return {"running": False, "in_recovery": None, **_read(data, programs, timeout)}
-
-
-def _runs(data):
-    """Tell whether a postmaster runs on the data."""
-    try:
-        pid = (data / "postmaster.pid").read_text(encoding="ascii").split("\n")[0].strip()
-        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"postgres")
-    except OSError:
-        return False
 
 
 def _read(data, programs, timeout):

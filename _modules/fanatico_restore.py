@@ -1,6 +1,6 @@
 """
 Replace the data of this database host by what it was at a moment. Steps of ``orch.restore``, ``orch.restore_accept`` and
-``orch.restore_undo``: nobody else calls the functions that change something.
+``orch.restore_undo``: nobody else calls what changes something. The data itself is moved in ``fanatico_restore_data.py``.
 """
 
 import json
@@ -12,15 +12,14 @@ import subprocess
 
 from salt.exceptions import CommandExecutionError
 
-import fanatico_aside
 import fanatico_file
+import fanatico_postmaster
 import fanatico_probe
+import fanatico_restore_files
 import fanatico_restore_target
 import fanatico_wait
 
-HOLD = "/var/lib/fanatico/patroni.hold"  # Patroni's unit does not start while it exists
 UNIT = "fanatico-restore.service"
-UNDONE = "undone"  # data of a restored cluster that served and was undone
 _ENVIRONMENT = "/var/lib/fanatico/restore.env"
 _FOLDER, _SOCKET, _PORT = "/var/lib/fanatico-restore", "/run/fanatico-restore", 5497
 _PROGRAM = "/usr/local/lib/fanatico/restore_cluster.py"
@@ -36,11 +35,6 @@ def _wanted():
 
 def _data():
     return pathlib.Path(_wanted()["data_dir"])
-
-
-def _mark():
-    """Return the path of the mark that restore_cluster.py makes: the data can be restored once more."""
-    return _data().with_name(f"{_data().name}.restoring")
 
 
 def _systemctl(*words, timeout=120):
@@ -65,9 +59,7 @@ def local_state() -> dict:
     """
     Return what a restore has changed on this host, and whether there is room for one.
 
-    ``{"held": whether Patroni is prevented from starting, "restoring": whether the data directory has restored data that has not
-    served, "undo": [paths of the data before the restore], "undone": [paths], "data": whether there is data, "free":
-    bytes on its disk}``.
+    See ``fanatico_restore_files.state``.
 
     CLI Example:
 
@@ -75,16 +67,7 @@ def local_state() -> dict:
 
         salt 'db*' fanatico_restore.local_state
     """
-    data = _data()
-    parent = next(path for path in data.parents if path.exists())
-    return {
-        "held": pathlib.Path(HOLD).exists(),
-        "restoring": _mark().exists(),
-        "undo": fanatico_aside.paths(data, fanatico_aside.UNDO),
-        "undone": fanatico_aside.paths(data, UNDONE),
-        "data": (data / "global" / "pg_control").exists(),
-        "free": shutil.disk_usage(parent).free,
-    }
+    return fanatico_restore_files.state(_data())
 
 
 def hold(timeout: float = 60) -> bool:
@@ -100,7 +83,7 @@ def hold(timeout: float = 60) -> bool:
 
         salt 'db*' fanatico_restore.hold
     """
-    path = pathlib.Path(HOLD)
+    path = pathlib.Path(fanatico_restore_files.HOLD)
     path.parent.mkdir(parents=True, exist_ok=True)
     fanatico_file.replace(path, "orch.restore\n", 0o644)
     _systemctl("daemon-reload")  # the condition may be new
@@ -118,8 +101,8 @@ def release() -> bool:
 
         salt 'db*' fanatico_restore.release
     """
-    held = pathlib.Path(HOLD).exists()
-    pathlib.Path(HOLD).unlink(missing_ok=True)
+    held = pathlib.Path(fanatico_restore_files.HOLD).exists()
+    pathlib.Path(fanatico_restore_files.HOLD).unlink(missing_ok=True)
     _systemctl("start", "--no-block", "patroni")
     return held
 
@@ -175,39 +158,10 @@ def stop(timeout: float = 300) -> dict:
         )
     if state()["state"] == "running":
         return {}  # an earlier run of this orchestration restores it
-    if (_data() / "postmaster.pid").exists() and _ready():
+    if fanatico_postmaster.pid(_data()):
         where = ["-D", _data(), "-s", "-w", "-t", int(timeout * 0.9), "-m", "fast"]
         _as_postgres(f"{_wanted()['bin_dir']}/pg_ctl", *where, "stop", timeout=timeout)
-    return {} if _mark().exists() else __salt__["fanatico_postgres.wal_end"]()
-
-
-def _ready():
-    """Return whether a server runs on the data: pg_ctl knows a stale postmaster.pid."""
-    argv = ["runuser", "-u", "postgres", "--", f"{_wanted()['bin_dir']}/pg_ctl", "-D", str(_data()), "status"]
-    return fanatico_probe.run(*argv).returncode == 0
-
-
-def set_aside() -> str:
-    """
-    Move the data of this host aside, where they stay until the restore is accepted or undone. Returns their path.
-
-    Nothing happens where they are aside already, and where there is no data.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt db1 fanatico_restore.set_aside
-    """
-    state = local_state()
-    if state["restoring"] or not state["data"]:
-        return (state["undo"] or [""])[-1]
-    if _ready():
-        raise CommandExecutionError(f"{_me()}: PostgreSQL runs; nothing was changed")
-    try:
-        return fanatico_aside.move(_data(), emptied=True, kind=fanatico_aside.UNDO)
-    except (ValueError, OSError, subprocess.SubprocessError) as exc:
-        raise CommandExecutionError(f"{_me()}: {exc}") from exc
+    return {} if fanatico_restore_files.mark(_data()).exists() else __salt__["fanatico_postgres.wal_end"]()
 
 
 def start(backup: str, kind: str = "", value: str = "", timeline: int = 0, look: bool = False) -> str:
@@ -229,7 +183,7 @@ def start(backup: str, kind: str = "", value: str = "", timeline: int = 0, look:
 
         salt db1 fanatico_restore.start 20261130-155731F time 1796054300 look=True
     """
-    if not pathlib.Path(HOLD).exists() or _patroni_runs():
+    if not pathlib.Path(fanatico_restore_files.HOLD).exists() or _patroni_runs():
         raise CommandExecutionError(f"{_me()}: Patroni is not held; nothing was changed")
     found = state()
     if found["state"] in ("running", "looking"):
@@ -245,8 +199,7 @@ def start(backup: str, kind: str = "", value: str = "", timeline: int = 0, look:
         os.chown(_data(), owner.pw_uid, owner.pw_gid)
     lines = "".join(f"{name}={value}\n" for name, value in variables.items())
     fanatico_file.replace(pathlib.Path(_ENVIRONMENT), lines, 0o600)
-    (pathlib.Path(_FOLDER) / "report.json").unlink(missing_ok=True)
-    _systemctl("stop", UNIT)
+    forget()
     _systemctl("start", "--no-block", UNIT)
     return UNIT
 
@@ -272,7 +225,7 @@ def state() -> dict:
         found = "none" if active != "failed" else "failed"
     else:
         found = report["state"]
-    if found == "looking" and not _ready():
+    if found == "looking" and not fanatico_postmaster.pid(_data()):
         found = "failed"  # its host was rebooted: it is restored once more
     command = f"runuser -u postgres -- psql -h {_SOCKET} -p {_PORT} fanatico" if found == "looking" else ""
     return {"state": found, "report": report, "command": command}
@@ -283,6 +236,21 @@ def _report():
         return json.loads((pathlib.Path(_FOLDER) / "report.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def forget() -> bool:
+    """
+    End the unit that restores, and forget its report: the data will be replaced.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_restore.forget
+    """
+    _systemctl("stop", UNIT)
+    (pathlib.Path(_FOLDER) / "report.json").unlink(missing_ok=True)
+    return True
 
 
 def finish(timeout: float = 600) -> dict:
@@ -315,99 +283,6 @@ def _step(what, timeout):
     )
 
 
-def served() -> bool:
-    """
-    Note that the restored data of this host has begun to serve: from now on it is not reproducible.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt db1 fanatico_restore.served
-    """
-    _mark().unlink(missing_ok=True)
-    return True
-
-
-def rejoin() -> str:
-    """
-    Make this host a replica of the restored primary: move its data aside and start Patroni, which clones the primary.
-
-    Where the disk has no room for both, the data is deleted: the host that is kept for an undo has the same.
-
-    Returns what was done.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt db2 fanatico_restore.rejoin
-    """
-    if not pathlib.Path(HOLD).exists():
-        return "nothing: Patroni is not held"
-    if _ready():
-        raise CommandExecutionError(f"{_me()}: PostgreSQL runs; nothing was changed")
-    data, done = _data(), "no data was there"
-    if (data / "global" / "pg_control").exists():
-        try:
-            done = (
-                f"the former data are in {fanatico_aside.move(data, emptied=True, kind=fanatico_aside.UNDO)}"
-            )
-        except ValueError:
-            for path in data.iterdir():
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-            done = "the former data are deleted: no room for both"
-    release()
-    return f"clone started; {done}"
-
-
-def put_back(clone: bool = False) -> str:
-    """
-    Put the data before the restore back in place. Restored data that has not served is deleted, other data kept as ``undone``.
-
-    clone
-        Whether a host without data of before shall clone them: its present data is moved aside, too.
-
-    Returns the path that the data had; empty where this host's data was not moved.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt db1 fanatico_restore.put_back
-    """
-    found = local_state()
-    if not (found["undo"] or clone):
-        return ""
-    if _ready() or _patroni_runs():
-        raise CommandExecutionError(f"{_me()}: PostgreSQL or Patroni runs; nothing was changed")
-    _systemctl("stop", UNIT)
-    try:
-        if found["data"] and not found["restoring"]:
-            fanatico_aside.move(_data(), emptied=not found["undo"], kind=UNDONE)
-        path = fanatico_aside.put_back(_data()) if found["undo"] else ""
-        _add_histories()
-    except (ValueError, OSError, subprocess.SubprocessError) as exc:
-        raise CommandExecutionError(f"{_me()}: {exc}") from exc
-    _mark().unlink(missing_ok=True)
-    (pathlib.Path(_FOLDER) / "report.json").unlink(missing_ok=True)
-    return path
-
-
-def _add_histories():
-    """Write the history of the restored cluster's timelines into the pg_wal of the former data: ``reopen`` goes past them."""
-    if not (_data() / "pg_wal").exists():
-        return
-    owner = _data().stat()
-    for kept in fanatico_aside.paths(_data(), UNDONE):
-        for source in pathlib.Path(kept, "pg_wal").glob("*.history"):
-            path = _data() / "pg_wal" / source.name
-            if not path.exists():
-                shutil.copyfile(source, path)
-                path.chmod(0o600)
-                os.chown(path, owner.st_uid, owner.st_gid)
-
-
 def reopen(timeout: float = 600) -> dict:
     """
     Promote the data that ``put_back`` put back, to a timeline that the restored cluster has not used. Returns the report.
@@ -422,16 +297,3 @@ def reopen(timeout: float = 600) -> dict:
         salt db1 fanatico_restore.reopen
     """
     return _step("reopen", timeout)
-
-
-def discard() -> int:
-    """
-    Delete the data of before the restore and of an undone restore: the restore is accepted. Returns the freed bytes.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt 'db*' fanatico_restore.discard
-    """
-    return sum(fanatico_aside.delete(_data(), kind) for kind in (fanatico_aside.UNDO, UNDONE))

@@ -9,6 +9,7 @@ import fanatico_master
 import fanatico_plan
 import fanatico_record
 import fanatico_restore_journal
+import fanatico_restore_scope
 import fanatico_restore_steps
 import fanatico_sweep
 import fanatico_wait
@@ -83,12 +84,12 @@ def restore_scope(target="latest", look=False, discard=(), host=""):
     if same:
         restore = journal["plan"]
     else:
-        leader = "" if journal else fanatico_restore_steps.present_leader(states, ends)
+        leader = "" if journal else fanatico_restore_scope.present_leader(states, ends)
         committed = _archive(plan, leader) if leader else 0
         restore = __salt__["fanatico.restore_plan"](target, host, in_place=True, committed=committed)
     try:
-        found = fanatico_restore_steps.scope(plan, restore, journal, states, ends, look, discard)
-    except fanatico_restore_steps.Refused as exc:
+        found = fanatico_restore_scope.scope(plan, restore, journal, states, ends, look, discard)
+    except fanatico_restore_scope.Refused as exc:
         fanatico_master.refuse(f"The cluster cannot be restored: {exc}")
     return {"journal": {**found, "plan": restore, "asked": str(target)}, "states": states}
 
@@ -127,7 +128,7 @@ def restore_open(what):
             fanatico_restore_steps.accept(journal, states, timeouts)
         else:
             fanatico_restore_steps.undo(journal, states, ends, timeouts)
-    except fanatico_restore_steps.Refused as exc:
+    except fanatico_restore_scope.Refused as exc:
         fanatico_master.refuse(f"Not possible: {exc}")
     return found
 
@@ -237,13 +238,13 @@ def restore_stopped():
         detail = "; ".join(str(ends.get(host, "no answer"))[-200:] for host in wrong)
         fanatico_master.refuse(
             f"{', '.join(wrong)}: whether PostgreSQL is stopped is not known ({detail}). "
-            f"Next: run it again, or {fanatico_restore_steps.UNDO}"
+            f"Next: run it again, or {fanatico_restore_scope.UNDO}"
         )
     reach = {host: (end["timeline"], end["lsn"]) for host, end in ends.items() if end}
     newer = [host for host, end in reach.items() if end > reach[undo]]
     if newer:
         fanatico_master.refuse(
-            f"{newer[0]} has newer data than {undo}: nothing was replaced. Next: {fanatico_restore_steps.UNDO}"
+            f"{newer[0]} has newer data than {undo}: nothing was replaced. Next: {fanatico_restore_scope.UNDO}"
         )
     _change(stopped_at=time.time())
     return {}
@@ -281,7 +282,7 @@ def restore_wait():
             "error"
         ) or "its unit has ended: journalctl -u fanatico-restore -n 50"
         fanatico_master.refuse(
-            f"{host}: the restore failed: {why}. The data of before are kept. Next: {fanatico_restore_steps.UNDO}"
+            f"{host}: the restore failed: {why}. The data of before are kept. Next: {fanatico_restore_scope.UNDO}"
         )
     report = state["report"]
     _change(reached=report.get("reached"), report=report)

@@ -18,8 +18,8 @@ def read(stanzas):
     stanzas
         The parsed JSON.
 
-    ``{"code", "message", "backups": [{"label", "type", "start", "stop": seconds since 1970, "size", "stored": bytes, "error", "lsn"}],
-    "archive": {"min", "max"} or {}}``, oldest backup first.
+    ``{"code", "message", "backups": [{"label", "type", "start", "stop": seconds since 1970, "size", "stored": bytes, "error",
+    "lsn": its end}], "archive": {"min", "max"} or {}}``, oldest backup first.
     """
     if not stanzas:
         return {"code": NO_STANZA[0], "message": "missing stanza path", "backups": [], "archive": {}}
@@ -167,7 +167,7 @@ def restoring(facts):
     Return the check whether a restore of the cluster has ended on a database host.
 
     facts
-        What ``fanatico_restore.local_state`` returned.
+        What ``fanatico_restore_files.state`` returned.
     """
     hint = "salt-run fanatico.restore_state"
     if facts["held"]:

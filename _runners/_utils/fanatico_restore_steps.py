@@ -15,142 +15,12 @@ The journal on the master has the decisions of a restore that is open, and its p
     The data of before is put back; it serves again.
 """
 
-import fanatico_plan
+import fanatico_restore_scope
 from fanatico_host_steps import on, runner
+from fanatico_restore_scope import ACCEPT, NOTHING, STATE, UNDO, Refused
 
-ROOM = 1.2  # free space for the restored data, as a factor of their size
 # The phases in which clients see no database, so that nothing else may be changed.
 CLOSED = ("begun", "looking", "serving", "undoing")
-_NOTHING = "Nothing was changed. Next: "
-STATE = "salt-run fanatico.restore_state"
-ACCEPT, UNDO = (f"salt-run state.orchestrate orch.restore_{what}" for what in ("accept", "undo"))
-
-
-class Refused(Exception):
-    """The cluster cannot be restored now; the message is the reason and the next step."""
-
-
-def scope(plan, restore, journal, states, ends, look=False, discard=()):
-    """
-    Return how to restore the cluster: a new journal, or the present one where a restore of the same target was interrupted.
-
-    plan
-        The dict under the pillar key ``plan``.
-    restore
-        What ``fanatico_restore.plan`` returned.
-    journal
-        The present journal; ``{}`` where no restore is open.
-    states, ends
-        ``{host: answer}`` of the database hosts to ``fanatico_restore.local_state`` and ``fanatico_postgres.wal_end``; text is an
-        error, and a host that did not answer is missing.
-    look
-        Whether a person looks at the target before it serves.
-    discard
-        Hosts that are lost: they need not answer.
-
-    Raises ``Refused``.
-    """
-    if journal:
-        return _resumed(journal, restore, states, ends, look)
-    if look and not restore["kind"]:
-        raise Refused(
-            f"there is nothing to look at with target=latest. {_NOTHING}name a moment, or leave out look"
-        )
-    nodes = fanatico_plan.nodes(plan, "patroni")
-    silent = [
-        node
-        for node in nodes
-        if node not in discard
-        and not (isinstance(states.get(node), dict) and isinstance(ends.get(node), dict))
-    ]
-    if silent:
-        detail = "; ".join(str(ends.get(node, f"{node}: no answer"))[-300:] for node in silent)
-        raise Refused(
-            f'{detail}. {_NOTHING}start the host and its minion; if it is lost: pillar=\'{{"discard": ["{silent[0]}"]}}\''
-        )
-    hosts = [
-        node for node in nodes if isinstance(states.get(node), dict) and isinstance(ends.get(node), dict)
-    ]
-    primaries = _primaries(ends)
-    if len(primaries) > 1:
-        raise Refused(
-            f"SPLIT-BRAIN: {' and '.join(primaries)} accept writes. {_NOTHING}keep one, and on the others: systemctl stop patroni"
-        )
-    _refuse_left_overs(hosts, states)
-    newest = _newest_first(hosts, ends, primaries)
-    host = _with_room(newest, states, restore)
-    with_data = [node for node in newest if ends[node]]
-    return {
-        "phase": "begun",
-        "target": restore["target"],
-        "restore": {
-            name: restore[name] for name in ("kind", "value", "timeline", "backup", "moment", "seconds")
-        },
-        "backup_host": restore["host"],
-        "host": host,
-        "hosts": hosts,
-        "order": newest,
-        "leader": primaries[0] if primaries else "",
-        "undo": with_data[0] if with_data else "",
-        "before": max((ends[node]["timeline"] for node in with_data), default=0),
-        "look": bool(look),
-    }
-
-
-def _resumed(journal, restore, states, ends, look):
-    same = journal["target"] == restore["target"] and journal["look"] == bool(look)
-    if same and journal["phase"] in ("begun", "serving"):
-        return {**journal, "leader": present_leader(states, ends)}
-    raise Refused(
-        f"the restore to {journal['target']} is open ({journal['phase']}). {_NOTHING}{ACCEPT}, or: {UNDO}; {STATE} shows it"
-    )
-
-
-def _primaries(ends):
-    return [
-        node for node, end in ends.items() if isinstance(end, dict) and end and end["in_recovery"] is False
-    ]
-
-
-def present_leader(states, ends):
-    """Return the host that accepts writes, for a pause of Patroni; empty where Patroni is held on a host, so paused before."""
-    held = any(isinstance(state, dict) and state["held"] for state in states.values())
-    return "" if held else (_primaries(ends) or [""])[0]
-
-
-def _refuse_left_overs(hosts, states):
-    """Raise where a host has the data of before a restore that the master does not know."""
-    left = [
-        node for node in hosts if states[node]["undo"] or states[node]["held"] or states[node]["restoring"]
-    ]
-    if left:
-        paths = [path for node in left for path in states[node]["undo"]]
-        raise Refused(
-            f"{', '.join(left)}: an earlier restore was not accepted ({', '.join(paths) or 'Patroni is held'}), and the master "
-            f"has no record of it. {_NOTHING}look at these data; if they are not needed: salt -L {','.join(left)} "
-            f"fanatico_restore.discard and fanatico_restore.release"
-        )
-
-
-def _newest_first(hosts, ends, primaries):
-    def rank(node):
-        end = ends[node]
-        return (node in primaries, bool(end), (end["timeline"], end["lsn"]) if end else (0, 0))
-
-    return sorted(hosts, key=rank, reverse=True)
-
-
-def _with_room(newest, states, restore):
-    """Return the first host whose disk has room for the restored data beside its own."""
-    needed = ROOM * restore["bytes"]
-    for node in newest:
-        if states[node]["free"] >= needed:
-            return node
-    free = ", ".join(f"{node} {states[node]['free'] / 1024**3:.1f}" for node in newest)
-    raise Refused(
-        f"the restored data need {needed / 1024**3:.1f} GiB beside the present data, and the hosts have free: {free} GiB. "
-        f"{_NOTHING}free space on one of them"
-    )
 
 
 def refused(reason):
@@ -165,7 +35,7 @@ def restore(journal, states, timeouts):
     Return the steps of ``orch.restore``.
 
     journal
-        What ``scope`` returned.
+        What ``fanatico_restore_scope.scope`` returned.
     states
         ``{host: what fanatico_restore.local_state returned}``.
     timeouts
@@ -241,6 +111,10 @@ def serve(journal, states, timeouts):
     ]
 
 
+def _forget(title, journal, host, ready):
+    return on([host], title, "fanatico_etcd.forget_cluster", ready, stopped=journal["hosts"])
+
+
 def kept(journal):
     """Return the host, not the restored one, whose data is kept untouched for an undo; empty where the restored host has it."""
     return journal["undo"] if journal["undo"] != journal["host"] else ""
@@ -296,7 +170,7 @@ def accept(journal, states, timeouts):
     if phase in ("begun", "undoing"):
         again = "orch.restore with the same target" if phase == "begun" else "orch.restore_undo"
         raise Refused(
-            f"the restore to {journal['target']} has not ended. {_NOTHING}salt-run state.orchestrate {again}"
+            f"the restore to {journal['target']} has not ended. {NOTHING}salt-run state.orchestrate {again}"
         )
     steps = []
     if phase == "looking":
@@ -331,14 +205,14 @@ def undo(journal, states, ends, timeouts):
     Return the steps of ``orch.restore_undo``: the data of before serve again.
 
     states, ends
-        As for ``scope``.
+        As for ``fanatico_restore_scope.scope``.
 
     Raises ``Refused`` where nothing can be undone.
     """
     phase = _open(journal)["phase"]
     if phase == "undone":
         raise Refused(
-            f"the restore to {journal['target']} is undone already. {_NOTHING}{ACCEPT}, which deletes its data"
+            f"the restore to {journal['target']} is undone already. {NOTHING}{ACCEPT}, which deletes its data"
         )
     _refuse_undo(journal, states)
     served = phase in ("serving", "served") or (phase == "undoing" and journal["served"])
@@ -351,7 +225,7 @@ def undo(journal, states, ends, timeouts):
     others = [node for node in journal["hosts"] if node != first]
     steps = [
         runner("Record that the restore is being undone", "fanatico.restore_note", **facts),
-        *stop(journal, present_leader(states, ends), timeouts),
+        *stop(journal, fanatico_restore_scope.present_leader(states, ends), timeouts),
         on([first], f"Put the data of before back on {first}", "fanatico_restore.put_back", restore_time),
     ]
     if others:
@@ -361,14 +235,7 @@ def undo(journal, states, ends, timeouts):
         steps.append(
             on([first], f"Promote {first} to a new timeline", "fanatico_restore.reopen", restore_time)
         )
-    steps.append(
-        on(
-            [first],
-            "Remove the restored cluster from etcd",
-            "fanatico_etcd.forget_cluster",
-            timeouts["ready"],
-        )
-    )
+    steps.append(_forget("Remove the restored cluster from etcd", journal, first, timeouts["ready"]))
     steps += _lead(first, timeouts["ready"])
     if others:
         steps.append(
@@ -386,19 +253,19 @@ def _refuse_undo(journal, states):
     """Raise where the data of before is not where the journal says."""
     first = journal["undo"]
     if not first:
-        raise Refused(f"there was no data before the restore to {journal['target']}. {_NOTHING}{ACCEPT}")
+        raise Refused(f"there was no data before the restore to {journal['target']}. {NOTHING}{ACCEPT}")
     state = states.get(first)
     if not isinstance(state, dict):
         raise Refused(
-            f"{first}, which has the data of before, does not answer. {_NOTHING}start the host and its minion"
+            f"{first}, which has the data of before, does not answer. {NOTHING}start the host and its minion"
         )
     if journal["phase"] in ("serving", "served") and not state["undo"]:
-        raise Refused(f"{first} has no data of before the restore any more. {_NOTHING}{ACCEPT}")
+        raise Refused(f"{first} has no data of before the restore any more. {NOTHING}{ACCEPT}")
 
 
 def _open(journal):
     if not journal:
-        raise Refused(f"no restore is open. {_NOTHING}salt-run fanatico.history")
+        raise Refused(f"no restore is open. {NOTHING}salt-run fanatico.history")
     return journal
 
 

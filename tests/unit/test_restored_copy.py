@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import program
 
-copies = program("salt/backup/files/restored_copy.py")
+copies = program("salt/archive/files/restored_copy.py")
 
 NOW = 1_800_000_000.0
 HOUR = 3600
