@@ -193,15 +193,20 @@ def start(backup: str, kind: str = "", value: str = "", timeline: int = 0, look:
     except ValueError as exc:
         raise CommandExecutionError(f"{_me()}: {exc}. Nothing was changed") from exc
     variables["LOOK"] = "yes" if look else ""
-    if not _data().exists():  # a bare host
-        owner = pwd.getpwnam("postgres")
-        _data().mkdir(mode=0o700, parents=True)
-        os.chown(_data(), owner.pw_uid, owner.pw_gid)
+    _make(_data(), pwd.getpwnam("postgres"))
     lines = "".join(f"{name}={value}\n" for name, value in variables.items())
     fanatico_file.replace(pathlib.Path(_ENVIRONMENT), lines, 0o600)
     forget()
     _systemctl("start", "--no-block", UNIT)
     return UNIT
+
+
+def _make(directory, owner):
+    """Create the data directory of a bare host, and what is missing above it."""
+    if not directory.exists():
+        _make(directory.parent, owner)
+        directory.mkdir(mode=0o700)
+        os.chown(directory, owner.pw_uid, owner.pw_gid)
 
 
 def state() -> dict:

@@ -63,7 +63,8 @@ def patroni_first():
 
     Nodes with data elect the leader; a node without data is cloned from that leader, so it is started later.
 
-    Returns a list of minion ids, the present leader first. Raises where a node does not answer.
+    Returns a list of minion ids, the present leader first. Raises where a node does not answer, and where no node has data while
+    a backup host has backups: they are restored by ``orch.restore``, and not followed by a new, empty cluster.
 
     CLI Example:
 
@@ -74,7 +75,23 @@ def patroni_first():
     states = _ask("patroni", "fanatico_patroni.local_state")
     leaders = {state["leader"] for state in states.values()}
     with_data = [node for node, state in states.items() if state["data_dir"]]
+    if not with_data:
+        _refuse_an_empty_cluster()
     return sorted(with_data, key=lambda node: node not in leaders) or list(states)[:1]
+
+
+def _refuse_an_empty_cluster():
+    """Raise where a backup host has backups of a cluster of which no database host has data."""
+    hosts = fanatico_plan.nodes(fanatico_master.plan(__opts__), "backup")
+    infos = fanatico_sweep.fanout(__opts__, hosts, "fanatico_backup.info", (), 40)
+    for host in hosts:
+        info = infos.get(host)
+        if isinstance(info, dict) and info["backups"]:
+            fanatico_master.refuse(
+                f"No database host has data, and {host} has {len(info['backups'])} backups of a cluster. A new, empty one is not "
+                f'founded beside them. Next: salt-run state.orchestrate orch.restore pillar=\'{{"target": "latest"}}\', which '
+                f"restores them here; for an empty cluster: set backup:path to a new directory, then run the deploy again."
+            )
 
 
 def _ask(role, function, timeout=20):

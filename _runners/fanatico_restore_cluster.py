@@ -122,7 +122,7 @@ def restore_open(what):
     journal = _journal()
     states, ends = _seen()
     found = {"journal": journal, "states": states, "ends": ends}
-    timeouts = dict.fromkeys(("ready", "apply", "restore"), 0)
+    timeouts = dict.fromkeys(("ready", "apply", "prepare", "restore"), 0)
     try:
         if what == "accept":
             fanatico_restore_steps.accept(journal, states, timeouts)

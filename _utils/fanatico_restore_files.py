@@ -8,6 +8,7 @@ import shutil
 import fanatico_aside
 
 HOLD = "/var/lib/fanatico/patroni.hold"  # Patroni's unit does not start while it exists
+PATRONI = "/etc/patroni/patroni.yml"
 UNDO, UNDONE = (
     fanatico_aside.UNDO,
     "undone",
@@ -28,8 +29,8 @@ def state(data):
         The data directory.
 
     ``{"held": whether Patroni is prevented from starting, "restoring": whether the data directory has restored data that has not
-    served, "undo": [paths of the data before the restore], "undone": [paths], "data": whether there is data, "free": bytes on its
-    disk}``.
+    served, "undo": [paths of the data before the restore], "undone": [paths], "data": whether there is data, "configured":
+    whether Patroni is, "free": bytes on its disk}``.
     """
     data = pathlib.Path(data)
     parent = next(path for path in data.parents if path.exists())
@@ -39,5 +40,6 @@ def state(data):
         "undo": fanatico_aside.paths(data, UNDO),
         "undone": fanatico_aside.paths(data, UNDONE),
         "data": (data / "global" / "pg_control").exists(),
+        "configured": pathlib.Path(PATRONI).exists(),
         "free": shutil.disk_usage(parent).free,
     }

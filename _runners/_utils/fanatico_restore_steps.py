@@ -49,6 +49,7 @@ def restore(journal, states, timeouts):
         runner("Record the restore and stop healing", "fanatico.restore_begin", journal=journal),
         *stop(journal, journal["leader"], timeouts),
         runner("Check that no newer data is left", "fanatico.restore_stopped"),
+        *_apply(_bare(journal["hosts"], states), "Install pgBackRest on the new hosts", "archive", timeouts),
         on([host], f"Move the data of {host} aside", "fanatico_restore.set_aside", timeouts["restore"]),
         on(
             [host], f"Start to restore {host}", "fanatico_restore.start", ready, **kwarg, look=journal["look"]
@@ -100,7 +101,11 @@ def serve(journal, states, timeouts):
             on([host], "Remove the former cluster from etcd", "fanatico_etcd.forget_cluster", ready),
             on([host], f"Let {host} serve the restored data", "fanatico_restore.served", ready),
         ]
+    steps += _apply(_bare([host], states), f"Configure Patroni on {host}", "patroni.configured", timeouts)
     steps += _lead(host, ready)
+    steps += _apply(
+        _bare(others, states), "Configure Patroni on the replicas", "patroni.configured", timeouts
+    )
     if others:
         steps.append(on(others, "Clone the replicas", "fanatico_restore.rejoin", timeouts["restore"]))
     return [
@@ -109,6 +114,16 @@ def serve(journal, states, timeouts):
         runner("Record that the cluster serves", "fanatico.restore_served"),
         *_back_up(journal, timeouts),
     ]
+
+
+def _bare(hosts, states):
+    """Return the hosts where no deploy has configured Patroni yet: the cluster is restored on new ones."""
+    return [host for host in hosts if not states[host]["configured"]]
+
+
+def _apply(hosts, title, sls, timeouts):
+    step = {"tgt": hosts, "tgt_type": "list", "sls": sls, "queue": True, "timeout": timeouts["prepare"]}
+    return [(title, "state", step)] if hosts else []
 
 
 def _forget(title, journal, host, ready):

@@ -17,6 +17,8 @@ import fanatico_guard
 import fanatico_lock
 import fanatico_plan
 from tests.rendering.conftest import PLANS
+from tests.rendering.decided import restores, scope
+from tests.rendering.words import VERBS
 from tests.support import MODULES, REPO
 from tests.support.pillar import shipped
 from tests.support.tree import Node, reused
@@ -46,17 +48,6 @@ def make_master(pillars, salt_cache):
     return make
 
 
-def scope(*roles, unsettled=False):
-    """A result of `fanatico.evict_scope` for a host with these roles that is no longer a node of the plan."""
-    return {
-        "host": "db9",
-        "roles": list(roles),
-        "secrets": fanatico_plan.secret_names(roles),
-        "certificates": True,
-        "unsettled": {"secrets": unsettled, "authorities": unsettled},
-    }
-
-
 def compiled(master, name, fresh=False, evicting=None):
     """The steps of an orchestration, on a running cluster or one that has never been deployed."""
     databases = master.functions["fanatico_plan.nodes"]("patroni")
@@ -64,6 +55,7 @@ def compiled(master, name, fresh=False, evicting=None):
         "fanatico.etcd_bootstrap": {"bootstrap": "0123" if fresh else ""},
         "fanatico.patroni_first": databases[:1] if fresh else databases,
         "fanatico.evict_scope": evicting or scope("patroni"),
+        **restores(databases),
         "fanatico.recover_scope": {
             "case": "rebuild",
             "why": "the data of all members is lost",
@@ -107,24 +99,6 @@ GUARDED = [
 # Orchestrations that are only steps of another one, and their first step.
 PARTS = {"orch.certify": "saltutil.refresh_pillar", "orch.etcd": "Configure and start etcd"}
 PARTS |= {"orch.patroni": "Check the PostgreSQL parameters on every database host"}
-# The first word of a step ID is one of these imperatives.
-VERBS = {
-    *(
-        "Block",
-        "Bootstrap",
-        "Bring",
-        "Check",
-        "Configure",
-        "Create",
-        "Cure",
-        "Delete",
-        "Deploy",
-        "Distribute",
-    ),
-    *("Drain", "Finish", "Generate", "Install", "Lock", "Move", "Open", "Prepare", "Prove", "Refresh"),
-    *("Reject", "Remove", "Replace", "Restrict", "Retire", "Return", "Set", "Sign", "Start", "Sync"),
-    *("Trust", "Unlock", "Update", "Upgrade", "Wait"),
-}
 
 
 @pytest.mark.parametrize("name", GUARDED)
@@ -141,7 +115,8 @@ def test_every_orchestration_has_one_beginning_and_one_end(make_master, name):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in GUARDED if name not in ("orch.evict", "orch.recover_etcd")]
+    "name",
+    [name for name in GUARDED if not name.startswith(("orch.evict", "orch.recover_etcd", "orch.restore"))],
 )  # those are steps of no other one
 def test_a_nested_orchestration_has_neither_start_nor_end(make_master, monkeypatch, name):
     monkeypatch.setattr(fanatico_lock, "mine", lambda _: True)

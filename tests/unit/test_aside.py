@@ -45,6 +45,26 @@ def test_delete_includes_tablespaces(data):
     assert aside.paths(data) == []
 
 
+def test_what_a_restore_keeps_is_not_deleted_by_a_cure(data):
+    kept = aside.move(data, emptied=True, kind=aside.UNDO)
+    assert aside.paths(data) == []
+    assert aside.delete(data) == 0
+    assert kept in aside.paths(data, aside.UNDO)
+
+
+def test_data_of_before_is_put_back_with_its_tablespaces(data):
+    kept = aside.move(data, emptied=True, kind=aside.UNDO)
+    (data / "restored").touch()
+    (data.parent / "space/restored").touch()
+    assert aside.put_back(data) == kept
+    assert (data / "global/pg_control").read_text() == "x"
+    assert [path.name for path in (data.parent / "space").iterdir()] == ["table"]
+    assert aside.paths(data, aside.UNDO) == []
+    with pytest.raises(ValueError, match="nothing was changed"):
+        aside.put_back(data)
+    assert (data / "global/pg_control").exists()
+
+
 def test_across_file_systems_data_is_copied_with_its_mode(data, monkeypatch):
     """The disks of the lab's machines are overlays."""
 

@@ -120,7 +120,10 @@ def test_a_healthy_primary_and_healthy_replicas(node, opts):
     assert checks["patroni.leader"]["value"] == "db1"
     assert checks.keys() == {
         f"patroni.{name}"
-        for name in ("alive", "state", "etcd", "leader", "members", "lag", "timeline", "pause", "restart")
+        for name in (
+            *("alive", "state", "etcd", "leader", "members", "lag", "timeline", "pause", "restart"),
+            "restore",
+        )
     }
 
 
@@ -189,14 +192,17 @@ def test_a_replica_without_its_stream_is_degraded(cluster):
 def test_patroni_down_is_a_single_critical_check_with_a_hint(cluster):
     cluster["db1"].stop()
     checks = fanatico_patroni.checks()
-    assert statuses(checks) == {"patroni.alive": "critical"}
+    assert statuses(checks) == {"patroni.alive": "critical", "patroni.restore": "ok"}
     assert "connection refused" in checks["patroni.alive"]["detail"]
 
 
 def test_a_hung_patroni_costs_a_single_timeout(cluster):
     cluster["db1"].hang(*cluster["db1"].answers)
     started = time.monotonic()
-    assert statuses(fanatico_patroni.checks(timeout=0.3)) == {"patroni.alive": "critical"}
+    assert statuses(fanatico_patroni.checks(timeout=0.3)) == {
+        "patroni.alive": "critical",
+        "patroni.restore": "ok",
+    }
     assert time.monotonic() - started < 1
 
 

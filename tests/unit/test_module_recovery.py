@@ -185,7 +185,7 @@ class TestWalEnd:
 
     def test_a_running_server_that_does_not_answer_is_no_stopped_one(self, data, monkeypatch):
         """Its files would show less than it has, or more."""
-        monkeypatch.setattr(module, "_runs", lambda path: True)
+        monkeypatch.setattr(module.fanatico_postmaster, "pid", lambda path: 4711)
         with pytest.raises(CommandExecutionError, match="PostgreSQL runs, but cannot be asked"):
             module.wal_end()
 

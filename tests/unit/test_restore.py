@@ -1,6 +1,7 @@
 """Restores: which moments are in reach, and the clone for a person."""
 
 import copy
+import datetime
 import types
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support import pillar as pillars
 NOW = 1_800_000_000
 HOUR, GIB = 3600, 1024**3
 NEWEST = NOW - 40
+FULL = "20261130-155731F"
 
 
 def backup(label, age, error=False):
@@ -45,8 +47,8 @@ class TestPlan:
 
     def test_any_zone(self):
         moment = NOW - 4 * HOUR
-        west = restore.datetime.timezone(restore.datetime.timedelta(hours=-5))
-        typed = restore.datetime.datetime.fromtimestamp(moment, west).isoformat(sep=" ")
+        west = datetime.timezone(datetime.timedelta(hours=-5))
+        typed = datetime.datetime.fromtimestamp(moment, west).isoformat(sep=" ")
         assert restore.plan(typed, reach(), NOW)["moment"] == moment
 
     @pytest.mark.parametrize(
@@ -64,10 +66,14 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("target", "word"),
         [
-            ("yesterday", "is no time"),
+            ("yesterday", "is no target"),
             ("2026-11-28 12:00:00", "has no time zone"),
             ("2099-01-01 00:00:00+00", "in the future"),
-            (None, "is no time"),
+            (None, "is no target"),
+            ("", "is no target"),
+            ("xid:seven", "is no xid"),
+            ("lsn:0", "is no lsn"),
+            ("name:a b", "is no name"),
         ],
     )
     def test_what_is_no_moment(self, target, word):
@@ -92,6 +98,61 @@ class TestPlan:
         files = {f"{name}.zst": {"time": 5}, "17-1/00000002.history": {"time": 9}, name: {"time": 7}}
         assert fanatico_backup_checks.newest(files) == 7
         assert fanatico_backup_checks.newest({}) is None
+
+
+class TestOtherTargets:
+    """A transaction, a position in the WAL, a name."""
+
+    BACKUPS = ({**backup("old", 50 * HOUR), "lsn": "0/5000028"}, {**backup("new", 5 * HOUR), "lsn": "1/0"})
+
+    @pytest.mark.parametrize(
+        ("target", "label"),
+        [("lsn:0/6000000", "old"), ("lsn:1/1", "new"), ("xid:99", "old"), ("name:before-migration", "old")],
+    )
+    def test_the_backup(self, target, label):
+        found = restore.plan(target, reach(*self.BACKUPS), NOW)
+        assert (found["backup"], found["target"]) == (label, target)
+
+    def test_a_position_before_every_backup(self):
+        with pytest.raises(restore.Refused, match="no backup ends before"):
+            restore.plan("lsn:0/5", reach(*self.BACKUPS), NOW)
+
+
+class TestHistory:
+    """After a restore of the cluster, a moment belongs to one of two branches."""
+
+    # At -2 h the cluster was restored to what it was at -10 h; a second restore, at -1 h, undid that.
+    RESTORES = (
+        {"at": NOW - 2 * HOUR, "moment": NOW - 10 * HOUR, "before": 3},
+        {"at": NOW - HOUR, "moment": NOW - 2 * HOUR - 60, "before": 5},
+    )
+
+    @pytest.mark.parametrize(
+        ("age", "timeline", "written"),
+        [
+            (12, 3, [(0, 12)]),  # before both: on the timeline of that time
+            (5, 3, [(0, 5)]),  # on the branch that the first restore gave up
+            (1.5, 5, [(2, 1.5), (0, 10)]),  # restored, on the branch that the second gave up
+            (0, 0, [(1, 0), (0, 2 + 1 / 60)]),  # now
+        ],
+    )
+    def test_where_a_moment_is(self, age, timeline, written):
+        found, periods = restore.history(self.RESTORES, NOW - age * HOUR)
+        assert found == timeline
+        ages = [
+            (begin and round((NOW - begin) / HOUR, 3), round((NOW - end) / HOUR, 3)) for begin, end in periods
+        ]
+        assert ages == [(begin, round(end, 3)) for begin, end in written]
+
+    def test_a_backup_of_the_branch_that_was_given_up_is_not_used(self):
+        backups = [backup("first", 20 * HOUR), backup("given up", 5 * HOUR), backup("since", HOUR / 2)]
+        seen = reach(*backups, restores=self.RESTORES[:1])
+        assert restore.plan(at(HOUR), seen, NOW)["backup"] == "first"
+        assert restore.plan(at(3 * HOUR), seen, NOW)["backup"] == "given up", (
+            "the branch itself can be restored"
+        )
+        assert restore.plan(at(3 * HOUR), seen, NOW)["timeline"] == 3
+        assert restore.plan("latest", seen, NOW)["backup"] == "since"
 
 
 def test_the_heartbeat_is_as_frequent_as_a_restore_relies_on():
@@ -131,7 +192,9 @@ class TestRunner:
 
     def test_a_clone(self, host):
         made = runner.clone(at(6 * HOUR))
-        assert host.asked[1] == ("ops1", "fanatico_backup.clone", "old", NOW - 6 * HOUR)
+        assert host.asked[1] == (
+            *("ops1", "fanatico_backup.clone", "old", "time", repr(float(NOW - 6 * HOUR)), 0),
+        )
         assert made == {
             "host": "ops1",
             "target": at(6 * HOUR),
@@ -178,7 +241,7 @@ class TestModule:
         settings = {**pillars.shipped("backup"), "clone_directory": str(node.directory)}
         salt = {
             "fanatico_unit.states": lambda unit: {unit: {"active": node.active}},
-            "fanatico_backup.info": lambda: {"backups": [backup("full", HOUR)]},
+            "fanatico_backup.info": lambda: {"backups": [backup(FULL, HOUR)]},
             "fanatico_backup.files": lambda folder: {},
             "fanatico_backup.last_drill": lambda: None,
         }
@@ -191,17 +254,19 @@ class TestModule:
             monkeypatch.setattr(clones, name, value, raising=False)
         monkeypatch.setattr(clones, "_ARGUMENTS", str(tmp_path / "run" / "arguments"))
         monkeypatch.setattr(clones, "_REPORT", str(tmp_path / "clone.json"))
+        monkeypatch.setattr(clones, "_RESTORES", str(tmp_path / "restores.json"))
         monkeypatch.setattr(clones, "_systemctl", lambda *words: node.done.append(words))
         return node
 
     def test_a_clone_starts(self, node, tmp_path):
-        assert clones.clone("full", NOW - 60.5) == {"unit": clones.UNIT}
-        assert (tmp_path / "run/arguments").read_text() == f"BACKUP=full\nTARGET={NOW - 60.5}\n"
+        assert clones.clone(FULL, "time", str(NOW - 60.5)) == {"unit": clones.UNIT}
+        written = f"BACKUP={FULL}\nKIND=time\nVALUE={NOW - 60.5}\nTIMELINE=\n"
+        assert (tmp_path / "run/arguments").read_text() == written
         assert node.done == [("start", "--no-block", clones.UNIT)]
 
     def test_the_end_of_the_wal(self, node, tmp_path):
-        clones.clone("full")
-        assert "TARGET=\n" in (tmp_path / "run/arguments").read_text()
+        clones.clone(FULL)
+        assert "KIND=\nVALUE=\nTIMELINE=\n" in (tmp_path / "run/arguments").read_text()
 
     @pytest.mark.parametrize("label", ["other", "full\nX=1"])
     def test_an_unknown_backup(self, node, label):
@@ -209,10 +274,24 @@ class TestModule:
             clones.clone(label)
         assert node.done == []
 
+    @pytest.mark.parametrize(
+        ("kind", "value"), [("xid", "7\nX=1"), ("other", "7"), ("time", "now"), ("name", "-a")]
+    )
+    def test_a_target_that_is_none(self, node, kind, value):
+        with pytest.raises(CommandExecutionError, match="is no target. Nothing was changed"):
+            clones.clone(FULL, kind, value)
+        assert node.done == []
+
+    def test_restores_of_the_cluster_are_remembered_once(self, node):
+        for _ in range(2):
+            assert clones.record_restore(NOW, NOW - HOUR, 3) == 1
+        assert clones.record_restore(NOW + 5, NOW - HOUR, 4) == 2
+        assert clones.reach()["restores"][0] == {"at": NOW, "moment": NOW - HOUR, "before": 3}
+
     def test_one_at_a_time(self, node):
         node.directory.mkdir()
         with pytest.raises(CommandExecutionError, match="there is a clone already"):
-            clones.clone("full")
+            clones.clone(FULL)
 
     def test_states(self, node, tmp_path):
         assert clones.clone_state()["state"] == "none"

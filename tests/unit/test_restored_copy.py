@@ -1,6 +1,7 @@
 """The restore drill of the backup host, with programs that pretend to be pgBackRest and PostgreSQL."""
 
 import json
+import os
 import random
 
 import pytest
@@ -25,7 +26,7 @@ class TestChoice:
     def test_a_random_moment_of_the_last_day_and_the_newest_backup_before_it(self):
         seen = set()
         for seed in range(200):
-            label, target = copies.choose(self.BACKUPS, NOW, 120, random.Random(seed))
+            label, target = copies.choose(self.BACKUPS, NOW, 120, (), random.Random(seed))
             assert NOW - 24 * HOUR <= target <= NOW - 120
             before = [one["label"] for one in self.BACKUPS if one["stop"] < target]
             assert label == before[-1]
@@ -38,6 +39,15 @@ class TestChoice:
 
     def test_the_end_of_the_wal_right_after_the_first_backup(self):
         assert copies.choose([backup("first", 60)], NOW, 120) == ("first", None)
+
+    def test_after_a_restore_of_the_cluster_only_what_it_wrote_since(self):
+        restores = [{"at": NOW - 3 * HOUR, "moment": NOW - 30 * HOUR, "before": 4}]
+        for seed in range(50):
+            label, target = copies.choose(self.BACKUPS, NOW, 120, restores, random.Random(seed))
+            assert target > NOW - 3 * HOUR
+            assert label == ("new" if target > NOW - 2 * HOUR else "old"), (
+                "that of the branch that was given up is not used"
+            )
 
     @pytest.mark.parametrize("backups", [[], [backup("bad", HOUR, error=True)]])
     def test_no_backup(self, backups):
@@ -56,7 +66,7 @@ class TestDrill:
             "info": json.dumps(
                 [{"backup": [{"label": "full", "timestamp": {"stop": NOW - 5 * HOUR}, "error": False}]}]
             ),
-            "psql": "f",
+            "state": "ready   ",
         }
 
         def run(*argv, timeout=None):
@@ -64,6 +74,9 @@ class TestDrill:
             words = [str(word) for word in argv]
             calls.append(words)
             found = answers.get("info" if "info" in words else "restore" if "restore" in words else name, "")
+            if words[-1] == "start" and not isinstance(found, Exception):
+                state = "".join(f"{line}\n" for line in [os.getpid(), *"234567", answers["state"]])
+                (tmp_path / "drill/data/postmaster.pid").write_text(state)
             if "SELECT extract" in words[-1]:
                 found = answers["heartbeat"]
             if isinstance(found, Exception):
@@ -72,6 +85,8 @@ class TestDrill:
 
         monkeypatch.setattr(copies, "run", run)
         monkeypatch.setattr(copies.time, "time", lambda: NOW)
+        monkeypatch.setattr(copies.Copy, "stop", lambda self: None)
+        monkeypatch.setattr(copies, "RESTORES", tmp_path / "restores.json")
         monkeypatch.setattr(copies.random, "uniform", lambda first, last: NOW - HOUR)
         answers["heartbeat"] = str(NOW - HOUR - 12)
         self.calls, self.answers, self.folder = calls, answers, tmp_path / "drill"
@@ -123,7 +138,21 @@ class TestDrill:
         assert list(fake.folder.parent.iterdir()) == []
 
     def clone(self, target):
-        return copies.clone(copies.Copy(self.folder, self.folder, 5498), "full", target)
+        where = copies.Target("time", str(target))
+        return copies.clone(copies.Copy(self.folder, self.folder, 5498), "full", where)
+
+    def test_a_server_that_ends_during_the_recovery_is_named(self, fake, monkeypatch):
+        fake.answers["state"] = "standby"
+        monkeypatch.setattr(copies.os, "kill", lambda pid, signal: 1 / 0 if signal else None)
+        seen = iter([True, False])
+        monkeypatch.setattr(copies.Copy, "runs", lambda self: next(seen, False))
+        assert "ended while it waited" in fake.clone(NOW - HOUR)["error"]
+
+    def test_max_connections_that_were_raised_after_the_backup_do_not_stop_it(self, fake):
+        fake.clone(NOW - HOUR)
+        (options,) = (words[-2] for words in fake.calls if words[-1] == "start")
+        assert "-c hot_standby=off" in options
+        assert "-c archive_mode=off" in options
 
     def test_a_clone_stays(self, fake):
         report = fake.clone(NOW - HOUR)
@@ -142,3 +171,24 @@ class TestDrill:
 def test_a_program_that_fails_is_named():
     with pytest.raises(copies.CopyError, match="sh failed with code 3: so it is"):
         copies.run("/bin/sh", "-c", "echo so it is >&2; exit 3")
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        (copies.Target(), ["--type=default"]),
+        (copies.Target(timeline="3"), ["--type=default", "--target-timeline=3"]),
+        (copies.Target("xid", "7"), ["--type=xid", "--target=7", "--target-action=promote"]),
+        (
+            copies.Target("time", "1800000000.25", "2"),
+            [
+                "--type=time",
+                "--target=2027-01-15 08:00:00.250000+00",
+                "--target-action=promote",
+                "--target-timeline=2",
+            ],
+        ),
+    ],
+)
+def test_options_of_a_target(target, options):
+    assert target.options() == options
