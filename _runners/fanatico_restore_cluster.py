@@ -12,7 +12,6 @@ import fanatico_restore_journal
 import fanatico_restore_scope
 import fanatico_restore_steps
 import fanatico_sweep
-import fanatico_wait
 
 __virtualname__ = "fanatico"
 
@@ -211,7 +210,11 @@ def restore_note(phase, **facts):
     _change(phase=phase, **facts)
     if phase == "undoing":
         __salt__["fanatico.freeze"](f"the restore to {journal['target']} is being undone", _FREEZE)
-    return {}
+    return {"next": [fanatico_restore_scope.STATE, *_next()]} if phase == "looking" else {}
+
+
+def _next():
+    return fanatico_restore_steps.next_steps(_journal())
 
 
 def restore_stopped():
@@ -250,50 +253,11 @@ def restore_stopped():
     return {}
 
 
-def restore_wait():
-    """
-    Wait until the host is restored; it takes as long as it takes. A step of ``orch.restore``.
-
-    Returns ``{"host", "seconds"}``. Raises with the reason where it failed, and where the host does not answer for a minute.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run fanatico.restore_wait
-    """
-    journal = _journal()
-    host, heard = journal["host"], [time.monotonic(), None]
-
-    def ended():
-        state = fanatico_sweep.fanout(__opts__, [host], "fanatico_restore.state", (), 10).get(host)
-        if isinstance(state, dict):
-            heard[:] = time.monotonic(), state
-            return state["state"] != "running", state
-        return time.monotonic() - heard[0] > 60, None
-
-    _, state = fanatico_wait.until(ended, 7 * 86400, interval=1)
-    if state is None:
-        fanatico_master.refuse(
-            f"{host}: no answer for a minute. Next: start it, then run orch.restore again: it goes on"
-        )
-    if state["state"] not in ("stopped", "looking"):
-        why = (state["report"] or {}).get(
-            "error"
-        ) or "its unit has ended: journalctl -u fanatico-restore -n 50"
-        fanatico_master.refuse(
-            f"{host}: the restore failed: {why}. The data of before are kept. Next: {fanatico_restore_scope.UNDO}"
-        )
-    report = state["report"]
-    _change(reached=report.get("reached"), report=report)
-    return {"host": host, "seconds": report["seconds"]}
-
-
 def restore_served():
     """
     Record that the restored cluster serves, at the master and on the backup hosts, and heal again. A step of ``orch.restore``.
 
-    Returns ``{"given_up": seconds of writes, "took": seconds}``.
+    Returns ``{"given_up": seconds of writes, "took": seconds, "next": [commands]}``.
 
     CLI Example:
 
@@ -310,7 +274,7 @@ def restore_served():
     reason = f"{given_up:g} s of writes are given up; writable after {took:g} s"
     fanatico_record.note(__opts__, "restore", "served", host=journal["host"], reason=reason)
     __salt__["fanatico.unfreeze"]()
-    return {"given_up": given_up, "took": took}
+    return {"given_up": given_up, "took": took, "next": _next()}
 
 
 def _record(at, moment, before):
@@ -344,46 +308,7 @@ def restore_undone():
     else:
         fanatico_restore_journal.close(_home())
     __salt__["fanatico.unfreeze"]()
-    return {}
-
-
-def restore_backup():
-    """
-    Make a full backup and wait for it, at most three times as long as the restore took. A step of an orchestration.
-
-    Returns ``{"host", "backup": label}``; ``backup`` is empty where it goes on in the background.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run fanatico.restore_backup
-    """
-    journal = _journal()
-    host = (
-        journal["backup_host"]
-        if journal
-        else fanatico_plan.nodes(fanatico_master.plan(__opts__), "backup")[0]
-    )
-    limit = 120 + 3 * (journal.get("report") or {}).get("seconds", 0)
-
-    def labels():
-        info = fanatico_sweep.fanout(__opts__, [host], "fanatico_backup.info", (), 40).get(host)
-        return (
-            {backup["label"] for backup in info["backups"] if backup["type"] == "full"}
-            if isinstance(info, dict)
-            else None
-        )
-
-    before = labels() or set()
-    fanatico_sweep.fanout(__opts__, [host], "fanatico_backup.make", ("full",), 20)
-
-    def made():
-        new = sorted((labels() or set()) - before)
-        return bool(new), new
-
-    done, new = fanatico_wait.until(made, limit, interval=2)
-    return {"host": host, "backup": new[-1] if done else ""}
+    return {"next": _next()}
 
 
 def restore_close():

@@ -17,7 +17,7 @@ The journal on the master has the decisions of a restore that is open, and its p
 
 import fanatico_restore_scope
 from fanatico_host_steps import on, runner
-from fanatico_restore_scope import ACCEPT, NOTHING, STATE, UNDO, Refused
+from fanatico_restore_scope import ACCEPT, NOTHING, UNDO, Refused
 
 # The phases in which clients see no database, so that nothing else may be changed.
 CLOSED = ("begun", "looking", "serving", "undoing")
@@ -57,9 +57,7 @@ def restore(journal, states, timeouts):
         runner(f"Wait until {host} is restored", "fanatico.restore_wait"),
     ]
     if journal["look"]:
-        # The title is what the operator reads last.
-        title = f"Show the target: {STATE}"
-        return [*steps, runner(title, "fanatico.restore_note", phase="looking")]
+        return [*steps, runner("Show the target to a person", "fanatico.restore_note", phase="looking")]
     return [*steps, *serve(journal, states, timeouts)]
 
 

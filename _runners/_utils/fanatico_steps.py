@@ -106,8 +106,9 @@ def steps(running):
         ``{tag: result}``: what ``state.orchestrate`` returns for the master.
 
     Each is ``{"title", "name": function or runner, "code", "took": seconds, "result", "comment", "machines": {host: states that
-    changed}, "acted": bool, "proof": {step: what was seen}, "steps": [...], "faults": [...]}``. A fault is a state that failed by
-    itself, not because of another: ``{"step", "host", "state", "comment", "blocked": number of states that did not run}``.
+    changed}, "acted": bool, "proof": {step: what was seen}, "next": [commands], "steps": [...], "faults": [...]}``. A fault is a
+    state that failed by itself, not because of another: ``{"step", "host", "state", "comment", "blocked": number of states that
+    did not run}``.
     """
     return [_step(tag, result) for tag, result in _ordered(running)]
 
@@ -156,6 +157,7 @@ def _step(tag, result):
         "machines": {},
         "acted": bool(changes) and not of_states,
         "proof": {},
+        "next": [],
         "steps": [],
         "faults": [],
     }
@@ -169,8 +171,10 @@ def _step(tag, result):
         step["machines"] |= {machine: changed(states) for machine, states in of_states.items()}
         if result.get("name") == "fanatico.proof":
             step["proof"] = next((seen for seen in (returned or {}).values() if isinstance(seen, dict)), {})
-    elif result.get("name") == "fanatico.evicted" and isinstance(returned, dict):
-        step["proof"] = returned
+    elif isinstance(returned, dict):
+        step["next"] = [str(command) for command in returned.get("next", ())]
+        if result.get("name") == "fanatico.evicted":
+            step["proof"] = returned
     if result["result"] is False and not any(inner["result"] is False for inner in step["steps"]):
         found = [fault for machine, states in of_states.items() for fault in _faults(states, machine, title)]
         step["faults"] = found or [
@@ -364,6 +368,7 @@ def _summary(title, read):
         *(["Proof:", *proof] if proof else []),
         f"Succeeded: {len(read) - failed} (changed={moved})",
         f"Failed:    {failed}",
+        *[f"Next: {command}" for step in everything for command in step["next"]],
     ]
 
 

@@ -28,6 +28,7 @@ def restores(databases):
         "undo": ["/data.undo-1"],
         "undone": [],
         "data": True,
+        "configured": True,
         "free": 1,
     }
     answers = {"states": dict.fromkeys(databases, state), "ends": {}}
