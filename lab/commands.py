@@ -17,6 +17,7 @@ BENCHES = {
     "edge": "JSON-RPC through HAProxy",
     "edge-flood": "database clients during a flood of the edge",
     "edge-hostile": "an hour of hostile traffic at the edge",
+    "restore": "the cluster restored to a moment, and undone",
     "hostile": "a compromised host floods the Salt master",
 }
 DEPLOY = "Next, on the master: salt-run state.orchestrate orch.deploy"
