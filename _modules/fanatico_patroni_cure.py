@@ -155,6 +155,25 @@ def replica_unusable() -> str:
     return ""
 
 
+def replica_corrupt() -> str:
+    """
+    Return that PostgreSQL has read damaged pages on this replica; empty otherwise, and on a leader.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'db*' fanatico_patroni_cure.replica_corrupt
+    """
+    if not _active():
+        return ""
+    own = _patroni()
+    if own.get("pause") or own.get("role") in _LEADS or own.get("state") != "running":
+        return ""
+    failures = __salt__["fanatico_postgres.status"](timeout=fanatico_probe.TIMEOUT)["checksum_failures"]
+    return f"PostgreSQL has read {failures} damaged pages (wrong checksum)" if failures else ""
+
+
 def postgres_failed() -> str:
     """
     Return why PostgreSQL does not start, unless its log proves the data unusable; empty if it runs.

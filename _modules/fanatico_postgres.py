@@ -52,6 +52,7 @@ _FACTS = """
                      WHERE backend_type = 'client backend' GROUP BY usesysid) AS a
               JOIN pg_roles AS r ON r.oid = a.usesysid
              WHERE r.rolconnlimit > 0 AND a.used > 0.9 * r.rolconnlimit) AS full_roles,
+           (SELECT coalesce(sum(checksum_failures), 0) FROM pg_stat_database)::int AS checksum_failures,
            (SELECT count(*) FROM pg_stat_replication
              WHERE sync_state IN ('sync', 'quorum'))::int AS sync_standbys,
            CASE WHEN NOT pg_is_in_recovery()

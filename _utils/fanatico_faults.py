@@ -152,6 +152,17 @@ _ALL = (
         timeout=600,
     ),
     Fault(
+        name="replica-corrupt",
+        component="postgresql",
+        probe="fanatico_patroni_cure.replica_corrupt",
+        detected_by=NODE,
+        cure="fanatico_patroni_cure.clone",
+        proof="fanatico_patroni_cure.not_streaming",
+        replaces="fanatico_patroni_cure.data_directory",
+        needs="replica",
+        timeout=600,
+    ),
+    Fault(
         name="replica-not-streaming",
         component="postgresql",
         probe="fanatico_patroni_cure.replica_not_streaming",

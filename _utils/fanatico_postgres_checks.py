@@ -34,6 +34,7 @@ def member(facts, me):
             found["postgres.write"] = fanatico_verdict.ok(
                 True, f"{facts['sync_standbys']} standbys can confirm a commit"
             )
+    found["postgres.pages"] = _pages(facts["checksum_failures"], role, me)
     used, limit, full = facts["connections"], facts["max_connections"], facts["full_roles"]
     details = [f"{used} of {limit} connections in use"]
     details += [f"role {name} uses {held} of its {most} connections" for name, (held, most) in full.items()]
@@ -45,3 +46,12 @@ def member(facts, me):
     )
     found["postgres.connections"] = judge(used, ", ".join(details), hint)
     return found
+
+
+def _pages(failures, role, me):
+    """Return the check whether a damaged page was read; PostgreSQL counts them since its statistics were last reset."""
+    if not failures:
+        return fanatico_verdict.ok(0, "no damaged page was read")
+    clone = f"salt {me} fanatico_patroni.reinitialize"
+    hint = clone if role == "replica" else f"salt {me} fanatico_patroni.switchover any; then {clone}"
+    return fanatico_verdict.degraded(failures, f"{failures} damaged pages were read (wrong checksum)", hint)

@@ -64,6 +64,45 @@ def test_a_replica_whose_data_was_deleted_is_cloned_again(healthy):
 
 
 @pytest.mark.long
+def test_a_replica_that_has_read_a_damaged_page_is_cloned_again(healthy):
+    node, leader, news = faults.replica_of(healthy), labs.leader(healthy), labs.News(healthy)
+    healthy.sql(leader, "CREATE TABLE damaged AS SELECT n FROM generate_series(1, 1000) AS n", "fanatico")
+    try:
+        path = healthy.sql(leader, "SELECT pg_relation_filepath('damaged')", "fanatico").strip()
+        count = [
+            "runuser",
+            "-u",
+            "postgres",
+            "--",
+            "psql",
+            "-XAtc",
+            "SELECT count(*) FROM damaged",
+            "fanatico",
+        ]
+        wait_until(
+            lambda: healthy.exec(node, count, check=False).stdout == "1000\n",
+            30,
+            "the replica to have the table",
+        )
+        for host in (leader, node):  # so that the replica does not replay the page after its restart
+            healthy.sql(host, "CHECKPOINT")
+        healthy.salt(node, "fanatico_patroni.restart")  # so that the page is read from the disk
+        damage = (
+            f"printf damage | dd of=$(echo /var/lib/postgresql/*/main)/{path} bs=1 seek=5000 conv=notrunc"
+        )
+        healthy.exec(node, ["sh", "-c", damage])
+        wait_until(
+            lambda: "invalid page" in healthy.exec(node, count, check=False).stderr, 30, "the page to be read"
+        )
+        healthy.salt_run("fanatico.reconcile")
+        news.wait("healed", node, "replica-corrupt", 120)
+        labs.wait_healthy(healthy)
+        assert healthy.exec(node, count).stdout == "1000\n"
+    finally:
+        healthy.sql(labs.leader(healthy), "DROP TABLE damaged", "fanatico")
+
+
+@pytest.mark.long
 def test_a_replica_whose_postgresql_does_not_start_is_cloned_again(healthy):
     node, news = faults.replica_of(healthy), labs.News(healthy)
     script = "cd /var/lib/postgresql/*/main; rm global/pg_filenode.map; kill -KILL $(head -1 postmaster.pid)"

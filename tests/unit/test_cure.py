@@ -259,6 +259,17 @@ def test_faults_are_detected(node, fault, change):
 
 
 @pytest.mark.parametrize(
+    ("change", "found"),
+    [({}, True), ({"role": "primary"}, False), ({"pause": True}, False), ({"state": "starting"}, False)],
+)
+def test_only_a_running_replica_is_cloned_for_a_damaged_page(node, change, found):
+    fanatico_patroni_cure.__salt__["fanatico_postgres.status"] = lambda timeout: {"checksum_failures": 3}
+    node.patroni.update(change)
+    assert bool(fanatico_patroni_cure.replica_corrupt()) is found
+    assert "replica-corrupt" not in cure.symptoms(), "a query is too expensive for the beacon"
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"role": "primary", "state": "start failed"},

@@ -24,6 +24,7 @@ def facts():
         "synchronous_standby_names": 'ANY 1 ("db2","db3")',
         "connections": 7,
         "full_roles": {},
+        "checksum_failures": 0,
         "sync_standbys": 2,
         "timeline": 3,
     }
@@ -75,7 +76,7 @@ def bad(checks):
 def test_a_healthy_primary():
     checks = fanatico_postgres.checks()
     assert bad(checks) == {}
-    assert checks.keys() == {"postgres.sql", "postgres.write", "postgres.connections"}
+    assert checks.keys() == {"postgres.sql", "postgres.write", "postgres.pages", "postgres.connections"}
     assert checks["postgres.sql"]["value"] == "primary"
 
 
@@ -263,3 +264,12 @@ def test_without_psycopg_the_error_names_it_and_health_works(monkeypatch):
     check = fanatico_postgres.checks()["postgres.sql"]
     assert check["status"] == "critical"
     assert "psycopg is not installed" in check["detail"]
+
+
+@pytest.mark.parametrize(("in_recovery", "step"), [(True, "reinitialize"), (False, "switchover")])
+def test_damaged_pages_name_what_replaces_them(facts, in_recovery, step):
+    assert fanatico_postgres.checks()["postgres.pages"]["status"] == "ok"
+    facts.update(checksum_failures=2, in_recovery=in_recovery)
+    check = fanatico_postgres.checks()["postgres.pages"]
+    assert (check["status"], check["value"]) == ("degraded", 2)
+    assert step in check["hint"]
