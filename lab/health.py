@@ -28,7 +28,7 @@ def ailing(answers):
     }
 
 
-def wait(lab, timeout=WITHIN, awaiting=lambda what: None):
+def wait(lab, timeout=WITHIN, awaiting=lambda what: None, names=None):
     """Wait until every machine of the plan is ok and exactly one balancer holds the virtual IP; return the answers.
 
     A machine that was ok is not asked again until all were: on two cores, asking all machines every second would slow down
@@ -36,10 +36,11 @@ def wait(lab, timeout=WITHIN, awaiting=lambda what: None):
 
     :param timeout: seconds.
     :param awaiting: called with a text that names what is awaited.
+    :param names: the machines that are asked, instead of every one.
     :raises LabError: with the machines that do not answer and the checks that are not ok.
     """
     deadline = time.monotonic() + timeout
-    every, well, fault = lab.nodes(), {}, ""
+    every, well, fault = sorted(names or lab.nodes()), {}, ""
     while True:
         asked = [name for name in every if name not in well]
         try:

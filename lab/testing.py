@@ -99,18 +99,34 @@ def shuffled(extra_args):
     return ["--shuffle", seed]
 
 
-def deploy_first(name):
+def deploy_first(name, output=None):
     """Deploy a lab unless there is a snapshot of this tree; the other labs start from its snapshot.
 
+    :param output: a file for the commands' output, instead of the terminal.
     :raises LabError: when the deploy fails.
     """
     if snapshot.automatic().facts:
         return
     began = time.monotonic()
-    if command("down", name) or command("up", name):
+    if command("down", name, output) or command("up", name, output):
         raise LabError(f"the lab {name!r} did not start; see its output above")
     Lab(name).note(untouched=True)
     print(f"deployed the lab {name} in {time.monotonic() - began:.0f} s", flush=True)
+
+
+@contextlib.contextmanager
+def first_deploy(name):
+    """Run deploy_first during the block: it often waits, and tests that compute use that time.
+
+    Its output is printed after the block. If it fails, the lab layer deploys again and reports the error.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output, ThreadPoolExecutor() as pool:
+        deployed = pool.submit(deploy_first, name, output)
+        yield
+        with contextlib.suppress(LabError):
+            deployed.result()
+        output.seek(0)
+        print(f"\n== the lab's first deploy ==\n{output.read()}", flush=True)
 
 
 def worker_lab(number):
@@ -118,10 +134,14 @@ def worker_lab(number):
     return f"{NAME}-gw{number}"
 
 
-def command(verb, name):
-    """Run a command of ./fanatico on a lab and return its exit code."""
+def command(verb, name, output=None):
+    """Run a command of ./fanatico on a lab and return its exit code.
+
+    :param output: a file for its output, instead of the terminal.
+    """
     argv = [sys.executable, "-m", "lab", verb, "--name", name]
-    return subprocess.run(argv, cwd=REPO, check=False, stdin=subprocess.DEVNULL).returncode
+    streams = {"stdout": output, "stderr": subprocess.STDOUT} if output else {}
+    return subprocess.run(argv, cwd=REPO, check=False, stdin=subprocess.DEVNULL, **streams).returncode
 
 
 def run_pytest(names, options, output=None):
@@ -182,21 +202,23 @@ def _test(case):
 LAYERS = {
     "lint": lint_layer,
     "types": types,
-    "unit": pytest_layer("unit", "-n", "2"),
-    # All tests of a node run on one worker, which reuses Salt's loaders and pillar.
-    "rendering": pytest_layer("rendering", "-n", "2", "--dist", "loadgroup"),
-    "functional": pytest_layer("functional"),
     # Four workers: the tests mostly wait for HAProxy's timers.
     "traffic": pytest_layer("traffic", "-n", "4", "--dist", "worksteal"),
     # Each worker has its own master and minion.
     "integration": pytest_layer("integration", "-n", "2", "--dist", "loadfile"),
     # Each worker boots its suites' machines in a separate network, see tests/kitchen/conftest.py.
     "kitchen": pytest_layer("kitchen", "-n", "2", "--dist", "loadfile"),
+    "unit": pytest_layer("unit", "-n", "2"),
+    # All tests of a node run on one worker, which reuses Salt's loaders and pillar.
+    "rendering": pytest_layer("rendering", "-n", "2", "--dist", "loadgroup"),
+    "functional": pytest_layer("functional"),
     "lab": lab_layer,
 }
 FAST = ("lint", "types", "unit", "rendering", "functional")
 GROUPS = {"fast": FAST, "full": tuple(LAYERS)}
-TOGETHER = ("unit", "rendering", "functional")  # run in one pytest when all three are requested
+# Run in one pytest when all three are requested: they compute. So they come last before the lab, whose first deploy they share
+# the cores with; a lab that is up before it is needed costs a third of a core.
+TOGETHER = ("unit", "rendering", "functional")
 BESIDE = ("traffic", "integration", "kitchen")  # mostly wait, so they run in parallel
 
 
@@ -229,17 +251,21 @@ def run(layers=None, extra_args=(), lab_name=None, slowest=0):
     with contextlib.ExitStack() as stack:
         if "lab" in names:
             pause_others(stack, lab_name)
-        results = [result for group in groups(names) for result in _run_group(group, options, lab_name)]
+        alone = "lab" not in names or bool(lab_name)  # no lab of the tests' own is needed
+        results = [
+            result for group in groups(names) for result in _run_group(group, options, lab_name, alone)
+        ]
         if "lab" in names and os.environ.get("FANATICO_KEEP") != "1":
             command("down", worker_lab(0))  # deploy_first has started it, and perhaps no test has used it
     _show_slowest(results, slowest)
     return _summary(results, time.monotonic() - began)
 
 
-def _run_group(group, options, lab_name):
+def _run_group(group, options, lab_name, alone):
     if group == TOGETHER:
         print(f"\n== {', '.join(TOGETHER)} ==", flush=True)
-        return run_pytest(TOGETHER, ["-n", "2", "--dist", "loadgroup", *options])
+        with contextlib.nullcontext() if alone else first_deploy(worker_lab(0)):
+            return run_pytest(TOGETHER, ["-n", "2", "--dist", "loadgroup", *options])
     if len(group) > 1:
         return _beside(group, options)
     print(f"\n== {group[0]} ==", flush=True)

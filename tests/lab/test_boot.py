@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from lab.deploy import BOOT_HIGHSTATE
 from tests.support import labs, wait_until
 
 pytestmark = pytest.mark.healthy_is_enough
@@ -17,15 +18,18 @@ def boot_highstate(lab, node):
 
 
 def test_a_cold_boot_of_everything(healthy):
+    """One host of each role runs its highstate after it; thirteen of them take half a minute of both cores."""
     for name in healthy.plan["nodes"]:
         healthy.power_off(name)
     assert healthy.running() == []
-    healthy.power_on_all()
+    due = labs.some_nodes(healthy)
+    for name, machine in healthy.machines.items():
+        machine.power_on(without=[] if name in due else [BOOT_HIGHSTATE])
     labs.wait_healthy(healthy, timeout=180)
 
 
 def test_a_highstate_is_due_half_a_minute_after_that_boot(lab):
-    for name in lab.plan["nodes"]:
+    for name in labs.some_nodes(lab):
         shown = lab.exec(
             name, ["systemctl", "show", "fanatico-boot.timer", "-P", "ActiveState", "-P", "SubState"]
         ).stdout.split()

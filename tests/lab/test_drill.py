@@ -54,8 +54,8 @@ def test_a_drill_on_a_real_fleet(healthy):
     ("arguments", "word"),
     [
         (["kill", "host=db1", "unit=patroni"], "force=True"),
-        (["stop", "host=db1", "unit=ssh"], "ssh.service"),
-        (["explode"], "switchover, stop, kill"),
+        pytest.param(["stop", "host=db1", "unit=ssh"], "ssh.service", marks=pytest.mark.long),
+        pytest.param(["explode"], "switchover, stop, kill", marks=pytest.mark.long),
     ],
 )
 def test_what_it_refuses(lab, arguments, word):

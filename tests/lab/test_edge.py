@@ -485,9 +485,8 @@ def only_cloudflare(public, lab):
     tls = {"certificate": "/etc/haproxy/public.pem", "client_ca": "/etc/haproxy/origin-pulls.pem"}
 
     def apply():
-        # All nodes use the plan: the other nodes' firewalls are out of date too, until they are reloaded.
-        lab.salt("*", "saltutil.refresh_pillar", "wait=True")
-        assert labs.failures(lab.salt("*", "state.apply", "firewall", patience=60)) == {}
+        # The other nodes keep the plan that they have in memory, and the rules that belong to it.
+        lab.salt("haproxy*", "saltutil.refresh_pillar", "wait=True")
         assert labs.failures(labs.highstate(lab, "haproxy*")) == {}
 
     def context(authority=pulls):
@@ -583,7 +582,7 @@ def test_many_slow_clients_do_not_affect_others(crowd, lab, data):
     # From the pillar: the chain's connections with two buffers each, and Lua's memory.
     room = 1536 * 2 * 16 / 1024 + 64
     before = memory(lab, holder)
-    for _ in range(3):
+    for _ in range(2):
         with crowd.holding(data, CLIENTS, 200):
             assert memory(lab, holder) < before + room + 64
             with labs.writing(lab, "db1") as written:  # a session with PostgreSQL still works

@@ -147,6 +147,7 @@ def test_what_a_running_cluster_cannot_change_is_refused(healthy, path, value):
     assert labs.ailing(labs.health(healthy)) == {}
 
 
+@pytest.mark.long
 def test_a_data_directory_is_refused_too(healthy):
     with labs.site(healthy, {"postgresql": {"data_dir": "/var/lib/postgresql/17/other"}}):
         done = healthy.salt_run("fanatico.validate", check=False)

@@ -47,7 +47,10 @@ def some_nodes(lab):
 
 def health(lab, *names):
     """{minion: fanatico.health} of the named minions, or of all; silent ones are missing."""
-    return lab_health.ask(lab, *names)
+    answers = lab_health.ask(lab, *names)
+    if answers.keys() == set(nodes(lab)) and not ailing(answers):
+        _known.update(healthy=lab.name, touched=set())
+    return answers
 
 
 def ailing(answers):
@@ -55,15 +58,18 @@ def ailing(answers):
     return lab_health.ailing(answers)
 
 
-# healthy: the lab that was healthy and on which nothing has run since. reading: the present commands change nothing.
-_known = {"healthy": None, "reading": False}
+# healthy: the lab that was last found healthy. touched: its machines on which something has run since.
+# reading: the present commands change nothing.
+_known = {"healthy": None, "touched": set(), "reading": False}
+# Runners that act on no other machine than the master; what any other command there may have touched is not known.
+_OWN_BUSINESS = {f"fanatico.{name}" for name in ("freeze", "unfreeze", "history", "status", "validate")}
 
 
 @spent.counted("waiting")
-def wait_healthy(lab, timeout=HEALTHY_WITHIN):
-    """Wait until every node answers and is ok; return the answers."""
-    answers = lab_health.wait(lab, timeout)
-    _known["healthy"] = lab.name
+def wait_healthy(lab, timeout=HEALTHY_WITHIN, names=None):
+    """Wait until every node, or each of these, answers and is ok; return the answers."""
+    answers = lab_health.wait(lab, timeout, names=names)
+    _known.update(healthy=lab.name, touched=set())
     return answers
 
 
@@ -74,9 +80,23 @@ def wait_answer(lab, node, timeout=60):
     )
 
 
-def known_healthy(lab):
-    """Whether the lab was healthy and nothing has run on it since."""
-    return _known["healthy"] == lab.name
+def touched(lab):
+    """The nodes on which something has run since the lab was healthy, and their peers; all if it is not known to have been."""
+    if _known["healthy"] != lab.name:
+        return set(nodes(lab))
+    roles = {
+        role
+        for name, node in lab.plan["nodes"].items()
+        if name in _known["touched"]
+        for role in node["roles"]
+    }
+    return {name for role in roles for name in nodes(lab, role)}
+
+
+def forget_health():
+    """Count every node as touched, unless nothing has run on any."""
+    if _known["touched"]:
+        _known["healthy"] = None
 
 
 @contextlib.contextmanager
@@ -90,22 +110,38 @@ def reading():
 
 
 def watch_what_is_done():
-    """From now on, a command on a lab invalidates its recorded health."""
-    for owner, name in (
-        (Machine, "exec_argv"),
-        (Machine, "power_on"),
-        (Machine, "power_off"),
-        (network, "set_cable"),
-        (Lab, "site_write"),
+    """From now on, record the machines on which a command runs, or of which power or cable are changed."""
+    for owner, name, touching in (
+        (Machine, "exec_argv", _by_command),
+        (Machine, "power_on", _by_power),
+        (Machine, "power_off", _by_power),
+        (network, "set_cable", lambda lab, machine, *_, **__: (lab, {machine})),
+        (Lab, "site_write", lambda lab, *_: (lab.name, None)),
     ):
-        setattr(owner, name, _forgetting(getattr(owner, name)))
+        setattr(owner, name, _recorded(getattr(owner, name), touching))
 
 
-def _forgetting(function):
+def _by_power(machine, *_, **__):
+    return machine.lab, {machine.name}
+
+
+def _by_command(machine, argv):
+    program, *arguments = map(str, argv)
+    ours = program not in ("salt", "salt-run") or _OWN_BUSINESS & set(arguments)
+    return machine.lab, {machine.name} if ours else None
+
+
+def _recorded(function, touching):
+    """Return *function*, which records what it touches: `touching` returns the lab's name and machines, None for all."""
+
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
         if not _known["reading"]:
-            _known["healthy"] = None
+            lab, machines = touching(*args, **kwargs)
+            if machines is None:
+                _known["healthy"] = None
+            elif lab == _known["healthy"]:
+                _known["touched"] |= machines
         return function(*args, **kwargs)
 
     return wrapper
@@ -216,7 +252,8 @@ def history(lab, limit=50):
 
 def virtual_ip_holders(lab):
     """The balancers that have the virtual IP on an interface."""
-    return lab.virtual_ip_holders()
+    with reading():
+        return lab.virtual_ip_holders()
 
 
 def leader(lab):
