@@ -208,6 +208,7 @@ def memory(lab):
 # --- jobs for other minions
 
 
+@pytest.mark.reads_only
 def test_a_minion_executes_only_the_masters_jobs(healthy):
     """A job encrypted with the key that all minions share, but not signed by the master."""
     program = (

@@ -66,6 +66,7 @@ def difference(lab, source):
     return {"open": sorted(real - right), "shut": sorted(right - real)}
 
 
+@pytest.mark.reads_only
 def test_every_machine_reaches_what_the_table_says_and_nothing_else(healthy):
     nothing = {"open": [], "shut": []}
     assert {name: difference(healthy, name) for name in healthy.plan["nodes"]} == dict.fromkeys(
@@ -99,6 +100,7 @@ def test_a_machine_that_has_thrown_off_its_own_rules_reaches_no_more(healthy, so
         healthy.exec(source, ["systemctl", "restart", "fanatico-firewall"])
 
 
+@pytest.mark.reads_only
 def test_vrrp_is_taken_from_the_balancers_alone(healthy):
     for node in healthy.plan["nodes"]:
         rules = healthy.exec(node, ["nft", "list", "chain", "inet", "fanatico", "input"]).stdout
