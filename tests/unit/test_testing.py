@@ -1,7 +1,11 @@
 """The test command: results of one pytest over several layers, and the order of files."""
 
+import threading
+
 import pytest
 
+from lab import testing
+from lab.errors import LabError
 from lab.testing import counted_by_layer, shuffled
 
 REPORT = """<?xml version="1.0"?><testsuites><testsuite tests="6">
@@ -44,3 +48,36 @@ def test_full_takes_the_files_of_the_lab_layer_in_a_random_order_that_can_be_rep
     assert shuffled(["--shuffle", "7"]) == []
     monkeypatch.delenv("FANATICO_TEST")
     assert shuffled([]) == []
+
+
+def test_the_layers_that_compute_come_last_before_the_lab():
+    assert testing.groups(list(testing.LAYERS))[-2:] == [testing.TOGETHER, ("lab",)]
+
+
+@pytest.mark.parametrize("error", [None, LabError("no lab")])
+def test_the_labs_first_deploy_runs_beside_them(monkeypatch, capsys, error):
+    """If it fails, the lab layer deploys again."""
+    begun, tested = threading.Event(), threading.Event()
+
+    def deploy(name, output):
+        begun.set()
+        assert tested.wait(10)
+        output.write(f"deployed {name}")
+        if error:
+            raise error
+
+    def run_pytest(names, options):
+        assert begun.wait(10)
+        tested.set()
+        return names
+
+    monkeypatch.setattr(testing, "deploy_first", deploy)
+    monkeypatch.setattr(testing, "run_pytest", run_pytest)
+    assert testing._run_group(testing.TOGETHER, [], None, alone=False) == testing.TOGETHER
+    assert f"deployed {testing.worker_lab(0)}" in capsys.readouterr().out
+
+
+def test_without_the_lab_layer_nothing_is_deployed(monkeypatch):
+    monkeypatch.delattr(testing, "deploy_first")
+    monkeypatch.setattr(testing, "run_pytest", lambda names, options: names)
+    assert testing._run_group(testing.TOGETHER, [], None, alone=True) == testing.TOGETHER
