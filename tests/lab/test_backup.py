@@ -98,22 +98,28 @@ def test_the_restore_drill_proves_the_backups(healthy):
     )
 
 
+def assert_waiting(lab, node, count):
+    """Check that a primary keeps at least so many segments for the backup host, which is away, and says so."""
+    check = lab.salt(node, "fanatico_archive.checks")[node]["archive.repository"]
+    assert (check["status"], check["value"]) == ("degraded", [HOST])
+    assert waiting(lab, node) >= count
+
+
+def waiting(lab, node):
+    return lab.salt(node, "fanatico_archive.probe")[node]["facts"]["waiting"]
+
+
+@pytest.mark.long
 def test_wal_waits_for_a_backup_host_that_is_away(healthy):
     leader = labs.leader(healthy)
-
-    def waiting():
-        return healthy.salt(leader, "fanatico_archive.probe")[leader]["facts"]["waiting"]
-
     healthy.unplug(HOST)
     try:
         for n in range(3):
             healthy.sql(leader, f"SELECT pg_logical_emit_message(false, 'test', '{n}'), pg_switch_wal()")
-        check = healthy.salt(leader, "fanatico_archive.checks")[leader]["archive.repository"]
-        assert (check["status"], check["value"]) == ("degraded", [HOST])
-        assert waiting() >= 3
+        assert_waiting(healthy, leader, 3)
     finally:
         healthy.plug(HOST)
-    wait_until(lambda: waiting() == 0, 90, "the WAL that waited to be archived")
+    wait_until(lambda: waiting(healthy, leader) == 0, 90, "the WAL that waited to be archived")
     labs.wait_healthy(healthy)
 
 
@@ -127,6 +133,7 @@ def test_wal_that_a_former_primary_did_not_send_is_sent_by_the_new_one(healthy):
             for n in range(2)
             if healthy.sql(leader, f"SELECT pg_logical_emit_message(false, 'test', '{n}')")
         ]
+        assert_waiting(healthy, leader, len(segments))
         healthy.salt(leader, "fanatico_patroni.switchover", "any")
     finally:
         healthy.plug(HOST)

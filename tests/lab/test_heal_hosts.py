@@ -11,8 +11,9 @@ pytestmark = [pytest.mark.healthy_is_enough, pytest.mark.usefixtures("untouched_
 
 def test_a_chain_node_that_hangs_is_restarted(healthy):
     node, news = labs.nodes(healthy, "rpc")[1], labs.News(healthy)
-    faults.suspend(healthy, node, "fanatico-rpc")
-    news.wait("healed", node, "rpc-hung", 60)
+    with faults.impatient(healthy, node, look=1):
+        faults.suspend(healthy, node, "fanatico-rpc")
+        news.wait("healed", node, "rpc-hung", 60)
 
 
 @pytest.mark.long

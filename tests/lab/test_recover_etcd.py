@@ -40,6 +40,7 @@ def scene(healthy):
     return Scene(healthy, password(healthy))
 
 
+@pytest.mark.long
 def test_an_etcd_that_serves_is_not_rebuilt(healthy):
     before = cluster_ids(healthy)
     code, printed = recover(healthy, ["etcd1"])
