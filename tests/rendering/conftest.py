@@ -23,12 +23,10 @@ ROLES = {
     for plan, path in PLANS.items()
     for node, settings in yaml.safe_load(path.read_text())["plan"]["nodes"].items()
 }
-# All nodes; for fast runs, one node for each combination of roles in a plan.
-NODES = (
-    list({(key[0], roles): key for key, roles in reversed(ROLES.items())}.values())
-    if os.environ.get("FANATICO_TEST") == "fast"
-    else list(ROLES)
-)
+# One node for each combination of roles in a plan; also all nodes of the committed plan, except in fast runs; all in full runs.
+WHOLE = {"fast": set(), "full": set(PLANS)}.get(os.environ.get("FANATICO_TEST") or "", {"default"})
+COMBINED = set({(key[0], roles): key for key, roles in reversed(ROLES.items())}.values())
+NODES = [key for key in ROLES if key in COMBINED or key[0] in WHOLE]
 HAPROXY, EDGE = "/etc/haproxy/haproxy.cfg", "/etc/haproxy/edge.cfg"
 # One node for each combination of roles in any plan.
 KINDS = list({roles: key for key, roles in reversed(ROLES.items())}.values())
