@@ -97,7 +97,8 @@ def test_nor_does_an_answer(healthy):
             30,
             "the forged answer to be read",
         )
-        for command in ("fanatico.reconcile", "fanatico.reconcile", f"fanatico.look {LOST}"):
+        # What is found twice in a row is cured.
+        for command in ("fanatico.reconcile", f"fanatico.look {LOST}"):
             healthy.salt_run(*command.split(), check=False)
         seen = json.loads(healthy.salt_run("fanatico.reconcile", "--out=json").stdout)["found"]
         assert seen[LOST] == {"fanatico-rpc.service": "a  [2Jb"}
