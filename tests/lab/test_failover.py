@@ -77,8 +77,9 @@ def test_a_member_of_etcd_that_is_restarted_gives_no_answer_that_costs_a_lease(h
     node = labs.nodes(healthy, "etcd")[0]
     asking = subprocess.Popen(
         healthy.machine("db1").exec_argv(
-            ["python3", "-c", program, healthy.plan["nodes"][node]["address"], "20"]
+            ["python3", "-c", program, healthy.plan["nodes"][node]["address"], "60"]
         ),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )

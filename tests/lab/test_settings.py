@@ -57,7 +57,7 @@ def test_what_lives_in_etcd_is_shown_changed_and_changed_back(healthy, by):
             lambda: set(work_mem(healthy).values()) == {9 * 1024}, 30, "the new work_mem on every server"
         )
     refresh(healthy, "db*")
-    assert labs.failures(labs.highstate(healthy, by)) == {}
+    assert labs.failures(healthy.salt(by, "state.apply", "patroni.settings", patience=60)) == {}
     wait_until(
         lambda: (config(healthy)["ttl"], work_mem(healthy)) == before, 30, "everything to be as before"
     )
@@ -72,4 +72,4 @@ def test_an_haproxy_setting_is_reloaded_not_restarted(healthy):
         assert "1500" in healthy.exec("haproxy1", ["cat", "/etc/haproxy/haproxy.cfg"]).stdout
         assert healthy.exec("haproxy1", pid).stdout == before
     refresh(healthy, "haproxy*")
-    labs.highstate(healthy, "haproxy1")
+    assert labs.failures(healthy.salt("haproxy1", "state.apply", "haproxy", patience=60)) == {}

@@ -1,7 +1,7 @@
 """Run on a database machine: keep a lease alive at a member of etcd over many connections, as Patroni does over one, and print as
-JSON the answers other than success: {answer: count}. A missing answer is not counted.
+JSON the answers: {answer: count}. A missing answer is not counted.
 
-keep_alive.py ADDRESS SECONDS
+keep_alive.py ADDRESS SECONDS: it ends with its standard input, or after so many seconds.
 """
 
 import collections
@@ -19,11 +19,13 @@ tls = ssl.create_default_context(cafile=f"{PKI}-ca.crt")
 tls.load_cert_chain(f"{PKI}.crt", f"{PKI}.key")
 address, end = sys.argv[1], time.monotonic() + float(sys.argv[2])
 seen = collections.Counter()
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
 
 
 def keep_alive():
     connection = http.client.HTTPSConnection(address, 2379, context=tls, timeout=3)
-    while time.monotonic() < end:
+    while time.monotonic() < end and not ended.is_set():
         try:
             connection.request("POST", "/v3/lease/keepalive", b'{"ID":"7"}')
             answer = connection.getresponse()
