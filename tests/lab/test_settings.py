@@ -57,7 +57,7 @@ def test_what_lives_in_etcd_is_shown_changed_and_changed_back(healthy, by):
             lambda: set(work_mem(healthy).values()) == {9 * 1024}, 30, "the new work_mem on every server"
         )
     refresh(healthy, "db*")
-    assert labs.failures(healthy.salt(by, "state.apply", "patroni.settings", patience=60)) == {}
+    assert labs.failures(healthy.salt(by, "state.apply", "patroni", patience=60)) == {}
     wait_until(
         lambda: (config(healthy)["ttl"], work_mem(healthy)) == before, 30, "everything to be as before"
     )
