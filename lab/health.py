@@ -6,11 +6,12 @@ import time
 from lab.errors import LabError
 
 WITHIN = 180  # seconds to wait for a healthy lab, after any change or fault
+SOON = 5  # seconds after which a machine that has not answered is asked whether it is still at it, and for its answer to that
 
 
 def ask(lab, *names):
     """Return {machine: answer of fanatico.health} of the named machines, or of all; silent ones are missing."""
-    answers = lab.salt(list(names) or "*", "fanatico.health")
+    answers = lab.salt(list(names) or "*", "fanatico.health", patience=SOON)
     return {name: answer for name, answer in answers.items() if isinstance(answer, dict)}
 
 

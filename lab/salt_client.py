@@ -22,7 +22,8 @@ def call(asked):
     arguments = parse_input(asked["arguments"])
     with salt.client.LocalClient(mopts=salt.config.client_config("/etc/salt/master")) as client:
         return client.cmd(
-            asked["target"], asked["function"], arg=arguments, timeout=asked["timeout"], tgt_type=asked["target_type"]
+            asked["target"], asked["function"], arg=arguments, timeout=asked["timeout"], tgt_type=asked["target_type"],
+            gather_job_timeout=min(10, asked["timeout"]),
         )
 
 def pillars(asked):
@@ -50,7 +51,7 @@ def call(machine, target, function, arguments=(), target_type="glob", patience=1
     """Call a function on minions and return {minion: result}. Minions that do not answer are missing or False.
 
     :param machine: the Salt master's Machine.
-    :param patience: seconds after which Salt asks the minions whether the job still runs.
+    :param patience: seconds after which Salt asks the minions whether the job still runs, and at most how long it waits for that.
     :param timeout: seconds for the whole call.
     :raises LabError: when the master does not answer.
     """

@@ -76,7 +76,9 @@ def wait_healthy(lab, timeout=HEALTHY_WITHIN, names=None):
 def wait_answer(lab, node, timeout=60):
     """Wait until the minion of a node answers."""
     wait_until(
-        lambda: lab.salt(node, "test.ping") == {node: True}, timeout, f"the minion of {node} to answer"
+        lambda: lab.salt(node, "test.ping", patience=2) == {node: True},
+        timeout,
+        f"the minion of {node} to answer",
     )
 
 
