@@ -20,12 +20,8 @@ from lab.paths import REPO
 BIN = Path(sys.executable).parent
 NAME = os.environ.get("FANATICO_TEST_LAB", "test")  # prefix of the names of the labs that tests create
 LABS_AT_ONCE = 2
-SPENT = (
-    "booting",
-    "deploying",
-    "waiting",
-    "cpu",
-)  # properties that lab tests record (tests/support/spent.py)
+# Properties that lab tests record (tests/support/spent.py).
+SPENT = ("booting", "deploying", "waiting", "cpu")
 
 
 @dataclass
