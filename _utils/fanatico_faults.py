@@ -163,6 +163,14 @@ _ALL = (
         timeout=600,
     ),
     Fault(
+        name="archiver-hung",
+        component="archive",
+        probe="fanatico_archive_cure.stuck",
+        detected_by=NODE,
+        cure="fanatico_archive_cure.restart",
+        timeout=30,
+    ),
+    Fault(
         name="replica-not-streaming",
         component="postgresql",
         probe="fanatico_patroni_cure.replica_not_streaming",

@@ -158,3 +158,22 @@ def test_a_switchover_leaves_archiving_whole(healthy):
 
     wait_until(lambda: newest() == "incr", 60, "an incremental backup", interval=2)
     labs.wait_healthy(healthy)
+
+
+@pytest.mark.long
+def test_a_process_that_hangs_is_killed_and_wal_is_sent_again(healthy):
+    leader, news = labs.leader(healthy), labs.News(healthy)
+    # The process that sends lives only while there is WAL: it is stopped as soon as there is one.
+    stop = "until pkill -STOP -f 'pgbackrest.*archive-push:async'; do sleep 0.01; done"
+    switch = "psql -U postgres -qc \"SELECT pg_logical_emit_message(false, 'test', 'x'), pg_switch_wal()\""
+    healthy.exec(leader, ["timeout", "60", "bash", "-c", f"({stop}) & {switch}; wait"], timeout=70)
+    healthy.sql(leader, "SELECT pg_logical_emit_message(false, 'test', 'y'), pg_switch_wal()")
+
+    def found():
+        healthy.salt_run("fanatico.reconcile", check=False)
+        return news.decided("healed")
+
+    wait_until(found, 240, "the process to be killed", interval=10)
+    news.wait("healed", leader, "archiver-hung", 10)
+    assert healthy.salt(HOST, "fanatico_backup.check") == {HOST: ""}
+    labs.wait_healthy(healthy)

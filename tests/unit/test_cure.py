@@ -20,8 +20,8 @@ import fanatico_patroni_plan
 import fanatico_probe
 import fanatico_sweep
 from _beacons import fanatico as beacon
-from _modules import fanatico_cure as cure
 from _modules import (
+    fanatico_archive_cure,
     fanatico_etcd_cure,
     fanatico_firewall,
     fanatico_keepalived,
@@ -30,12 +30,14 @@ from _modules import (
     fanatico_pki,
     fanatico_rpc_cure,
 )
+from _modules import fanatico_cure as cure
 from _runners import fanatico_reconcile as reconciler
 from tests.support import REPO
 from tests.support.pillar import shipped
 
 MODULES = [
     cure,
+    fanatico_archive_cure,
     fanatico_etcd_cure,
     fanatico_firewall,
     fanatico_keepalived,
