@@ -22,6 +22,7 @@ UNIT = "fanatico-clone.service"
 _ARGUMENTS = "/run/fanatico-clone/arguments"
 _REPORT = "/var/lib/fanatico-backup/clone.json"
 _RESTORES = "/var/lib/fanatico-backup/restores.json"
+_KEEP = "/var/lib/fanatico-backup/expire.env"  # read by fanatico-backup@.service
 _REMEMBERED = 100  # restores of the cluster
 
 
@@ -35,6 +36,23 @@ def _me():
 
 def _directory():
     return pathlib.Path(fanatico_plan.setting(__pillar__, "backup:clone_directory"))
+
+
+def count() -> int:
+    """
+    Return the number of backups in the repository; 0 where no cluster has used it yet.
+
+    Raises ``CommandExecutionError`` if it is there and cannot be read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ops1 fanatico_backup.count
+    """
+    if not pathlib.Path(fanatico_plan.setting(__pillar__, "backup:path"), "backup").exists():
+        return 0
+    return len(__salt__["fanatico_backup.info"]()["backups"])
 
 
 def reach() -> dict:
@@ -53,8 +71,10 @@ def reach() -> dict:
     """
     files = __salt__["fanatico_backup.files"]("archive/main")
     parent = next(path for path in _directory().parents if path.exists())
+    info = __salt__["fanatico_backup.info"]()
     return {
-        "backups": __salt__["fanatico_backup.info"]()["backups"],
+        "backups": info["backups"],
+        "timeline": int(info.get("archive", {}).get("max", "0")[:8], 16),
         "newest": fanatico_backup_checks.newest(files),
         "free": shutil.disk_usage(parent).free,
         "drill": __salt__["fanatico_backup.last_drill"](),
@@ -94,6 +114,28 @@ def record_restore(at: float, moment: float, before: int) -> int:
     path.parent.mkdir(exist_ok=True)
     fanatico_file.replace(path, json.dumps(known), 0o644)
     return len(known)
+
+
+def keep_all(keep: bool) -> bool:
+    """
+    Prevent that backups expire while a restore of the cluster is open, or allow it again. Returns ``keep``.
+
+    keep
+        Whether all are kept.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ops1 fanatico_backup.keep_all False
+    """
+    path = pathlib.Path(_KEEP)
+    if keep:
+        path.parent.mkdir(exist_ok=True)
+        fanatico_file.replace(path, "EXPIRE=--no-expire-auto\n", 0o644)
+    else:
+        path.unlink(missing_ok=True)
+    return keep
 
 
 def clone(backup: str, kind: str = "", value: str = "", timeline: int = 0) -> dict[str, str]:

@@ -382,5 +382,11 @@ def forget_cluster(stopped: Sequence[str] = (), timeout: float = 30) -> list[str
         success = [of.delete(key) for key in deleted]
         if changed != settings:
             success.append(of.put(f"{prefix}config", json.dumps(changed)))
-        client.transaction(compare=[], success=success, failure=[])
+        others = [node for node in fanatico_plan.nodes(__pillar__["plan"], "patroni") if node not in stopped]
+        absent = [of.create(f"{prefix}members/{node}") == 0 for node in others]
+        done, _ = client.transaction(compare=absent, success=success, failure=[])
+    if not done:
+        raise CommandExecutionError(
+            f"{_me()}: Patroni started on one of {', '.join(others)}; nothing was changed. Next: on each: systemctl stop patroni"
+        )
     return deleted

@@ -84,9 +84,15 @@ def hold(timeout: float = 60) -> bool:
         salt 'db*' fanatico_restore.hold
     """
     path = pathlib.Path(fanatico_restore_files.HOLD)
+    _systemctl("daemon-reload")  # the condition may be new
+    unit = fanatico_probe.run("systemctl", "cat", "patroni").stdout
+    if f"!{path}" not in unit and pathlib.Path(fanatico_restore_files.PATRONI).exists():
+        raise CommandExecutionError(
+            f"{_me()}: patroni.service would start in spite of {path}; nothing was changed. "
+            f"Next: salt {_me()} state.apply patroni.installed"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     fanatico_file.replace(path, "orch.restore\n", 0o644)
-    _systemctl("daemon-reload")  # the condition may be new
     _systemctl("stop", "patroni", timeout=timeout)
     return True
 

@@ -47,7 +47,8 @@ def set_aside() -> str:
     if fanatico_postmaster.pid(_data()):
         raise CommandExecutionError(f"{_me()}: PostgreSQL runs; nothing was changed")
     try:
-        return fanatico_aside.move(_data(), emptied=True, kind=fanatico_restore_files.UNDO)
+        # The room for the restored data was checked before PostgreSQL was stopped.
+        return fanatico_aside.move(_data(), emptied=True, kind=fanatico_restore_files.UNDO, room=False)
     except (ValueError, OSError, subprocess.SubprocessError) as exc:
         raise CommandExecutionError(f"{_me()}: {exc}") from exc
 
@@ -88,9 +89,8 @@ def rejoin() -> str:
     if (data / "global" / "pg_control").exists():
         try:
             done = f"the former data are in {fanatico_aside.move(data, emptied=True, kind=fanatico_restore_files.UNDO)}"
-        except ValueError:
-            for path in data.iterdir():
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        except fanatico_aside.NoRoom:
+            fanatico_aside.empty(data)
             done = "the former data are deleted: no room for both"
     __salt__["fanatico_restore.release"]()
     return f"clone started; {done}"
@@ -114,29 +114,63 @@ def put_back(clone: bool = False) -> str:
     found = __salt__["fanatico_restore.local_state"]()
     if not (found["undo"] or clone):
         return ""
-    if fanatico_postmaster.pid(_data()) or not found["held"]:
-        raise CommandExecutionError(f"{_me()}: PostgreSQL runs, or Patroni is not held; nothing was changed")
+    if not found["held"]:
+        raise CommandExecutionError(f"{_me()}: Patroni is not held; nothing was changed")
     __salt__["fanatico_restore.forget"]()
+    if fanatico_postmaster.pid(_data()):
+        raise CommandExecutionError(f"{_me()}: PostgreSQL runs; nothing was changed")
     try:
-        if found["data"] and not found["restoring"]:
-            fanatico_aside.move(_data(), emptied=not found["undo"], kind=fanatico_restore_files.UNDONE)
-        path = fanatico_aside.put_back(_data()) if found["undo"] else ""
-        _add_histories()
+        if found["undo"]:
+            _add_histories(pathlib.Path(found["undo"][-1]), found)
+            if found["data"] and not found["restoring"]:
+                fanatico_aside.move(_data(), kind=fanatico_restore_files.UNDONE, room=False)
+            # Without it, what an interrupted run leaves counts as data that served, and is kept.
+            fanatico_restore_files.mark(_data()).unlink(missing_ok=True)
+            return fanatico_aside.put_back(_data())
+        if found["data"]:
+            _make_room()
     except (ValueError, OSError, subprocess.SubprocessError) as exc:
         raise CommandExecutionError(f"{_me()}: {exc}") from exc
-    fanatico_restore_files.mark(_data()).unlink(missing_ok=True)
-    return path
+    return ""
 
 
-def _add_histories():
+def _make_room():
+    """Move the data of a replica aside, or delete it: the host that was restored has the same."""
+    try:
+        fanatico_aside.move(_data(), emptied=True, kind=fanatico_restore_files.UNDONE)
+    except fanatico_aside.NoRoom:
+        fanatico_aside.empty(_data())
+
+
+def wipe() -> bool:
+    """
+    Delete restored data that has not served, on a host that had none before. Returns whether there was any.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_restore.wipe
+    """
+    __salt__["fanatico_restore.forget"]()
+    mark = fanatico_restore_files.mark(_data())
+    if not mark.exists():
+        return False
+    if fanatico_postmaster.pid(_data()):
+        raise CommandExecutionError(f"{_me()}: PostgreSQL runs; nothing was changed")
+    fanatico_aside.empty(_data())
+    mark.unlink()
+    return True
+
+
+def _add_histories(former, found):
     """Write the history of the restored cluster's timelines into the pg_wal of the former data: ``reopen`` goes past them."""
-    if not (_data() / "pg_wal").exists():
-        return
-    owner = _data().stat()
-    for kept in fanatico_aside.paths(_data(), fanatico_restore_files.UNDONE):
-        for source in pathlib.Path(kept, "pg_wal").glob("*.history"):
-            path = _data() / "pg_wal" / source.name
-            if not path.exists():
+    served = [_data()] if found["data"] and not found["restoring"] else []
+    owner = former.stat()
+    for data in [*map(pathlib.Path, found["undone"]), *served]:
+        for source in (data / "pg_wal").glob("*.history"):
+            path = former / "pg_wal" / source.name
+            if path.parent.is_dir() and not path.exists():
                 shutil.copyfile(source, path)
                 path.chmod(0o600)
                 os.chown(path, owner.st_uid, owner.st_gid)
@@ -152,6 +186,11 @@ def discard() -> int:
 
         salt 'db*' fanatico_restore.discard
     """
+    found = __salt__["fanatico_restore.local_state"]()
+    if found["held"] or found["restoring"]:
+        raise CommandExecutionError(
+            f"{_me()}: the restored data does not serve here yet; nothing was deleted. Next: salt-run fanatico.restore_state"
+        )
     return sum(
         fanatico_aside.delete(_data(), kind)
         for kind in (fanatico_restore_files.UNDO, fanatico_restore_files.UNDONE)

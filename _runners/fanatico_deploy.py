@@ -83,12 +83,17 @@ def patroni_first():
 def _refuse_an_empty_cluster():
     """Raise where a backup host has backups of a cluster of which no database host has data."""
     hosts = fanatico_plan.nodes(fanatico_master.plan(__opts__), "backup")
-    infos = fanatico_sweep.fanout(__opts__, hosts, "fanatico_backup.info", (), 40)
+    counts = fanatico_sweep.fanout(__opts__, hosts, "fanatico_backup.count", (), 40)
     for host in hosts:
-        info = infos.get(host)
-        if isinstance(info, dict) and info["backups"]:
+        if not isinstance(counts.get(host), int):
+            answer = str(counts.get(host, "no answer"))[-300:]
             fanatico_master.refuse(
-                f"No database host has data, and {host} has {len(info['backups'])} backups of a cluster. A new, empty one is not "
+                f"No database host has data, and {host} did not report whether it has backups of a cluster ({answer}). "
+                f"Next: salt {host} fanatico_backup.count, then run the deploy again."
+            )
+        if counts[host]:
+            fanatico_master.refuse(
+                f"No database host has data, and {host} has {counts[host]} backups of a cluster. A new, empty one is not "
                 f'founded beside them. Next: salt-run state.orchestrate orch.restore pillar=\'{{"target": "latest"}}\', which '
                 f"restores them here; for an empty cluster: set backup:path to a new directory, then run the deploy again."
             )

@@ -6,7 +6,9 @@ import time
 
 import fanatico_master
 import fanatico_plan
+import fanatico_record
 import fanatico_restore
+import fanatico_restore_journal
 import fanatico_sweep
 import fanatico_wait
 
@@ -48,6 +50,8 @@ def restore_plan(target="latest", host="", in_place=False, committed=0):
     """
     host = _host(host)
     reach = _ask(host, "fanatico_backup.reach", 70)
+    known = fanatico_restore_journal.recorded(fanatico_record.home(__opts__))
+    reach["restores"] = [*reach["restores"], *(one for one in known if one not in reach["restores"])]
     try:
         found = fanatico_restore.plan(target, reach, time.time(), in_place, committed)
     except fanatico_restore.Refused as exc:

@@ -103,12 +103,14 @@ def _archive(plan, leader):
     return moment if backups and answers == dict.fromkeys(backups, "") else 0
 
 
-def restore_open(what):
+def restore_open(what, discard=()):
     """
     Return what ``orch.restore_accept`` and ``orch.restore_undo`` decide with. Changes nothing.
 
     what
         ``accept`` or ``undo``.
+    discard
+        Database hosts that are lost, and take no part.
 
     Returns ``{"journal", "states", "ends"}``. Raises where nothing can be accepted or undone.
 
@@ -120,6 +122,12 @@ def restore_open(what):
     """
     journal = _journal()
     states, ends = _seen()
+    discard = fanatico_master.known(fanatico_master.plan(__opts__), discard, "patroni")
+    if journal:
+        try:
+            journal = fanatico_restore_scope.without(journal, discard)
+        except fanatico_restore_scope.Refused as exc:
+            fanatico_master.refuse(f"Not possible: {exc}")
     found = {"journal": journal, "states": states, "ends": ends}
     timeouts = dict.fromkeys(("ready", "apply", "prepare", "restore"), 0)
     try:
@@ -185,7 +193,12 @@ def restore_begin(journal):
 
         salt-run fanatico.restore_begin '{"target": "latest"}'
     """
-    fanatico_restore_journal.begin(_home(), {**journal, "began": time.time()})
+    open_one = fanatico_restore_journal.begin(_home(), {**journal, "began": time.time()})
+    if any(open_one[name] != journal[name] for name in ("asked", "look", "host")):
+        fanatico_master.refuse(
+            f"Another restore began meanwhile, to {open_one['target']}. Nothing was changed. Next: {fanatico_restore_scope.STATE}"
+        )
+    _keep_backups(True)
     __salt__["fanatico.freeze"](f"the cluster is restored to {journal['target']}", _FREEZE)
     return {}
 
@@ -205,6 +218,8 @@ def restore_note(phase, **facts):
     """
     facts = {name: value for name, value in facts.items() if not name.startswith("__")}
     journal = _journal()
+    if not journal:
+        fanatico_master.refuse("No restore is open. Nothing was changed. Next: salt-run fanatico.history")
     if journal.get("phase") != phase:
         facts[f"{phase}_at"] = time.time()
     _change(phase=phase, **facts)
@@ -278,16 +293,17 @@ def restore_served():
 
 
 def _record(at, moment, before):
-    """Record a restore on every backup host."""
+    """Record a restore here and on every backup host; on one that is away, its restore drill does not know it."""
+    fanatico_restore_journal.record(_home(), {"at": at, "moment": moment, "before": before})
     backups = fanatico_plan.nodes(fanatico_master.plan(__opts__), "backup")
     answers = fanatico_sweep.fanout(
         __opts__, backups, "fanatico_backup.record_restore", (at, moment, before), 20
     )
-    silent = [host for host in backups if not isinstance(answers.get(host), int)]
-    if silent:
+    needed = _journal()["backup_host"]
+    if not isinstance(answers.get(needed), int):
         fanatico_master.refuse(
-            f"{', '.join(silent)} did not record the restore ({answers}): later restores would choose wrong backups. "
-            f"Next: run it again"
+            f"{needed} did not record the restore ({answers.get(needed, 'no answer')}): later restores would choose wrong "
+            f"backups. Next: start it, then run this again"
         )
 
 
@@ -306,6 +322,7 @@ def restore_undone():
         _record(journal["undoing_at"], journal["began"], journal["restored_timeline"])
         _change(phase="undone")
     else:
+        _keep_backups(False)
         fanatico_restore_journal.close(_home())
     __salt__["fanatico.unfreeze"]()
     return {"next": _next()}
@@ -321,5 +338,12 @@ def restore_close():
 
         salt-run fanatico.restore_close
     """
+    _keep_backups(False)
     fanatico_restore_journal.close(_home())
     return {}
+
+
+def _keep_backups(keep):
+    """Prevent, or allow again, that a backup host expires backups: an undo may need the oldest of them."""
+    backups = fanatico_plan.nodes(fanatico_master.plan(__opts__), "backup")
+    fanatico_sweep.fanout(__opts__, backups, "fanatico_backup.keep_all", (keep,), 20)

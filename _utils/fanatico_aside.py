@@ -13,10 +13,29 @@ import time
 from pathlib import Path
 
 ASIDE, UNDO = "aside", "undo"  # moved by a cure; by orch.restore, until it is accepted
+_STAMP = "[0-9]" * 10  # seconds since 1970
 _ROOM = 1.1  # free space that the replacement needs, as a factor of the size of the old data
 
 
-def move(directory, emptied=False, kind=ASIDE):
+class NoRoom(ValueError):
+    """The disk has no room for old and new data at the same time."""
+
+
+def obstacle(directory):
+    """Return why a data directory cannot be moved at all: a part of it is a mount point. Empty if it can."""
+    parts = [Path(directory), *_linked(Path(directory))]
+    mounts = [str(part) for part in parts if os.path.ismount(part)]
+    return f"{mounts[0]} is a mount point and cannot be moved aside" if mounts else ""
+
+
+def empty(directory):
+    """Delete what is in a data directory, and in the directories outside that its links lead to; they stay."""
+    for part in [*_linked(Path(directory)), Path(directory)]:
+        for path in part.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def move(directory, emptied=False, kind=ASIDE, room=True):
     """
     Move a data directory aside, with the directories outside that its links lead to.
 
@@ -28,21 +47,21 @@ def move(directory, emptied=False, kind=ASIDE):
         Recreate the data directory itself too.
     kind
         ``aside`` or ``undo``.
+    room
+        Whether the disk must have room for new data of the same size.
 
-    Returns its new path. Raises ``ValueError``, before anything is moved, if the disk has no room for old and new data at the
-    same time, or if a part is a mount point, which cannot be moved.
+    Returns its new path. Raises ``NoRoom``, a ``ValueError``, before anything is moved, if the disk has no room for old and new
+    data at the same time, and ``ValueError`` if a part is a mount point, which cannot be moved.
     """
     directory, stamp = Path(directory), int(time.time())
     parts = [directory, *_linked(directory)]
-    for part in parts:
-        if os.path.ismount(part):
-            raise ValueError(
-                f"{part} is a mount point and cannot be moved aside; nothing was changed. "
-                "Next: move its content elsewhere by hand"
-            )
+    reason = obstacle(directory)
+    if reason:
+        raise ValueError(f"{reason}; nothing was changed. Next: move its content elsewhere by hand")
+    for part in parts if room else ():
         needed, free = _ROOM * _size(part), shutil.disk_usage(part).free
         if free < needed:
-            raise ValueError(
+            raise NoRoom(
                 f"{part} has {_size(part) / 1024**3:.1f} GiB and its disk {free / 1024**3:.1f} GiB free: no room for old and "
                 "new data at the same time; nothing was changed. Next: free disk space, or move the data elsewhere by hand"
             )
@@ -59,15 +78,21 @@ def paths(directory, kind=ASIDE):
     """Return the paths of all data of a kind that was moved aside for ``directory``, tablespaces included, oldest first."""
     directory = Path(directory)
     parts = [directory, *_linked(directory)]
-    return sorted(str(path) for part in parts for path in part.parent.glob(f"{part.name}.{kind}-*"))
+    return sorted(str(path) for part in parts for path in part.parent.glob(f"{part.name}.{kind}-{_STAMP}"))
 
 
 def delete(directory, kind=ASIDE):
     """Delete the data of a kind that was moved aside for ``directory``. Return the freed space in bytes."""
     freed = 0
-    for path in paths(directory, kind):
+    for path in map(Path, paths(directory, kind)):
         freed += _size(path)
-        shutil.rmtree(path)
+        # After an interruption it must not look like whole data.
+        gone = path.with_name(f"{path.name}.deleted")
+        try:
+            path.rename(gone)
+        except OSError:  # on an overlay
+            gone = path
+        shutil.rmtree(gone)
     return freed
 
 
@@ -102,9 +127,9 @@ def _move(part, target):
     except OSError as exc:
         if exc.errno != errno.EXDEV:
             raise
-        subprocess.run(
-            ["cp", "-a", "--reflink=auto", str(part), str(target)], check=True, capture_output=True
-        )
+        copy = target.with_name(f"{target.name}.copy")  # until it is complete
+        subprocess.run(["cp", "-a", "--reflink=auto", str(part), str(copy)], check=True, capture_output=True)
+        os.replace(copy, target)
         shutil.rmtree(part)
 
 

@@ -30,7 +30,7 @@ def state(data):
 
     ``{"held": whether Patroni is prevented from starting, "restoring": whether the data directory has restored data that has not
     served, "undo": [paths of the data before the restore], "undone": [paths], "data": whether there is data, "configured":
-    whether Patroni is, "free": bytes on its disk}``.
+    whether Patroni is, "free": bytes on its disk, "obstacle": why the data cannot be moved, or empty}``.
     """
     data = pathlib.Path(data)
     parent = next(path for path in data.parents if path.exists())
@@ -42,4 +42,5 @@ def state(data):
         "data": (data / "global" / "pg_control").exists(),
         "configured": pathlib.Path(PATRONI).exists(),
         "free": shutil.disk_usage(parent).free,
+        "obstacle": fanatico_aside.obstacle(data) if data.exists() else "",
     }

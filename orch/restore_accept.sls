@@ -2,4 +2,4 @@
 # interruption, run it again.
 #
 #   salt-run state.orchestrate orch.restore_accept
-{{ salt["fanatico_orch.restore_accept"](salt["saltutil.runner"]("fanatico.restore_open", arg=["accept"])) }}
+{{ salt["fanatico_orch.restore_accept"](salt["saltutil.runner"]("fanatico.restore_open", arg=["accept", pillar.get("discard", [])])) }}

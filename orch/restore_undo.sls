@@ -2,4 +2,4 @@
 # interruption, run it again.
 #
 #   salt-run state.orchestrate orch.restore_undo
-{{ salt["fanatico_orch.restore_undo"](salt["saltutil.runner"]("fanatico.restore_open", arg=["undo"])) }}
+{{ salt["fanatico_orch.restore_undo"](salt["saltutil.runner"]("fanatico.restore_open", arg=["undo", pillar.get("discard", [])])) }}

@@ -30,7 +30,8 @@ def plan(target, reach, now, in_place=False, committed=0):
         Seconds since 1970 of a moment before a commit that is in the repository.
 
     Returns ``{"target": text, "kind", "value", "timeline": 0 for the latest, "moment": seconds since 1970 or None, "backup":
-    label, "earliest", "latest": text, "bytes", "free", "seconds": estimate}``. Raises ``Refused``.
+    label, "newest_timeline": of the WAL in the repository, "earliest", "latest": text, "bytes", "free", "seconds": estimate}``.
+    Raises ``Refused``.
     """
     try:
         kind, value = fanatico_restore_target.read(target)
@@ -62,6 +63,7 @@ def plan(target, reach, now, in_place=False, committed=0):
         "backup": chosen["label"],
         "earliest": text(span[0]),
         "latest": text(span[1]),
+        "newest_timeline": reach.get("timeline", 0),
         "bytes": chosen["size"],
         "free": reach["free"],
         "seconds": round(5 + chosen["size"] / _rate(reach["drill"])),

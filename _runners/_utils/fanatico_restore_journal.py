@@ -7,6 +7,7 @@ import pathlib
 import fanatico_file
 import fanatico_restore_steps
 
+_RECORDED = "restores.json"
 _OWN = ("restore", "restore_accept", "restore_undo")
 
 
@@ -26,8 +27,23 @@ def change(directory, **facts):
 
 
 def begin(directory, journal):
-    """Write a new one; one that is open is left as it is."""
-    fanatico_file.change_json(path(directory), lambda before: (before or journal, None))
+    """Write a new one; one that is open is left as it is. Returns the one that is open."""
+    return fanatico_file.change_json(path(directory), lambda before: (before or journal, before or journal))
+
+
+def record(directory, restore):
+    """Remember a restore for good: ``{"at", "moment", "before"}``, see ``fanatico_restore.history``."""
+
+    def add(before):
+        known = before.get("restores", [])
+        return {"restores": known if restore in known else [*known, restore]}, None
+
+    fanatico_file.change_json(pathlib.Path(directory, _RECORDED), add)
+
+
+def recorded(directory):
+    """Return all restores that ``record`` remembers. Raises ``ValueError`` if the file is damaged."""
+    return fanatico_file.read_json(pathlib.Path(directory, _RECORDED)).get("restores", [])
 
 
 def close(directory):

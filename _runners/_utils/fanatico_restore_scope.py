@@ -35,7 +35,7 @@ def scope(plan, restore, journal, states, ends, look=False, discard=()):
     Raises ``Refused``.
     """
     if journal:
-        return _resumed(journal, restore, states, ends, look)
+        return _resumed(without(journal, discard), restore, states, ends, look)
     if look and not restore["kind"]:
         raise Refused(
             f"there is nothing to look at with target=latest. {NOTHING}name a moment, or leave out look"
@@ -62,7 +62,7 @@ def scope(plan, restore, journal, states, ends, look=False, discard=()):
         "order": newest,
         "leader": primaries[0] if primaries else "",
         "undo": with_data[0] if with_data else "",
-        "before": max((ends[node]["timeline"] for node in with_data), default=0),
+        "before": max((ends[node]["timeline"] for node in with_data), default=restore["newest_timeline"]),
         "look": bool(look),
     }
 
@@ -97,23 +97,47 @@ def _primaries(ends):
 
 
 def present_leader(states, ends):
-    """Return the host that accepts writes, for a pause of Patroni; empty where Patroni is held on a host, so paused before."""
-    held = any(isinstance(state, dict) and state["held"] for state in states.values())
-    return "" if held else (_primaries(ends) or [""])[0]
+    """Return the host that accepts writes under Patroni, which is then paused before anything stops; empty without one."""
+    held = [node for node, state in states.items() if isinstance(state, dict) and state["held"]]
+    return ([node for node in _primaries(ends) if node not in held] or [""])[0]
+
+
+def without(journal, discard):
+    """
+    Return a journal without hosts that are lost.
+
+    discard
+        Their ids.
+
+    Raises ``Refused`` for the restored host, and for the one that has the data of before.
+    """
+    needed = [node for node in discard if node in (journal["host"], journal["undo"])]
+    if needed:
+        raise Refused(
+            f"{needed[0]} is the host that was restored, or has the data of before. {NOTHING}{STATE}"
+        )
+    keep = {name: [node for node in journal[name] if node not in discard] for name in ("hosts", "order")}
+    return {**journal, **keep}
 
 
 def _refuse_left_overs(hosts, states):
     """Raise where a host has the data of before a restore that the master does not know."""
-    left = [
-        node for node in hosts if states[node]["undo"] or states[node]["held"] or states[node]["restoring"]
-    ]
-    if left:
-        paths = [path for node in left for path in states[node]["undo"]]
-        raise Refused(
-            f"{', '.join(left)}: an earlier restore was not accepted ({', '.join(paths) or 'Patroni is held'}), and the master "
-            f"has no record of it. {NOTHING}look at these data; if they are not needed: salt -L {','.join(left)} "
-            f"fanatico_restore.discard and fanatico_restore.release"
-        )
+    for node in hosts:
+        state = states[node]
+        if state["undo"]:
+            back = ", ".join(
+                f"salt {node} fanatico_restore.{what}" for what in ("hold", "stop", "put_back", "release")
+            )
+            raise Refused(
+                f"{node} has data of before an earlier restore in {', '.join(state['undo'])}, and the master has no record of "
+                f"it. {NOTHING}if PostgreSQL serves well: salt {node} fanatico_restore.discard; to put them back: "
+                f"{back}, one after the other"
+            )
+        if state["restoring"] or (state["held"] and state["data"]):
+            raise Refused(
+                f"{node}: an earlier restore has not ended, and the master has no record of it. {NOTHING}look at its data; if it "
+                f"can be restored once more: salt {node} fanatico_restore.wipe"
+            )
 
 
 def _newest_first(hosts, ends, primaries):
@@ -125,13 +149,17 @@ def _newest_first(hosts, ends, primaries):
 
 
 def _with_room(newest, states, restore):
-    """Return the first host whose disk has room for the restored data beside its own."""
+    """Return the first host whose disk has room for the restored data beside its own, which can be moved."""
     needed = ROOM * restore["bytes"]
     for node in newest:
-        if states[node]["free"] >= needed:
+        if states[node]["free"] >= needed and not states[node]["obstacle"]:
             return node
-    free = ", ".join(f"{node} {states[node]['free'] / 1024**3:.1f}" for node in newest)
+    why = [f"{node}: {states[node]['obstacle'] or _gib(states[node]['free']) + ' free'}" for node in newest]
     raise Refused(
-        f"the restored data need {needed / 1024**3:.1f} GiB beside the present data, and the hosts have free: {free} GiB. "
+        f"the restored data need {_gib(needed)} beside the present data, and no host can take them: {'; '.join(why)}. "
         f"{NOTHING}free space on one of them"
     )
+
+
+def _gib(size):
+    return f"{size / 1024**3:.1f} GiB"

@@ -11,6 +11,8 @@ The journal on the master has the decisions of a restore that is open, and its p
     The restored data starts to serve: its WAL is archived.
 ``served``
     It serves. The data of before is kept until the restore is accepted or undone.
+``accepted``
+    The data of before is being deleted.
 ``undoing``, ``undone``
     The data of before is put back; it serves again.
 """
@@ -192,13 +194,14 @@ def accept(journal, states, timeouts):
         )
     if phase in ("looking", "serving"):
         steps += serve(journal, states, timeouts)
-    if kept(journal) and phase != "undone":
+    if kept(journal) and phase in ("looking", "serving", "served"):
         steps.append(
             on([kept(journal)], f"Clone {kept(journal)}", "fanatico_restore.rejoin", timeouts["restore"])
         )
         steps += _settle(host, journal["hosts"], timeouts)[:1]
     return [
         *_distinct(steps),
+        runner("Record that the restore is accepted", "fanatico.restore_note", phase="accepted"),
         on(journal["hosts"], "Delete the data of before", "fanatico_restore.discard", timeouts["restore"]),
         runner("Close the restore", "fanatico.restore_close"),
     ]
@@ -227,17 +230,16 @@ def undo(journal, states, ends, timeouts):
         raise Refused(
             f"the restore to {journal['target']} is undone already. {NOTHING}{ACCEPT}, which deletes its data"
         )
+    if not journal["undo"]:
+        return _give_up(journal, timeouts)
+    if journal.get("back"):
+        return _settle_undo(journal, journal["hosts"], timeouts)
     _refuse_undo(journal, states)
-    served = phase in ("serving", "served") or (phase == "undoing" and journal["served"])
-    facts = {"phase": "undoing", "served": served}
-    if phase != "undoing":
-        facts["restored_timeline"] = max(
-            (end["timeline"] for end in ends.values() if isinstance(end, dict) and end), default=0
-        )
-    first, restore_time = journal["undo"], timeouts["restore"]
+    journal = {**journal, "served": _has_served(journal)}
+    served, first, restore_time = journal["served"], journal["undo"], timeouts["restore"]
     others = [node for node in journal["hosts"] if node != first]
     steps = [
-        runner("Record that the restore is being undone", "fanatico.restore_note", **facts),
+        runner("Record that the restore is being undone", "fanatico.restore_note", **_undoing(journal, ends)),
         *stop(journal, fanatico_restore_scope.present_leader(states, ends), timeouts),
         on([first], f"Put the data of before back on {first}", "fanatico_restore.put_back", restore_time),
     ]
@@ -248,31 +250,69 @@ def undo(journal, states, ends, timeouts):
         steps.append(
             on([first], f"Promote {first} to a new timeline", "fanatico_restore.reopen", restore_time)
         )
-    steps.append(_forget("Remove the restored cluster from etcd", journal, first, timeouts["ready"]))
-    steps += _lead(first, timeouts["ready"])
-    if others:
-        steps.append(
-            on(others, "Start Patroni on the replicas", "fanatico_restore.release", timeouts["ready"])
-        )
     return [
         *steps,
-        *_settle(first, journal["hosts"], timeouts),
+        _forget("Remove the restored cluster from etcd", journal, first, timeouts["ready"]),
+        *_lead(first, timeouts["ready"]),
+        runner("Record that the data of before leads", "fanatico.restore_note", phase="undoing", back=True),
+        *_settle_undo(journal, others, timeouts),
+    ]
+
+
+def _has_served(journal):
+    """Return whether the restored data has begun to serve, so that its WAL may be in the repository."""
+    return journal["phase"] in ("serving", "served") or (journal["phase"] == "undoing" and journal["served"])
+
+
+def _undoing(journal, ends):
+    """Return the facts to record when an undo begins; the timeline of the restored cluster only once."""
+    facts = {"phase": "undoing", "served": journal["served"]}
+    if journal["phase"] == "undoing":
+        return facts
+    known = [end["timeline"] for end in ends.values() if isinstance(end, dict) and end]
+    return {**facts, "restored_timeline": max(known, default=0)}
+
+
+def _settle_undo(journal, held, timeouts):
+    """Return the steps of an undo after the data of before leads; ``held``: the hosts where Patroni is to be started."""
+    steps = []
+    if held:
+        steps.append(on(held, "Start Patroni on the replicas", "fanatico_restore.release", timeouts["ready"]))
+    return [
+        *steps,
+        *_settle(journal["undo"], journal["hosts"], timeouts),
         runner("Record that the data of before serves", "fanatico.restore_undone"),
-        *(_back_up(journal, timeouts) if served else []),
+        *(_back_up(journal, timeouts) if journal["served"] else []),
+    ]
+
+
+def _give_up(journal, timeouts):
+    """Return the steps that undo a restore on hosts that had no data before: possible until it serves."""
+    if journal["phase"] not in ("begun", "looking", "undoing"):
+        raise Refused(f"there was no data before the restore to {journal['target']}. {NOTHING}{ACCEPT}")
+    return [
+        runner(
+            "Record that the restore is being undone", "fanatico.restore_note", phase="undoing", served=False
+        ),
+        on([journal["host"]], "Delete the restored data", "fanatico_restore.wipe", timeouts["restore"]),
+        runner("Record that the restore is undone", "fanatico.restore_undone"),
     ]
 
 
 def _refuse_undo(journal, states):
     """Raise where the data of before is not where the journal says."""
     first = journal["undo"]
-    if not first:
-        raise Refused(f"there was no data before the restore to {journal['target']}. {NOTHING}{ACCEPT}")
+    if journal["phase"] == "accepted":
+        raise Refused(
+            f"the restore to {journal['target']} is accepted: its data of before is being deleted. {NOTHING}{ACCEPT}"
+        )
     state = states.get(first)
     if not isinstance(state, dict):
         raise Refused(
             f"{first}, which has the data of before, does not answer. {NOTHING}start the host and its minion"
         )
-    if journal["phase"] in ("serving", "served") and not state["undo"]:
+    there = state["data"] if kept(journal) else state["undo"]
+    if journal["phase"] in ("serving", "served") and not there:
         raise Refused(f"{first} has no data of before the restore any more. {NOTHING}{ACCEPT}")
 
 
@@ -289,4 +329,4 @@ def next_steps(journal):
         return [f"salt-run state.orchestrate orch.restore … with target={journal['target']}: goes on", UNDO]
     if phase in ("looking", "serving", "served"):
         return [ACCEPT, UNDO]
-    return {"undoing": [UNDO], "undone": [ACCEPT]}.get(phase, [])
+    return {"accepted": [ACCEPT], "undoing": [UNDO], "undone": [ACCEPT]}.get(phase, [])

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import types
 
 import pytest
@@ -27,6 +28,12 @@ def host(tmp_path, monkeypatch):
     (found.data / "pg_wal").mkdir()
     (found.data / "global/pg_control").write_text("before")
     monkeypatch.setattr(files, "HOLD", str(tmp_path / "hold"))
+    monkeypatch.setattr(files, "PATRONI", str(tmp_path / "patroni.yml"))
+    (tmp_path / "patroni.yml").touch()
+    found.conditions = f"ConditionPathExists=!{tmp_path}/hold\n"
+    monkeypatch.setattr(
+        module.fanatico_probe, "run", lambda *argv, **_: types.SimpleNamespace(stdout=found.conditions)
+    )
     monkeypatch.setattr(module, "_ENVIRONMENT", str(tmp_path / "restore.env"))
     monkeypatch.setattr(module, "_FOLDER", str(tmp_path))
     monkeypatch.setattr(module, "_systemctl", lambda *words, **_: found.calls.append(words))
@@ -77,6 +84,13 @@ class TestStop:
         assert host.calls[-1] == ("stop", "patroni")
         assert module.release() is True
         assert not pathlib.Path(files.HOLD).exists()
+
+    def test_a_unit_that_would_start_all_the_same(self, host):
+        host.conditions = ""
+        with pytest.raises(CommandExecutionError, match="nothing was changed"):
+            module.hold()
+        assert not pathlib.Path(files.HOLD).exists()
+        assert ("stop", "patroni") not in host.calls
 
     def test_postgresql_is_not_stopped_under_patroni(self, host):
         host.patroni = "active"
@@ -214,9 +228,45 @@ class TestData:
             moves.put_back()
         assert content(host) == "restored"
 
+    def test_what_was_interrupted_before_the_data_was_back_is_kept(self, host):
+        """The mark goes first: what is left then counts as data that served."""
+        restored(host)
+        files.mark(host.data).unlink()
+        assert moves.put_back()
+        assert content(host) == "before"
+        assert len(module.local_state()["undone"]) == 1
+
+    def test_putting_back_needs_no_room(self, host, monkeypatch):
+        restored(host)
+        moves.served()
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0))
+        assert moves.put_back()
+        assert content(host) == "before"
+
+    def test_a_replica_without_room_is_emptied(self, host, monkeypatch):
+        held(host)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0))
+        (host.data / "global/1").write_text("x" * 100_000)
+        assert moves.put_back(clone=True) == ""
+        assert list(host.data.iterdir()) == []
+
+    def test_restored_data_is_wiped_and_no_other(self, host):
+        assert moves.wipe() is False
+        assert content(host) == "before"
+        restored(host)
+        assert moves.wipe() is True
+        assert list(host.data.iterdir()) == []
+
+    def test_nothing_is_discarded_before_it_serves(self, host):
+        restored(host)
+        with pytest.raises(CommandExecutionError, match="nothing was deleted"):
+            moves.discard()
+        assert len(module.local_state()["undo"]) == 1
+
     def test_accepted(self, host):
         restored(host)
         moves.served()
+        module.release()
         assert moves.discard() > 0
         assert content(host) == "restored"
         assert module.local_state()["undo"] == []
@@ -309,4 +359,5 @@ class TestProgram:
         assert (fake.cluster.data / "standby.signal").exists()
         (options,) = (words[-2] for words in fake.calls if words[-1] == "start")
         assert "recovery_target_timeline=current" in options
-        assert "SELECT pg_promote()" in self.words(fake)
+        assert "archive-get" in options, "it looks into the repository for timelines"
+        assert "SELECT pg_promote(true, 3600)" in self.words(fake)

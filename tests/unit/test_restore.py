@@ -26,7 +26,7 @@ def backup(label, age, error=False):
 
 def reach(*backups, **facts):
     found = list(backups) or [backup("old", 50 * HOUR), backup("new", 5 * HOUR)]
-    return {"backups": found, "newest": NEWEST, "free": 10 * GIB, "drill": None, **facts}
+    return {"backups": found, "newest": NEWEST, "free": 10 * GIB, "drill": None, "restores": [], **facts}
 
 
 def at(age):
@@ -164,7 +164,7 @@ class TestRunner:
     """The operator's commands."""
 
     @pytest.fixture
-    def host(self, plan, monkeypatch):
+    def host(self, plan, monkeypatch, tmp_path):
         plan = copy.deepcopy(plan)
         host = types.SimpleNamespace(asked=[], states=["running", "ready"], answers={})
         host.answers = {
@@ -182,7 +182,7 @@ class TestRunner:
             answer = host.answers[function]
             return {} if answer is None else {ids[0]: answer}
 
-        monkeypatch.setattr(runner, "__opts__", {}, raising=False)
+        monkeypatch.setattr(runner, "__opts__", {"fanatico_home": str(tmp_path)}, raising=False)
         monkeypatch.setattr(runner.fanatico_sweep, "fanout", fanout)
         monkeypatch.setattr(runner.fanatico_master, "plan", lambda opts: plan)
         monkeypatch.setattr(runner.time, "time", lambda: NOW)
@@ -241,7 +241,10 @@ class TestModule:
         settings = {**pillars.shipped("backup"), "clone_directory": str(node.directory)}
         salt = {
             "fanatico_unit.states": lambda unit: {unit: {"active": node.active}},
-            "fanatico_backup.info": lambda: {"backups": [backup(FULL, HOUR)]},
+            "fanatico_backup.info": lambda: {
+                "backups": [backup(FULL, HOUR)],
+                "archive": {"max": "0000000A" + "0" * 16},
+            },
             "fanatico_backup.files": lambda folder: {},
             "fanatico_backup.last_drill": lambda: None,
         }
@@ -255,6 +258,7 @@ class TestModule:
         monkeypatch.setattr(clones, "_ARGUMENTS", str(tmp_path / "run" / "arguments"))
         monkeypatch.setattr(clones, "_REPORT", str(tmp_path / "clone.json"))
         monkeypatch.setattr(clones, "_RESTORES", str(tmp_path / "restores.json"))
+        monkeypatch.setattr(clones, "_KEEP", str(tmp_path / "expire.env"))
         monkeypatch.setattr(clones, "_systemctl", lambda *words: node.done.append(words))
         return node
 
@@ -287,6 +291,21 @@ class TestModule:
             assert clones.record_restore(NOW, NOW - HOUR, 3) == 1
         assert clones.record_restore(NOW + 5, NOW - HOUR, 4) == 2
         assert clones.reach()["restores"][0] == {"at": NOW, "moment": NOW - HOUR, "before": 3}
+
+    def test_backups_are_kept_while_a_restore_is_open(self, node, tmp_path):
+        assert clones.keep_all(True) is True
+        assert (tmp_path / "expire.env").read_text() == "EXPIRE=--no-expire-auto\n"
+        assert clones.keep_all(False) is False
+        assert not (tmp_path / "expire.env").exists()
+        unit = (REPO / "salt/backup/files/backup.service.jinja").read_text()
+        assert "EnvironmentFile=-/var/lib/fanatico-backup/expire.env\n" in unit
+        assert " $EXPIRE backup\n" in unit
+
+    def test_backups_are_counted(self, node, tmp_path):
+        clones.__pillar__["backup"]["path"] = str(tmp_path)
+        assert clones.count() == 0
+        (tmp_path / "backup").mkdir()
+        assert clones.count() == 1
 
     def test_one_at_a_time(self, node):
         node.directory.mkdir()
@@ -324,3 +343,4 @@ class TestModule:
         found = clones.reach()
         assert (found["newest"], found["drill"]) == (None, None)
         assert found["free"] > 0
+        assert found["timeline"] == 10

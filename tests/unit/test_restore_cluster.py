@@ -17,6 +17,7 @@ WHOLE = {
     "data": True,
     "configured": True,
     "free": 100 * GIB,
+    "obstacle": "",
 }
 PRIMARY = {"running": True, "in_recovery": False, "timeline": 3, "lsn": 500}
 REPLICA = {"running": True, "in_recovery": True, "timeline": 3, "lsn": 490}
@@ -28,6 +29,7 @@ PLAN = {
     "timeline": 0,
     "moment": 1796054300.0,
     "backup": "20261127-020000F",
+    "newest_timeline": 7,
     "bytes": GIB,
     "seconds": 60,
 }
@@ -82,7 +84,9 @@ class TestScope:
 
     def test_bare_hosts(self, plan):
         found = scope(plan, ends({}, {}, {}))
-        assert (found["host"], found["undo"], found["before"]) == ("db1", "", 0)
+        assert (found["host"], found["undo"], found["before"]) == ("db1", "", 7), (
+            "the timeline of the WAL in the repository"
+        )
 
     def test_two_primaries(self, plan):
         assert "SPLIT-BRAIN: db1 and db2" in refusal(plan, ends(PRIMARY, PRIMARY, REPLICA))
@@ -92,6 +96,9 @@ class TestScope:
         text = refusal(plan, ends(REPLICA, PRIMARY, answer))
         assert '"discard": ["db3"]' in text
         assert scope(plan, ends(REPLICA, PRIMARY, answer), discard=["db3"])["hosts"] == ["db1", "db2"]
+
+    def test_a_directory_that_cannot_be_moved(self, plan):
+        assert scope(plan, seen=states(db2={"obstacle": "/data is a mount point"}))["host"] == "db1"
 
     def test_data_of_an_earlier_restore_is_not_overwritten(self, plan):
         assert "/data.undo-1" in refusal(plan, seen=states(db3={"undo": ["/data.undo-1"]}))
@@ -107,8 +114,13 @@ class TestAgain:
         assert scope(plan, journal=self.journal(plan, "begun"))["leader"] == "db2"
 
     def test_patroni_is_not_paused_again_once_it_is_held(self, plan):
-        seen = states(db1={"held": True})
+        seen = states(db1={"held": True}, db2={"held": True})
         assert scope(plan, seen=seen, journal=self.journal(plan, "begun"))["leader"] == ""
+
+    def test_a_host_that_is_lost_meanwhile_takes_no_part(self, plan):
+        found = scope(plan, journal=self.journal(plan, "begun"), discard=["db3"])
+        assert (found["hosts"], "db3" in found["order"]) == (["db1", "db2"], False)
+        assert "the data of before" in refusal(plan, journal=self.journal(plan, "begun"), discard=["db2"])
 
     @pytest.mark.parametrize("phase", ["looking", "served", "undoing", "undone"])
     def test_it_has_to_be_accepted_or_undone_first(self, plan, phase):
@@ -235,7 +247,8 @@ class TestAccept:
 
     @pytest.mark.parametrize("phase", ["served", "undone"])
     def test_what_serves_is_left_alone(self, plan, phase):
-        assert functions(self.accept(plan, phase)) == ["fanatico_restore.discard", "fanatico.restore_close"]
+        order = ["fanatico.restore_note", "fanatico_restore.discard", "fanatico.restore_close"]
+        assert functions(self.accept(plan, phase)) == order
 
     def test_the_host_that_kept_the_newest_data_is_cloned_then(self, plan):
         found = self.accept(plan, "served", seen=states(db2={"free": GIB}))
@@ -300,6 +313,32 @@ class TestUndo:
         with pytest.raises(scopes.Refused, match="Nothing was changed"):
             self.undo(plan, **facts)
 
+    def test_the_former_primary_that_kept_its_data_leads_again(self, plan):
+        """Another host was restored: the data of before was never moved, and db2 is held in a cluster that serves."""
+        seen = states(db1={"undo": ["/d.undo-1"]}, db2={"held": True}, db3={"undo": ["/d.undo-1"]})
+        journal = {**scope(plan, seen=states(db2={"free": GIB})), "phase": "served"}
+        serving = ends(PRIMARY, stopped(3, 500), REPLICA)
+        found = steps.undo(journal, seen, serving, TIMEOUTS)
+        assert hosts(found, "fanatico_patroni.pause") == [["db1"]], (
+            "the leader is paused before it is stopped"
+        )
+        assert hosts(found, "fanatico_restore.reopen") == [["db2"]]
+        assert hosts(found, "fanatico_patroni.register") == [["db2"]]
+
+    def test_once_the_data_of_before_leads_nothing_is_stopped_again(self, plan):
+        found = self.undo(plan, "undoing", seen=states(), served=True, back=True)
+        assert not {"fanatico_restore.hold", "fanatico_restore.put_back"} & set(functions(found))
+        assert functions(found)[-1] == "fanatico.restore_backup"
+
+    @pytest.mark.parametrize("phase", ["begun", "looking"])
+    def test_new_hosts_without_data_of_before_can_take_another_target(self, plan, phase):
+        found = self.undo(plan, phase, undo="")
+        assert functions(found)[1:] == ["fanatico_restore.wipe", "fanatico.restore_undone"]
+
+    def test_not_while_the_data_is_being_deleted(self, plan):
+        with pytest.raises(scopes.Refused, match="is accepted"):
+            self.undo(plan, "accepted")
+
 
 class TestJournal:
     """The record of an open restore."""
@@ -324,12 +363,19 @@ class TestJournal:
         with pytest.raises(ValueError, match="damaged"):
             journals.objection(home, "deploy")
 
+    def test_restores_are_remembered_once(self, home):
+        for _ in range(2):
+            journals.record(home, {"at": 2, "moment": 1, "before": 3})
+        assert journals.recorded(home) == [{"at": 2, "moment": 1, "before": 3}]
+
     def test_closed(self, home):
         journals.close(home)
         assert journals.read(home) == {}
         assert journals.objection(home, "deploy") == ""
 
-    @pytest.mark.parametrize("phase", ["begun", "looking", "serving", "served", "undoing", "undone"])
+    @pytest.mark.parametrize(
+        "phase", ["begun", "looking", "serving", "served", "accepted", "undoing", "undone"]
+    )
     def test_each_phase_has_a_next_step(self, home, phase):
         journals.change(home, phase=phase)
         assert steps.next_steps(journals.read(home))

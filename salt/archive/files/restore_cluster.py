@@ -15,6 +15,8 @@ import time
 import restored_copy
 from restored_copy import CopyError, Target
 
+LONG = 3600  # seconds for a checkpoint, a stop, a promotion
+GET = f'/usr/bin/pgbackrest --stanza={restored_copy.STANZA} archive-get %f "%p"'
 # pgBackRest and ``reopen`` set them; the next start by Patroni must not find them.
 _RECOVERY = (
     "restore_command",
@@ -65,12 +67,12 @@ class Cluster(restored_copy.Copy):
         """Forget the target, and stop a server that is promoted."""
         for name in _RECOVERY:
             self.ask(f"ALTER SYSTEM RESET {name}")
-        self.ask("CHECKPOINT")
+        self.ask("CHECKPOINT", timeout=LONG)
         self.halt()
 
     def halt(self):
         """Stop the server cleanly."""
-        where = ["-D", self.data, "-s", "-w", "-t", str(restored_copy.READY), "-m", "fast"]
+        where = ["-D", self.data, "-s", "-w", "-t", str(LONG), "-m", "fast"]
         restored_copy.run(self.programs / "pg_ctl", *where, "stop")
 
 
@@ -128,8 +130,10 @@ def reopen(cluster):
         if cluster.runs():
             cluster.halt()
         (cluster.data / "standby.signal").touch(mode=0o600)
-        cluster.launch({**cluster.settings(), "hot_standby": "on", "recovery_target_timeline": "current"})
-        cluster.ask("SELECT pg_promote()")
+        # PostgreSQL looks into the repository, too, which timelines there are.
+        own = {"hot_standby": "on", "recovery_target_timeline": "current", "restore_command": GET}
+        cluster.launch({**cluster.settings(), **own})
+        cluster.ask(f"SELECT pg_promote(true, {LONG})", timeout=LONG + 10)
         cluster.wait("to be promoted", lambda: cluster.ask("SELECT pg_is_in_recovery()") == "f")
         cluster.close()
         report["state"] = "stopped"

@@ -22,7 +22,8 @@ import time
 STANZA = "main"
 RESTORES = pathlib.Path("/var/lib/fanatico-backup/restores.json")  # written by fanatico_backup.record_restore
 DAY = 86400
-READY = 600  # seconds until the copy must be promoted
+READY = 600  # seconds until the server must begin its recovery
+RECOVERY = 7 * DAY  # seconds at most until it has ended: it takes as long as there is WAL
 HEARTBEAT = "SELECT extract(epoch FROM max(at)) FROM heartbeat"
 LOST = 60  # seconds before the target that the last heartbeat may be
 
@@ -182,12 +183,12 @@ class Copy:
 
     def wait(self, what, done):
         """Wait until ``done()``, while the server runs."""
-        deadline = time.monotonic() + READY
+        deadline = time.monotonic() + RECOVERY
         while not done():
             if not self.runs():
                 raise CopyError(self.reason(f"the server ended while it waited {what}"))
             if time.monotonic() > deadline:
-                raise CopyError(f"waited {READY} s for the server {what}")
+                raise CopyError(f"waited {RECOVERY} s for the server {what}")
             time.sleep(0.2)
 
     def runs(self):
@@ -210,10 +211,10 @@ class Copy:
         fatal = [line for line in lines if "FATAL" in line or "PANIC" in line]
         return f"{text}; {fatal[-1]}" if fatal else text
 
-    def ask(self, sql, database="postgres"):
+    def ask(self, sql, database="postgres", timeout=60):
         """Return the answer to a query with one value."""
         where = ["-h", self.socket, "-p", str(self.port), "-d", database]
-        return run(self.programs / "psql", "-XAtq", *where, "-c", sql, timeout=60).strip()
+        return run(self.programs / "psql", "-XAtq", *where, "-c", sql, timeout=timeout).strip()
 
     def check(self):
         """Check every table and index of every database."""
