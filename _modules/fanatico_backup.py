@@ -1,21 +1,22 @@
 """
-Backups, through pgBackRest: the only file that calls it. Everything runs as the user postgres.
+Backups, through pgBackRest. Everything runs as the user postgres.
 """
 
 import json
+import os
 import pathlib
-import subprocess
 import time
 
 from salt.exceptions import CommandExecutionError
 
 import fanatico_backup_checks
 import fanatico_pgbackrest
+import fanatico_pgbackrest_run
 import fanatico_plan
 import fanatico_probe
+import fanatico_wait
 
 TYPES = ("full", "diff", "incr")
-_PROGRAM = "/usr/bin/pgbackrest"
 _DRILL = "/var/lib/fanatico-backup/drill.json"
 
 
@@ -36,6 +37,68 @@ def configuration() -> str:
     return fanatico_pgbackrest.text(fanatico_pgbackrest.sections(__pillar__, _me()))
 
 
+def s3_configuration() -> str:
+    """
+    Return pgBackRest's configuration of the repository in S3 as text, with marks for the secrets; empty on a host without one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ops1 fanatico_backup.s3_configuration
+    """
+    return fanatico_pgbackrest.text(fanatico_pgbackrest.s3_sections(__pillar__, _me()))
+
+
+def repositories() -> dict[str, int]:
+    """
+    Return the repositories of this host, ``{name: pgBackRest's index}``: ``local``, and ``s3`` where it has one there.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ops1 fanatico_backup.repositories
+    """
+    return fanatico_pgbackrest.own(__pillar__, _me())
+
+
+def indexes() -> list[int]:
+    """
+    Return pgBackRest's indexes of the repositories that the databases send WAL to.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 fanatico_backup.indexes
+    """
+    known = fanatico_pgbackrest.repositories(__pillar__)
+    return [one["index"] for one in known if one["name"] == fanatico_pgbackrest.LOCAL]
+
+
+def index(repository: str) -> int:
+    """
+    Return pgBackRest's index of a repository of this host. Raises ``CommandExecutionError`` for another.
+
+    repository
+        ``local`` or ``s3``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt ops1 fanatico_backup.index s3
+    """
+    known = repositories()
+    if repository not in known:
+        raise CommandExecutionError(
+            f"{_me()}: there is no repository {str(repository)[:40]!r} here; there is {', '.join(known) or 'none'}. "
+            "Nothing was changed. Next: docs/backup.md"
+        )
+    return known[repository]
+
+
 def archive_command() -> str:
     """
     Return PostgreSQL's ``archive_command``.
@@ -49,31 +112,37 @@ def archive_command() -> str:
     return fanatico_pgbackrest.archive_command(__pillar__["plan"])
 
 
-def info(timeout: float = 30) -> dict:
+def info(timeout: float = 30, repository: str = fanatico_pgbackrest.LOCAL) -> dict:
     """
-    Return the backups in the repository, and how far the archived WAL reaches.
+    Return the backups in a repository, and how far the archived WAL reaches.
 
     ``{"code", "message", "backups": [{"label", "type", "start", "stop": seconds since 1970, "size", "stored": bytes, "error"}],
     "archive": {"min", "max"}}``. Raises ``CommandExecutionError`` if the repository cannot be read.
 
     timeout
         Seconds.
+    repository
+        ``local`` or ``s3``.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt ops1 fanatico_backup.info
+        salt ops1 fanatico_backup.info repository=s3
     """
-    return fanatico_backup_checks.read(json.loads(_run("info", "--output=json", timeout=timeout)))
+    printed = _run("info", "--output=json", timeout=timeout, repository=repository)
+    return fanatico_backup_checks.read(_parsed("info", printed))
 
 
-def make(kind: str = "incr") -> str:
+def make(kind: str = "incr", repository: str = fanatico_pgbackrest.LOCAL) -> str:
     """
     Start a backup in the background and return the name of its unit. The next ``fanatico.health`` shows the result.
 
     kind
         ``full``; ``diff``: what has changed since the last full backup; ``incr``: since the last backup.
+    repository
+        ``local`` or ``s3``. One backup runs at a time; the other waits.
 
     CLI Example:
 
@@ -85,7 +154,9 @@ def make(kind: str = "incr") -> str:
         raise CommandExecutionError(
             f"{_me()}: {kind!r} is no type of a backup; the types are {', '.join(TYPES)}. Nothing was changed"
         )
-    return _start(f"fanatico-backup@{kind}.service")
+    index(repository)
+    which = "" if repository == fanatico_pgbackrest.LOCAL else f"-{repository}"
+    return _start(f"fanatico-backup{which}@{kind}.service")
 
 
 def drill() -> str:
@@ -105,7 +176,8 @@ def last_drill() -> dict | None:
     """
     Return the report of the last restore drill, None before the first.
 
-    ``{"began", "target": seconds since 1970 (target: None for the end of the WAL), "backup": label, "error": text, "seconds",
+    ``{"began", "target": seconds since 1970 (target: None for the end of the WAL), "repository": pgBackRest's index, "backup":
+    label, "error": text, "seconds",
     "restore_seconds", "recovery_seconds", "check_seconds", "behind_seconds": from the last heartbeat in the copy to the target,
     "bytes"}``; after a failure without the parts that were not reached. Raises ``CommandExecutionError`` if it is damaged.
 
@@ -132,12 +204,14 @@ def _start(unit):
     return unit
 
 
-def check(timeout: float = 90) -> str:
+def check(timeout: float = 90, repository: str = fanatico_pgbackrest.LOCAL) -> str:
     """
     Prove that archiving works: switch to a new segment of WAL and wait until the repository has the former one.
 
     timeout
         Seconds.
+    repository
+        ``local``, or ``s3`` for both.
 
     Returns an empty text. Raises ``CommandExecutionError`` with pgBackRest's message.
 
@@ -147,18 +221,21 @@ def check(timeout: float = 90) -> str:
 
         salt ops1 fanatico_backup.check
     """
-    return _run("check", f"--archive-timeout={max(1, int(timeout * 0.8))}", timeout=timeout).strip()
+    limit = f"--archive-timeout={max(1, int(timeout * 0.8))}"
+    return _run("check", limit, *_without_s3(repository), timeout=timeout).strip()
 
 
-def create_stanza(timeout: float = 60) -> str:
+def create_stanza(timeout: float = 60, repository: str = fanatico_pgbackrest.LOCAL) -> str:
     """
     Create the part of the repository for this cluster; nothing happens if it exists. The primary has to run.
 
     timeout
         Seconds.
+    repository
+        ``local``, or ``s3`` for both.
 
     Returns an empty text. Raises ``CommandExecutionError`` with pgBackRest's message, for example if the repository belongs to
-    another cluster.
+    another cluster; nothing is changed where the file system of the repository is not mounted.
 
     CLI Example:
 
@@ -166,7 +243,16 @@ def create_stanza(timeout: float = 60) -> str:
 
         salt ops1 fanatico_backup.create_stanza
     """
-    return _run("stanza-create", timeout=timeout).strip()
+    lost = __salt__["fanatico_backup.lost"]()
+    if lost:
+        raise CommandExecutionError(f"{_me()}: {lost}")
+    return _run("stanza-create", *_without_s3(repository), timeout=timeout).strip()
+
+
+def _without_s3(repository):
+    """Return the option with which pgBackRest does not read the settings of S3: these commands take no index."""
+    index(repository)
+    return [f"--config={fanatico_pgbackrest.FILE}"] if repository == fanatico_pgbackrest.LOCAL else []
 
 
 def reachable(host: str, timeout: float = 5) -> bool:
@@ -198,14 +284,16 @@ def reachable(host: str, timeout: float = 5) -> bool:
     return True
 
 
-def files(folder: str, timeout: float = 60) -> dict[str, dict]:
+def files(folder: str, timeout: float = 60, repository: str = fanatico_pgbackrest.LOCAL) -> dict[str, dict]:
     """
-    Return the files of the repository below a folder, ``{path: {"time": seconds since 1970, "size": bytes}}``.
+    Return the files of a repository below a folder, ``{path: {"time": seconds since 1970, "size": bytes}}``.
 
     folder
         For example ``archive/main``.
     timeout
         Seconds.
+    repository
+        ``local`` or ``s3``.
 
     CLI Example:
 
@@ -213,7 +301,8 @@ def files(folder: str, timeout: float = 60) -> dict[str, dict]:
 
         salt ops1 fanatico_backup.files archive/main
     """
-    listed = json.loads(_run("repo-ls", "--recurse", "--output=json", folder, timeout=timeout))
+    printed = _run("repo-ls", "--recurse", "--output=json", folder, timeout=timeout, repository=repository)
+    listed = _parsed("repo-ls", printed)
     return {
         path: {"time": entry["time"], "size": entry["size"]}
         for path, entry in listed.items()
@@ -223,7 +312,7 @@ def files(folder: str, timeout: float = 60) -> dict[str, dict]:
 
 def probe(timeout: float = 2) -> dict:
     """
-    Probe the repository on this host once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
+    Probe the repositories of this host once: ``{"facts": {...}, "checks": {name: check}}``. Never raises.
 
     timeout
         Seconds.
@@ -234,13 +323,29 @@ def probe(timeout: float = 2) -> dict:
 
         salt ops1 fanatico_backup.probe
     """
-    facts: dict
+    probes = {name: (lambda name=name: info(timeout, name)) for name in repositories()}
+    answers = fanatico_wait.gather(probes | {"drill": last_drill}, timeout * 1.5)
+    drilled, failed = answers.pop("drill")
+    found = {
+        name: {"info": answer} if error is None else {"error": str(error)}
+        for name, (answer, error) in answers.items()
+    }
+    settings, now = fanatico_plan.setting(__pillar__, "backup"), time.time()
+    facts = {**found.pop(fanatico_pgbackrest.LOCAL), **found, "lost": _lost()}
+    if fanatico_pgbackrest.S3 in facts:
+        facts["wal_to_s3"] = __salt__["fanatico_backup.wal_to_s3"]()
+    facts["writable"] = os.access(
+        settings["path"], os.W_OK
+    )  # root's: False only where the file system is read-only
+    facts |= {"drill": drilled} if failed is None else {"drill": {"began": 0, "error": str(failed)}}
+    return {"facts": facts, "checks": fanatico_backup_checks.repository(facts, _me(), settings, now)}
+
+
+def _lost():
     try:
-        facts = {"info": info(timeout), "drill": last_drill()}
+        return __salt__["fanatico_backup.lost"]()
     except CommandExecutionError as exc:
-        facts = {"error": str(exc)}
-    settings = fanatico_plan.setting(__pillar__, "backup")
-    return {"facts": facts, "checks": fanatico_backup_checks.repository(facts, _me(), settings, time.time())}
+        return str(exc)
 
 
 def checks(timeout: float = 2) -> dict[str, dict]:
@@ -259,28 +364,17 @@ def checks(timeout: float = 2) -> dict[str, dict]:
     return probe(timeout)["checks"]
 
 
-def _run(command, *options, timeout, stanza=True):
-    """Run pgBackRest as postgres and return what it printed. Raises ``CommandExecutionError`` with its message."""
-    named = [f"--stanza={fanatico_pgbackrest.STANZA}"] if stanza else []
-    argv = [
-        "runuser",
-        "-u",
-        "postgres",
-        "--",
-        _PROGRAM,
-        *named,
-        "--log-level-console=off",
-        "--log-level-stderr=error",
-    ]
+def _parsed(command, printed):
     try:
-        done = fanatico_probe.run(*argv, command, *options, timeout=timeout)
-    except subprocess.TimeoutExpired as exc:
-        raise CommandExecutionError(f"{_me()}: pgbackrest {command}: no result within {timeout:g} s") from exc
-    except OSError as exc:
-        raise CommandExecutionError(f"{_me()}: pgbackrest {command}: {exc}") from exc
-    if done.returncode:
-        why = " ".join((done.stderr or done.stdout).split())[-500:]
-        raise CommandExecutionError(
-            f"{_me()}: pgbackrest {command} failed with code {done.returncode}: {why}"
-        )
-    return done.stdout
+        return json.loads(printed, strict=False)  # a message may contain control characters
+    except ValueError as exc:
+        raise CommandExecutionError(f"{_me()}: pgbackrest {command} printed no JSON: {exc}") from exc
+
+
+def _run(command, *options, timeout, stanza=True, repository=None):
+    """Run pgBackRest and return what it printed. Raises ``CommandExecutionError`` with its message."""
+    named = [f"--repo={index(repository)}"] if repository else []
+    try:
+        return fanatico_pgbackrest_run.call(command, *named, *options, timeout=timeout, stanza=stanza)
+    except fanatico_pgbackrest_run.Failed as exc:
+        raise CommandExecutionError(f"{_me()}: {exc}") from exc

@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError
 
 import fanatico_backup_checks
 import fanatico_file
+import fanatico_pgbackrest
 import fanatico_plan
 import fanatico_probe
 import fanatico_restore_target
@@ -55,13 +56,16 @@ def count() -> int:
     return len(__salt__["fanatico_backup.info"]()["backups"])
 
 
-def reach() -> dict:
+def reach(repository: str = fanatico_pgbackrest.LOCAL) -> dict:
     """
-    Return what can be restored, and what it needs.
+    Return what can be restored from a repository, and what it needs.
 
     ``{"backups": as in info, "newest": time of the last WAL in the repository in seconds since 1970 or None, "free": bytes for a
     clone, "drill": last report or None, "restores": [{"at", "moment", "before"}]}``; the restores of the whole cluster: when it
     began to serve, the moment to which it was restored, in seconds since 1970, and the timeline until then.
+
+    repository
+        ``local`` or ``s3``.
 
     CLI Example:
 
@@ -69,9 +73,9 @@ def reach() -> dict:
 
         salt ops1 fanatico_backup.reach
     """
-    files = __salt__["fanatico_backup.files"]("archive/main")
+    files = __salt__["fanatico_backup.files"]("archive/main", repository=repository)
     parent = next(path for path in _directory().parents if path.exists())
-    info = __salt__["fanatico_backup.info"]()
+    info = __salt__["fanatico_backup.info"](repository=repository)
     return {
         "backups": info["backups"],
         "timeline": int(info.get("archive", {}).get("max", "0")[:8], 16),
@@ -138,7 +142,13 @@ def keep_all(keep: bool) -> bool:
     return keep
 
 
-def clone(backup: str, kind: str = "", value: str = "", timeline: int = 0) -> dict[str, str]:
+def clone(
+    backup: str,
+    kind: str = "",
+    value: str = "",
+    timeline: int = 0,
+    repository: str = fanatico_pgbackrest.LOCAL,
+) -> dict[str, str]:
     """
     Start to make a clone in the background and return ``{"unit": its name}``. Use ``salt-run fanatico.clone``.
 
@@ -148,6 +158,8 @@ def clone(backup: str, kind: str = "", value: str = "", timeline: int = 0) -> di
         The target: ``time`` with seconds since 1970, ``xid``, ``lsn``, ``name``; without them, the end of the WAL.
     timeline
         Its number; 0: the latest.
+    repository
+        ``local`` or ``s3``.
 
     Raises ``CommandExecutionError`` where there is a clone already.
 
@@ -162,9 +174,11 @@ def clone(backup: str, kind: str = "", value: str = "", timeline: int = 0) -> di
         raise CommandExecutionError(
             f"{_me()}: there is a clone already, in {_directory()}. Nothing was changed. Next: salt-run fanatico.clone_drop"
         )
-    if backup not in [one["label"] for one in __salt__["fanatico_backup.info"]()["backups"]]:
+    number = __salt__["fanatico_backup.index"](repository)
+    known = __salt__["fanatico_backup.info"](repository=repository)["backups"]
+    if backup not in [one["label"] for one in known]:
         raise CommandExecutionError(
-            f"{_me()}: there is no backup {backup!r}. Next: salt {_me()} fanatico_backup.info"
+            f"{_me()}: there is no backup {backup!r}. Next: salt {_me()} fanatico_backup.info repository={repository}"
         )
     try:
         variables = fanatico_restore_target.environment(backup, kind, value, timeline)
@@ -172,6 +186,7 @@ def clone(backup: str, kind: str = "", value: str = "", timeline: int = 0) -> di
         raise CommandExecutionError(f"{_me()}: {exc}. Nothing was changed") from exc
     path = pathlib.Path(_ARGUMENTS)
     path.parent.mkdir(exist_ok=True)
+    variables["REPOSITORY"] = str(number)
     lines = "".join(f"{name}={text}\n" for name, text in variables.items())
     path.write_text(lines, encoding="ascii")
     pathlib.Path(_REPORT).unlink(missing_ok=True)

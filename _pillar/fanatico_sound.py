@@ -35,9 +35,10 @@ def ext_pillar(minion_id, pillar, schema):
     secrets = secrets if isinstance(secrets, Mapping) else {}
     # A node whose roles have no secrets gets none.
     whole = fanatico_timing.completed(dict(pillar) | {"secrets": secrets})
-    needed = fanatico_plan.secret_names(node.get("roles") or [])
+    roles = node.get("roles") or []
+    needed, imported = fanatico_plan.secret_names(roles), fanatico_plan.imported_names(roles, pillar)
     found = [
         *fanatico_validate.faults(whole, json.loads(pathlib.Path(schema).read_text())),
-        *fanatico_secrets.faults(secrets, needed),
+        *fanatico_secrets.faults(secrets, needed, imported),
     ]
     return {"unsound": list(dict.fromkeys(found))} if found else {}

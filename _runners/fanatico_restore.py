@@ -23,7 +23,7 @@ def __virtual__():
     return __virtualname__
 
 
-def restore_plan(target="latest", host="", in_place=False, committed=0):
+def restore_plan(target="latest", host="", in_place=False, committed=0, repository=""):
     """
     Return what a restore to a moment would do. Changes nothing.
 
@@ -36,10 +36,13 @@ def restore_plan(target="latest", host="", in_place=False, committed=0):
         For ``orch.restore``, not for a clone: the space on the backup host does not matter.
     committed
         Seconds since 1970 of a moment before a commit that is in the repository.
+    repository
+        ``local`` or ``s3``; default: the first of them from which the moment can be restored. In place it is ``local`` alone: the
+        database hosts do not reach S3.
 
-    Returns ``{"host", "target", "kind", "value", "moment": seconds since 1970, "timeline": 0 for the latest, "backup": label,
-    "earliest", "latest": what can be restored, "bytes", "free", "seconds": an estimate, by the rate of the last drill}``. Raises
-    where the moment cannot be restored, with the nearest that can.
+    Returns ``{"host", "repository", "target", "kind", "value", "moment": seconds since 1970, "timeline": 0 for the latest,
+    "backup": label, "earliest", "latest": what can be restored, "bytes", "free", "seconds": an estimate, by the rate of the
+    last drill}``. Raises where the moment cannot be restored, with the nearest that can.
 
     CLI Example:
 
@@ -49,28 +52,36 @@ def restore_plan(target="latest", host="", in_place=False, committed=0):
         salt-run fanatico.restore_plan '2026-11-28 12:00:00+00'
     """
     host = _host(host)
-    reach = _ask(host, "fanatico_backup.reach", 70)
+    refused = []
     known = fanatico_restore_journal.recorded(fanatico_record.home(__opts__))
-    reach["restores"] = [*reach["restores"], *(one for one in known if one not in reach["restores"])]
-    try:
-        found = fanatico_restore.plan(target, reach, time.time(), in_place, committed)
-    except fanatico_restore.Refused as exc:
-        fanatico_master.refuse(f"{host}: {exc}. Nothing was changed.")
-    return {"host": host, **found}
+    for name in [repository] if repository else _repositories(host, in_place):
+        try:
+            reach = _reach(host, name)
+            reach["restores"] = [*reach["restores"], *(one for one in known if one not in reach["restores"])]
+            found = fanatico_restore.plan(target, reach, time.time(), in_place, committed)
+        except fanatico_restore.Refused as exc:
+            refused.append(f"{host}, repository {name}: {exc}. Nothing was changed.")
+        else:
+            return {"host": host, "repository": name, **found}
+    return fanatico_master.refuse("\n".join(refused))
 
 
-def clone(target="latest", host=""):
+def _repositories(host, in_place):
+    return ["local"] if in_place else _ask(host, "fanatico_backup.repositories", 15)
+
+
+def clone(target="latest", host="", repository=""):
     """
     Make a clone on a backup host, and wait until it is ready: all databases as they were at a moment, in their own PostgreSQL.
 
     The cluster is not touched. It stays until ``fanatico.clone_drop``; there is one at a time.
 
-    target, host
+    target, host, repository
         As for ``restore_plan``.
 
-    Returns ``{"host", "target", "backup", "seconds", "command": how to open it on the host}``. Raises where the moment cannot be
-    restored, and where the restore fails. Where it takes longer than three times the estimate, the clone goes on, and the
-    message says how to look.
+    Returns ``{"host", "repository", "target", "backup", "seconds", "command": how to open it on the host}``. Raises where the
+    moment cannot be restored, and where the restore fails. Where it takes longer than three times the estimate, the clone
+    goes on, and the message says how to look.
 
     CLI Example:
 
@@ -78,9 +89,10 @@ def clone(target="latest", host=""):
 
         salt-run fanatico.clone '2026-11-28 12:00:00+00'
     """
-    plan = restore_plan(target, host)
+    plan = restore_plan(target, host, repository)
     host = plan["host"]
-    _ask(host, "fanatico_backup.clone", 30, *(plan[name] for name in ("backup", "kind", "value", "timeline")))
+    asked = ("backup", "kind", "value", "timeline", "repository")
+    _ask(host, "fanatico_backup.clone", 30, *(plan[name] for name in asked))
     limit = 60 + 3 * plan["seconds"]
 
     def ended():
@@ -99,6 +111,7 @@ def clone(target="latest", host=""):
         )
     return {
         "host": host,
+        "repository": plan["repository"],
         "target": plan["target"],
         "backup": plan["backup"],
         "seconds": report["seconds"],
@@ -125,6 +138,14 @@ def clone_drop(host=""):
     return {"host": host, "dropped": _ask(host, "fanatico_backup.clone_drop", 130)}
 
 
+def _reach(host, repository):
+    """Return what can be restored from a repository; raises ``Refused`` where it cannot be read."""
+    answer = _answer(host, "fanatico_backup.reach", 70, repository)
+    if isinstance(answer, str):
+        raise fanatico_restore.Refused(answer)
+    return answer
+
+
 def _host(host):
     """Return the backup host; raises where the plan has none."""
     plan = fanatico_master.plan(__opts__)
@@ -140,11 +161,17 @@ def _host(host):
 
 def _ask(host, function, timeout, *arguments):
     """Return a host's answer; raises where it does not answer or refuses."""
+    answer = _answer(host, function, timeout, *arguments)
+    if isinstance(answer, str):  # the functions asked here return none: it is an error
+        fanatico_master.refuse(answer)
+    return answer
+
+
+def _answer(host, function, timeout, *arguments):
+    """Return a host's answer, its error as a text; raises where it does not answer."""
     answer = fanatico_sweep.fanout(__opts__, [host], function, arguments, timeout).get(host)
     if answer is None:
         fanatico_master.refuse(
             f"{host}: no answer to {function} within {timeout} s. Next: salt {host} test.ping"
         )
-    if isinstance(answer, str):  # the functions asked here return none: it is an error
-        fanatico_master.refuse(answer.strip().removeprefix("ERROR: ")[-500:])
-    return answer
+    return answer.strip().removeprefix("ERROR: ")[-500:] if isinstance(answer, str) else answer

@@ -60,12 +60,12 @@ def secrets_init():
         known = {name: value for of_role in present.values() for name, value in of_role.items()}
         made = {
             name: known.get(name) or fanatico_secrets.generate()
-            for names in _names().values()
+            for names in fanatico_plan.SECRETS.values()
             for name in names
         }
         new = {
             role: {name: made[name] for name in names if name not in present[role]}
-            for role, names in _names().items()
+            for role, names in fanatico_plan.SECRETS.items()
         }
         return _store(directory, present, new) | {"authorities": __salt__["fanatico.ca_init"]()}
 
@@ -128,7 +128,14 @@ def secrets_rotate(only=None):
                 f"{', '.join(lasting)} is not rotated: what it encrypts would be lost. Nothing was changed. "
                 'Next: docs/backup.md, "The passphrase".'
             )
-        every = [name for name in there if name not in fanatico_plan.LASTING]
+        foreign = fanatico_plan.imported_names(fanatico_plan.ROLES)
+        asked = [name for name in only or () if name in foreign]
+        if asked:
+            _refuse(
+                f"{', '.join(asked)} cannot be generated: another system issues it. Nothing was changed. "
+                "Next: salt-run fanatico.secrets_import FILE replace=True, then orch.deploy."
+            )
+        every = [name for name in there if name not in (*fanatico_plan.LASTING, *foreign)]
         wanted = fanatico_secrets.together(list(only)) if only else every
         missing = [name for name in wanted if name not in there]
         if missing or not there:
@@ -178,8 +185,11 @@ def secrets_unsettled():
 
 
 def _names():
-    """Return ``{role: [names]}`` of all secrets."""
-    roles = {role: fanatico_plan.secret_names([role]) for role in fanatico_plan.role_names()}
+    """Return ``{role: [names]}`` of all secrets, those that others issue included."""
+    roles = {
+        role: [*fanatico_plan.secret_names([role]), *fanatico_plan.imported_names([role])]
+        for role in fanatico_plan.role_names()
+    }
     return {role: names for role, names in roles.items() if names}
 
 

@@ -91,12 +91,16 @@ def _faults(plan, samples, pillars):
     found = fanatico_validate.faults(fanatico_timing.completed(whole), schema)
     if not pillars:  # the plan has no usable node: only the plan can be checked
         return [fault for fault in found if fault.startswith("plan")]
-    allowed = {node: fanatico_plan.secret_names(roles) for node, roles in samples.items()}
-    needed = fanatico_plan.secret_names([role for roles in samples.values() for role in roles])
+    allowed = {
+        node: [*fanatico_plan.secret_names(roles), *fanatico_plan.imported_names(roles)]
+        for node, roles in samples.items()
+    }
+    every = [role for roles in samples.values() for role in roles]
+    needed, imported = fanatico_plan.secret_names(every), fanatico_plan.imported_names(every, whole)
     given = {node: list(_secrets(pillar)) for node, pillar in pillars.items()}
     return [
         *found,
-        *fanatico_secrets.faults(_secrets(whole), needed),
+        *fanatico_secrets.faults(_secrets(whole), needed, imported),
         *fanatico_secrets.misplaced(given, allowed),
         *_overridden_topology(plan, whole),
         *_absent_artifact(whole),

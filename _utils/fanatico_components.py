@@ -13,13 +13,18 @@ EVERY = "every"
 
 SERVER, CLIENT = "serverAuth", "clientAuth"
 
+# Any value that is not empty, for Unit.when.
+ANY = object()
+# The setting that switches the repository in S3 on.
+S3 = ("backup:s3:bucket", ANY)
+
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
     """A systemd unit that runs on every node of the component."""
 
     name: str
-    # (pillar path, value): the unit exists only with this setting.
+    # (pillar path, value): the unit exists only with this setting; ANY: with any value that is not empty.
     when: tuple[str, object] | None = None
     # False: health checks it, but only systemd restarts it.
     healed: bool = True
@@ -96,6 +101,9 @@ class Component:
     secrets: tuple[str, ...] = ()
     # Those of them that a rotation does not replace: what they encrypt would be lost.
     lasting: tuple[str, ...] = ()
+    # {name: pillar path}: secrets of its roles that others issue. They are imported, never generated or rotated, and needed only
+    # where the setting is not empty.
+    imported: dict[str, str] = dataclasses.field(default_factory=dict)
     pki: Pki | None = None
     # Its data directories: paths, or the pillar paths of them.
     data: tuple[str, ...] = ()
@@ -259,9 +267,15 @@ COMPONENTS = (
             Unit("fanatico-backup-incr.timer"),
             Unit("fanatico-backup-verify.timer"),
             Unit("fanatico-backup-drill.timer"),
+            Unit("fanatico-backup-s3-wal.service", when=S3, essential=False),
+            *(
+                Unit(f"fanatico-backup-s3-{name}.timer", when=S3)
+                for name in ("full", "diff", "incr", "verify")
+            ),
         ),
         secrets=("BACKUP_PASSPHRASE",),
         lasting=("BACKUP_PASSPHRASE",),
+        imported={"BACKUP_S3_KEY": S3[0], "BACKUP_S3_KEY_SECRET": S3[0]},
         data=("backup:path",),
         health_modules=("backup",),
         serving_check="backup.repository",

@@ -23,7 +23,7 @@ import re
 
 import fanatico_faults
 import fanatico_plan
-from fanatico_components import COMPONENTS, EVERY
+from fanatico_components import ANY, COMPONENTS, EVERY
 
 # What must be healthy on the other hosts while a host with this role is rebuilt: it joins them.
 _REBUILD_NEEDS = {
@@ -86,7 +86,8 @@ def _exists(unit, settings):
 
 
 def _meets(settings, path, value):
-    return fanatico_plan.get(settings, path) == value
+    found = fanatico_plan.get(settings, path)
+    return bool(found) if value is ANY else found == value
 
 
 def accepted(plan, host, answer):

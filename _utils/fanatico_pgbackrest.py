@@ -10,16 +10,44 @@ import fanatico_plan
 
 STANZA = "main"
 FILE = "/etc/pgbackrest/pgbackrest.conf"
+# The names of the repositories for operators.
+LOCAL, S3 = "local", "s3"
+S3_CA = "/etc/pgbackrest/s3-ca.crt"
 SPOOL, LOGS, LOCKS = "/var/spool/pgbackrest", "/var/log/pgbackrest", "/run/pgbackrest"
-PASSPHRASE = "@PASSPHRASE@"  # salt/archive/files/pgbackrest.conf.jinja puts the secret in its place
+# The templates of salt/archive put the secrets in their place.
+PASSPHRASE, S3_KEY, S3_KEY_SECRET = "@PASSPHRASE@", "@S3_KEY@", "@S3_KEY_SECRET@"
 ARCHIVE = "/usr/local/lib/fanatico/pgbackrest-archive"
 _PKI = "/etc/pgbackrest/pki/backup"
 _SOCKET = "/var/run/postgresql"
 
 
+def repositories(pillar):
+    """
+    Return all repositories, ``[{"index", "host", "name"}]``.
+
+    A host that uses a repository of another one passes its index, which that host looks up in its own configuration: so a
+    repository has the same index on every host. Each backup host has one, in plan order; the one in S3 is the last, and only the
+    first backup host uses it. The databases send to the local ones alone: while S3 is away, pgBackRest would try it for minutes
+    before it sends anything. That host sends on what has arrived.
+
+    pillar
+        With ``plan`` and ``backup``.
+    """
+    hosts = fanatico_plan.nodes(pillar["plan"], "backup")
+    found = [{"index": number, "host": host, "name": LOCAL} for number, host in enumerate(hosts, 1)]
+    if hosts and pillar["backup"]["s3"]["bucket"]:
+        found.append({"index": len(hosts) + 1, "host": hosts[0], "name": S3})
+    return found
+
+
+def own(pillar, me):
+    """Return the repositories that a host keeps or talks to S3 for, ``{name: index}``. ``pillar``, ``me``: see ``sections``."""
+    return {one["name"]: one["index"] for one in repositories(pillar) if one["host"] == me}
+
+
 def sections(pillar, me):
     """
-    Return the configuration of this host, ``{section: {key: value or list of values}}``.
+    Return the configuration of this host, ``{section: {key: value or list of values}}``, without the repository in S3.
 
     pillar
         With ``plan``, ``backup`` and ``postgresql``.
@@ -29,17 +57,46 @@ def sections(pillar, me):
     plan = pillar["plan"]
     repository, database = (fanatico_plan.has_role(plan, me, role) for role in ("backup", "patroni"))
     found = {"global": {**_common(pillar["backup"]), **_server(plan, me)}}
-    if repository:
-        found["global"] |= _repository(pillar)
-        found[STANZA] = _databases(pillar, me)
-    else:
-        found["global"] |= _remote_repositories(plan)
-        found[STANZA] = _database(pillar, 1)
+    for one in repositories(pillar):
+        if one["name"] != LOCAL:
+            continue
+        if one["host"] == me:
+            found["global"] |= _repository(pillar, one["index"])
+        elif database:
+            found["global"] |= _peer(f"repo{one['index']}", plan, one["host"])
+    found[STANZA] = _databases(pillar, me) if repository else _database(pillar, 1)
     if database:
         found["global"] |= {"archive-async": "y", "spool-path": SPOOL}
         # Before 2.59, an asynchronous archive-get can end a recovery too early where the timeline changes.
         found["global:archive-get"] = {"archive-async": "n"}
     return found
+
+
+def s3_sections(pillar, me):
+    """
+    Return the configuration of the repository in S3 on the host that talks to it, ``{}`` on the others; as ``sections``.
+
+    It is a file of its own: pgBackRest does not read it when it is given the path of the other one, so the local repository can
+    be checked while S3 is away; with this one alone WAL is sent to S3 alone; and the server for the databases does not see it.
+    """
+    number, s3 = own(pillar, me).get(S3), pillar["backup"]["s3"]
+    if number is None:
+        return {}
+    settings = {
+        "type": "s3",
+        "path": s3["path"],
+        "s3-bucket": s3["bucket"],
+        "s3-endpoint": s3["endpoint"],
+        "s3-region": s3["region"],
+        "s3-key": S3_KEY,
+        "s3-key-secret": S3_KEY_SECRET,
+        "s3-uri-style": s3["uri_style"],
+        "storage-port": str(s3["port"]),
+        "storage-verify-tls": "y" if s3["verify"] else "n",
+        **({"storage-ca-file": S3_CA} if s3["ca"] else {}),
+        **_kept(s3["keep"]),
+    }
+    return {"global": {f"repo{number}-{key}": value for key, value in settings.items()}}
 
 
 def text(sections):
@@ -94,28 +151,26 @@ def _server(plan, me):
     }
 
 
-def _repository(pillar):
-    own = pillar["backup"]
+def _repository(pillar, number):
+    settings = {"path": pillar["backup"]["path"], **_kept(pillar["backup"]["keep"])}
     return {
-        "repo1-path": own["path"],
-        "repo1-cipher-type": "aes-256-cbc",
-        "repo1-cipher-pass": PASSPHRASE,
-        "repo1-bundle": "y",
-        "repo1-block": "y",
-        "repo1-retention-full-type": "count",
-        "repo1-retention-full": str(own["keep"]),
+        **{f"repo{number}-{key}": value for key, value in settings.items()},
         "start-fast": "y",
         "resume": "n",
         "backup-standby": "prefer",
     }
 
 
-def _remote_repositories(plan):
-    """Return the repositories of a database host: all backup hosts, in plan order."""
-    found: dict[str, str] = {}
-    for number, node in enumerate(fanatico_plan.nodes(plan, "backup"), 1):
-        found |= _peer(f"repo{number}", plan, node)
-    return found
+def _kept(keep):
+    """Return what all repositories have in common."""
+    return {
+        "cipher-type": "aes-256-cbc",
+        "cipher-pass": PASSPHRASE,
+        "bundle": "y",
+        "block": "y",
+        "retention-full-type": "count",
+        "retention-full": str(keep),
+    }
 
 
 def _databases(pillar, me):

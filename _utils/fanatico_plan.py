@@ -25,6 +25,17 @@ SECRETS = {
 # Secrets that no rotation replaces.
 LASTING = tuple(name for component in COMPONENTS for name in component.lasting)
 
+# {role: {name: pillar path}}: secrets that others issue, needed only where the setting is not empty.
+IMPORTED = {
+    role: {
+        name: path
+        for component in COMPONENTS
+        if role in component.roles
+        for name, path in component.imported.items()
+    }
+    for role in ROLES
+}
+
 # Roles that a plan may leave out.
 OPTIONAL = tuple(component.name for component in COMPONENTS if component.optional)
 
@@ -233,5 +244,23 @@ def etcd_endpoints(plan):
 
 
 def secret_names(node_roles):
-    """Return the names of the secrets that a node with ``node_roles`` gets."""
+    """Return the names of the generated secrets that a node with ``node_roles`` gets."""
     return list(dict.fromkeys(name for role in SECRETS for name in SECRETS[role] if role in node_roles))
+
+
+def imported_names(node_roles, pillar=None):
+    """
+    Return the names of the secrets of ``node_roles`` that others issue.
+
+    pillar
+        Only those that its settings need; without it all.
+    """
+    return list(
+        dict.fromkeys(
+            name
+            for role in ROLES
+            if role in node_roles
+            for name, path in IMPORTED[role].items()
+            if pillar is None or present(pillar, path)
+        )
+    )

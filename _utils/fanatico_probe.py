@@ -69,7 +69,10 @@ def hang_reason(ask):
 
 def run(*command, timeout=20):
     """Run a program and return its ``CompletedProcess``, whatever the exit code; ``timeout`` in seconds."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    # What a program prints may be anything: pgBackRest shows bytes that it could not decrypt.
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+    )
 
 
 def apply_states(apply, host, sls=None):

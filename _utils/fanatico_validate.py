@@ -10,6 +10,7 @@ import ipaddress
 import itertools
 from typing import Any
 
+import fanatico_backup_limits
 import fanatico_capacity
 import fanatico_plan
 import fanatico_postgres_limits
@@ -352,6 +353,7 @@ _CHECKS = (
     _port_faults,
     _timing_faults,
     *fanatico_postgres_limits.CHECKS,
+    *fanatico_backup_limits.CHECKS,
     _edge_faults,
     _certificate_faults,
     _version_faults,

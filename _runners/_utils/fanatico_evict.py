@@ -135,7 +135,8 @@ def left(roles, names, public_certificate):
         found.append("data: the host could read all databases, keys and passwords of users included")
     if "backup" in roles:
         found.append(
-            "backups: the host could read all of them and their passphrase: start a new repository (docs/backup.md)"
+            "backups: the host could read all of them and their passphrase: start a new repository (docs/backup.md), and "
+            "replace the keys of backup:s3 where they are set"
         )
     if "haproxy" in roles:
         found.append(

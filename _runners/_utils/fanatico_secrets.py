@@ -66,7 +66,7 @@ def weakness(name, value):
     return None
 
 
-def faults(given, names):
+def faults(given, names, imported=()):
     """
     Return what is wrong with the secrets ``given``, as lines; empty where all exist, are strong and differ.
 
@@ -74,12 +74,18 @@ def faults(given, names):
         ``{NAME: value}``.
     names
         The names that have to exist.
+    imported
+        More names that have to exist, of secrets that nobody here can generate.
     """
     found: list[str] = []
     seen: dict[str, str] = {}
-    for name in names:
+    for name in [*names, *imported]:
         value = given.get(name)
-        if value is None:
+        if value is None and name in imported:
+            found.append(
+                f"secrets:{name}: missing; import it: salt-run fanatico.secrets_import (docs/operations.md#secrets)"
+            )
+        elif value is None:
             found.append(
                 f"secrets:{name}: missing; run salt-run fanatico.secrets_init, or import a value of your own"
             )

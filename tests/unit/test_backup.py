@@ -172,9 +172,11 @@ class TestArchiving:
     def test_a_postgresql_that_does_not_answer(self):
         assert judge.archiving({"error": "refused"}, "db1", True, 60)["status"] == "unknown"
 
-    def test_the_probe_asks_postgresql_and_every_repository(self, salt):
+    def test_the_probe_asks_postgresql_and_every_repository(self, salt, tmp_path):
         archive.__opts__["id"] = "db1"
         salt["fanatico_postgres.query"] = lambda sql, timeout: [self.FACTS]
+        salt["fanatico_postgres.wanted"] = lambda: {"data_dir": str(tmp_path)}
+        (tmp_path / "pg_wal").mkdir()
 
         def unreachable(host, timeout):
             raise CommandExecutionError(f"{host}: refused")
@@ -200,7 +202,7 @@ class TestModule:
             calls.append(argv)
             return done
 
-        monkeypatch.setattr(backup.fanatico_probe, "run", run)
+        monkeypatch.setattr(backup.fanatico_pgbackrest_run.fanatico_probe, "run", run)
         done.calls = calls
         return done
 
@@ -209,7 +211,7 @@ class TestModule:
         assert [one["type"] for one in backup.info()["backups"]] == ["full", "incr"]
         (argv,) = run.calls
         assert argv[:4] == ("runuser", "-u", "postgres", "--")
-        assert argv[-2:] == ("info", "--output=json")
+        assert argv[-3:] == ("info", "--repo=1", "--output=json")
 
     def test_its_message_is_the_error(self, run):
         run.returncode, run.stderr = 56, "ERROR: [056]: unable to find primary cluster\n - cannot proceed"
@@ -233,17 +235,22 @@ class TestState:
 
     @pytest.fixture
     def host(self, salt):
-        host = types.SimpleNamespace(stanzas=[], active="inactive", done=[])
+        host = types.SimpleNamespace(stanzas=[], active="inactive", done=[], created=False)
 
-        def create():
-            host.done.append("create")
+        def info(repository):
             if isinstance(host.stanzas, Exception):
                 raise host.stanzas
+            return judge.read(host.stanzas)
+
+        def create(repository):
+            host.done.append("create")
 
         salt |= {
-            "fanatico_backup.info": lambda: judge.read(host.stanzas),
+            "fanatico_backup.info": info,
             "fanatico_backup.create_stanza": create,
-            "fanatico_backup.make": lambda kind: host.done.append(kind),
+            "fanatico_backup.make": lambda kind, repository: host.done.append(kind),
+            "fanatico_backup.s3_created": lambda: host.created,
+            "fanatico_backup.s3_note": lambda: host.done.append("noted"),
             "fanatico_unit.states": lambda unit: {unit: {"active": host.active}},
         }
         return host
@@ -276,10 +283,19 @@ class TestState:
         assert "database mismatch" in answer["comment"]
 
     def test_the_primary_does_not_answer(self, host, salt):
-        def create():
+        def create(repository):
             raise CommandExecutionError("ops1: pgbackrest stanza-create failed with code 56: no primary")
 
         salt["fanatico_backup.create_stanza"] = create
         answer = state.repository_present("/repo", timeout=0)
         assert answer["result"] is False
         assert "no primary" in answer["comment"]
+
+    def test_a_message_of_bytes_that_could_not_be_decrypted(self):
+        found = judge.read(stanza(99, "[CryptoError] header \udcbc\x07\x1b[31m is invalid"))
+        assert found["message"] == "[CryptoError] header [31m is invalid"
+
+    def test_the_message_is_that_of_the_repository(self):
+        (one,) = stanza(99, "other")
+        one["repo"] = [{"status": {"code": 99, "message": "[FormatError] key/value found"}}]
+        assert judge.read([one])["message"] == "[FormatError] key/value found"

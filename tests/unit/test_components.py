@@ -44,7 +44,7 @@ def test_the_schema_knows_the_ports():
 
 
 def test_the_schema_knows_the_secrets():
-    secrets = {name for one in COMPONENTS for name in one.secrets}
+    secrets = {name for one in COMPONENTS for name in (*one.secrets, *one.imported)}
     assert set(SECTIONS["secrets"]["properties"]) == secrets
 
 

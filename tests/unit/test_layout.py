@@ -186,6 +186,7 @@ DO_IO = {
     "fanatico_lock": "holds a file",
     "fanatico_master": "reads the plan and compiles pillars",
     "fanatico_patroni_rest": "asks Patroni",
+    "fanatico_pgbackrest_run": "starts pgBackRest",
     "fanatico_probe": "runs programs",
     "fanatico_record": "writes the log, speaks on the event bus",
     "fanatico_restore_files": "looks for files",

@@ -168,6 +168,7 @@ class TestRunner:
         plan = copy.deepcopy(plan)
         host = types.SimpleNamespace(asked=[], states=["running", "ready"], answers={})
         host.answers = {
+            "fanatico_backup.repositories": {"local": 1},
             "fanatico_backup.reach": reach(),
             "fanatico_backup.clone": {"unit": "fanatico-clone.service"},
             "fanatico_backup.clone_drop": True,
@@ -192,11 +193,12 @@ class TestRunner:
 
     def test_a_clone(self, host):
         made = runner.clone(at(6 * HOUR))
-        assert host.asked[1] == (
-            *("ops1", "fanatico_backup.clone", "old", "time", repr(float(NOW - 6 * HOUR)), 0),
+        assert host.asked[2] == (
+            *("ops1", "fanatico_backup.clone", "old", "time", repr(float(NOW - 6 * HOUR)), 0, "local"),
         )
         assert made == {
             "host": "ops1",
+            "repository": "local",
             "target": at(6 * HOUR),
             "backup": "old",
             "seconds": 3.0,
@@ -217,7 +219,10 @@ class TestRunner:
     def test_nothing_is_asked_for_a_moment_out_of_reach(self, host):
         with pytest.raises(CommandExecutionError, match="Nothing was changed"):
             runner.clone(at(60 * HOUR))
-        assert [call[1] for call in host.asked] == ["fanatico_backup.reach"]
+        assert [call[1:] for call in host.asked] == [
+            ("fanatico_backup.repositories",),
+            ("fanatico_backup.reach", "local"),
+        ]
 
     def test_a_host_without_the_role(self, host):
         with pytest.raises(CommandExecutionError, match="no node of the plan with the role backup"):
@@ -241,11 +246,12 @@ class TestModule:
         settings = {**pillars.shipped("backup"), "clone_directory": str(node.directory)}
         salt = {
             "fanatico_unit.states": lambda unit: {unit: {"active": node.active}},
-            "fanatico_backup.info": lambda: {
+            "fanatico_backup.info": lambda **_: {
                 "backups": [backup(FULL, HOUR)],
                 "archive": {"max": "0000000A" + "0" * 16},
             },
-            "fanatico_backup.files": lambda folder: {},
+            "fanatico_backup.index": {"local": 1, "s3": 2}.get,
+            "fanatico_backup.files": lambda folder, repository: {},
             "fanatico_backup.last_drill": lambda: None,
         }
         dunders = {
@@ -264,7 +270,7 @@ class TestModule:
 
     def test_a_clone_starts(self, node, tmp_path):
         assert clones.clone(FULL, "time", str(NOW - 60.5)) == {"unit": clones.UNIT}
-        written = f"BACKUP={FULL}\nKIND=time\nVALUE={NOW - 60.5}\nTIMELINE=\n"
+        written = f"BACKUP={FULL}\nKIND=time\nVALUE={NOW - 60.5}\nTIMELINE=\nREPOSITORY=1\n"
         assert (tmp_path / "run/arguments").read_text() == written
         assert node.done == [("start", "--no-block", clones.UNIT)]
 

@@ -55,6 +55,11 @@ class TestChoice:
             copies.choose(backups, NOW, 120)
 
 
+def test_each_repository_has_its_day():
+    assert [copies.turn([1, 2], NOW + n * 24 * HOUR) for n in range(4)] in ([1, 2, 1, 2], [2, 1, 2, 1])
+    assert copies.turn([1], NOW) == 1
+
+
 class TestDrill:
     """The report."""
 
@@ -94,13 +99,14 @@ class TestDrill:
 
     def drill(self):
         # `choose` has its own generator: the module `random`, whose function is replaced.
-        return copies.drill(copies.Copy(self.folder, self.folder, 5499), 120)
+        return copies.drill(copies.Copy(self.folder, self.folder, 5499, 2), 120)
 
     def test_a_good_backup(self, fake):
         report = fake.drill()
         assert report["error"] == ""
         assert (report["backup"], report["target"], report["behind_seconds"]) == ("full", NOW - HOUR, 12.0)
         restore = next(words for words in fake.calls if words[-1] == "restore")
+        assert all("--repo=2" in words for words in fake.calls if "pgbackrest" in words[0])
         assert {"--archive-mode=off", "--set=full", "--type=time", "--target-action=promote"} <= set(restore)
         assert any(word.startswith("--target=2027-01-15 07:00:00") for word in restore), restore
         assert any(words[0].endswith("pg_amcheck") for words in fake.calls)
@@ -139,7 +145,7 @@ class TestDrill:
 
     def clone(self, target):
         where = copies.Target("time", str(target))
-        return copies.clone(copies.Copy(self.folder, self.folder, 5498), "full", where)
+        return copies.clone(copies.Copy(self.folder, self.folder, 5498, 2), "full", where)
 
     def test_a_server_that_ends_during_the_recovery_is_named(self, fake, monkeypatch):
         fake.answers["state"] = "standby"

@@ -471,6 +471,18 @@ def read_role(master, role):
     ]
 
 
+def test_a_secret_that_others_issue_is_imported_only(master, tmp_path):
+    m = master()
+    m.runners["fanatico.secrets_init"]()
+    assert "BACKUP_S3_KEY" not in decrypted(m)
+    m.runners["fanatico.secrets_import"](own_file(tmp_path, {"BACKUP_S3_KEY": STRONG}))
+    m.runners["fanatico.secrets_rotate"]()
+    m.runners["fanatico.secrets_finish_rotation"]()
+    assert decrypted(m)["BACKUP_S3_KEY"] == STRONG
+    with pytest.raises(CommandExecutionError, match="BACKUP_S3_KEY cannot be generated"):
+        m.runners["fanatico.secrets_rotate"](["BACKUP_S3_KEY"])
+
+
 def test_a_rotation_of_what_is_not_there_is_refused(master):
     m = master()
     m.runners["fanatico.secrets_init"]()

@@ -102,8 +102,12 @@ def size(directory):
 class Copy:
     """The restored cluster: a data directory, and a server that only this program reaches."""
 
-    def __init__(self, directory, programs, port):
+    # pgBackRest's index; None: the first that works.
+    repository = None
+
+    def __init__(self, directory, programs, port, repository=None):
         self.data, self.programs, self.port = directory / "data", programs, port
+        self.repository = repository
         self.socket, self.log = directory, directory / "server.log"
         # Beside the directory, so that it is there until the last file is deleted.
         self.mark = directory.with_name(f"{directory.name}.copy")
@@ -137,6 +141,7 @@ class Copy:
             "/usr/bin/pgbackrest",
             f"--stanza={STANZA}",
             *quiet,
+            *([f"--repo={self.repository}"] if self.repository else []),
             *own,
             f"--set={label}",
             *target.options(),
@@ -244,10 +249,10 @@ FAILURES = (CopyError, OSError, ValueError, KeyError, subprocess.SubprocessError
 
 def drill(copy, margin):
     """Run the drill and return its report; a failure is in ``error``."""
-    report = {"began": time.time(), "error": ""}
+    report = {"began": time.time(), "error": "", "repository": copy.repository}
     try:
         copy.create()
-        label, moment = choose(backups(), time.time(), margin, restores())
+        label, moment = choose(backups(copy.repository), time.time(), margin, restores())
         report["backup"], report["target"] = label, moment
         target = Target() if moment is None else Target("time", str(moment))
         timed(report, "restore", lambda: copy.restore(label, target))
@@ -267,11 +272,15 @@ def drill(copy, margin):
     return report
 
 
-def backups():
-    """Return the backups in the repository, ``[{"label", "stop", "error"}, ...]``, oldest first."""
-    printed = run(
-        "/usr/bin/pgbackrest", f"--stanza={STANZA}", "--log-level-console=off", "info", "--output=json"
-    )
+def turn(repositories, now):
+    """Return the repository of the day: each in its turn. ``now``: seconds since 1970."""
+    return repositories[int(now // DAY) % len(repositories)]
+
+
+def backups(repository):
+    """Return the backups in a repository, ``[{"label", "stop", "error"}, ...]``, oldest first."""
+    own = [f"--stanza={STANZA}", f"--repo={repository}", "--log-level-console=off"]
+    printed = run("/usr/bin/pgbackrest", *own, "info", "--output=json")
     (stanza,) = json.loads(printed)
     return [
         {"label": one["label"], "stop": one["timestamp"]["stop"], "error": one.get("error")}
@@ -297,7 +306,13 @@ def behind(copy, moment):
 
 def clone(copy, label, target):
     """Restore a backup to a Target, keep it running, and return its report."""
-    report = {"began": time.time(), "error": "", "backup": label, "target": target.value}
+    report = {
+        "began": time.time(),
+        "error": "",
+        "repository": copy.repository,
+        "backup": label,
+        "target": target.value,
+    }
     try:
         copy.create()
         timed(report, "restore", lambda: copy.restore(label, target))
@@ -347,9 +362,13 @@ def main():
     parser.add_argument(
         "--margin", type=float, default=120, help="drill: seconds until WAL is in the repository"
     )
+    parser.add_argument(
+        "--repositories", type=int, nargs="+", default=[1], help="pgBackRest's indexes; each day the next one"
+    )
     add_target(parser)
     options = parser.parse_args()
-    copy = Copy(options.directory, options.programs, options.port)
+    repository = turn(options.repositories, time.time())
+    copy = Copy(options.directory, options.programs, options.port, repository)
     if options.what == "drill":
         return write(options.report, drill(copy, options.margin))
     target = Target(options.kind, options.value, options.timeline)
