@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import labs, wait_until
 
-pytestmark = pytest.mark.ends_healthy
+pytestmark = [pytest.mark.ends_healthy, pytest.mark.long]
 HOST, PATH = "ops1", "/var/lib/pgbackrest"
 CONF = "/etc/pgbackrest/pgbackrest.conf"
 PROGRAM = "/usr/bin/pgbackrest"
@@ -118,7 +118,6 @@ def test_the_passphrase_is_another(healthy):
         assert (found["status"], "#the-passphrase" in found["hint"]) == ("critical", True)
 
 
-@pytest.mark.long
 def test_it_is_read_only(healthy):
     break_it = (
         f"mount --bind {PATH} {PATH} && mount -o remount,ro,bind {PATH} && systemctl restart pgbackrest"
@@ -129,7 +128,6 @@ def test_it_is_read_only(healthy):
         assert repository(healthy)["status"] == "critical"
 
 
-@pytest.mark.long
 def test_it_is_cut_off(healthy):
     """Packets are dropped without a word."""
     rule = "table inet cut { chain input { type filter hook input priority -10; tcp dport 8432 drop; }; }"
@@ -140,7 +138,6 @@ def test_it_is_cut_off(healthy):
         assert checks["archive.repository"]["value"] == [HOST]
 
 
-@pytest.mark.long
 def test_its_certificate_is_of_another_authority(healthy):
     pki = "/etc/pgbackrest/pki"
     break_it = f"""
@@ -155,7 +152,6 @@ def test_its_certificate_is_of_another_authority(healthy):
         assert checks["archive.repository"]["value"] == [HOST]
 
 
-@pytest.mark.long
 def test_its_clock_is_wrong(healthy):
     """One process has another time (libfaketime): certificates are not valid there. The lab's clock cannot be set."""
     unit = "/run/systemd/system/pgbackrest.service.d"
@@ -171,7 +167,6 @@ def test_its_clock_is_wrong(healthy):
         degraded(healthy)
 
 
-@pytest.mark.long
 def test_the_versions_differ(healthy):
     """Mock: Debian has one version. A copy of the program on the backup host, changed in one byte, says another."""
     break_it = f"""
@@ -184,7 +179,6 @@ def test_the_versions_differ(healthy):
         degraded(healthy)
 
 
-@pytest.mark.long
 def test_the_disk_of_the_primary_fills_up(healthy):
     """Archiving is stopped for so long that PostgreSQL has no space for WAL: no acknowledged row is lost, no WAL is missing."""
     former = labs.leader(healthy)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support import labs, s3, wait_until
 
+pytestmark = pytest.mark.long
 HOST = "ops1"
 LOCAL = "/var/lib/pgbackrest"
 
@@ -172,7 +173,6 @@ def test_s3_is_off_and_comes_back(lab, server):
     caught_up(lab, segments)
 
 
-@pytest.mark.long
 def test_s3_is_cut_off_and_comes_back(lab, server):
     """Packets are lost without a word: each attempt waits."""
     server.cut()
@@ -183,7 +183,6 @@ def test_s3_is_cut_off_and_comes_back(lab, server):
     caught_up(lab, segments)
 
 
-@pytest.mark.long
 def test_a_deploy_while_s3_is_away(lab, server):
     server.stop()
     try:
@@ -194,7 +193,6 @@ def test_a_deploy_while_s3_is_away(lab, server):
     caught_up(lab, [])
 
 
-@pytest.mark.long
 def test_s3_is_switched_off(lab, server):
     lab.site_write({})
     apply(lab)

@@ -84,9 +84,10 @@ def test_every_sls_and_template_is_used(make_node):
     # salt-ssh reads the roster directly on the master (tests/lab/test_fleet.py); the others are included in edge.cfg.
     parts = {"salt://edge/files/rpc.cfg.jinja", "salt://haproxy/files/parts.jinja"}
     # Only with backup:s3: tests/rendering/test_backup.py.
-    others = {"salt://master/files/roster.py", "salt://backup/files/s3.conf.jinja"}
+    of_s3 = ("s3.conf.jinja", "wal_to_s3.py", "wal_to_s3.service.jinja")
+    others = {"salt://master/files/roster.py", *(f"salt://backup/files/{name}" for name in of_s3)}
     templates = TEMPLATES - parts - others
-    assert len(templates) == len(TEMPLATES) - 4
+    assert len(templates) == len(TEMPLATES) - 6
     states = set(sls_names())
     for plan, node in sorted(KINDS, key=lambda kind: kind[0] != "default"):
         minion = make_node(plan, node)
