@@ -63,6 +63,8 @@ def accept_keys(timeout=60, ids=None):
         accepted = [name for name, verdict in verdicts.items() if verdict is True]
         if accepted:
             keys.accept(match_dict={"minions_pre": accepted})
+    if accepted:
+        __salt__["fanatico.master_changed"]()
     result = {
         "accepted": accepted,
         "refused": {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, str)},
@@ -138,6 +140,7 @@ def renew_key(host, timeout=60):
                 f"host sends keys as {host}. The accepted key stays. Next: find that host"
             )
             return result(False, False, "name-misused", detail)
+    __salt__["fanatico.master_changed"]()
     return result(True, True)
 
 

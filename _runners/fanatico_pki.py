@@ -57,6 +57,7 @@ def ca_import(name, key, certificate):
     try:
         texts = [pathlib.Path(path).read_text(encoding="ascii") for path in (key, certificate)]
         at_once = fanatico_authority.add(_directory(), name, *texts)
+        __salt__["fanatico.master_changed"]()
     except (OSError, UnicodeDecodeError) as exc:
         _refuse(f"{getattr(exc, 'filename', None) or key}: cannot be read: {exc}. Nothing was changed.")
     except ValueError as exc:
@@ -117,7 +118,7 @@ def ca_prepare():
     _need()
     # After a rotation that failed halfway: an authority that was replaced already is not replaced again.
     due = [name for name, stage in _read()["stage"].items() if stage != "former"]
-    return fanatico_authority.prepare(_directory(), due, _owner())
+    return _backed_up(fanatico_authority.prepare(_directory(), due, _owner()))
 
 
 def ca_switch():
@@ -130,7 +131,7 @@ def ca_switch():
 
         salt-run fanatico.ca_switch
     """
-    return fanatico_authority.switch(_directory(), _names())
+    return _backed_up(fanatico_authority.switch(_directory(), _names()))
 
 
 def ca_retire():
@@ -143,13 +144,20 @@ def ca_retire():
 
         salt-run fanatico.ca_retire
     """
-    return fanatico_authority.retire(_directory(), _names())
+    return _backed_up(fanatico_authority.retire(_directory(), _names()))
 
 
 def _need():
     missing = [name for name in _names() if name not in _read()["stage"]]
     if missing:
         _refuse(f"There is no authority {', '.join(missing)} yet. Next: salt-run fanatico.secrets_init")
+
+
+def _backed_up(changed):
+    """Back up the master where authorities have changed, before a host depends on that; return ``changed``."""
+    if changed:
+        __salt__["fanatico.master_changed"]()
+    return changed
 
 
 def _refuse(message):

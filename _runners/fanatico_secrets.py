@@ -67,7 +67,8 @@ def secrets_init():
             role: {name: made[name] for name in names if name not in present[role]}
             for role, names in fanatico_plan.SECRETS.items()
         }
-        return _store(directory, present, new) | {"authorities": __salt__["fanatico.ca_init"]()}
+        result = _store(directory, present, new) | {"authorities": __salt__["fanatico.ca_init"]()}
+    return _backed_up(result)
 
 
 def secrets_import(path, replace=False):
@@ -95,7 +96,8 @@ def secrets_import(path, replace=False):
         new = {
             role: {name: values[name] for name in names if name in values} for role, names in _names().items()
         }
-        return _store(directory, present, new)
+        result = _store(directory, present, new)
+    return _backed_up(result)
 
 
 def secrets_rotate(only=None):
@@ -149,7 +151,7 @@ def secrets_rotate(only=None):
         }
         new = {role: {name: made[name] for name in of_role} for role, of_role in old.items()}
         _store(directory, present, new, old)
-        return {"rotated": wanted}
+    return _backed_up({"rotated": wanted})  # before any host has the new values
 
 
 def secrets_finish_rotation():
@@ -167,7 +169,9 @@ def secrets_finish_rotation():
         present = _read_all(directory)
         touched = {role: present[role] for role, of_role in former.items() if of_role}
         _store(directory, present, touched, {})
-        return {"forgotten": list(dict.fromkeys(name for of_role in former.values() for name in of_role))}
+    return _backed_up(
+        {"forgotten": list(dict.fromkeys(name for of_role in former.values() for name in of_role))}
+    )
 
 
 def secrets_unsettled():
@@ -195,6 +199,12 @@ def _names():
 
 def _refuse(message):
     fanatico_master.refuse(f"{message} Nothing was changed.")
+
+
+def _backed_up(result):
+    """Back up the master, whose secrets have changed, and return ``result``."""
+    __salt__["fanatico.master_changed"]()
+    return result
 
 
 # the operator's file

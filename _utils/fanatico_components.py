@@ -164,15 +164,21 @@ COMPONENTS = (
     Component(
         name="master",
         roles=("master",),
-        settings=("master",),
+        settings=("master", "backup"),
         prepared=("roles.master",),
-        units=(Unit("salt-master.service", healed=False),),
+        units=(
+            Unit("salt-master.service", healed=False),
+            Unit("fanatico-master-backup.timer", healed=False, essential=False),
+        ),
         ports=(
             Port("salt_publish", senders=(EVERY,), number=4505),
             Port("salt_request", senders=(EVERY,), number=4506),
         ),
+        secrets=("MASTER_BACKUP_PASSPHRASE",),
+        lasting=("MASTER_BACKUP_PASSPHRASE",),
         data=("/var/lib/fanatico", "/var/cache/salt"),
-        services=("salt-*",),
+        health_modules=("master_backup",),
+        services=("salt-*", "fanatico-*"),
     ),
     Component(
         name="etcd",
@@ -277,7 +283,7 @@ COMPONENTS = (
         lasting=("BACKUP_PASSPHRASE",),
         imported={"BACKUP_S3_KEY": S3[0], "BACKUP_S3_KEY_SECRET": S3[0]},
         data=("backup:path",),
-        health_modules=("backup",),
+        health_modules=("backup", "master_copy"),
         serving_check="backup.repository",
         services=("fanatico-*",),
     ),

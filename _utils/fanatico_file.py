@@ -86,3 +86,19 @@ def change_json(path, function, afresh=False):
         if after != before or not sound:
             replace(path, json.dumps(after), 0o600)
         return answer
+
+
+def settle(new, path):
+    """
+    Write a finished file to the disk and give it its final name, atomically.
+
+    new
+        The file, in the same directory.
+    path
+        Its final path.
+
+    Raises ``OSError``.
+    """
+    with open(new, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(new, path)

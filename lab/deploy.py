@@ -38,6 +38,7 @@ def prepare_master(lab):
             f"The states `master` and `minion` failed on {lab.master}: {failures(said.stdout) or said.stderr[-2000:]}"
         )
     lab.salt_run("fanatico.secrets_init")
+    machine.exec([f"{TREE}/bootstrap-master", "--passphrase"])
 
 
 def connect_minions(lab):

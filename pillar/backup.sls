@@ -30,3 +30,8 @@ backup:
   max_age_drill: 187200           # seconds since the last restore drill
   wal_left: 86400                 # seconds until WAL that waits fills the primary's disk, below which health is degraded
   wal_left_critical: 14400        # the same, below which it is critical
+  master:                         # the backup of the Salt master itself (docs/disaster.md)
+    path: /var/lib/fanatico-master-backup  # on the master and on the backup hosts; encrypted with MASTER_BACKUP_PASSPHRASE
+    at: "03:00"                   # every night, beside the backups after each change; see systemd.time(7)
+    keep: 14                      # files on each host
+    max_age: 93600                # seconds since the last run after which health is degraded

@@ -3,7 +3,7 @@
 {%- import_yaml "plan.sls" as source %}
 {%- set roles = source.plan.nodes.get(opts.id, {}).get("roles", []) %}
 {%- set settings = {
-      "master": ["master"],
+      "master": ["master", "backup"],
       "etcd": ["etcd"],
       "patroni": ["patroni", "postgresql", "backup"],
       "backup": ["backup", "postgresql"],
@@ -27,7 +27,7 @@ base:
 {%- endfor %}
     - site                        # overrides of this installation, merged over all of the above
 
-{%- for role in roles if role in ("etcd", "patroni", "backup", "haproxy") %}
+{%- for role in roles if role in ("master", "etcd", "patroni", "backup", "haproxy") %}
 {%-   if loop.first %}
   {{ opts.id | yaml_dquote }}:
     - ignore_missing: True        # until `salt-run fanatico.secrets_init` has run

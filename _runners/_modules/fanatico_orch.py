@@ -21,6 +21,7 @@ _ADMIT = "Open the master's firewall to every host"
 _WAIT = "Wait for every host"
 _REFRESH = "Refresh the pillar of every host"
 _PROVE = "Prove the service end to end"
+_BACKUP = "Back up the Salt master"
 _UNLOCK = "Unlock the cluster"
 
 
@@ -101,7 +102,9 @@ def prove(after):
 
 def end(after, host="", reason=""):
     """
-    Return the last step, which releases the lock and writes ``finished`` to the history. A step that fails releases it earlier.
+    Return the last steps: back up the master where its state has changed; release the lock, ``finished`` in the history.
+
+    A step that fails releases the lock earlier. The backup of the master does not fail: ``fanatico.health`` reports it.
 
     after
         The title of the step before.
@@ -117,7 +120,8 @@ def end(after, host="", reason=""):
     if _is_nested():
         return ""
     facts = {name: value for name, value in (("host", host), ("reason", reason)) if value}
-    return _text([(_UNLOCK, "runner", {"name": "fanatico.unlock", **facts})], after)
+    backup = (_BACKUP, "runner", {"name": "fanatico.master_changed"})
+    return _text([backup, (_UNLOCK, "runner", {"name": "fanatico.unlock", **facts})], after)
 
 
 def evict(scope):

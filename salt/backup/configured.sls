@@ -64,6 +64,11 @@ Install the authority of the S3 server:
 {%-   endif %}
 {%- endif %}
 
+Create the directory of the copies of the Salt master's backups:
+  file.directory:
+    - name: {{ backup.master.path }}
+    - mode: "0700"
+
 Configure the units of the backups:
   file.managed:
     - names:

@@ -1,4 +1,5 @@
 {%- set master = pillar.master %}
+{%- set backup = pillar.backup.master %}
 include:
   - minion.installed
 
@@ -58,6 +59,20 @@ Configure log rotation of the history:
     - name: /etc/logrotate.d/fanatico
     - source: salt://master/files/logrotate.conf
     - makedirs: True
+
+Create the directory of the backups of the Salt master:
+  file.directory:
+    - name: {{ backup.path }}
+    - mode: "0700"
+
+Configure the units of the backup of the Salt master:
+  file.managed:
+    - names:
+      - /etc/systemd/system/fanatico-master-backup.service:
+        - source: salt://master/files/fanatico-master-backup.service.jinja
+      - /etc/systemd/system/fanatico-master-backup.timer:
+        - source: salt://master/files/fanatico-master-backup.timer.jinja
+    - template: jinja
 
 Delete cached pillars from the Salt master:
   file.absent:

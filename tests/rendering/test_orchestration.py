@@ -213,6 +213,7 @@ def test_an_evicted_host_loses_the_network_first(make_master, roles, added, unse
         "orch.deploy",
         *replaced,
         "fanatico.evicted",
+        "fanatico.master_changed",
         "fanatico.unlock",
     ]
     cut = steps[BLOCK]
