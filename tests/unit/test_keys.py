@@ -85,7 +85,10 @@ class Hosts:
 def configure_loader_modules(monkeypatch):
     monkeypatch.setattr(fanatico_master, "plan", lambda opts: PLAN)
     opened = []
-    runners = {"fanatico.admit": lambda: opened.append("admitted")}
+    runners = {
+        "fanatico.admit": lambda: opened.append("admitted"),
+        "fanatico.master_changed": lambda: opened.append("backed up"),
+    }
     return {
         fanatico_keys: {
             "__opts__": {"cachedir": "/cache", "user": "root", "id": "salt_master"},
@@ -122,6 +125,7 @@ def test_what_the_host_has_is_accepted(world):
     found = fanatico_keys.accept_keys()
     assert found == {"accepted": ["rpc1", "rpc2"], "refused": {}, "missing": {}}
     assert world.keys.accepted == ["rpc1", "rpc2"]
+    assert fanatico_keys.opened == ["admitted", "backed up"]
 
 
 def test_a_terminal_around_it_does_not_alter_a_key(world):

@@ -80,14 +80,21 @@ def test_a_step_of_another_orchestration_neither_takes_nor_releases_the_lock(hom
 
 
 def test_it_ends_with_an_entry_in_the_history():
-    ((title, function, arguments),) = steps(orch.end("Prove it", host="db9", reason="shut out: 1 'secret'"))
+    backup, (title, function, arguments) = steps(
+        orch.end("Prove it", host="db9", reason="shut out: 1 'secret'")
+    )
+    assert (backup[1], backup[2]["name"], backup[2]["require"]) == (
+        "step.runner",
+        "fanatico.master_changed",
+        [{"step": "Prove it"}],
+    )
     assert (title, function) == ("Unlock the cluster", "step.runner")
     assert arguments == {
         "failhard": True,
         "name": "fanatico.unlock",
         "host": "db9",
         "reason": "shut out: 1 'secret'",
-        "require": [{"step": "Prove it"}],
+        "require": [{"step": backup[0]}],
     }
 
 

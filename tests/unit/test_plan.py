@@ -107,12 +107,12 @@ def test_outside_every_network(plan):
 
 
 def test_secret_names():
-    assert fanatico_plan.secret_names(["rpc", "master"]) == []
+    assert fanatico_plan.secret_names(["rpc", "master"]) == ["MASTER_BACKUP_PASSPHRASE"]
     assert fanatico_plan.secret_names(["haproxy"]) == ["HAPROXY_STATS_PASSWORD", "KEEPALIVED_AUTH_PASS"]
     everything = [name for names in fanatico_plan.SECRETS.values() for name in names]
     assert sorted(fanatico_plan.secret_names(fanatico_plan.role_names())) == sorted(set(everything))
     assert [name for name in set(everything) if everything.count(name) > 1] == ["ETCD_PATRONI_PASSWORD"]
-    assert len(set(everything)) == 14
+    assert len(set(everything)) == 15
 
 
 def test_module_knows_its_plan_and_its_node():

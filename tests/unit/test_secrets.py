@@ -224,7 +224,8 @@ def test_which_secrets_each_role_gets():
     assert fanatico_plan.secret_names(["etcd"]) == sorted(
         (name for name in NAMES if name.startswith("ETCD")), key=list(fanatico_plan.SECRETS["etcd"]).index
     )
-    assert fanatico_plan.secret_names(["rpc"]) == fanatico_plan.secret_names(["master"]) == []
+    assert fanatico_plan.secret_names(["rpc"]) == []
+    assert fanatico_plan.secret_names(["master"]) == ["MASTER_BACKUP_PASSPHRASE"]
 
 
 # secrets_init
