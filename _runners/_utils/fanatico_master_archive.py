@@ -178,7 +178,7 @@ def _unpacked(content):
                 f"it has the format {manifest.get('format')!r:.20}, and this tree reads {FORMAT}"
             )
         known = fanatico_master_state.parts(manifest["tree"], manifest["ca_dir"])
-        for member in archive:
+        for member in archive.getmembers()[1:]:
             path = f"/{member.name}"
             if not fanatico_master_state.is_plain(path) or not fanatico_master_state.part_of(path, known):
                 raise ValueError(f"{path!r:.200} is not part of a master's state")
