@@ -75,7 +75,7 @@ SKIPPED = (
 REBUILT = {
     "/opt/salt": "Salt, installed from the lock file",
     "/usr/local": "programs that the states install",
-    "/etc/fanatico": "firewall rules and other files of the states",
+    "/etc/fanatico/firewall.nft": "the firewall's rules, written by the states",
     "/etc/logrotate.d": "written by the states",
     "/etc/systemd/system": "units, written by the states",
     "/etc/prometheus-node-exporter": "a certificate, which the authorities sign again",
