@@ -14,6 +14,7 @@ UNITS = {
     "master": [
         *("salt-master", "salt-minion", "fanatico-firewall", "fanatico-boot"),
         "prometheus-node-exporter",
+        "fanatico-master-backup",
     ],
     "etcd": ["etcd"],
     "patroni": ["patroni", "pgbackrest", "fanatico-heartbeat"],

@@ -3,6 +3,7 @@
 # The first word of a step ID is one of these imperatives.
 VERBS = {
     *(
+        "Back",
         "Block",
         "Bootstrap",
         "Bring",
