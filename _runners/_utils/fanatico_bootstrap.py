@@ -174,7 +174,7 @@ def restore(options):
 
 def require_tools():
     """Check that the programs of a first installation are there. Raises ``Refusal``."""
-    missing = [name for name in ("gpg", "git", "ssh", "systemctl") if not shutil.which(name)]
+    missing = [name for name in ("gpg", "systemctl") if not shutil.which(name)]
     argv = [sys.executable, "-c", "import ensurepip, venv"]
     if subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode:
         missing.append("python3-venv")
@@ -269,10 +269,18 @@ def joined(present, entry):
 
 def as_committed(tree, path):
     """Tell whether git has a file of the tree exactly as it is: it is of the clone, and nobody has changed it here."""
-    argv = ["git", "-C", str(tree), "-c", f"safe.directory={tree}", "ls-files", "--error-unmatch", path]
-    tracked = subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode == 0
-    argv[-3:] = ["diff", "--quiet", "HEAD", "--", path]
-    return tracked and subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode == 0
+    tracked = git(tree, "ls-files", "--error-unmatch", path) is not None
+    return tracked and git(tree, "diff", "--quiet", "HEAD", "--", path) is not None
+
+
+def git(tree, *words):
+    """Return what git prints about the tree; None if it fails, or where there is no git or no working copy."""
+    argv = ["git", "-C", str(tree), "-c", f"safe.directory={tree}", *words]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def place(todo):
@@ -341,9 +349,7 @@ def report(manifest, answering, backed_up, seconds):
     )
     for name in missing_artifacts(manifest):
         say(f"Missing: {TREE}/salt/artifacts/{name}, which is not in the backup. The next deploy needs it")
-    commit = run(
-        ["git", "-C", TREE, "-c", f"safe.directory={TREE}", "rev-parse", "HEAD"], 30, check=False
-    ).stdout.strip()
+    commit = git(TREE, "rev-parse", "HEAD")
     if manifest["commit"] and commit and commit != manifest["commit"]:
         say(f"This tree is at the commit {commit[:12]}; the lost master was at {manifest['commit'][:12]}")
     if silent:
