@@ -25,7 +25,7 @@ KEPT = 2  # unused automatic snapshots to keep: two, for work on two branches
 PARTS = ("secrets", "site", "plan.sls")  # of a lab, besides its machines
 # Everything that a deploy depends on. Secrets, site and plan are the lab's and part of the snapshot.
 TREE = (
-    *("salt", "orch", "pillar", "requirements/salt.txt"),
+    *("salt", "orch", "pillar", "requirements/salt.txt", "bootstrap-master"),
     *("_beacons", "_cache", "_grains", "_modules", "_output", "_pillar", "_runners", "_states", "_utils"),
     *(
         f"lab/{name}"

@@ -47,6 +47,9 @@ def main(argv=None):
     except (Refusal, archives.ArchiveError, OSError) as exc:
         sys.stderr.write(f"bootstrap-master: {exc}.\n")
         return 1
+    except (KeyboardInterrupt, EOFError):
+        sys.stderr.write("bootstrap-master: interrupted. Next: run it again; it goes on from here.\n")
+        return 130
 
 
 def _options(argv):
