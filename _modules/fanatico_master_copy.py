@@ -40,7 +40,7 @@ def _checked(name, sha256="0" * 64):
     return _directory() / name
 
 
-def receive(name: str, offset: int, data: str) -> int:
+def receive(name: str, offset: int, data: list[str]) -> int:
     """
     Take one chunk of a copy, and return how many bytes of it are there. It counts once ``complete`` has verified it.
 
@@ -49,7 +49,7 @@ def receive(name: str, offset: int, data: str) -> int:
     offset
         Where the chunk belongs; 0 starts the copy again.
     data
-        The chunk, in Base64.
+        The chunk in Base64, in a list: Salt would take a text that ends with ``=`` for a keyword argument.
 
     Raises ``CommandExecutionError``, with nothing written, for another name, a chunk out of turn, a copy that would be too large,
     and where the file system has no room for it.
@@ -58,12 +58,13 @@ def receive(name: str, offset: int, data: str) -> int:
 
     .. code-block:: bash
 
-        salt ops1 fanatico_master_copy.receive master-20261130T030000Z.tar.gpg 0 AAAA
+        salt ops1 fanatico_master_copy.receive master-20261130T030000Z.tar.gpg 0 '[AAAA]'
     """
     path = _checked(name)
     part = path.with_name(path.name + fanatico_master_copies.PART)
     try:
-        chunk = base64.b64decode(data, validate=True)
+        (text,) = data
+        chunk = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError, TypeError) as exc:
         _refuse(f"the chunk is not Base64: {exc}")
     present = part.stat().st_size if part.exists() else 0

@@ -307,7 +307,8 @@ def _send(host, path, sha256):
         if time.monotonic() > deadline:
             raise _CopyError(f"{host}: the copy was not complete after {_SENDING} s")
         chunk = content[offset : offset + fanatico_master_copies.CHUNK]
-        present = _ask(host, "receive", path.name, offset, base64.b64encode(chunk).decode())
+        # In a list: Salt would take a text that ends with = for a keyword argument.
+        present = _ask(host, "receive", path.name, offset, [base64.b64encode(chunk).decode()])
         offset += len(chunk)
         if present != offset:
             raise _CopyError(f"{host}: the copy has {present!r:.20} bytes instead of {offset}")

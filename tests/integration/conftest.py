@@ -117,12 +117,16 @@ def salt_factories_config():
 def pillar_root(tmp_path_factory):
     """The committed pillar with fake secrets; a test may rewrite its site/init.sls.
 
-    Its nodes are on the loopback: packets of these real daemons must not leave the machine.
+    Its nodes are on the loopback: packets of these real daemons must not leave the machine. No node is a backup host: each
+    orchestration would wait for it. The backups of the master, and copies of them, are in a temporary directory.
     """
     directory = tmp_path_factory.mktemp("pillar")
-    plan = directory / "plan.sls"
-    plan.write_text((REPO / "pillar" / "plan.sls").read_text().replace(" 10.", " 127."))
-    return pillar.build(directory / "root", plan=plan)
+    plan, backups = directory / "plan.sls", tmp_path_factory.mktemp("backups")
+    lines = (REPO / "pillar" / "plan.sls").read_text().replace(" 10.", " 127.").splitlines(keepends=True)
+    plan.write_text("".join(line for line in lines if "roles: [backup]" not in line))
+    site = {**pillar.SITE, "backup": {"master": {**pillar.shipped("backup")["master"], "path": str(backups)}}}
+    site["master"] = {"tree": str(directory), "ca_dir": str(directory / "ca")}
+    return pillar.build(directory / "root", plan=plan, site=site)
 
 
 @pytest.fixture(scope="session")

@@ -202,7 +202,7 @@ class TestHost:
     )
     def test_another_name_is_refused(self, world, name):
         for call in (
-            lambda: on_host.receive(name, 0, "AAAA"),
+            lambda: on_host.receive(name, 0, ["AAAA"]),
             lambda: on_host.complete(name, "0" * 64),
             lambda: on_host.confirm(name, "0" * 64),
         ):
@@ -230,7 +230,7 @@ class TestHost:
         assert bool(copies.chunk_fault(present, offset, size, free)) is refused
 
     def test_a_partial_copy_does_not_count(self, world):
-        on_host.receive(NAME, 0, base64.b64encode(b"abc").decode())
+        on_host.receive(NAME, 0, [base64.b64encode(b"abc").decode()])
         assert on_host.listing() == []
         assert on_host.confirm(NAME, hashlib.sha256(b"abc").hexdigest()) is False
         with pytest.raises(CommandExecutionError):
@@ -238,13 +238,14 @@ class TestHost:
         assert list(world.there.iterdir()) == []
 
     def test_a_new_copy_ends_an_interrupted_one(self, world):
-        on_host.receive(NAME, 0, base64.b64encode(b"abc").decode())
-        on_host.receive(copies.name(0), 0, base64.b64encode(b"x").decode())
+        on_host.receive(NAME, 0, [base64.b64encode(b"abc").decode()])
+        on_host.receive(copies.name(0), 0, [base64.b64encode(b"x").decode()])
         assert len(list(world.there.iterdir())) == 1
 
-    def test_what_is_no_base64_is_refused(self, world):
+    @pytest.mark.parametrize("data", [["%%%"], [], ["AAAA", "AAAA"], "AAAA", 7, None, [7]])
+    def test_what_is_no_base64_is_refused(self, world, data):
         with pytest.raises(CommandExecutionError):
-            on_host.receive(NAME, 0, "%%%")
+            on_host.receive(NAME, 0, data)
 
     def test_its_health(self, world):
         assert on_host.checks()["backup.master"]["status"] == "degraded"
