@@ -134,7 +134,8 @@ def test_a_restore_is_refused_before_anything_is_touched(healthy, file, fault):
     look = [
         "sh",
         "-c",
-        "find /etc /var/lib/fanatico -type f -newer /root/backup ! -name 'lock*' ! -name '.*'; systemctl show -P MainPID salt-master",
+        "find /etc /var/lib/fanatico -type f -newer /root/backup ! -name 'lock*' ! -name '.*'; "
+        "systemctl show -P MainPID salt-master",
     ]
     before = healthy.exec(healthy.master, look).stdout
     try:
