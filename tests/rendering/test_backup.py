@@ -56,7 +56,10 @@ def test_without_s3_nothing_is_different(ops1):
     assert S3_CONF not in files
     found = units(files)
     (line,) = of(found["fanatico-backup@.service"], "ExecStart=")
-    assert line == "ExecStart=/usr/bin/pgbackrest --stanza=main --type=%i --log-level-console=info backup"
+    assert (
+        line
+        == "ExecStart=/usr/bin/pgbackrest --stanza=main --type=%i --log-level-console=info $EXPIRE backup"
+    )
     (line,) = of(found["fanatico-backup-verify.service"], "ExecStart=")
     assert line == "ExecStart=/usr/bin/pgbackrest --stanza=main --log-level-console=info verify"
     assert "--repositories" not in found["fanatico-backup-drill.service"]

@@ -12,6 +12,7 @@ copies = program("salt/archive/files/restored_copy.py")
 
 NOW = 1_800_000_000.0
 HOUR = 3600
+WAL = [NOW - age for age in range(0, 48 * HOUR, 60)]
 
 
 def backup(label, age, error=False):
@@ -26,24 +27,34 @@ class TestChoice:
     def test_a_random_moment_of_the_last_day_and_the_newest_backup_before_it(self):
         seen = set()
         for seed in range(200):
-            label, target = copies.choose(self.BACKUPS, NOW, 120, (), random.Random(seed))
+            label, target = copies.choose(self.BACKUPS, WAL, NOW, 120, (), random.Random(seed))
             assert NOW - 24 * HOUR <= target <= NOW - 120
             before = [one["label"] for one in self.BACKUPS if one["stop"] < target]
             assert label == before[-1]
             seen.add(label)
         assert seen == {"old", "day", "new"}
 
+    def test_no_moment_while_the_databases_were_down(self):
+        """There was no heartbeat: the copy would look as if it had lost rows."""
+        down = [at for at in WAL if not NOW - 20 * HOUR < at < NOW - 3 * HOUR]
+        for seed in range(100):
+            _, target = copies.choose(self.BACKUPS, down, NOW, 120, (), random.Random(seed))
+            assert not NOW - 20 * HOUR < target < NOW - 3 * HOUR - 60
+
+    def test_the_end_of_the_wal_where_none_arrived_when_it_should(self):
+        assert copies.choose(self.BACKUPS, [], NOW, 120) == ("new", None)
+
     def test_a_backup_with_errors_is_not_restored(self):
         backups = [backup("good", 20 * HOUR), backup("bad", 2 * HOUR, error=True)]
-        assert {copies.choose(backups, NOW, 120)[0] for _ in range(50)} == {"good"}
+        assert {copies.choose(backups, WAL, NOW, 120)[0] for _ in range(50)} == {"good"}
 
     def test_the_end_of_the_wal_right_after_the_first_backup(self):
-        assert copies.choose([backup("first", 60)], NOW, 120) == ("first", None)
+        assert copies.choose([backup("first", 60)], WAL, NOW, 120) == ("first", None)
 
     def test_after_a_restore_of_the_cluster_only_what_it_wrote_since(self):
         restores = [{"at": NOW - 3 * HOUR, "moment": NOW - 30 * HOUR, "before": 4}]
         for seed in range(50):
-            label, target = copies.choose(self.BACKUPS, NOW, 120, restores, random.Random(seed))
+            label, target = copies.choose(self.BACKUPS, WAL, NOW, 120, restores, random.Random(seed))
             assert target > NOW - 3 * HOUR
             assert label == ("new" if target > NOW - 2 * HOUR else "old"), (
                 "that of the branch that was given up is not used"
@@ -52,7 +63,7 @@ class TestChoice:
     @pytest.mark.parametrize("backups", [[], [backup("bad", HOUR, error=True)]])
     def test_no_backup(self, backups):
         with pytest.raises(copies.CopyError, match="no backup"):
-            copies.choose(backups, NOW, 120)
+            copies.choose(backups, WAL, NOW, 120)
 
 
 def test_each_repository_has_its_day():
@@ -78,6 +89,11 @@ class TestDrill:
             name = str(argv[0]).rpartition("/")[2]
             words = [str(word) for word in argv]
             calls.append(words)
+            if "repo-ls" in words:
+                segment = "17-1/0000000100000000/000000010000000000000001-" + "a" * 40
+                return json.dumps(
+                    {f"{segment[:40]}{n:02X}{segment[42:]}": {"time": at} for n, at in enumerate(WAL[55:66])}
+                )
             found = answers.get("info" if "info" in words else "restore" if "restore" in words else name, "")
             if words[-1] == "start" and not isinstance(found, Exception):
                 state = "".join(f"{line}\n" for line in [os.getpid(), *"234567", answers["state"]])

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shlex
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ DAY = 86400
 READY = 600  # seconds until the server must begin its recovery
 RECOVERY = 7 * DAY  # seconds at most until it has ended: it takes as long as there is WAL
 HEARTBEAT = "SELECT extract(epoch FROM max(at)) FROM heartbeat"
+_TRIES = 1000  # random moments
+_SEGMENT = re.compile(r"(?:.*/)?[0-9A-F]{24}-[0-9a-f]{40}(?:\.[a-z0-9]+)?")
 LOST = 60  # seconds before the target that the last heartbeat may be
 
 
@@ -63,12 +66,14 @@ def run(*argv, timeout=None):
     return done.stdout
 
 
-def choose(backups, now, margin, restores=(), rng=random):
+def choose(backups, wal, now, margin, restores=(), rng=random):
     """
     Return ``(label, target)``: a moment in seconds since 1970, None for the end of the WAL, and the newest backup before it.
 
     backups
         ``[{"label", "stop", "error"}, ...]``, oldest first.
+    wal
+        When each segment of WAL arrived, in seconds since 1970.
     now
         Seconds since 1970.
     margin
@@ -76,7 +81,8 @@ def choose(backups, now, margin, restores=(), rng=random):
     restores
         ``[{"at", "moment"}, ...]``: when the whole cluster was restored, and to which moment.
 
-    The moment is a random one of the last day that a backup reaches. Raises CopyError without a backup.
+    The moment is a random one of the last day that a backup reaches, and at which WAL was written: while the databases were down,
+    there was no heartbeat. Raises CopyError without a backup.
     """
     good = [backup for backup in backups if not backup["error"] and not given_up(backup["stop"], restores)]
     if not good:
@@ -85,8 +91,18 @@ def choose(backups, now, margin, restores=(), rng=random):
     first, last = max(good[0]["stop"], restored, now - DAY - 1) + 1, now - margin
     if first >= last:
         return good[-1]["label"], None
-    target = rng.uniform(first, last)
-    return next(backup["label"] for backup in reversed(good) if backup["stop"] < target), target
+    for _ in range(_TRIES):
+        target = rng.uniform(first, last)
+        if wrote(wal, target, margin):
+            return next(backup["label"] for backup in reversed(good) if backup["stop"] < target), target
+    return good[-1]["label"], None
+
+
+def wrote(wal, moment, margin):
+    """Return whether WAL arrived shortly before a moment and shortly after it; ``margin`` in seconds."""
+    return any(moment - margin <= at <= moment for at in wal) and any(
+        moment <= at <= moment + margin for at in wal
+    )
 
 
 def given_up(moment, restores):
@@ -252,7 +268,8 @@ def drill(copy, margin):
     report = {"began": time.time(), "error": "", "repository": copy.repository}
     try:
         copy.create()
-        label, moment = choose(backups(copy.repository), time.time(), margin, restores())
+        found, wal = backups(copy.repository), segments(copy.repository)
+        label, moment = choose(found, wal, time.time(), margin, restores())
         report["backup"], report["target"] = label, moment
         target = Target() if moment is None else Target("time", str(moment))
         timed(report, "restore", lambda: copy.restore(label, target))
@@ -275,6 +292,13 @@ def drill(copy, margin):
 def turn(repositories, now):
     """Return the repository of the day: each in its turn. ``now``: seconds since 1970."""
     return repositories[int(now // DAY) % len(repositories)]
+
+
+def segments(repository):
+    """Return when each segment of WAL arrived in a repository, in seconds since 1970."""
+    own = [f"--stanza={STANZA}", f"--repo={repository}", "--log-level-console=off"]
+    printed = run("/usr/bin/pgbackrest", *own, "repo-ls", "--recurse", "--output=json", f"archive/{STANZA}")
+    return [one["time"] for path, one in json.loads(printed).items() if _SEGMENT.fullmatch(path)]
 
 
 def backups(repository):
