@@ -35,7 +35,7 @@ class Cluster(restored_copy.Copy):
 
     def __init__(self, data, socket, programs, port):
         self.data, self.socket, self.programs, self.port = data, socket, programs, port
-        self.log = socket / "server.log"
+        self.log, self.repository = socket / "server.log", None
         # While it exists, the data directory has nothing that cannot be restored once more.
         self.mark = data.with_name(f"{data.name}.restoring")
 

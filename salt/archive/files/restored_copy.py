@@ -100,9 +100,8 @@ def choose(backups, wal, now, margin, restores=(), rng=random):
 
 def wrote(wal, moment, margin):
     """Return whether WAL arrived shortly before a moment and shortly after it; ``margin`` in seconds."""
-    return any(moment - margin <= at <= moment for at in wal) and any(
-        moment <= at <= moment + margin for at in wal
-    )
+    near = [at - moment for at in wal if abs(at - moment) <= margin]
+    return bool(near) and min(near) <= 0 <= max(near)
 
 
 def given_up(moment, restores):
@@ -118,12 +117,9 @@ def size(directory):
 class Copy:
     """The restored cluster: a data directory, and a server that only this program reaches."""
 
-    # pgBackRest's index; None: the first that works.
-    repository = None
-
     def __init__(self, directory, programs, port, repository=None):
         self.data, self.programs, self.port = directory / "data", programs, port
-        self.repository = repository
+        self.repository = repository  # pgBackRest's index; None: the first that works
         self.socket, self.log = directory, directory / "server.log"
         # Beside the directory, so that it is there until the last file is deleted.
         self.mark = directory.with_name(f"{directory.name}.copy")
@@ -245,11 +241,8 @@ class Copy:
     def stop(self):
         """Stop the server, whatever its state."""
         if (self.data / "postmaster.pid").exists():
-            subprocess.run(
-                [self.programs / "pg_ctl", "-D", self.data, "-s", "-m", "immediate", "stop"],
-                check=False,
-                timeout=120,
-            )
+            argv = [self.programs / "pg_ctl", "-D", self.data, "-s", "-m", "immediate", "stop"]
+            subprocess.run(argv, check=False, timeout=120)
 
 
 def timed(report, name, step):
@@ -296,20 +289,22 @@ def turn(repositories, now):
 
 def segments(repository):
     """Return when each segment of WAL arrived in a repository, in seconds since 1970."""
-    own = [f"--stanza={STANZA}", f"--repo={repository}", "--log-level-console=off"]
-    printed = run("/usr/bin/pgbackrest", *own, "repo-ls", "--recurse", "--output=json", f"archive/{STANZA}")
-    return [one["time"] for path, one in json.loads(printed).items() if _SEGMENT.fullmatch(path)]
+    files = asked(repository, "repo-ls", "--recurse", f"archive/{STANZA}").items()
+    return [file["time"] for path, file in files if _SEGMENT.fullmatch(path)]
 
 
 def backups(repository):
     """Return the backups in a repository, ``[{"label", "stop", "error"}, ...]``, oldest first."""
-    own = [f"--stanza={STANZA}", f"--repo={repository}", "--log-level-console=off"]
-    printed = run("/usr/bin/pgbackrest", *own, "info", "--output=json")
-    (stanza,) = json.loads(printed)
     return [
         {"label": one["label"], "stop": one["timestamp"]["stop"], "error": one.get("error")}
-        for one in stanza["backup"]
+        for one in asked(repository, "info")[0]["backup"]
     ]
+
+
+def asked(repository, command, *words):
+    """Return the answer of a repository to a command of pgBackRest."""
+    own = [f"--stanza={STANZA}", f"--repo={repository}", "--log-level-console=off", "--output=json"]
+    return json.loads(run("/usr/bin/pgbackrest", *own, command, *words))
 
 
 def restores():
@@ -353,10 +348,10 @@ def clone(copy, label, target):
 
 def write(path, report):
     """Write a report and print it; return the exit code."""
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(report) + "\n")
+    text, new = json.dumps(report) + "\n", path.with_suffix(".new")
+    new.write_text(text)
     new.replace(path)
-    sys.stdout.write(json.dumps(report) + "\n")
+    sys.stdout.write(text)
     return 1 if report["error"] else 0
 
 
