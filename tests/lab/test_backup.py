@@ -1,6 +1,7 @@
 """Backups: WAL arrives, also after the backup host was away, and a moment of the past can be restored."""
 
 import json
+import time
 
 import pytest
 
@@ -148,8 +149,12 @@ def test_wal_that_a_former_primary_did_not_send_is_sent_by_the_new_one(healthy):
 
 
 def test_a_switchover_leaves_archiving_whole(healthy):
+    since = f"@{time.time():.0f}"
     healthy.salt(labs.leader(healthy), "fanatico_patroni.switchover", "any")
     healthy.salt("db1", "fanatico_patroni.wait_streaming")
+    journal = ["journalctl", "-q", "-u", "patroni", "--since", since, "-g", "archive-gap: WAL is archived"]
+    new = labs.leader(healthy)
+    wait_until(lambda: healthy.exec(new, journal, check=False).stdout, 60, "the check of the new primary")
     assert healthy.salt(HOST, "fanatico_backup.check") == {HOST: ""}
     healthy.salt(HOST, "fanatico_backup.make", "incr")
 
