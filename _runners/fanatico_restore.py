@@ -89,7 +89,7 @@ def clone(target="latest", host="", repository=""):
 
         salt-run fanatico.clone '2026-11-28 12:00:00+00'
     """
-    plan = restore_plan(target, host, repository)
+    plan = restore_plan(target, host, repository=repository)
     host = plan["host"]
     asked = ("backup", "kind", "value", "timeline", "repository")
     _ask(host, "fanatico_backup.clone", 30, *(plan[name] for name in asked))

@@ -37,7 +37,7 @@ def test_secrets_are_strong_and_all_different(pillars):
     values = {}
     for pillar in pillars.values():
         values.update(pillar.get("secrets", {}))
-    assert len(set(values.values())) == len(values) == 14
+    assert len(set(values.values())) == len(values) == 15
     assert {
         name for name, value in values.items() if len(value) < 20 and name != "KEEPALIVED_AUTH_PASS"
     } == set()
