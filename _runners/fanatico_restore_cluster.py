@@ -4,7 +4,6 @@ The whole cluster restored in place: what ``orch.restore``, ``orch.restore_accep
 
 import time
 
-import fanatico_cluster
 import fanatico_master
 import fanatico_plan
 import fanatico_record
@@ -93,14 +92,20 @@ def restore_scope(target="latest", look=False, discard=(), host=""):
     return {"journal": {**found, "plan": restore, "asked": str(target)}, "states": states}
 
 
+_HEARTBEAT = "SELECT extract(epoch FROM at)::float8 AS at FROM heartbeat"
+
+
 def _archive(plan, leader):
-    """Bring the present into the repository, also for an undo; return a moment that is in it, in seconds since 1970."""
-    moment = time.time() - fanatico_cluster.CLOCKS
+    """Bring the present into the repository, also for an undo; return a moment before a commit that is in it."""
     # A target needs a commit after it.
     fanatico_sweep.fanout(__opts__, [leader], "service.start", ("fanatico-heartbeat.service",), 20)
+    asked = (_HEARTBEAT, None, "fanatico_proof")
+    rows = fanatico_sweep.fanout(__opts__, [leader], "fanatico_postgres.query", asked, 20).get(leader)
     backups = fanatico_plan.nodes(plan, "backup")
     answers = fanatico_sweep.fanout(__opts__, backups, "fanatico_backup.check", (), 100)
-    return moment if backups and answers == dict.fromkeys(backups, "") else 0
+    if not (backups and answers == dict.fromkeys(backups, "")):
+        return 0
+    return rows[0]["at"] if isinstance(rows, list) and rows else 0
 
 
 def restore_open(what, discard=()):

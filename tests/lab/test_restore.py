@@ -52,6 +52,7 @@ def test_a_restore_without_a_target_is_refused(healthy):
     assert state(healthy) == {}
 
 
+@pytest.mark.long
 def test_a_moment_is_looked_at_and_undone(healthy, moment):
     code, printed = orchestrate(healthy, "restore", target=moment, look=True)
     assert code == 0, printed[-4000:]
