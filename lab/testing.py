@@ -172,8 +172,9 @@ def counted_by_layer(names, report, code):
     """
     results = {name: Result(name) for name in names}
     for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
-        # A file that could not be collected has no class name, only a name.
-        result = results[(case.get("classname") or case.get("name", "")).split(".")[1]]
+        # A file that could not be collected has no class name, only a name; an interrupted run has an entry without a file.
+        parts = (case.get("classname") or case.get("name", "")).split(".")
+        result = results.get(parts[1] if len(parts) > 1 else names[0], results[names[0]])
         outcomes = {child.tag for child in case}
         result.failed += bool(outcomes & {"failure", "error"})
         result.skipped += not outcomes & {"failure", "error"} and "skipped" in outcomes

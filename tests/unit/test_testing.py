@@ -81,3 +81,11 @@ def test_without_the_lab_layer_nothing_is_deployed(monkeypatch):
     monkeypatch.delattr(testing, "deploy_first")
     monkeypatch.setattr(testing, "run_pytest", lambda names, options: names)
     assert testing._run_group(testing.TOGETHER, [], None, alone=True) == testing.TOGETHER
+
+
+def test_an_interrupted_run_counts_as_failed(tmp_path):
+    """pytest writes an entry without a file."""
+    report = tmp_path / "report.xml"
+    report.write_text('<testsuite><testcase classname="" name="internal"><error/></testcase></testsuite>')
+    (result,) = counted_by_layer(["lab"], report, 2)
+    assert (result.passed, result.failed) == (0, 1)
