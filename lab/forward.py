@@ -120,7 +120,7 @@ def _start(lab, target):
     folder = _group(lab.name) / target.name
     cgroup.kill(folder)
     folder.mkdir(parents=True)
-    with listen(target.port, _remembered(lab).get(target.name)) as listener:
+    with listen(target.port, _remembered(lab).get(target.name), _of_others(lab)) as listener:
         port = listener.getsockname()[1]
         _remember(lab, target.name, port)
         process = _spawn(lab, target, folder, listener)
@@ -169,15 +169,16 @@ def _program(pid):
         return ""
 
 
-def listen(wanted, remembered=None):
+def listen(wanted, remembered=None, others=()):
     """Return a socket that listens on a free port of 127.0.0.1.
 
     :param wanted: the service's port, from which the ports to try are computed (STEPS).
     :param remembered: the port used last, tried first.
+    :param others: ports of other labs, which may be off now and take them again.
     :raises LabError: when no port is free.
     """
     tries = [remembered] if remembered else []
-    tries += [wanted + step for step in STEPS if wanted + step < 2**16]
+    tries += [wanted + step for step in STEPS if wanted + step < 2**16 and wanted + step not in others]
     for port in [*tries, 0]:  # 0: any that is free
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -192,8 +193,17 @@ def listen(wanted, remembered=None):
 
 
 def _remembered(lab):
+    return _read(lab.folder / "forward.json")
+
+
+def _of_others(lab):
+    paths = lab.folder.parent.glob("*/forward.json")
+    return {port for path in paths if path.parent != lab.folder for port in _read(path).values()}
+
+
+def _read(path):
     with contextlib.suppress(OSError, ValueError):
-        return json.loads((lab.folder / "forward.json").read_text())
+        return json.loads(path.read_text())
     return {}
 
 

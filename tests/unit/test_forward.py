@@ -36,8 +36,8 @@ def taken():
         listener.close()
 
 
-def chosen(wanted, remembered=None):
-    with forward.listen(wanted, remembered) as listener:
+def chosen(wanted, remembered=None, others=()):
+    with forward.listen(wanted, remembered, others) as listener:
         address, port = listener.getsockname()
         assert address == "127.0.0.1"
         return port
@@ -73,6 +73,10 @@ def test_any_where_all_are_taken(near, taken):
 def test_the_port_of_the_last_time_comes_first(near):
     last = free()
     assert chosen(near.own, last) == last
+
+
+def test_the_port_of_another_lab_is_left_to_it_while_that_is_off(near):
+    assert chosen(near.own, others={near.first}) == near.second
 
 
 def test_not_on_a_port_in_use(near, taken):
