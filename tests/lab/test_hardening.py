@@ -17,7 +17,7 @@ UNITS = {
         "fanatico-master-backup",
     ],
     "etcd": ["etcd"],
-    "patroni": ["patroni", "pgbackrest", "fanatico-heartbeat"],
+    "patroni": ["patroni", "pgbackrest", "fanatico-heartbeat", "fanatico-restore"],
     "backup": [
         "pgbackrest",
         "fanatico-backup@full",
