@@ -24,7 +24,7 @@ from lab.machines import Lab
 TARGETS = {"writable": 120, "whole": 180, "undo writable": None, "wrong rows": 0}  # seconds; rows
 FILLER = """
     CREATE TABLE IF NOT EXISTS filler (n int, words text);
-    INSERT INTO filler SELECT n, (SELECT string_agg(md5(random()::text || n), '') FROM generate_series(1, 31))
+    INSERT INTO filler SELECT n, (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 31) WHERE n > 0)
       FROM generate_series(1, {rows}) AS n
 """
 ROWS = 1000  # per megabyte
