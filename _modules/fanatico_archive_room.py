@@ -12,6 +12,7 @@ import re
 
 from salt.exceptions import CommandExecutionError
 
+import fanatico_postmaster
 import fanatico_probe
 
 __virtualname__ = "fanatico_archive"
@@ -30,7 +31,7 @@ def make_room() -> dict:
     Send the oldest segments of WAL that PostgreSQL does not need to start, and remove those that every repository has.
 
     A segment is removed only after its checksum was found in the list of each repository. A replica that lags behind them is
-    copied anew.
+    cloned again.
 
     Returns ``{"removed": [names], "free": bytes}``. Raises ``CommandExecutionError``, with nothing removed, where PostgreSQL
     runs, where there is room, where no segment can be spared, and where a repository does not answer.
@@ -43,9 +44,9 @@ def make_room() -> dict:
     """
     wanted = __salt__["fanatico_postgres.wanted"]()
     data = pathlib.Path(wanted["data_dir"])
-    if (data / "postmaster.pid").exists():
+    if fanatico_postmaster.pid(data):
         _refuse(
-            f"PostgreSQL may run ({data}/postmaster.pid): it makes room itself once WAL is archived",
+            "PostgreSQL runs: it makes room itself once WAL is archived",
             "salt ME fanatico_archive.probe",
         )
     redo, size = _control(pathlib.Path(wanted["bin_dir"]), data)

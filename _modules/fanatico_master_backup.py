@@ -2,7 +2,6 @@
 Health of the Salt master's own backup, on the master. ``salt-run fanatico.master_backup`` makes it.
 """
 
-import hashlib
 import pathlib
 import time
 
@@ -32,7 +31,7 @@ def probe(timeout: float = 2) -> dict:
         state = fanatico_file.read_json(directory / fanatico_master_copies.STATE)
     except (OSError, ValueError) as exc:
         state = {"error": str(exc)}
-    intact = bool(state.get("file")) and _sha256(directory / state["file"]) == state["sha256"]
+    intact = bool(state.get("file")) and fanatico_file.sha256(directory / state["file"]) == state["sha256"]
     me = __opts__["id"]
     hosts = [node for node in fanatico_plan.nodes(__pillar__["plan"], "backup") if node != me]
     check = fanatico_master_copies.on_master(state, intact, _shown(), hosts, settings, time.time())
@@ -58,16 +57,8 @@ def checks(timeout: float = 2) -> dict[str, dict]:
 def _shown():
     """Return whether the passphrase that is in force was shown to an operator."""
     tree = fanatico_plan.setting(__pillar__, "master:tree")
-    present = _sha256(pathlib.Path(tree, "pillar/secrets/master.sls"))
+    present = fanatico_file.sha256(pathlib.Path(tree, "pillar/secrets/master.sls"))
     try:
         return bool(present) and pathlib.Path(_SHOWN).read_text(encoding="ascii").strip() == present
     except (OSError, ValueError):
         return False
-
-
-def _sha256(path):
-    """Return the SHA-256 of a file; empty if it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""

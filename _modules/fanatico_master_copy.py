@@ -4,7 +4,6 @@ Copies of the Salt master's backups on a backup host. The master sends them, as 
 
 import base64
 import binascii
-import hashlib
 import json
 import pathlib
 import shutil
@@ -100,7 +99,7 @@ def complete(name: str, sha256: str) -> bool:
     """
     path = _checked(name, sha256)
     part = path.with_name(path.name + fanatico_master_copies.PART)
-    if _sha256(part) != sha256:
+    if fanatico_file.sha256(part, fanatico_master_copies.LARGEST) != sha256:
         part.unlink(missing_ok=True)
         _refuse(f"{name}: what arrived has another SHA-256 than {sha256}")
     fanatico_file.settle(part, path)
@@ -125,7 +124,7 @@ def confirm(name: str, sha256: str) -> bool:
         salt ops1 fanatico_master_copy.confirm master-20261130T030000Z.tar.gpg e3b0c442…
     """
     path = _checked(name, sha256)
-    if _sha256(path) != sha256:
+    if fanatico_file.sha256(path, fanatico_master_copies.LARGEST) != sha256:
         return False
     facts = {"file": name, "sha256": sha256, "time": time.time()}
     fanatico_file.replace(_directory() / fanatico_master_copies.CONFIRMED, json.dumps(facts), 0o600)
@@ -167,7 +166,11 @@ def probe(timeout: float = 2) -> dict:
         confirmed = fanatico_file.read_json(_directory() / fanatico_master_copies.CONFIRMED)
     except (OSError, ValueError):
         confirmed = {}
-    intact = bool(confirmed) and _sha256(_directory() / confirmed["file"]) == confirmed["sha256"]
+    intact = (
+        bool(confirmed)
+        and fanatico_file.sha256(_directory() / confirmed["file"], fanatico_master_copies.LARGEST)
+        == confirmed["sha256"]
+    )
     check = fanatico_master_copies.on_host(confirmed, intact, _me(), _settings(), time.time())
     return {"facts": {"confirmed": confirmed}, "checks": {"backup.master": check}}
 
@@ -186,13 +189,3 @@ def checks(timeout: float = 2) -> dict[str, dict]:
         salt ops1 fanatico_master_copy.checks
     """
     return probe(timeout)["checks"]
-
-
-def _sha256(path):
-    """Return the SHA-256 of a file; empty if there is none, or if it is too large to be a copy."""
-    try:
-        if path.stat().st_size > fanatico_master_copies.LARGEST:
-            return ""
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""

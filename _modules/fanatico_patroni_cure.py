@@ -155,6 +155,13 @@ def replica_unusable() -> str:
     return ""
 
 
+def _running_replica():
+    """Return what Patroni reports of this node if it is a replica that runs and is not paused; else ``{}``."""
+    own = _patroni() if _active() else {}
+    runs = own.get("state") == "running" and not own.get("pause") and own.get("role") not in _LEADS
+    return own if runs else {}
+
+
 def replica_corrupt() -> str:
     """
     Return that PostgreSQL has read damaged pages on this replica; empty otherwise, and on a leader.
@@ -165,10 +172,7 @@ def replica_corrupt() -> str:
 
         salt 'db*' fanatico_patroni_cure.replica_corrupt
     """
-    if not _active():
-        return ""
-    own = _patroni()
-    if own.get("pause") or own.get("role") in _LEADS or own.get("state") != "running":
+    if not _running_replica():
         return ""
     failures = __salt__["fanatico_postgres.status"](timeout=fanatico_probe.TIMEOUT)["checksum_failures"]
     return f"PostgreSQL has read {failures} damaged pages (wrong checksum)" if failures else ""
@@ -216,10 +220,8 @@ def replica_not_streaming() -> str:
 
         salt 'db*' fanatico_patroni_cure.replica_not_streaming
     """
-    if not _active():
-        return ""
-    own = _patroni()
-    if own.get("pause") or own.get("role") in _LEADS or own.get("state") != "running":
+    own = _running_replica()
+    if not own:
         return ""
     if own.get("replication_state") == "streaming" or own.get("cluster_unlocked") or _data_error():
         return ""

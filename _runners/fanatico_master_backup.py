@@ -7,7 +7,6 @@ The backup of the Salt master itself: an encrypted file on the master, and a ver
 import base64
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import pathlib
@@ -216,12 +215,17 @@ def _make(directory, state, pillar, me, lasting):
     }
     compared = "lasting" if lasting else "whole"
     path = directory / state.get("file", "none")
-    if state.get(compared) == now[compared] and _sha256(path) == state.get("sha256"):
+    if state.get(compared) == now[compared] and fanatico_file.sha256(path) == state.get("sha256"):
         return {**state, "confirmed": time.time(), "error": ""}
     manifest = {**_manifest(pillar, me), "made": time.time()}
     path = directory / fanatico_master_copies.name(manifest["made"])
     fanatico_master_archive.write(path, manifest, entries, _passphrase(pillar))
-    facts = {"file": path.name, "sha256": _sha256(path), "confirmed": manifest["made"], "error": ""}
+    facts = {
+        "file": path.name,
+        "sha256": fanatico_file.sha256(path),
+        "confirmed": manifest["made"],
+        "error": "",
+    }
     return {**facts, **now, "copies": state.get("copies", {})}
 
 
@@ -270,13 +274,6 @@ def _commit(tree):
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _sha256(path):
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
 
 
 def _copied(host, directory, made, trust):

@@ -54,7 +54,9 @@ def _seen():
 
 def restore_scope(target="latest", look=False, discard=(), host=""):
     """
-    Return what ``orch.restore`` has to do now. It calls this before its first step. Changes nothing.
+    Return what ``orch.restore`` has to do now. It calls this before its first step.
+
+    Nothing is changed, but the present WAL is brought into the repository.
 
     target
         As for ``fanatico.restore_plan``.
@@ -65,7 +67,7 @@ def restore_scope(target="latest", look=False, discard=(), host=""):
     host
         The backup host; default: the first of the plan.
 
-    Returns ``{"journal": {...}, "states": {...}}``, see ``fanatico_restore_steps.scope``. Raises where the cluster cannot be
+    Returns ``{"journal": {...}, "states": {...}}``, see ``fanatico_restore_scope.scope``. Raises where the cluster cannot be
     restored.
 
     CLI Example:
@@ -198,12 +200,12 @@ def restore_begin(journal):
 
         salt-run fanatico.restore_begin '{"target": "latest"}'
     """
+    _keep_backups(journal["backup_host"])
     open_one = fanatico_restore_journal.begin(_home(), {**journal, "began": time.time()})
     if any(open_one[name] != journal[name] for name in ("asked", "look", "host")):
         fanatico_master.refuse(
             f"Another restore began meanwhile, to {open_one['target']}. Nothing was changed. Next: {fanatico_restore_scope.STATE}"
         )
-    _keep_backups(True)
     __salt__["fanatico.freeze"](f"the cluster is restored to {journal['target']}", _FREEZE)
     return {}
 
@@ -327,8 +329,7 @@ def restore_undone():
         _record(journal["undoing_at"], journal["began"], journal["restored_timeline"])
         _change(phase="undone")
     else:
-        _keep_backups(False)
-        fanatico_restore_journal.close(_home())
+        restore_close()
     __salt__["fanatico.unfreeze"]()
     return {"next": _next()}
 
@@ -343,12 +344,23 @@ def restore_close():
 
         salt-run fanatico.restore_close
     """
-    _keep_backups(False)
+    _set_expiry(keep=False)
     fanatico_restore_journal.close(_home())
     return {}
 
 
-def _keep_backups(keep):
-    """Prevent, or allow again, that a backup host expires backups: an undo may need the oldest of them."""
+def _keep_backups(needed):
+    """Prevent that backups expire: an undo may need the oldest. Raises if the backup host ``needed`` did not confirm it."""
+    answers = _set_expiry(keep=True)
+    if answers.get(needed) is not True:
+        answer = str(answers.get(needed, "no answer"))[-300:]
+        fanatico_master.refuse(
+            f"{needed} may expire backups that an undo needs ({answer}). Nothing was changed. "
+            f"Next: salt {needed} fanatico_backup.keep_all True"
+        )
+
+
+def _set_expiry(keep):
+    """Have every backup host keep all backups, or expire them again; return the answers."""
     backups = fanatico_plan.nodes(fanatico_master.plan(__opts__), "backup")
-    fanatico_sweep.fanout(__opts__, backups, "fanatico_backup.keep_all", (keep,), 20)
+    return fanatico_sweep.fanout(__opts__, backups, "fanatico_backup.keep_all", (keep,), 20)

@@ -5,7 +5,6 @@ The steps of ``orch.restore`` and ``orch.restore_undo`` that take as long as the
 import time
 
 import fanatico_master
-import fanatico_plan
 import fanatico_record
 import fanatico_restore_journal
 import fanatico_restore_scope
@@ -59,9 +58,8 @@ def restore_wait():
             f"{host}: no answer for a minute. Next: start it, then run orch.restore again: it goes on"
         )
     if state["state"] not in ("stopped", "looking"):
-        why = (state["report"] or {}).get(
-            "error"
-        ) or "its unit has ended: journalctl -u fanatico-restore -n 50"
+        said = (state["report"] or {}).get("error")
+        why = said or "its unit has ended: journalctl -u fanatico-restore -n 50"
         fanatico_master.refuse(
             f"{host}: the restore failed: {why}. The data of before are kept. Next: {fanatico_restore_scope.UNDO}"
         )
@@ -83,26 +81,19 @@ def restore_backup():
         salt-run fanatico.restore_backup
     """
     journal = _journal()
-    host = (
-        journal["backup_host"]
-        if journal
-        else fanatico_plan.nodes(fanatico_master.plan(__opts__), "backup")[0]
-    )
+    host = journal["backup_host"]
     limit = 120 + 3 * (journal.get("report") or {}).get("seconds", 0)
 
     def labels():
         info = fanatico_sweep.fanout(__opts__, [host], "fanatico_backup.info", (), 40).get(host)
-        return (
-            {backup["label"] for backup in info["backups"] if backup["type"] == "full"}
-            if isinstance(info, dict)
-            else None
-        )
+        backups = info["backups"] if isinstance(info, dict) else []
+        return {backup["label"] for backup in backups if backup["type"] == "full"}
 
-    before = labels() or set()
+    before = labels()
     fanatico_sweep.fanout(__opts__, [host], "fanatico_backup.make", ("full",), 20)
 
     def made():
-        new = sorted((labels() or set()) - before)
+        new = sorted(labels() - before)
         return bool(new), new
 
     done, new = fanatico_wait.until(made, limit, interval=2)

@@ -3,20 +3,21 @@ Write files atomically and with restricted permissions; change JSON files under 
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
 import tempfile
 
 
-def replace(path, text, mode, uid=-1, gid=-1):
+def replace(path, content, mode, uid=-1, gid=-1):
     """
     Replace ``path`` atomically; until the mode is set only the owner can read the new content.
 
     path
         The file; its directory must exist.
-    text
-        The new content.
+    content
+        The new content, text or bytes.
     mode
         Permission bits, for example ``0o640``.
     uid, gid
@@ -25,9 +26,10 @@ def replace(path, text, mode, uid=-1, gid=-1):
     Raises ``OSError``; the file is unchanged then.
     """
     path = pathlib.Path(path)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    kind, prefix = ("wb" if isinstance(content, bytes) else "w"), f".{path.name[:100]}."
+    with tempfile.NamedTemporaryFile(kind, dir=path.parent, prefix=prefix, delete=False) as file:
         try:
-            file.write(text)
+            file.write(content)
             file.flush()
             os.fchown(file.fileno(), uid, gid)
             os.fchmod(file.fileno(), mode)
@@ -36,6 +38,17 @@ def replace(path, text, mode, uid=-1, gid=-1):
         except BaseException:
             os.unlink(file.name)
             raise
+
+
+def sha256(path, most=None):
+    """Return the SHA-256 of a file in hexadecimal; empty if it cannot be read, or has more than ``most`` bytes."""
+    path = pathlib.Path(path)
+    try:
+        if most is not None and path.stat().st_size > most:
+            return ""
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def read_json(path):

@@ -182,14 +182,11 @@ def restore(scope):
 
         salt-run salt.cmd fanatico_orch.restore 'db3: no answer'
     """
-    if not isinstance(scope, dict):
-        return _text(fanatico_restore_steps.refused(scope))
-    steps = fanatico_restore_steps.restore(scope["journal"], scope["states"], __pillar__["orch"]["timeouts"])
-    journal = scope["journal"]
-    how = (
-        f"looks at {journal['target']} on {journal['host']}" if journal["look"] else f"to {journal['target']}"
-    )
-    return _whole("restore", [*_refreshed(journal), *steps], host=journal["host"], reason=how)
+
+    def decide(found, timeouts):
+        return fanatico_restore_steps.restore(found["journal"], found["states"], timeouts)
+
+    return _of_a_restore("restore", scope, decide)
 
 
 def restore_accept(found):
@@ -205,16 +202,11 @@ def restore_accept(found):
 
         salt-run salt.cmd fanatico_orch.restore_accept 'no restore is open'
     """
-    if not isinstance(found, dict):
-        return _text(fanatico_restore_steps.refused(found))
-    journal = found["journal"]
-    steps = fanatico_restore_steps.accept(journal, found["states"], __pillar__["orch"]["timeouts"])
-    return _whole(
-        "restore_accept",
-        [*_refreshed(journal), *steps],
-        host=journal["host"],
-        reason=f"to {journal['target']}",
-    )
+
+    def decide(found, timeouts):
+        return fanatico_restore_steps.accept(found["journal"], found["states"], timeouts)
+
+    return _of_a_restore("restore_accept", found, decide)
 
 
 def restore_undo(found):
@@ -230,17 +222,21 @@ def restore_undo(found):
 
         salt-run salt.cmd fanatico_orch.restore_undo 'no restore is open'
     """
+
+    def decide(found, timeouts):
+        return fanatico_restore_steps.undo(found["journal"], found["states"], found["ends"], timeouts)
+
+    return _of_a_restore("restore_undo", found, decide)
+
+
+def _of_a_restore(purpose, found, decide):
+    """Return an orchestration whose steps ``decide(found, timeouts)`` returns; text in ``found`` is the reason of a refusal."""
     if not isinstance(found, dict):
         return _text(fanatico_restore_steps.refused(found))
-    journal, timeouts = found["journal"], __pillar__["orch"]["timeouts"]
-    steps = fanatico_restore_steps.undo(journal, found["states"], found["ends"], timeouts)
-    return _whole(
-        "restore_undo", [*_refreshed(journal), *steps], host=journal["host"], reason=f"to {journal['target']}"
-    )
-
-
-def _refreshed(journal):
-    return [_refresh(_REFRESH, [*journal["hosts"], journal["backup_host"]])]
+    journal = found["journal"]
+    refresh = _refresh(_REFRESH, [*journal["hosts"], journal["backup_host"]])
+    steps = [refresh, *decide(found, __pillar__["orch"]["timeouts"])]
+    return _whole(purpose, steps, host=journal["host"], reason=f"to {journal['target']}")
 
 
 def _whole(purpose, steps, **facts):

@@ -4,16 +4,12 @@ Decide which steps ``orch.evict`` takes for a host. Pure.
 A step is ``(title, kind, arguments)``, as ``fanatico_orch`` writes them into an SLS.
 """
 
+from fanatico_host_steps import runner
+
 
 def refused(reason):
     """Return the only step of an eviction that must not begin: it fails with ``reason``."""
-    return [
-        (
-            "Check whether the host can be evicted",
-            "runner",
-            {"name": "fanatico.evict_refused", "reason": str(reason)},
-        )
-    ]
+    return [runner("Check whether the host can be evicted", "fanatico.evict_refused", reason=str(reason))]
 
 
 def isolate(host, hosts, timeout):
@@ -29,7 +25,7 @@ def isolate(host, hosts, timeout):
     timeout
         Seconds for the firewalls.
     """
-    reject = _runner(f"Reject the minion key of {host}", "fanatico.evict_key", host=host, acts=True)
+    reject = runner(f"Reject the minion key of {host}", "fanatico.evict_key", host=host, acts=True)
     block = {"tgt": hosts, "tgt_type": "list", "sls": "firewall", "queue": True, "timeout": timeout}
     return [reject, (f"Block {host} in every firewall", "state", block)]
 
@@ -61,7 +57,7 @@ def replace(scope, etcd_host, timeouts):
         steps.append(("Wait for the quorum of etcd", "function", quorum))
         # A leader that is cut off cannot refuse: its key is deleted, and a replica is promoted.
         steps.append(
-            _runner(f"Remove {host} from etcd and Patroni", "fanatico.evict_forget", host=host, acts=True)
+            runner(f"Remove {host} from etcd and Patroni", "fanatico.evict_forget", host=host, acts=True)
         )
     steps.append(_orchestration(f"Deploy without {host}", "deploy"))
     if scope["secrets"]:
@@ -75,17 +71,13 @@ def replace(scope, etcd_host, timeouts):
         if unsettled["authorities"]:
             steps.append(_orchestration("Finish the interrupted rotation of certificates", "rotate_certs"))
         steps.append(_orchestration("Replace every certificate and authority", "rotate_certs"))
-    return [*steps, _runner(f"Prove that {host} is evicted", "fanatico.evicted", host=host)]
+    return [*steps, runner(f"Prove that {host} is evicted", "fanatico.evicted", host=host)]
 
 
 def result(scope):
     """Return what was done, for the history."""
     certificates = " and all certificates" if scope["certificates"] else ""
     return f"evicted, {len(scope['secrets'])} secrets{certificates} replaced"
-
-
-def _runner(title, name, **arguments):
-    return title, "runner", {"name": name, **arguments}
 
 
 def _orchestration(title, name, **arguments):

@@ -16,6 +16,7 @@ import subprocess
 import tarfile
 import tempfile
 
+import fanatico_file
 import fanatico_master_copies
 import fanatico_master_state
 
@@ -223,22 +224,17 @@ def put(path, entry):
             os.chown(path, owner, group)
             path.chmod(mode)
         return
-    descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    if kind == "f":
+        fanatico_file.replace(path, data, mode, owner, group)
+        return
+    new = path.with_name(f".{path.name[:100]}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    os.symlink(os.fsdecode(data), new)
     try:
-        with open(descriptor, "wb") as file:
-            if kind == "l":
-                os.unlink(new)
-                os.symlink(os.fsdecode(data), new)
-                os.lchown(new, owner, group)
-            else:
-                file.write(data)
-                file.flush()
-                os.fchown(file.fileno(), owner, group)
-                os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
+        os.lchown(new, owner, group)
         os.replace(new, path)
     except BaseException:
-        pathlib.Path(new).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
 
 

@@ -17,6 +17,8 @@ The journal on the master has the decisions of a restore that is open, and its p
     The data of before is put back; it serves again.
 """
 
+import json
+
 import fanatico_restore_scope
 from fanatico_host_steps import on, runner
 from fanatico_restore_scope import ACCEPT, NOTHING, UNDO, Refused
@@ -326,7 +328,8 @@ def next_steps(journal):
     """Return what an operator may type now, ``[command, ...]``."""
     phase = journal.get("phase")
     if phase == "begun":
-        return [f"salt-run state.orchestrate orch.restore … with target={journal['target']}: goes on", UNDO]
+        wanted = {"target": journal["asked"], "look": journal["look"]}
+        return [f"salt-run state.orchestrate orch.restore pillar='{json.dumps(wanted)}'", UNDO]
     if phase in ("looking", "serving", "served"):
         return [ACCEPT, UNDO]
     return {"accepted": [ACCEPT], "undoing": [UNDO], "undone": [ACCEPT]}.get(phase, [])

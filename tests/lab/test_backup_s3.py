@@ -118,7 +118,7 @@ def test_a_file_beside_the_backups(lab, server):
 
 
 def test_the_local_repository_is_gone(lab, server):
-    """A clone comes from S3 by itself; the directory is not created anew, and nothing is lost."""
+    """A clone comes from S3 by itself; the directory is not created again, and nothing is lost."""
     switch(lab, "both")
     lab.salt(HOST, "fanatico_backup.check", "repository=s3")
     lab.exec(HOST, ["mv", LOCAL, f"{LOCAL}.aside"])

@@ -81,13 +81,14 @@ def test_each_sls_compiles_by_itself(make_node, plan, node):
 
 def test_every_sls_and_template_is_used(make_node):
     """An SLS or template that no node of any plan uses is dead, or missing from a role."""
-    # salt-ssh reads the roster directly on the master (tests/lab/test_fleet.py); the others are included in edge.cfg.
+    # salt-ssh reads the roster directly on the master (tests/lab/test_fleet.py); the others are included in other templates.
     parts = {"salt://edge/files/rpc.cfg.jinja", "salt://haproxy/files/parts.jinja"}
+    parts.add("salt://archive/files/sandbox.jinja")
     # Only with backup:s3: tests/rendering/test_backup.py.
     of_s3 = ("s3.conf.jinja", "wal_to_s3.py", "wal_to_s3.service.jinja")
     others = {"salt://master/files/roster.py", *(f"salt://backup/files/{name}" for name in of_s3)}
     templates = TEMPLATES - parts - others
-    assert len(templates) == len(TEMPLATES) - 6
+    assert len(templates) == len(TEMPLATES) - 7
     states = set(sls_names())
     for plan, node in sorted(KINDS, key=lambda kind: kind[0] != "default"):
         minion = make_node(plan, node)

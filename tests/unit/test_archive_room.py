@@ -162,10 +162,14 @@ class TestMakeRoom:
         host.push = other
         self.refused(host, "repository 1 lacks")
 
-    def test_a_postgresql_that_runs(self, host):
-        (host.data / "postmaster.pid").touch()
-        self.refused(host, "PostgreSQL may run")
+    def test_a_postgresql_that_runs(self, host, monkeypatch):
+        monkeypatch.setattr(room.fanatico_postmaster, "pid", lambda data: 4711)
+        self.refused(host, "PostgreSQL runs")
         assert host.sent == []
+
+    def test_a_file_that_a_crash_has_left_is_no_postgresql(self, host):
+        (host.data / "postmaster.pid").write_text("1\n")  # the process 1 is none
+        assert room.make_room()["removed"]
 
     def test_a_disk_with_room(self, host):
         host.free = 33 * MIB

@@ -224,7 +224,7 @@ class TestRequests:
 
 
 class TestMark:
-    """A repository that is not mounted is not created anew."""
+    """A repository that is not mounted is not created again."""
 
     @pytest.fixture
     def path(self, pillar, tmp_path, monkeypatch):

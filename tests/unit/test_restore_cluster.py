@@ -345,7 +345,7 @@ class TestJournal:
 
     @pytest.fixture
     def home(self, tmp_path, plan):
-        journals.begin(tmp_path, {**scope(plan), "began": 1})
+        journals.begin(tmp_path, {**scope(plan), "asked": PLAN["target"], "began": 1})
         return tmp_path
 
     def test_a_second_one_does_not_replace_it(self, home):

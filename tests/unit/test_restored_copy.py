@@ -12,7 +12,7 @@ copies = program("salt/archive/files/restored_copy.py")
 
 NOW = 1_800_000_000.0
 HOUR = 3600
-WAL = [NOW - age for age in range(0, 48 * HOUR, 60)]
+WAL = [NOW - age for age in range(48 * HOUR, -1, -60)]
 
 
 def backup(label, age, error=False):
@@ -92,7 +92,10 @@ class TestDrill:
             if "repo-ls" in words:
                 segment = "17-1/0000000100000000/000000010000000000000001-" + "a" * 40
                 return json.dumps(
-                    {f"{segment[:40]}{n:02X}{segment[42:]}": {"time": at} for n, at in enumerate(WAL[55:66])}
+                    {
+                        f"{segment[:40]}{n:02X}{segment[42:]}": {"time": at}
+                        for n, at in enumerate(WAL[2815:2826])
+                    }
                 )
             found = answers.get("info" if "info" in words else "restore" if "restore" in words else name, "")
             if words[-1] == "start" and not isinstance(found, Exception):

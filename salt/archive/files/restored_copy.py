@@ -7,6 +7,7 @@ night, with Salt on or off. ``clone`` keeps the copy for a person. Both run as p
 """
 
 import argparse
+import bisect
 import dataclasses
 import datetime
 import json
@@ -73,7 +74,7 @@ def choose(backups, wal, now, margin, restores=(), rng=random):
     backups
         ``[{"label", "stop", "error"}, ...]``, oldest first.
     wal
-        When each segment of WAL arrived, in seconds since 1970.
+        When each segment of WAL arrived, in seconds since 1970, oldest first.
     now
         Seconds since 1970.
     margin
@@ -100,8 +101,8 @@ def choose(backups, wal, now, margin, restores=(), rng=random):
 
 def wrote(wal, moment, margin):
     """Return whether WAL arrived shortly before a moment and shortly after it; ``margin`` in seconds."""
-    near = [at - moment for at in wal if abs(at - moment) <= margin]
-    return bool(near) and min(near) <= 0 <= max(near)
+    after = bisect.bisect_left(wal, moment)
+    return 0 < after < len(wal) and wal[after - 1] >= moment - margin and wal[after] <= moment + margin
 
 
 def given_up(moment, restores):
@@ -288,9 +289,9 @@ def turn(repositories, now):
 
 
 def segments(repository):
-    """Return when each segment of WAL arrived in a repository, in seconds since 1970."""
+    """Return when each segment of WAL arrived in a repository, in seconds since 1970, oldest first."""
     files = asked(repository, "repo-ls", "--recurse", f"archive/{STANZA}").items()
-    return [file["time"] for path, file in files if _SEGMENT.fullmatch(path)]
+    return sorted(file["time"] for path, file in files if _SEGMENT.fullmatch(path))
 
 
 def backups(repository):
